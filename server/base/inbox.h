@@ -1,0 +1,66 @@
+// A bounded queue with many senders and one receiver: the only way into the scheduler thread.
+#ifndef HYDRAD_SERVER_BASE_INBOX_H_
+#define HYDRAD_SERVER_BASE_INBOX_H_
+
+#include <absl/base/thread_annotations.h>
+#include <absl/synchronization/mutex.h>
+#include <absl/time/time.h>
+
+#include <utility>
+#include <vector>
+
+#include "server/base/clock.h"
+
+namespace hydrad {
+
+// Thread-safe. Send never waits; a full or closed inbox refuses. Receive waits on a condition.
+template <class T>
+class Inbox {
+ public:
+  explicit Inbox(size_t capacity) : capacity_(capacity) {}
+
+  enum class Sent { kOk, kFull, kClosed };
+
+  // Takes `message` only when it answers kOk; otherwise the caller still owns it.
+  Sent Send(T& message) { return Push(message, capacity_); }
+  // As Send, but never full: for messages whose number is bounded by something else (a cancel per request).
+  Sent SendAlways(T message) { return Push(message, SIZE_MAX); }
+
+  // Waits until a message is there, the inbox is closed or `limit` has passed, then takes all there is.
+  // Messages sent before Close are still delivered.
+  std::vector<T> ReceiveAll(Duration limit) {
+    absl::MutexLock lock(&mu_);
+    mu_.AwaitWithTimeout(absl::Condition(this, &Inbox::Ready), absl::FromChrono(limit));
+    return std::exchange(messages_, {});
+  }
+
+  // Nothing more is accepted.
+  void Close() {
+    absl::MutexLock lock(&mu_);
+    closed_ = true;
+  }
+
+  size_t size() const {
+    absl::MutexLock lock(&mu_);
+    return messages_.size();
+  }
+
+ private:
+  Sent Push(T& message, size_t limit) {
+    absl::MutexLock lock(&mu_);
+    if (closed_) return Sent::kClosed;
+    if (messages_.size() >= limit) return Sent::kFull;
+    messages_.push_back(std::move(message));
+    return Sent::kOk;
+  }
+  bool Ready() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return closed_ || !messages_.empty(); }
+
+  const size_t capacity_;
+  mutable absl::Mutex mu_;
+  std::vector<T> messages_ ABSL_GUARDED_BY(mu_);
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BASE_INBOX_H_
