@@ -1,0 +1,66 @@
+// Text to token ids and back, from a Hugging Face tokenizer.json (BPE of both kinds: byte-level, and
+// SentencePiece-style with byte fallback).
+#ifndef HYDRAD_SERVER_MODEL_TOKENIZER_H_
+#define HYDRAD_SERVER_MODEL_TOKENIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// Immutable after loading; every method may be called from any thread.
+class Tokenizer {
+ public:
+  // Reads tokenizer.json. Errors name the file and the part that is unsupported or broken.
+  static absl::StatusOr<std::unique_ptr<const Tokenizer>> Load(const std::string& path);
+  static absl::StatusOr<std::unique_ptr<const Tokenizer>> FromJson(std::string_view json);
+  ~Tokenizer();
+
+  // Token ids of `text`, equal to what the `tokenizers` package gives. Special tokens written in the text are
+  // recognised only if `parse_special`; those of the post-processor (BOS) are added only if `add_special`.
+  // Bytes that are not UTF-8 are replaced by U+FFFD first.
+  std::vector<int32_t> Encode(std::string_view text, bool add_special, bool parse_special) const;
+
+  // The text of `ids`; special tokens are left out if `skip_special`. Bytes that do not form UTF-8 become U+FFFD.
+  std::string Decode(std::span<const int32_t> ids, bool skip_special) const;
+
+  int vocab_size() const;  // largest id + 1
+  bool IsSpecial(int32_t id) const;
+  // The id of a token given as its exact content, or -1.
+  int32_t TokenId(std::string_view token) const;
+  // The token's own bytes as they appear in text ("" for an id that is not in the vocabulary).
+  std::string TokenBytes(int32_t id) const;
+
+ private:
+  friend class Detokenizer;
+  class Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl> impl);
+  std::unique_ptr<const Impl> impl_;
+};
+
+// Detokenises one stream, token by token. What it has returned so far, joined, is always a prefix of Decode of
+// all tokens, and no piece ever ends inside a UTF-8 sequence. One thread at a time; keeps the tokenizer's address.
+class Detokenizer {
+ public:
+  Detokenizer(const Tokenizer& tokenizer, bool skip_special);
+  // The text that became certain with `id`; may be empty.
+  std::string Add(int32_t id);
+  // What is still held back at the end of the stream (an incomplete sequence becomes U+FFFD).
+  std::string Finish();
+
+ private:
+  const Tokenizer* tokenizer_;
+  bool skip_special_;
+  bool at_start_ = true;
+  std::string pending_;  // bytes of an incomplete UTF-8 sequence
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_MODEL_TOKENIZER_H_
