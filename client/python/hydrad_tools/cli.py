@@ -1,0 +1,87 @@
+"""The ``hydrad-tools`` command line: parses, dispatches, and turns ToolError into exit status 1."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Sequence
+
+from hydrad_tools.errors import ToolError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit status (0 success, 1 a ToolError, 2 bad usage)."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except ToolError as error:
+        print(f"hydrad-tools: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command tree; every leaf sets ``run`` to the function that carries it out."""
+    parser = argparse.ArgumentParser(
+        prog="hydrad-tools", description="Import base models for hydrad; train and inspect adapters.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_model(commands)
+    _add_train(commands)
+    return parser
+
+
+def _add_model(commands: argparse._SubParsersAction) -> None:
+    model = commands.add_parser("model", help="work with base models")
+    actions = model.add_subparsers(required=True, metavar="ACTION")
+    importer = actions.add_parser(
+        "import", help="turn a GGUF file into the Hugging Face layout that hydrad serves",
+        description="Dequantises FILE to bfloat16 and writes config.json, model.safetensors, tokenizer.json, "
+                    "tokenizer_config.json and generation_config.json into DIR. Llama architectures with a "
+                    "byte-level BPE tokenizer only. Needs no PyTorch.")
+    importer.add_argument("file", type=Path, metavar="FILE.gguf")
+    importer.add_argument("directory", type=Path, metavar="DIR")
+    importer.set_defaults(run=_import_model)
+
+
+def _import_model(options: argparse.Namespace) -> None:
+    from hydrad_tools.gguf_import import import_gguf
+    import_gguf(options.file, options.directory)
+    print(f"wrote {options.directory}")
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    train = commands.add_parser("train", help="train a small base model or an adapter (needs PyTorch)")
+    kinds = train.add_subparsers(required=True, metavar="KIND")
+    tiny = kinds.add_parser(
+        "tiny", help="a small Llama with its own tokenizer, for tests and demonstrations",
+        description="Trains a byte-level BPE tokenizer and a Llama of about 0.8 million parameters on the given "
+                    "texts and writes both, in bfloat16 and the Hugging Face layout, into DIR.")
+    tiny.add_argument("directory", type=Path, metavar="DIR")
+    _add_training_options(tiny, steps=1200, rows=16, length=256, learning_rate=3e-3)
+    tiny.set_defaults(run=_train_tiny)
+
+
+def _add_training_options(parser: argparse.ArgumentParser, steps: int, rows: int, length: int,
+                          learning_rate: float) -> None:
+    parser.add_argument("--text", action="append", required=True, metavar="NAME[:WEIGHT]=FILE[,FILE...]",
+                        help="a domain and its files (.txt, .jsonl, .csv, .gz of these); repeatable; the last "
+                             "tenth of every file is held out; WEIGHT is the share of sequences (default 1)")
+    parser.add_argument("--steps", type=int, default=steps, help="optimiser steps (default %(default)s)")
+    parser.add_argument("--rows", type=int, default=rows, help="sequences per step (default %(default)s)")
+    parser.add_argument("--length", type=int, default=length, help="tokens per sequence (default %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=learning_rate, help="peak (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="default %(default)s")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
+
+
+def _train_tiny(options: argparse.Namespace) -> None:
+    from hydrad_tools.train.corpora import parse_corpus
+    from hydrad_tools.train.loop import Schedule
+    from hydrad_tools.train.tiny import TinyShape, train_tiny
+    corpora = [parse_corpus(text) for text in options.text]
+    schedule = Schedule(options.steps, options.rows, options.learning_rate, weight_decay=0.05)
+    losses = train_tiny(options.directory, corpora, TinyShape(), schedule, options.length, options.seed,
+                        options.threads)
+    for name, loss in losses.items():
+        print(f"held-out loss of {name}: {loss:.3f} nats per token")

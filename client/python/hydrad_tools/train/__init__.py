@@ -1,0 +1,1 @@
+"""Training with PyTorch; importing any module here needs the ``[train]`` extra."""
