@@ -1,0 +1,45 @@
+// A request's hold on one generation of one adapter.
+#ifndef HYDRAD_SERVER_ADAPTERS_HANDLE_H_
+#define HYDRAD_SERVER_ADAPTERS_HANDLE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "server/backend/backend.h"
+
+namespace hydrad {
+
+// One loaded generation: what a handle keeps alive. Its destruction gives the device memory and the reserved bytes
+// back (the store's deleter does the accounting).
+struct AdapterGeneration {
+  std::string name;
+  uint64_t generation = 0;
+  std::unique_ptr<DeviceAdapter> device;
+};
+
+// Keeps one generation of one adapter on the device for as long as the handle lives. Unloading waits for the last
+// handle, so hold it for one request and no longer. Move-only; may be destroyed on any thread.
+class AdapterHandle {
+ public:
+  AdapterHandle() = default;  // no adapter: the base model
+  explicit AdapterHandle(std::shared_ptr<const AdapterGeneration> pin) : pin_(std::move(pin)) {}
+  AdapterHandle(AdapterHandle&&) noexcept = default;
+  AdapterHandle& operator=(AdapterHandle&&) noexcept = default;
+
+  explicit operator bool() const { return pin_ != nullptr; }
+  const DeviceAdapter* device() const { return pin_ ? pin_->device.get() : nullptr; }
+  uint64_t generation() const { return pin_ ? pin_->generation : 0; }  // 0: the base model
+  const std::string& name() const {
+    static const std::string base;
+    return pin_ ? pin_->name : base;
+  }
+
+ private:
+  std::shared_ptr<const AdapterGeneration> pin_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_HANDLE_H_

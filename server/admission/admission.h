@@ -1,0 +1,86 @@
+// May this tenant start this request now? Identity, quotas, tickets.
+#ifndef HYDRAD_SERVER_ADMISSION_ADMISSION_H_
+#define HYDRAD_SERVER_ADMISSION_ADMISSION_H_
+
+#include <absl/base/thread_annotations.h>
+#include <absl/synchronization/mutex.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/base/clock.h"
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// One entry of the tenants file. Keys are held as SHA-256 hashes, never as text.
+struct TenantConfig {
+  std::string name;
+  std::vector<std::string> key_sha256;  // lower-case hex; a caller's key must hash to one of them
+  std::vector<std::string> adapters;    // names it may use; a trailing '*' matches any rest; {"*"}: all
+  bool base_model = true;               // may use the base model without an adapter
+  int max_concurrent = 0;               // requests at once; 0: no limit
+  double requests_per_second = 0;       // token bucket; 0: no limit
+  int burst = 1;                        // size of the bucket
+  double weight = 1;                    // share under load
+};
+
+// Reads the tenants file (JSON: {"tenants": [{"name": ..., "key_sha256": [...], ...}]}). Unknown keys, duplicate
+// names or hashes and values out of range are errors that name the tenant and the field.
+absl::StatusOr<std::vector<TenantConfig>> ParseTenants(std::string_view json);
+absl::StatusOr<std::vector<TenantConfig>> LoadTenants(const std::string& path);
+
+class Admission;
+
+// The right to run one request; its place is given back by destruction. Move-only; any thread.
+class Ticket {
+ public:
+  Ticket() = default;
+  Ticket(Ticket&& other) noexcept;
+  Ticket& operator=(Ticket&& other) noexcept;
+  ~Ticket();
+  const std::string& tenant() const;  // "" for an empty ticket
+  double weight() const;
+
+ private:
+  friend class Admission;
+  struct Tenant;
+  explicit Ticket(std::shared_ptr<Tenant> tenant) : tenant_(std::move(tenant)) {}
+  std::shared_ptr<Tenant> tenant_;
+};
+
+// Thread-safe.
+class Admission {
+ public:
+  // No tenants: open, everybody is the tenant "default" without limits. `clock` must outlive this.
+  Admission(std::vector<TenantConfig> tenants, const Clock& clock);
+  ~Admission();
+
+  // Who calls, by the key of the request ("" when none was sent): UNAUTHENTICATED for no or a wrong key. Compared in
+  // constant time. The name is safe to show; it is the label in metrics and logs.
+  absl::StatusOr<std::string> Authenticate(std::string_view key) const;
+
+  // A ticket for one request of `tenant` on `adapter` ("": the base). PERMISSION_DENIED when the adapter is not
+  // allowed; RESOURCE_EXHAUSTED over a limit, with `*retry_after` set to when it is worth trying again.
+  absl::StatusOr<Ticket> Admit(std::string_view tenant, std::string_view adapter, Duration* retry_after);
+
+  // Whether `tenant` may use `adapter`: a listing shows a tenant only these.
+  bool Allowed(std::string_view tenant, std::string_view adapter) const;
+  bool open() const { return open_; }
+
+ private:
+  const bool open_;
+  const Clock& clock_;
+  std::map<std::string, std::shared_ptr<Ticket::Tenant>, std::less<>> tenants_;  // by name, constant
+};
+
+// Lower-case hex SHA-256 of `text`.
+std::string Sha256Hex(std::string_view text);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADMISSION_ADMISSION_H_

@@ -1,0 +1,109 @@
+// The one device seam. The network (server/model) is written once against this; cpu/ and, later, cuda/ implement it.
+#ifndef HYDRAD_SERVER_BACKEND_BACKEND_H_
+#define HYDRAD_SERVER_BACKEND_BACKEND_H_
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/sampling.h"
+#include "server/backend/adapter_weights.h"
+#include "server/backend/batch.h"
+#include "server/backend/tensor.h"
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// Device memory, given back by destruction. Move-only through its unique_ptr.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual void* data() const = 0;
+  virtual size_t bytes() const = 0;
+};
+
+// A base projection (or the embedding and lm_head) as the device's dense product wants it.
+class Weight {
+ public:
+  virtual ~Weight() = default;
+  virtual int rows() const = 0;  // out features
+  virtual int cols() const = 0;  // in features
+  virtual size_t bytes() const = 0;
+};
+
+// One generation of one adapter on the device. Immutable. May be destroyed on any thread once no step uses it.
+class DeviceAdapter {
+ public:
+  virtual ~DeviceAdapter() = default;
+  virtual size_t bytes() const = 0;  // exactly what it holds on the device
+};
+
+// The sizes of the network that adapters are packed against.
+struct AdapterShape {
+  int layers, hidden, q_out, kv_out, ffn;
+};
+
+// The cache of one layer: two buffers of [blocks, kv_heads, block_size, head_dim] each.
+struct KvCacheView {
+  Tensor k, v;
+  int block_size, kv_heads, head_dim;
+};
+
+// Ops are called by the scheduler thread alone, and run in order. LoadAdapter may be called by loader threads at
+// the same time. Allocate and LoadWeight are for start-up.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string description() const = 0;  // "cpu avx512bf16, 2 threads"
+  virtual DType activation_type() const = 0;    // of every activation
+  virtual DType weight_type() const = 0;        // of base weights, adapters and the KV cache
+
+  // RESOURCE_EXHAUSTED when the device has no room. Contents unspecified.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
+  // The parts (equal cols) stacked row-wise into one matrix; `bias` is empty or has one value per row.
+  virtual absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
+                                                             std::span<const float> bias) = 0;
+  // A norm's weights and other small f32 vectors.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) = 0;
+
+  // Bytes that LoadAdapter will take, so that they can be reserved first.
+  virtual size_t AdapterBytes(const AdapterWeights& weights, const AdapterShape& shape) const = 0;
+  virtual absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
+                                                                     const AdapterShape& shape) = 0;
+
+  // Makes `batch` the one that the ops below work on, until the next call. `inv_freq` [head_dim / 2] and
+  // `attention_factor` give the rotary table of its positions. The batch must outlive the step.
+  virtual void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) = 0;
+
+  // out [rows, hidden] = rows batch.tokens of the embedding matrix.
+  virtual void Embed(Tensor out, const Weight& embedding) = 0;
+  // kernels/elementwise.h RmsNorm; y may be x.
+  virtual void RmsNorm(Tensor y, Tensor x, const Buffer& weight, int width, float eps) = 0;
+  // y = x W^T + bias.
+  virtual void Gemm(Tensor y, Tensor x, const Weight& weight) = 0;
+  // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs stand
+  // side by side in y (q|k|v, gate|up). Launches nothing when the batch has no runs.
+  virtual void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) = 0;
+  // Rotates `heads` heads of x in place by the positions of the batch.
+  virtual void Rope(Tensor x, int heads, int head_dim) = 0;
+  // Writes the batch's k and v into their slots.
+  virtual void WriteKv(const KvCacheView& kv, Tensor k, Tensor v) = 0;
+  // kernels/attention.h Attend over the batch's segments.
+  virtual void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) = 0;
+  virtual void SiluMul(Tensor y, Tensor gate_up) = 0;
+  virtual void Add(Tensor y, Tensor x) = 0;
+  // out row i = x row rows[i].
+  virtual void GatherRows(Tensor out, Tensor x, std::span<const int32_t> rows) = 0;
+
+  // One draw per row of logits (which it may overwrite): rows.size() == logits.rows. Waits for the device.
+  virtual void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) = 0;
+  // Copies a tensor to host floats, row by row. Waits for the device.
+  virtual void ReadBack(Tensor x, std::span<float> out) = 0;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BACKEND_BACKEND_H_
