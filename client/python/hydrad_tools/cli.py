@@ -60,6 +60,35 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     tiny.add_argument("directory", type=Path, metavar="DIR")
     _add_training_options(tiny, steps=1200, rows=16, length=256, learning_rate=3e-3)
     tiny.set_defaults(run=_train_tiny)
+    lora = kinds.add_parser(
+        "lora", help="a LoRA or rsLoRA in PEFT's file format",
+        description="Trains a LoRA of the model in BASE and writes it into DIR; prints the held-out loss of "
+                    "every domain before and after.")
+    _add_adapter_options(lora)
+    lora.add_argument("--rslora", action="store_true", help="scale by alpha / sqrt(rank) (arXiv 2312.03732)")
+    lora.set_defaults(run=_train_adapter, heads=None, domain_weight=0.0)
+    hydra = kinds.add_parser(
+        "hydralora", help="a HydraLoRA: one shared A, several B heads, a router per projection",
+        description="Trains a HydraLoRA (arXiv 2404.19245) of the model in BASE and writes it into DIR; prints "
+                    "held-out losses and how far the routers tell the domains apart. The i-th --text belongs "
+                    "to head i.")
+    _add_adapter_options(hydra)
+    hydra.add_argument("--heads", type=int, default=4, help="B heads, at least one per --text (default %(default)s)")
+    hydra.add_argument("--domain-weight", type=float, default=0.1,
+                       help="weight of the loss that teaches routers the domains (default %(default)s)")
+    hydra.set_defaults(run=_train_adapter, rslora=False)
+
+
+def _add_adapter_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", type=Path, metavar="BASE", help="directory of the base model")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="where the adapter is written")
+    parser.add_argument("--base-name", help="base_model_name_or_path to record (default: the name of BASE)")
+    parser.add_argument("--rank", type=int, default=8, help="default %(default)s")
+    parser.add_argument("--alpha", type=float, default=16, help="default %(default)s")
+    parser.add_argument("--targets", default="q_proj,v_proj", help="projections, by commas (default %(default)s)")
+    parser.add_argument("--base-dtype", choices=("float32", "bfloat16"), default="float32",
+                        help="arithmetic of the frozen base (default %(default)s)")
+    _add_training_options(parser, steps=300, rows=8, length=128, learning_rate=1e-3)
 
 
 def _add_training_options(parser: argparse.ArgumentParser, steps: int, rows: int, length: int,
@@ -85,3 +114,24 @@ def _train_tiny(options: argparse.Namespace) -> None:
                         options.threads)
     for name, loss in losses.items():
         print(f"held-out loss of {name}: {loss:.3f} nats per token")
+
+
+def _train_adapter(options: argparse.Namespace) -> None:
+    import torch
+
+    from hydrad_tools.train.adapter import Run, train_adapter
+    from hydrad_tools.train.corpora import parse_corpus
+    from hydrad_tools.train.loop import Schedule
+    from hydrad_tools.train.low_rank import AdapterShape
+    shape = AdapterShape(options.rank, options.alpha, tuple(options.targets.split(",")), options.heads,
+                         options.rslora)
+    schedule = Schedule(options.steps, options.rows, options.learning_rate)
+    run = Run(options.base, options.base_name or options.base.name, shape, schedule, options.length, options.seed,
+              options.threads, getattr(torch, options.base_dtype), options.domain_weight)
+    report = train_adapter(options.directory, [parse_corpus(text) for text in options.text], run)
+    print("domain  base  adapted   (held-out nats per token)")
+    for name, (before, after) in report.losses.items():
+        print(f"{name}  {before:.3f}  {after:.3f}")
+    if report.separation:
+        for figure, value in vars(report.separation).items():
+            print(f"{figure}: {value:.3f}")

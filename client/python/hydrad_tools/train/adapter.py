@@ -1,0 +1,69 @@
+"""Trains a LoRA or a HydraLoRA on a base model in Hugging Face layout and reports what it gained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hydrad_tools.errors import ToolError
+from hydrad_tools.train.corpora import Corpus, Mixture, encode
+from hydrad_tools.train.loop import Schedule, held_out_loss, seed_everything, train
+from hydrad_tools.train.low_rank import AdapterShape, adapt, round_to_bf16, save_adapter
+from hydrad_tools.train.routing import Separation, domain_loss, mean_gates, separation
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything besides the data that decides the result."""
+
+    base: Path
+    base_name: str  # written into adapter_config.json
+    shape: AdapterShape
+    schedule: Schedule
+    length: int
+    seed: int
+    threads: int
+    base_dtype: torch.dtype
+    domain_weight: float = 0.0  # of the auxiliary domain loss; HydraLoRA only
+    windows: int = 48  # held-out sequences per domain
+
+
+@dataclass(frozen=True)
+class Report:
+    """Held-out losses in nats per token as {domain: (base, adapted)}, and the routers' separation."""
+
+    losses: dict[str, tuple[float, float]]
+    separation: Separation | None
+
+
+def train_adapter(target: Path, corpora: list[Corpus], run: Run) -> Report:
+    """Trains, writes the adapter into ``target`` and measures it as saved (bfloat16).
+
+    Raises ToolError if a HydraLoRA has fewer heads than there are domains.
+    """
+    if run.shape.heads is not None and run.shape.heads < len(corpora):
+        raise ToolError(f"{len(corpora)} domains need as many heads; {run.shape.heads} were asked for")
+    seed_everything(run.seed, run.threads)
+    tokenizer = AutoTokenizer.from_pretrained(run.base)
+    model = AutoModelForCausalLM.from_pretrained(run.base, dtype=run.base_dtype)
+    adapted = adapt(model, run.shape)
+    layers = list(adapted.values())
+    streams = [encode(tokenizer, corpus.train) for corpus in corpora]
+    held_out = [encode(tokenizer, corpus.held_out) for corpus in corpora]
+    before = [held_out_loss(model, stream, run.length, run.windows) for stream in held_out]
+    extra = None
+    if run.shape.heads is not None:
+        extra = lambda domains: run.domain_weight * domain_loss(layers, domains)
+    train(model, Mixture(corpora, streams, run.length, run.seed), run.schedule, extra)
+    round_to_bf16(adapted)
+    save_adapter(target, adapted, run.shape, run.base_name)
+    after = [held_out_loss(model, stream, run.length, run.windows) for stream in held_out]
+    losses = {corpus.name: pair for corpus, *pair in zip(corpora, before, after)}
+    if run.shape.heads is None or len(corpora) < 2:
+        return Report(losses, None)
+    gates = [[mean_gates(model, layers, stream, run.length, run.windows) for stream in part]
+             for part in (streams, held_out)]
+    return Report(losses, separation(*gates))
