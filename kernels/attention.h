@@ -1,4 +1,5 @@
-// Causal attention over a paged KV cache, grouped-query heads (GQA, arXiv 2305.13245; paging as in arXiv 2309.06180).
+// Causal attention over a paged KV cache, grouped-query heads (GQA, arXiv 2305.13245; paging as in arXiv
+// 2309.06180).
 //
 // Promise: the result of a row depends on that row and the cached positions 0..its own alone; the order of
 // summation over positions is fixed, so a prompt cut into any chunks gives the same bits.

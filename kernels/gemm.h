@@ -39,7 +39,8 @@ namespace simd {
 size_t PackedBytes(WeightType type, int n, int k);
 
 // Writes the rows `w` (bf16 or f32; converted to the packed type) at rows [n_begin, n_begin + w.rows) of
-// the packed matrix, so that q/k/v or gate/up stack into one. Rows never written must be zeroed by the caller.
+// the packed matrix, so that q/k/v or gate/up stack into one. Rows never written must be zeroed by the
+// caller.
 void PackRows(const PackedWeights& packed, int n_begin, Mat<const bf16> w);
 void PackRows(const PackedWeights& packed, int n_begin, Mat<const float> w);
 

@@ -2,8 +2,8 @@
 //
 //   y_p[t] += sum over e of  c_p[t,e] * scale_e * B_{p,e} (A_{p,a(e)} x[t])
 //
-// with c = 1 (LoRA) or c = softmax(R x[t] + bias) in f32 over the experts (HydraLoRA, arXiv 2404.19245 eq. 3-4;
-// LoRAMoE). One form for every family: see server/backend/adapter_weights.h.
+// with c = 1 (LoRA) or c = softmax(R x[t] + bias) in f32 over the experts (HydraLoRA, arXiv 2404.19245 eq.
+// 3-4; LoRAMoE). One form for every family: see server/backend/adapter_weights.h.
 //
 // Two passes. Shrink reads x once for all routers and all A of the group: u = D x, with D the stacked rows
 // [R_q; A_q; R_k; A_k; ...]. Expand adds U_p^T z_p to the columns of each projection p, with z_p the gated,
@@ -26,14 +26,14 @@ class Pool;
 // experts share A, else experts * rank rows, expert by expert).
 template <class T>
 struct LoraMember {
-  int down_begin;           // first row in LoraGroup::down
-  int out_begin, out;       // columns of y
-  int experts, rank;        // rank of each expert
-  bool routed;              // gate = softmax(R x + router_bias), else every gate is 1
-  bool shared_a;            // one A for all experts
-  const float* scale;       // [experts]
-  const float* router_bias; // [experts] or null
-  const T* up;              // [experts * rank, out]: row e*rank+j is column j of B_e
+  int down_begin;            // first row in LoraGroup::down
+  int out_begin, out;        // columns of y
+  int experts, rank;         // rank of each expert
+  bool routed;               // gate = softmax(R x + router_bias), else every gate is 1
+  bool shared_a;             // one A for all experts
+  const float* scale;        // [experts]
+  const float* router_bias;  // [experts] or null
+  const T* up;               // [experts * rank, out]: row e*rank+j is column j of B_e
 };
 
 template <class T>

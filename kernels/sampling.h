@@ -8,8 +8,8 @@
 
 namespace hydrad {
 
-// Applied in this order: logit_bias, penalties, temperature, top_k, top_p, min_p. The defaults change nothing but
-// draw from the plain softmax; temperature 0 is greedy (largest logit, ties to the lower id).
+// Applied in this order: logit_bias, penalties, temperature, top_k, top_p, min_p. The defaults change nothing
+// but draw from the plain softmax; temperature 0 is greedy (largest logit, ties to the lower id).
 struct SamplingParams {
   float temperature = 1;         // 0..
   float top_p = 1;               // (0, 1]: smallest set of most likely tokens whose mass reaches top_p
@@ -33,8 +33,8 @@ struct SampleRow {
   std::span<const int32_t> generated;
   std::span<const int32_t> banned;  // tokens that may not be drawn (end tokens below min_tokens)
   uint64_t seed;
-  uint64_t step;      // number of tokens generated so far
-  int top_logprobs;   // -1: no log-probabilities, 0: of the drawn token, k: also of the k most likely
+  uint64_t step;     // number of tokens generated so far
+  int top_logprobs;  // -1: no log-probabilities, 0: of the drawn token, k: also of the k most likely
 };
 
 struct TokenLogprob {

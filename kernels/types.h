@@ -13,11 +13,13 @@ struct bf16 {
   uint16_t bits;
 };
 
-inline float ToFloat(bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
-inline float ToFloat(float x) { return x; }
+[[gnu::always_inline]] inline float ToFloat(bf16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
+[[gnu::always_inline]] inline float ToFloat(float x) { return x; }
 
 // Nearest, ties to even; NaN stays NaN.
-inline bf16 ToBf16(float x) {
+[[gnu::always_inline]] inline bf16 ToBf16(float x) {
   const uint32_t u = std::bit_cast<uint32_t>(x);
   if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40)};
   return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1)) >> 16)};

@@ -1,0 +1,237 @@
+// The row is edited in place (bias, penalties, bans) and every edit is remembered, so that the raw logits,
+// which the log-probabilities speak of, come back without a copy of the row. Candidates are picked by
+// threshold scans instead of sorting the vocabulary.
+#include "kernels/sampling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/philox.h"
+#include "kernels/simd/row_scan.h"
+
+namespace hydrad {
+namespace {
+
+using simd::ExpSum;
+using simd::MaxOrNan;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+// A total order even with ties: likelier first, then lower id.
+bool Before(const TokenLogprob& a, const TokenLogprob& b) {
+  return a.logprob != b.logprob ? a.logprob > b.logprob : a.token < b.token;
+}
+
+// The k largest logits in order, never one of -inf. One pass: a buffer of 2k + 64 candidates is cut to its
+// best k whenever it is full, which raises the threshold that the rest must beat; ids ascend, so a tie never
+// does.
+std::vector<TokenLogprob> Largest(std::span<const float> logits, size_t k) {
+  k = std::min(k, logits.size());
+  std::vector<TokenLogprob> best;
+  if (k == 0) return best;
+  best.reserve(2 * k + 64);
+  float threshold = -kInf;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!(logits[i] > threshold)) continue;
+    best.push_back({static_cast<int32_t>(i), logits[i]});
+    if (best.size() < 2 * k + 64) continue;
+    std::nth_element(best.begin(), best.begin() + (k - 1), best.end(), Before);
+    best.resize(k);
+    threshold = best[k - 1].logprob;
+  }
+  std::sort(best.begin(), best.end(), Before);
+  if (best.size() > k) best.resize(k);
+  return best;
+}
+
+// Infinite logits are drawn as the largest float, so that differences between logits stay numbers.
+void ClampInfinity(std::span<float> logits) {
+  for (float& x : logits) x = std::min(x, std::numeric_limits<float>::max());
+}
+
+// The edits of one row and the way back.
+class Edits {
+ public:
+  explicit Edits(std::span<float> logits) : logits_(logits) {}
+
+  template <class F>
+  void Change(int32_t token, const F& change) {
+    if (token < 0 || static_cast<size_t>(token) >= logits_.size()) return;
+    undo_.push_back({token, logits_[token]});
+    logits_[token] = change(logits_[token]);
+  }
+  void Undo() {
+    for (size_t i = undo_.size(); i-- > 0;) logits_[undo_[i].token] = undo_[i].logprob;
+    undo_.clear();
+  }
+
+ private:
+  std::span<float> logits_;
+  std::vector<TokenLogprob> undo_;
+};
+
+void ApplyPenalties(Edits& edits, const SampleRow& row) {
+  const SamplingParams& p = *row.params;
+  std::vector<int32_t> seen;
+  if (p.repetition_penalty != 1) {
+    seen.assign(row.prompt.begin(), row.prompt.end());
+    seen.insert(seen.end(), row.generated.begin(), row.generated.end());
+    std::sort(seen.begin(), seen.end());
+    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+    for (int32_t t : seen) {
+      edits.Change(t, [&p](float x) { return x > 0 ? x / p.repetition_penalty : x * p.repetition_penalty; });
+    }
+  }
+  if (p.presence_penalty == 0 && p.frequency_penalty == 0) return;
+  seen.assign(row.generated.begin(), row.generated.end());
+  std::sort(seen.begin(), seen.end());
+  for (size_t i = 0, end = 0; i < seen.size(); i = end) {
+    while (end < seen.size() && seen[end] == seen[i]) ++end;
+    const float off = p.presence_penalty + p.frequency_penalty * static_cast<float>(end - i);
+    edits.Change(seen[i], [off](float x) { return x - off; });
+  }
+}
+
+void ApplyEdits(Edits& edits, const SampleRow& row) {
+  for (const SamplingParams::Bias& b : row.params->logit_bias) {
+    edits.Change(b.token, [&b](float x) { return x + b.bias; });
+  }
+  ApplyPenalties(edits, row);
+  for (int32_t t : row.banned) edits.Change(t, [](float) { return -kInf; });
+}
+
+// The first index whose running sum of `weight` passes u * total; the last positive one if rounding leaves
+// none.
+size_t Pick(std::span<const float> weight, double total, double u) {
+  double sum = 0;
+  size_t last = 0;
+  for (size_t i = 0; i < weight.size(); ++i) {
+    if (weight[i] <= 0) continue;
+    last = i;
+    if ((sum += weight[i]) > u * total) break;
+  }
+  return last;
+}
+
+// Weights exp((logit - max) / temperature) of sorted candidates; returns their sum.
+double Weigh(const std::vector<TokenLogprob>& candidates, float max, float temperature,
+             std::vector<float>& weight) {
+  weight.resize(candidates.size());
+  for (size_t i = 0; i < candidates.size(); ++i) weight[i] = candidates[i].logprob;
+  return ExpSum(weight, max, temperature, weight);
+}
+
+// Length of the shortest prefix whose mass reaches `mass`, 0 if the whole does not.
+size_t PrefixOfMass(std::span<const float> weight, double mass) {
+  double sum = 0;
+  for (size_t i = 0; i < weight.size(); ++i) {
+    if ((sum += weight[i]) >= mass) return i + 1;
+  }
+  return 0;
+}
+
+// Draw among a sorted short list, when top_k or top_p asks for one.
+int32_t DrawFiltered(std::span<const float> logits, float max, const SamplingParams& p, double u) {
+  std::vector<float> weight;
+  std::vector<TokenLogprob> list;
+  size_t kept = 0;
+  if (p.top_k > 0) {
+    list = Largest(logits, p.top_k);
+    const double total = Weigh(list, max, p.temperature, weight);
+    if (p.top_p < 1) kept = PrefixOfMass(weight, p.top_p * total);
+  } else {
+    weight.resize(logits.size());
+    const double total = ExpSum(logits, max, p.temperature, weight);
+    for (size_t k = 64; kept == 0; k *= 8) {
+      list = Largest(logits, k);
+      Weigh(list, max, p.temperature, weight);
+      kept = PrefixOfMass(weight, p.top_p * total);
+      if (list.size() < k) break;
+    }
+  }
+  if (kept == 0) kept = weight.size();
+  while (kept > 1 && weight[kept - 1] < p.min_p) --kept;
+  weight.resize(kept);
+  double total = 0;
+  for (float w : weight) total += w;
+  return list[Pick(weight, total, u)].token;
+}
+
+int32_t DrawPlain(std::span<const float> logits, float max, const SamplingParams& p, double u) {
+  thread_local std::vector<float> weight;
+  weight.resize(logits.size());
+  double total = ExpSum(logits, max, p.temperature, weight);
+  if (p.min_p > 0) {
+    total = 0;
+    for (float& w : weight) total += w = w < p.min_p ? 0 : w;
+  }
+  return static_cast<int32_t>(Pick(weight, total, u));
+}
+
+int32_t Draw(std::span<const float> logits, const SampleRow& row) {
+  const SamplingParams& p = *row.params;
+  const float max = MaxOrNan(logits);
+  if (!(max > -kInf)) return -1;
+  if (p.temperature == 0)
+    return static_cast<int32_t>(std::find(logits.begin(), logits.end(), max) - logits.begin());
+  const double u = PhiloxUniform(row.seed, row.step);
+  if (p.top_k > 0 || p.top_p < 1) return DrawFiltered(logits, max, p, u);
+  return DrawPlain(logits, max, p, u);
+}
+
+// Log of the sum of exp(logits), in two parts so that differences keep their digits.
+struct LogSum {
+  float max;
+  double log;
+};
+
+LogSum LogSumExp(std::span<const float> logits, float max) {
+  thread_local std::vector<float> weight;
+  weight.resize(logits.size());
+  return {max, std::log(ExpSum(logits, max, 1, weight))};
+}
+
+float LogprobOf(float logit, const LogSum& sum) {
+  return static_cast<float>(double{logit} - sum.max - sum.log);
+}
+
+std::vector<TokenLogprob> TopLogprobs(std::span<const float> logits, const LogSum& sum, int top) {
+  std::vector<TokenLogprob> best = Largest(logits, std::max(top, 0));
+  for (TokenLogprob& t : best) t.logprob = LogprobOf(t.logprob, sum);
+  return best;
+}
+
+}  // namespace
+
+Sampled Sample(std::span<float> logits, const SampleRow& row) {
+  Sampled result;
+  float max = MaxOrNan(logits);
+  if (!(max > -kInf)) return result;
+  if (max == kInf) {
+    ClampInfinity(logits);
+    max = std::numeric_limits<float>::max();
+  }
+  Edits edits(logits);
+  ApplyEdits(edits, row);
+  result.token = Draw(logits, row);
+  if (result.token < 0 || row.top_logprobs < 0) return result;
+  edits.Undo();
+  const LogSum sum = LogSumExp(logits, max);
+  result.logprob = LogprobOf(logits[result.token], sum);
+  result.top = TopLogprobs(logits, sum, row.top_logprobs);
+  return result;
+}
+
+Sampled Score(std::span<const float> logits, int32_t token, int top) {
+  Sampled result;
+  const float max = MaxOrNan(logits);
+  if (!std::isfinite(max) || token < 0 || static_cast<size_t>(token) >= logits.size()) return result;
+  const LogSum sum = LogSumExp(logits, max);
+  result.token = token;
+  result.logprob = LogprobOf(logits[token], sum);
+  result.top = TopLogprobs(logits, sum, top);
+  return result;
+}
+
+}  // namespace hydrad
