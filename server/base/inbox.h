@@ -2,14 +2,11 @@
 #ifndef HYDRAD_SERVER_BASE_INBOX_H_
 #define HYDRAD_SERVER_BASE_INBOX_H_
 
-#include <absl/base/thread_annotations.h>
-#include <absl/synchronization/mutex.h>
-#include <absl/time/time.h>
-
 #include <utility>
 #include <vector>
 
 #include "server/base/clock.h"
+#include "server/base/mutex.h"
 
 namespace hydrad {
 
@@ -29,34 +26,33 @@ class Inbox {
   // Waits until a message is there, the inbox is closed or `limit` has passed, then takes all there is.
   // Messages sent before Close are still delivered.
   std::vector<T> ReceiveAll(Duration limit) {
-    absl::MutexLock lock(&mu_);
-    mu_.AwaitWithTimeout(absl::Condition(this, &Inbox::Ready), absl::FromChrono(limit));
+    MutexLock lock(&mu_);
+    mu_.AwaitFor(limit, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return closed_ || !messages_.empty(); });
     return std::exchange(messages_, {});
   }
 
   // Nothing more is accepted.
   void Close() {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     closed_ = true;
   }
 
   size_t size() const {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     return messages_.size();
   }
 
  private:
   Sent Push(T& message, size_t limit) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (closed_) return Sent::kClosed;
     if (messages_.size() >= limit) return Sent::kFull;
     messages_.push_back(std::move(message));
     return Sent::kOk;
   }
-  bool Ready() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return closed_ || !messages_.empty(); }
 
   const size_t capacity_;
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   std::vector<T> messages_ ABSL_GUARDED_BY(mu_);
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
 };

@@ -27,7 +27,8 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::st
   return file;
 }
 
-absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::FromDescriptor(int fd, const std::string& name) {
+absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::FromDescriptor(int fd,
+                                                                             const std::string& name) {
   struct stat info;
   if (fstat(fd, &info) != 0) return ErrnoStatus(errno, name);
   if (!S_ISREG(info.st_mode)) return InvalidArgument("{}: not a regular file", name);

@@ -21,10 +21,10 @@ absl::Status MakeStatus(absl::StatusCode code, fmt::format_string<Args...> text,
   return absl::Status(code, fmt::format(text, std::forward<Args>(args)...));
 }
 
-#define HYDRAD_STATUS_MAKER(Name, code)                                                              \
-  template <class... Args>                                                                           \
-  absl::Status Name(fmt::format_string<Args...> text, Args&&... args) {                              \
-    return MakeStatus<Args...>(absl::StatusCode::code, text, std::forward<Args>(args)...);           \
+#define HYDRAD_STATUS_MAKER(Name, code)                                                    \
+  template <class... Args>                                                                 \
+  absl::Status Name(fmt::format_string<Args...> text, Args&&... args) {                    \
+    return MakeStatus<Args...>(absl::StatusCode::code, text, std::forward<Args>(args)...); \
   }
 HYDRAD_STATUS_MAKER(InvalidArgument, kInvalidArgument)
 HYDRAD_STATUS_MAKER(NotFound, kNotFound)
@@ -59,8 +59,8 @@ inline absl::Status Annotate(const absl::Status& status, std::string_view where)
   (static_cast<bool>(condition) ? (void)0 : ::hydrad::CheckFailed(__FILE__, __LINE__, #condition))
 
 // Returns the status of `expr` from this function if it is an error.
-#define RETURN_IF_ERROR(expr)                                  \
-  do {                                                         \
+#define RETURN_IF_ERROR(expr)                                         \
+  do {                                                                \
     if (absl::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
 
@@ -68,8 +68,8 @@ inline absl::Status Annotate(const absl::Status& status, std::string_view where)
 #define HYDRAD_CONCAT(a, b) HYDRAD_CONCAT_(a, b)
 // ASSIGN_OR_RETURN(auto x, F()): the value of a StatusOr, or its error returned from this function.
 #define ASSIGN_OR_RETURN(lhs, expr) ASSIGN_OR_RETURN_(HYDRAD_CONCAT(status_or_, __LINE__), lhs, expr)
-#define ASSIGN_OR_RETURN_(tmp, lhs, expr)      \
-  auto tmp = (expr);                           \
+#define ASSIGN_OR_RETURN_(tmp, lhs, expr)        \
+  auto tmp = (expr);                             \
   if (!tmp.ok()) return std::move(tmp).status(); \
   lhs = *std::move(tmp)
 
