@@ -1,0 +1,34 @@
+# hydrad in a container.
+#   docker build --target cpu -t hydrad .
+#   docker run --rm -p 127.0.0.1:8471:8471 -v MODEL:/model:ro -v ADAPTERS:/adapters:ro hydrad
+#
+# The runtime listens on every address of its own network namespace in plaintext, because that is the only way out of
+# a container: publish its ports on loopback, or put a proxy that ends TLS in front (see README.md).
+ARG BASE=debian:bookworm-slim
+
+FROM ${BASE} AS build
+WORKDIR /src
+COPY deploy/install-packages deploy/install-packages
+RUN deploy/install-packages build && rm -rf /var/lib/apt/lists/*
+COPY . .
+RUN cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DHYDRAD_TESTS=OFF \
+ && cmake --build build --target hydrad hydractl \
+ && strip build/bin/hydrad build/bin/hydractl
+
+FROM ${BASE} AS cpu
+COPY deploy/install-packages /tmp/install-packages
+RUN /tmp/install-packages runtime && rm -rf /tmp/install-packages /var/lib/apt/lists/*
+COPY --from=build /src/build/bin/hydrad /src/build/bin/hydractl /usr/local/bin/
+COPY deploy/models/tiny /model
+COPY deploy/adapters/tiny /adapters
+USER 65532:65532
+ENV HYDRAD_MODEL=/model \
+    HYDRAD_ADAPTER_ROOT=/adapters \
+    HYDRAD_LISTEN=0.0.0.0:8471 \
+    HYDRAD_ADMIN_LISTEN=127.0.0.1:8472 \
+    HYDRAD_METRICS_LISTEN=0.0.0.0:9471 \
+    HYDRAD_ALLOW_PLAINTEXT_PUBLIC=true
+EXPOSE 8471 9471
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["/usr/local/bin/hydractl", "health", "--server", "127.0.0.1:8471"]
+ENTRYPOINT ["/usr/local/bin/hydrad"]
