@@ -1,0 +1,224 @@
+"""Makes the golden files: what transformers and peft compute, for the daemon to be compared with.
+
+    python tests/golden/make.py random         # the random models, their adapters and cases
+    python tests/golden/make.py tiny smollm2   # cases of trained models, by name (see CASES)
+    python tests/golden/make.py                # everything
+
+Needs hydrad-tools, torch, transformers and peft; run from the root of the repository. README.md
+describes the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import peft
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hydrad_tools.safetensors_io import StoredTensor, f32, read_safetensors, write_safetensors
+from random_models import ADAPTERS, MODELS, write_adapters, write_models
+from reference import Reference
+
+HERE = Path(__file__).parent
+SEED = 20240404
+_TOP, _SAMPLED = 64, 256  # logits kept of a position that is not stored in full
+_SPARSE_POSITIONS = 8
+_CHECK_LIMIT = 2e-3  # how far transformers in float32 may be from the float64 reference
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, perhaps with an adapter, and prompts; paths are relative to the repository."""
+
+    model: str
+    adapter: str | None
+    prompts: tuple[str | list[int], ...]  # text, or token ids
+    steps: int  # greedy tokens
+    every_position: bool  # keep whole logits of all positions, or of the last alone
+
+
+_TINY_PROMPTS = ("First Citizen:\nBefore we proceed", "Once upon a time there was",
+                 "<|user|>\nHow many users are there?<|end|>\n<|assistant|>\n",
+                 "<|user|>\nTom has 12 apples and buys 7 more. How many has he?<|end|>\n<|assistant|>\n")
+_CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+_SMOLLM2_PROMPTS = ("ROMEO:\nWhat light through yonder", _CHAT.format("What is the capital of France?"),
+                    _CHAT.format("Tom has 12 apples, eats 3 and buys 7 more. How many has he now?"),
+                    _CHAT.format("How many customers are there in each country?"))
+_TINY, _SMOLLM2 = "deploy/models/tiny", "build/models/smollm2"
+
+CASES = {"tiny": Case(_TINY, None, _TINY_PROMPTS, 48, True),
+         "smollm2": Case(_SMOLLM2, None, _SMOLLM2_PROMPTS[:3], 48, False)}
+for _name in ("shakespeare", "sql", "domains"):
+    CASES[f"tiny_{_name}"] = Case(_TINY, f"deploy/adapters/tiny/{_name}", _TINY_PROMPTS[::2], 48, True)
+    _picked = (_SMOLLM2_PROMPTS[0], _SMOLLM2_PROMPTS[3])
+    CASES[f"smollm2_{_name}"] = Case(_SMOLLM2, f"deploy/adapters/smollm2/{_name}", _picked, 32, False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all of them")
+    names = parser.parse_args().names or ["random", *CASES]
+    unknown = [name for name in names if name not in ("random", *CASES)]
+    if unknown:
+        parser.error(f"no such case: {', '.join(unknown)}")
+    for name in names:
+        if name == "random":
+            make_random()
+        else:
+            make_case(name, CASES[name])
+    return 0
+
+
+def make_random() -> None:
+    """The random models and adapters, and their cases."""
+    write_models(HERE / "models", SEED)
+    write_adapters(HERE / "adapters", HERE / "models", SEED)
+    for name, case in random_cases().items():
+        make_case(name, case)
+
+
+def random_cases() -> dict[str, Case]:
+    """A case for every random model and every random adapter."""
+    rng = np.random.default_rng(SEED)
+    root = "tests/golden"
+    prompts = tuple(rng.integers(3, 131, size=length).tolist() for length in (1, 9, 40))
+    cases = {name: Case(f"{root}/models/{name}", None, prompts, 24, True) for name in MODELS}
+    for name, (model, *_) in ADAPTERS.items():
+        cases[name] = Case(f"{root}/models/{model}", f"{root}/adapters/{name}", prompts[1:], 24, True)
+    return cases
+
+
+def make_case(name: str, case: Case) -> None:
+    """Writes ``cases/<name>.json`` and ``.safetensors``. Raises if the references disagree."""
+    directory = Path(case.model)
+    exact = Reference(directory, Path(case.adapter) if case.adapter else None)
+    runs = {dtype: load(case, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    tensors: dict[str, StoredTensor] = {}
+    entries = [make_prompt(case, index, prompt, exact, runs, tensors) for index, prompt in enumerate(case.prompts)]
+    versions = {module.__name__: module.__version__ for module in (torch, transformers, peft)}
+    document = {"format": 1, "model": case.model, "model_sha256": sha256_of_weights(directory),
+                "adapter": case.adapter, "versions": versions, "prompts": entries}
+    (HERE / "cases").mkdir(exist_ok=True)
+    write_safetensors(HERE / "cases" / f"{name}.safetensors", tensors)
+    (HERE / "cases" / f"{name}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    worst = max(entry["float64_max_abs_error"] for entry in entries)
+    print(f"{name}: float32 within {worst:.1e} of float64; bfloat16 off by "
+          f"{max(entry['bf16_max_abs_error'] for entry in entries):.3f}", flush=True)
+
+
+def make_prompt(case: Case, index: int, prompt: str | list[int], exact: Reference, runs: dict,
+                tensors: dict[str, StoredTensor]) -> dict:
+    """Adds the prompt's logits to ``tensors``; returns its JSON entry."""
+    text = prompt if isinstance(prompt, str) else None
+    ids = tokenize(case, text) if text is not None else prompt
+    with torch.no_grad():
+        batch = torch.tensor([ids])
+        logits, rounded = (runs[dtype](input_ids=batch).logits[0].float().numpy()
+                           for dtype in (torch.float32, torch.bfloat16))
+    error = float(np.abs(exact.logits(ids) - logits).max())
+    if not error < _CHECK_LIMIT:
+        raise SystemExit(f"{case.model} {case.adapter}: float32 is {error} off the float64 reference")
+    whole = list(range(len(ids))) if case.every_position else [len(ids) - 1]
+    tensors[f"prompt{index}.positions"] = StoredTensor("I32", np.array(whole, np.int32))
+    tensors[f"prompt{index}.logits"] = f32(logits[whole])
+    if not case.every_position:
+        add_sparse(tensors, f"prompt{index}", logits)
+    tokens, margins = greedy(runs[torch.float32], ids, case.steps)
+    last = np.abs(rounded[-1] - logits[-1]).max()
+    return {"text": text, "ids": ids, "float64_max_abs_error": error,
+            "bf16_max_abs_error": float(np.abs(rounded - logits).max()),
+            "bf16_last_max_abs_error": float(last),
+            "greedy": {"ids": tokens, "margins": margins}}
+
+
+def add_sparse(tensors: dict[str, StoredTensor], prefix: str, logits: np.ndarray) -> None:
+    """Keeps, of up to eight positions, the largest logits (falling) and some at random columns."""
+    rng = np.random.default_rng(SEED)
+    positions = np.unique(np.linspace(0, len(logits) - 1, _SPARSE_POSITIONS).astype(np.int32))
+    columns = []
+    for row in logits[positions]:
+        order = np.argsort(-row, kind="stable")
+        columns.append(np.append(order[:_TOP], rng.choice(order[_TOP:], _SAMPLED, replace=False)))
+    columns = np.stack(columns).astype(np.int32)
+    tensors[f"{prefix}.sparse_positions"] = StoredTensor("I32", positions)
+    tensors[f"{prefix}.sparse_columns"] = StoredTensor("I32", columns)
+    tensors[f"{prefix}.sparse_logits"] = f32(np.take_along_axis(logits[positions], columns, axis=1))
+
+
+def tokenize(case: Case, text: str) -> list[int]:
+    """Token ids of the text; special tokens in it are recognised, none are added."""
+    return AutoTokenizer.from_pretrained(case.model).encode(text, add_special_tokens=False)
+
+
+@torch.no_grad()
+def greedy(model: torch.nn.Module, ids: list[int], steps: int) -> tuple[list[int], list[float]]:
+    """The tokens of largest logit, never stopping, and each one's margin over the second."""
+    tokens, margins, cache = [], [], None
+    fresh = torch.tensor([ids])
+    for _ in range(steps):
+        out = model(input_ids=fresh, past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+        (first, second), (token, _) = out.logits[0, -1].float().topk(2)
+        tokens.append(int(token))
+        margins.append(float(first - second))
+        fresh = token.reshape(1, 1)
+    return tokens, margins
+
+
+def load(case: Case, dtype: torch.dtype) -> torch.nn.Module:
+    """The model with its adapter in ``dtype`` throughout; the file's values, only widened or rounded."""
+    model = AutoModelForCausalLM.from_pretrained(case.model, dtype=dtype, attn_implementation="eager").eval()
+    if case.adapter is None:
+        return model
+    if "lora_nums" in json.loads((Path(case.adapter) / "adapter_config.json").read_text()):
+        return with_heads(model, Path(case.adapter), dtype)
+    return peft.PeftModel.from_pretrained(model, case.adapter).to(dtype).eval()
+
+
+def with_heads(model: torch.nn.Module, adapter: Path, dtype: torch.dtype) -> torch.nn.Module:
+    """Hooks a HydraLoRA or LoRAMoE into ``model``, in the reference code's order of operations."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    stored = {name: torch.from_numpy(tensor.to_f32()).to(dtype)
+              for name, tensor in read_safetensors(adapter / "adapter_model.safetensors").items()}
+    for path, module in model.named_modules():
+        prefix = f"base_model.model.{path}"
+        if f"{prefix}.lora_route.weight" in stored:
+            module.register_forward_hook(heads_hook(stored, prefix, config))
+    return model
+
+
+def heads_hook(stored: dict[str, torch.Tensor], prefix: str, config: dict):
+    """A forward hook that adds the heads one after the other to a linear layer's result."""
+    route = stored[f"{prefix}.lora_route.weight"]
+    scaling = config["lora_alpha"] / config["r"]
+
+    def add_heads(module, inputs, result):
+        x = inputs[0]
+        gates = torch.softmax(x @ route.T, dim=-1, dtype=torch.float32).to(x.dtype)
+        for i in range(config["lora_nums"]):
+            a = stored.get(f"{prefix}.lora_A{i}.weight", stored.get(f"{prefix}.lora_A.weight"))
+            b = stored[f"{prefix}.lora_B{i}.weight"]
+            result = result + (gates[..., i:i + 1] * ((x @ a.T) @ b.T)) * scaling
+        return result
+
+    return add_heads
+
+
+def sha256_of_weights(directory: Path) -> str:
+    """Of the model's safetensors files, concatenated in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(directory.glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

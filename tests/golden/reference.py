@@ -1,0 +1,192 @@
+"""The Llama family and its adapters in NumPy float64, written to be compared with formulas.
+
+One forward pass over a whole prompt: no cache, no batch, every intermediate in float64. Covers
+Llama, Mistral, Qwen2 and Qwen3 (grouped-query attention, q/k/v/o and MLP biases, q/k norm,
+default, linear and llama3 rotary embeddings, sliding windows, tied or separate output
+embeddings) with LoRA, rsLoRA, HydraLoRA and LoRAMoE adapters. For a projection with input x:
+
+    y = W x + b + s * sum_i g_i B_i A_i x      g = softmax(R x), or 1 without a router
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from hydrad_tools.safetensors_io import read_safetensors
+
+_ADAPTER_PREFIX = "base_model.model."
+
+
+class Weights:
+    """All tensors of a model directory by name, float64; one file or shards with an index."""
+
+    def __init__(self, directory: Path):
+        index = directory / "model.safetensors.index.json"
+        files = {"model.safetensors"}
+        if index.exists():
+            files = set(json.loads(index.read_text())["weight_map"].values())
+        self._tensors = {name: tensor.to_f32().astype(np.float64)
+                         for file in sorted(files) for name, tensor in read_safetensors(directory / file).items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._tensors[name]
+
+    def get(self, name: str) -> np.ndarray | None:
+        """The tensor, or None if the model has none of that name."""
+        return self._tensors.get(name)
+
+
+class Adapter:
+    """A LoRA, HydraLoRA or LoRAMoE directory: what it adds to each projection."""
+
+    def __init__(self, directory: Path):
+        self._config = json.loads((directory / "adapter_config.json").read_text())
+        self._tensors = {name.removeprefix(_ADAPTER_PREFIX): tensor.to_f32().astype(np.float64)
+                         for name, tensor in read_safetensors(directory / "adapter_model.safetensors").items()}
+
+    def delta(self, path: str, x: np.ndarray) -> np.ndarray | float:
+        """What the adapter adds to the projection ``path`` for rows x [tokens, in]: [tokens, out]."""
+        route = self._tensors.get(f"{path}.lora_route.weight")
+        if route is None:
+            if f"{path}.lora_A.weight" not in self._tensors:
+                return 0.0
+            return self._scale(path) * self._low_rank(path, "", x)
+        gates = softmax(x @ route.T)  # [tokens, heads]
+        heads = range(len(route))
+        return self._scale(path) * sum(gates[:, i:i + 1] * self._low_rank(path, str(i), x) for i in heads)
+
+    def _low_rank(self, path: str, head: str, x: np.ndarray) -> np.ndarray:
+        """B_i A_i x, with the A of the head (LoRAMoE) or the one that all share."""
+        a = self._tensors.get(f"{path}.lora_A{head}.weight")
+        if a is None:
+            a = self._tensors[f"{path}.lora_A.weight"]
+        return x @ a.T @ self._tensors[f"{path}.lora_B{head}.weight"].T
+
+    def _scale(self, path: str) -> float:
+        rank = self._pattern("rank_pattern", path, self._config["r"])
+        alpha = self._pattern("alpha_pattern", path, self._config["lora_alpha"])
+        return alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
+
+    def _pattern(self, field: str, path: str, default: float) -> float:
+        """PEFT's rule: the first pattern that matches the end of the path, at a dot, wins."""
+        for pattern, value in self._config.get(field, {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", path):
+                return value
+        return default
+
+
+class Reference:
+    """A model directory, with or without an adapter directory."""
+
+    def __init__(self, model: Path, adapter: Path | None = None):
+        self.config = json.loads((model / "config.json").read_text())
+        self._weights = Weights(model)
+        self._adapter = Adapter(adapter) if adapter else None
+        self._heads = self.config["num_attention_heads"]
+        self._kv_heads = self.config.get("num_key_value_heads") or self._heads
+        self._head_dim = self.config.get("head_dim") or self.config["hidden_size"] // self._heads
+
+    def logits(self, ids: list[int], positions: list[int] | None = None) -> np.ndarray:
+        """Logits [positions, vocabulary] at ``positions`` of the prompt (all, if not given)."""
+        x = self._weights["model.embed_tokens.weight"][ids]  # [tokens, hidden]
+        rotation = self._rotation(len(ids))
+        for layer in range(self.config["num_hidden_layers"]):
+            prefix = f"model.layers.{layer}"
+            x = x + self._attention(f"{prefix}.self_attn", self._norm(f"{prefix}.input_layernorm", x), rotation)
+            x = x + self._mlp(f"{prefix}.mlp", self._norm(f"{prefix}.post_attention_layernorm", x))
+        x = self._norm("model.norm", x if positions is None else x[positions])
+        if self._weights.get("lm_head.weight") is None:
+            return x @ self._weights["model.embed_tokens.weight"].T
+        return self._project("lm_head", x)
+
+    def greedy(self, ids: list[int], count: int) -> tuple[list[int], list[float]]:
+        """``count`` tokens of largest logit, and each step's margin over the runner-up."""
+        tokens, margins = [], []
+        for _ in range(count):
+            row = self.logits(ids + tokens, [len(ids) + len(tokens) - 1])[0]
+            second, first = np.sort(row)[-2:]
+            tokens.append(int(row.argmax()))
+            margins.append(float(first - second))
+        return tokens, margins
+
+    def _project(self, path: str, x: np.ndarray) -> np.ndarray:
+        y = x @ self._weights[f"{path}.weight"].T
+        bias = self._weights.get(f"{path}.bias")
+        if bias is not None:
+            y = y + bias
+        return y + self._adapter.delta(path, x) if self._adapter else y
+
+    def _norm(self, path: str, x: np.ndarray) -> np.ndarray:
+        mean_square = np.mean(x * x, axis=-1, keepdims=True)
+        return x / np.sqrt(mean_square + self.config["rms_norm_eps"]) * self._weights[f"{path}.weight"]
+
+    def _mlp(self, path: str, x: np.ndarray) -> np.ndarray:
+        gate = self._project(f"{path}.gate_proj", x)
+        return self._project(f"{path}.down_proj", gate / (1 + np.exp(-gate)) * self._project(f"{path}.up_proj", x))
+
+    def _attention(self, path: str, x: np.ndarray, rotation: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        q = self._split_heads(path, "q", x, self._heads)  # [heads, tokens, head_dim]
+        k = self._split_heads(path, "k", x, self._kv_heads)
+        v = self._split_heads(path, "v", x, self._kv_heads)
+        group = self._heads // self._kv_heads
+        q, k = rotate(q, rotation), np.repeat(rotate(k, rotation), group, axis=0)
+        scores = q @ k.swapaxes(1, 2) / math.sqrt(self._head_dim)
+        mixed = softmax(np.where(self._visible(len(x)), scores, -np.inf)) @ np.repeat(v, group, axis=0)
+        return self._project(f"{path}.o_proj", mixed.swapaxes(0, 1).reshape(len(x), -1))
+
+    def _split_heads(self, path: str, kind: str, x: np.ndarray, heads: int) -> np.ndarray:
+        y = self._project(f"{path}.{kind}_proj", x).reshape(len(x), heads, self._head_dim)
+        if self._weights.get(f"{path}.{kind}_norm.weight") is not None:
+            y = self._norm(f"{path}.{kind}_norm", y)
+        return y.swapaxes(0, 1)
+
+    def _visible(self, tokens: int) -> np.ndarray:
+        """Which position (column) each position (row) attends to: [tokens, tokens] of bool."""
+        distance = np.arange(tokens)[:, None] - np.arange(tokens)[None, :]
+        window = self.config.get("sliding_window")
+        if window is None or self.config.get("use_sliding_window") is False:
+            window = tokens
+        return (distance >= 0) & (distance < window)
+
+    def _rotation(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
+        angles = np.arange(tokens)[:, None] * self._frequencies()[None, :]
+        return np.cos(angles), np.sin(angles)  # each [tokens, head_dim / 2]
+
+    def _frequencies(self) -> np.ndarray:
+        rope = self.config.get("rope_parameters") or self.config.get("rope_scaling") or {}
+        theta = rope.get("rope_theta") or self.config.get("rope_theta", 10000.0)
+        plain = theta ** (-np.arange(0, self._head_dim, 2) / self._head_dim)
+        kind = rope.get("rope_type") or rope.get("type") or "default"
+        if kind == "default":
+            return plain
+        if kind == "linear":
+            return plain / rope["factor"]
+        if kind == "llama3":
+            return llama3_frequencies(plain, rope)
+        raise ValueError(f"rope type {kind!r} is not covered")
+
+
+def llama3_frequencies(plain: np.ndarray, rope: dict) -> np.ndarray:
+    """Llama 3.1's rule: long waves are slowed by ``factor``, short ones kept, a ramp between."""
+    turns = rope["original_max_position_embeddings"] * plain / (2 * math.pi)
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return (1 - kept) * plain / rope["factor"] + kept * plain
+
+
+def rotate(x: np.ndarray, rotation: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Rotates x [heads, tokens, head_dim]: number i with number i + head_dim / 2."""
+    cos, sin = rotation
+    first, second = np.split(x, 2, axis=-1)
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Over the last axis."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
