@@ -1,5 +1,5 @@
-// Every series that Prometheus scrapes, in one place. The rest of the program reports events; names, units, labels
-// and their bounds are this room's business.
+// Every series that Prometheus scrapes, in one place. The rest of the program reports events; names, units,
+// labels and their bounds are this room's business.
 #ifndef HYDRAD_SERVER_METRICS_METRICS_H_
 #define HYDRAD_SERVER_METRICS_METRICS_H_
 
@@ -21,7 +21,7 @@ struct RequestRecord {
   std::string_view outcome;          // "ok", "cancelled", "deadline", "error"
   int prompt_tokens = 0, generated_tokens = 0;
   double total = 0, queue = 0, prefill = 0, decode = 0;
-  std::optional<double> time_to_first_token;
+  std::optional<double> time_to_first_token{};
 };
 
 // Thread-safe. Label values are bounded: beyond the first `max_label_values` tenants or adapters a series is
@@ -34,23 +34,28 @@ class Metrics {
   // Requests.
   void RequestFinished(const RequestRecord& record);
   void InterToken(double seconds, int count = 1);  // time between two tokens of a sequence
-  void Rejected(std::string_view reason);          // "queue_full", "rate", "concurrency", "auth", "draining", ...
+  void Rejected(std::string_view reason);  // "queue_full", "rate", "concurrency", "auth", "draining", ...
   void SetRequests(int running, int waiting);
 
   // Adapters.
   void AdapterLoad(std::string_view result, double seconds);  // "ok" or "error"
   void AdapterEvicted(std::string_view reason);
-  void SetAdapters(std::string_view state, int count);        // "available", "loading", ...
+  void SetAdapters(std::string_view state, int count);  // "available", "loading", ...
   void SetAdapterBytes(std::string_view tier, uint64_t bytes);
-  void AdapterGone(std::string_view name);                    // its series go
+  void AdapterGone(std::string_view name);  // its series go
 
   // The engine.
   void SetKvBlocks(int used, int free);
-  void Step(std::string_view phase, double seconds, int rows, int distinct_adapters);  // "prefill", "decode", "mixed"
+  void Step(std::string_view phase, double seconds, int rows,
+            int distinct_adapters);  // "prefill", "decode", "mixed"
   void Preempted();
 
-  // The names for the Gateway API inference extension: comma-separated adapters of running and waiting requests.
+  // The names for the Gateway API inference extension: comma-separated adapters of running and waiting
+  // requests.
   void SetLoraInfo(int max_lora, std::string_view running, std::string_view waiting, double unix_seconds);
+
+  // What runs here: the labels of one line whose value is 1. Again: replaces it.
+  void SetBuildInfo(std::string_view version, std::string_view device, std::string_view model);
 
   std::shared_ptr<prometheus::Registry> registry() const;
 

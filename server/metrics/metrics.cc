@@ -1,0 +1,204 @@
+#include "server/metrics/metrics.h"
+
+#include <absl/synchronization/mutex.h>
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <algorithm>
+
+#include "server/metrics/series.h"
+
+namespace hydrad {
+namespace {
+
+using prometheus::Counter;
+using prometheus::Family;
+using prometheus::Gauge;
+using prometheus::Histogram;
+using Buckets = Histogram::BucketBoundaries;
+
+// Bounds in seconds, about three a decade: a step of a tiny model takes 0.2 ms, a long answer minutes.
+const Buckets kShort = {0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5};
+const Buckets kLong = {0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
+                       1,     2,     5,     10,   20,   50,   100, 300, 600};
+const Buckets kRows = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+const Buckets kAdapters = {0, 1, 2, 4, 8, 16, 32, 64, 128, 256};
+
+Family<Counter>& AddCounter(prometheus::Registry& r, const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(r);
+}
+Family<Gauge>& AddGauge(prometheus::Registry& r, const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(r);
+}
+Family<Histogram>& AddHistogram(prometheus::Registry& r, const char* name, const char* help) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(r);
+}
+
+// Its first `most` names: the label of an info line must not grow with the number of adapters.
+std::string FirstNames(std::string_view comma_separated, size_t most) {
+  size_t end = 0;
+  for (size_t i = 0; i < most && end != std::string_view::npos; ++i) {
+    end = comma_separated.find(',', i == 0 ? 0 : end + 1);
+  }
+  return std::string(comma_separated.substr(0, end));
+}
+
+}  // namespace
+
+struct Metrics::Impl {
+  explicit Impl(size_t max_label_values)
+      : max_label_values(max_label_values), series(*registry, max_label_values) {}
+
+  const size_t max_label_values;
+  const std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  prometheus::Registry& r = *registry;
+
+  RequestSeries series;
+  Family<Counter>& rejected =
+      AddCounter(r, "hydrad_rejected_total", "Requests refused at the door, by reason.");
+  Counter& cancelled =
+      AddCounter(r, "hydrad_cancelled_total", "Requests ended by their client or by a stalled reader.")
+          .Add({});
+  Gauge& running = AddGauge(r, "hydrad_requests_running", "Sequences in the batch of the last step.").Add({});
+  Gauge& waiting = AddGauge(r, "hydrad_requests_waiting", "Requests admitted but not yet started.").Add({});
+  Histogram& first_token = AddHistogram(r, "hydrad_time_to_first_token_seconds",
+                                        "Time from a request's arrival to its first token.")
+                               .Add({}, kLong);
+  Histogram& inter_token =
+      AddHistogram(r, "hydrad_inter_token_latency_seconds", "Time between two tokens of one sequence.")
+          .Add({}, kShort);
+  Histogram& request_duration =
+      AddHistogram(r, "hydrad_request_duration_seconds", "Time from a request's arrival to its end.")
+          .Add({}, kLong);
+  Histogram& queue_duration =
+      AddHistogram(r, "hydrad_queue_duration_seconds", "Time a request waited to be started.").Add({}, kLong);
+  Histogram& prefill_duration =
+      AddHistogram(r, "hydrad_prefill_duration_seconds", "Time from a request's start to its first token.")
+          .Add({}, kLong);
+  Histogram& decode_duration =
+      AddHistogram(r, "hydrad_decode_duration_seconds", "Time from a request's first token to its end.")
+          .Add({}, kLong);
+
+  Family<Gauge>& adapters = AddGauge(r, "hydrad_adapters", "Adapter names, by state.");
+  Family<Gauge>& adapter_bytes = AddGauge(r, "hydrad_adapter_bytes", "Bytes taken by adapters, by tier.");
+  Family<Counter>& loads =
+      AddCounter(r, "hydrad_adapter_loads_total", "Adapter loads that ended, by result.");
+  Histogram& load_duration =
+      AddHistogram(r, "hydrad_adapter_load_duration_seconds", "Time an adapter load took, successful or not.")
+          .Add({}, kLong);
+  Family<Counter>& evictions =
+      AddCounter(r, "hydrad_adapter_evictions_total", "Adapters moved out of a tier, by reason.");
+
+  Family<Gauge>& kv_blocks = AddGauge(r, "hydrad_kv_blocks", "Blocks of the KV cache, by state.");
+  Gauge& kv_used = kv_blocks.Add({{"state", "used"}});
+  Gauge& kv_free = kv_blocks.Add({{"state", "free"}});
+  Gauge& kv_usage =
+      AddGauge(r, "hydrad_kv_cache_usage_ratio", "Share of the KV cache's blocks in use, 0 to 1.").Add({});
+  Family<Histogram>& step_duration = AddHistogram(
+      r, "hydrad_step_duration_seconds", "Time of one step of the engine, by what was in its batch.");
+  Histogram& batch_size = AddHistogram(r, "hydrad_batch_size", "Rows (tokens) of one step.").Add({}, kRows);
+  Histogram& batch_adapters =
+      AddHistogram(r, "hydrad_batch_distinct_adapters", "Different adapter generations in one step.")
+          .Add({}, kAdapters);
+  Counter& preemptions = AddCounter(r, "hydrad_preemptions_total",
+                                    "Sequences put back to the queue because the KV cache was full.")
+                             .Add({});
+
+  Family<Gauge>& lora_info = AddGauge(r, "hydrad_lora_requests_info",
+                                      "Adapters of running and waiting requests, comma-separated; the value "
+                                      "is the Unix time of the last change.");
+  Family<Gauge>& build =
+      AddGauge(r, "hydrad_build_info", "Version, device and base model; the value is always 1.");
+
+  absl::Mutex mu;  // over the replacement of the two lines below
+  Gauge* lora_line ABSL_GUARDED_BY(mu) = nullptr;
+  Gauge* build_line ABSL_GUARDED_BY(mu) = nullptr;
+};
+
+Metrics::Metrics(size_t max_label_values) : impl_(std::make_unique<Impl>(max_label_values)) {}
+Metrics::~Metrics() = default;
+
+void Metrics::RequestFinished(const RequestRecord& record) {
+  impl_->series.Count(record.tenant, record.adapter, record.outcome, record.prompt_tokens,
+                      record.generated_tokens);
+  if (record.outcome == "cancelled") impl_->cancelled.Increment();
+  impl_->request_duration.Observe(record.total);
+  impl_->queue_duration.Observe(record.queue);
+  if (!record.time_to_first_token) return;  // never got so far: its zeros would drag the histograms down
+  impl_->first_token.Observe(*record.time_to_first_token);
+  impl_->prefill_duration.Observe(record.prefill);
+  impl_->decode_duration.Observe(record.decode);
+}
+
+void Metrics::InterToken(double seconds, int count) {
+  for (int i = 0; i < count; ++i) impl_->inter_token.Observe(seconds);
+}
+
+void Metrics::Rejected(std::string_view reason) {
+  impl_->rejected.Add({{"reason", std::string(reason)}}).Increment();
+}
+
+void Metrics::SetRequests(int running, int waiting) {
+  impl_->running.Set(running);
+  impl_->waiting.Set(waiting);
+}
+
+void Metrics::AdapterLoad(std::string_view result, double seconds) {
+  impl_->loads.Add({{"result", std::string(result)}}).Increment();
+  impl_->load_duration.Observe(seconds);
+}
+
+void Metrics::AdapterEvicted(std::string_view reason) {
+  impl_->evictions.Add({{"reason", std::string(reason)}}).Increment();
+}
+
+void Metrics::SetAdapters(std::string_view state, int count) {
+  impl_->adapters.Add({{"state", std::string(state)}}).Set(count);
+}
+
+void Metrics::SetAdapterBytes(std::string_view tier, uint64_t bytes) {
+  impl_->adapter_bytes.Add({{"tier", std::string(tier)}}).Set(static_cast<double>(bytes));
+}
+
+void Metrics::AdapterGone(std::string_view name) { impl_->series.AdapterGone(name); }
+
+void Metrics::SetKvBlocks(int used, int free) {
+  impl_->kv_used.Set(used);
+  impl_->kv_free.Set(free);
+  impl_->kv_usage.Set(used + free > 0 ? static_cast<double>(used) / (used + free) : 0);
+}
+
+void Metrics::Step(std::string_view phase, double seconds, int rows, int distinct_adapters) {
+  impl_->step_duration.Add({{"phase", std::string(phase)}}, kShort).Observe(seconds);
+  impl_->batch_size.Observe(rows);
+  impl_->batch_adapters.Observe(distinct_adapters);
+}
+
+void Metrics::Preempted() { impl_->preemptions.Increment(); }
+
+void Metrics::SetLoraInfo(int max_lora, std::string_view running, std::string_view waiting,
+                          double unix_seconds) {
+  absl::MutexLock lock(&impl_->mu);
+  Gauge& line =
+      impl_->lora_info.Add({{"max_lora", std::to_string(max_lora)},
+                            {"running_lora_adapters", FirstNames(running, impl_->max_label_values)},
+                            {"waiting_lora_adapters", FirstNames(waiting, impl_->max_label_values)}});
+  line.Set(unix_seconds);
+  if (impl_->lora_line != nullptr && impl_->lora_line != &line) impl_->lora_info.Remove(impl_->lora_line);
+  impl_->lora_line = &line;
+}
+
+void Metrics::SetBuildInfo(std::string_view version, std::string_view device, std::string_view model) {
+  absl::MutexLock lock(&impl_->mu);
+  Gauge& line = impl_->build.Add(
+      {{"version", std::string(version)}, {"device", std::string(device)}, {"model", std::string(model)}});
+  line.Set(1);
+  if (impl_->build_line != nullptr && impl_->build_line != &line) impl_->build.Remove(impl_->build_line);
+  impl_->build_line = &line;
+}
+
+std::shared_ptr<prometheus::Registry> Metrics::registry() const { return impl_->registry; }
+
+}  // namespace hydrad

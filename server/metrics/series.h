@@ -1,0 +1,65 @@
+// Series whose labels are a tenant and an adapter: the only ones that clients can make many of, so the only
+// ones whose number must be bounded and whose lines must go with their adapter.
+#ifndef HYDRAD_SERVER_METRICS_SERIES_H_
+#define HYDRAD_SERVER_METRICS_SERIES_H_
+
+#include <absl/base/thread_annotations.h>
+#include <absl/synchronization/mutex.h>
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+
+#include <cstddef>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace hydrad {
+
+// The first `limit` different values keep their name; every later one is "other", until a place is given
+// back. One thread at a time.
+class LabelBound {
+ public:
+  explicit LabelBound(size_t limit) : limit_(limit) {}
+  std::string Bound(std::string_view value);
+  void Forget(std::string_view value);
+
+ private:
+  const size_t limit_;
+  std::set<std::string, std::less<>> known_;
+};
+
+// The counters of ended requests. Thread-safe. An adapter's name is its label, the base model's is "".
+class RequestSeries {
+ public:
+  // Adds its families to `registry`, which must outlive this.
+  RequestSeries(prometheus::Registry& registry, size_t max_label_values);
+
+  void Count(std::string_view tenant, std::string_view adapter, std::string_view outcome, int prompt_tokens,
+             int generated_tokens);
+  // Removes every line labelled with `adapter`.
+  void AdapterGone(std::string_view adapter);
+
+ private:
+  using Family = prometheus::Family<prometheus::Counter>;
+  // A line of one of the families, found by the value of its labels: (family, tenant, adapter, outcome).
+  struct Key {
+    Family* family;
+    std::string tenant, adapter, outcome;
+    auto operator<=>(const Key&) const = default;
+  };
+  void Add(Family& family, const std::string& tenant, const std::string& adapter, std::string_view outcome,
+           double value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  Family& requests_;
+  Family& prompt_tokens_;
+  Family& generated_tokens_;
+  absl::Mutex mu_;
+  LabelBound tenants_ ABSL_GUARDED_BY(mu_);
+  LabelBound adapters_ ABSL_GUARDED_BY(mu_);
+  std::map<Key, prometheus::Counter*> lines_ ABSL_GUARDED_BY(mu_);  // owned by their family
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_METRICS_SERIES_H_

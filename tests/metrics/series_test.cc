@@ -1,0 +1,73 @@
+#include "server/metrics/series.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include "server/base/status.h"
+
+namespace hydrad {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(LabelBoundTest, LaterValuesAreOther) {
+  LabelBound bound(2);
+  EXPECT_EQ(bound.Bound("a"), "a");
+  EXPECT_EQ(bound.Bound("b"), "b");
+  EXPECT_EQ(bound.Bound("c"), "other");
+  EXPECT_EQ(bound.Bound("a"), "a");
+}
+
+TEST(LabelBoundTest, AForgottenValueFreesItsPlace) {
+  LabelBound bound(1);
+  bound.Bound("a");
+  bound.Forget("a");
+  bound.Forget("never seen");
+  EXPECT_EQ(bound.Bound("b"), "b");
+}
+
+std::string Text(const prometheus::Registry& registry) {
+  return prometheus::TextSerializer().Serialize(registry.Collect());
+}
+
+TEST(RequestSeriesTest, CountsByTenantAdapterAndOutcome) {
+  prometheus::Registry registry;
+  RequestSeries series(registry, 10);
+  series.Count("acme", "sql", "ok", 5, 7);
+  series.Count("acme", "sql", "ok", 1, 1);
+  series.Count("acme", "", "error", 2, 0);
+  const std::string text = Text(registry);
+  EXPECT_THAT(text, HasSubstr(R"(hydrad_requests_total{adapter="sql",outcome="ok",tenant="acme"} 2)"));
+  EXPECT_THAT(text, HasSubstr(R"(hydrad_requests_total{adapter="",outcome="error",tenant="acme"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(hydrad_prompt_tokens_total{adapter="sql",tenant="acme"} 6)"));
+  EXPECT_THAT(text, HasSubstr(R"(hydrad_generated_tokens_total{adapter="sql",tenant="acme"} 8)"));
+}
+
+TEST(RequestSeriesTest, TenThousandAdaptersMakeAFewLines) {
+  prometheus::Registry registry;
+  RequestSeries series(registry, 3);
+  for (int i = 0; i < 10'000; ++i) series.Count("t", fmt::format("adapter-{}", i), "ok", 1, 1);
+  const std::string text = Text(registry);
+  EXPECT_THAT(text, HasSubstr(R"(hydrad_requests_total{adapter="adapter-2",outcome="ok",tenant="t"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(hydrad_requests_total{adapter="other",outcome="ok",tenant="t"} 9997)"));
+  EXPECT_THAT(text, Not(HasSubstr("adapter-3\"")));
+}
+
+TEST(RequestSeriesTest, AnAdaptersLinesGoWithIt) {
+  prometheus::Registry registry;
+  RequestSeries series(registry, 10);
+  series.Count("a", "sql", "ok", 1, 1);
+  series.Count("b", "sql", "error", 1, 1);
+  series.Count("b", "law", "ok", 1, 1);
+  series.AdapterGone("sql");
+  EXPECT_THAT(Text(registry), Not(HasSubstr("sql")));
+  EXPECT_THAT(Text(registry), HasSubstr("law"));
+  series.Count("a", "sql", "ok", 1, 1);  // loaded again: counts from zero
+  EXPECT_THAT(Text(registry), HasSubstr(R"(hydrad_requests_total{adapter="sql",outcome="ok",tenant="a"} 1)"));
+}
+
+}  // namespace
+}  // namespace hydrad
