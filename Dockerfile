@@ -4,7 +4,13 @@
 #
 # The runtime listens on every address of its own network namespace in plaintext, because that is the only way out of
 # a container: publish its ports on loopback, or put a proxy that ends TLS in front (see README.md).
+#
+# Targets: cpu, and cuda on NVIDIA's CUDA 13 images (the same daemon where the GPU libraries are at hand; until the CUDA
+# backend exists it serves on the CPU there too).
 ARG BASE=debian:bookworm-slim
+ARG CUDA_VERSION=13.0.1
+ARG CUDA_BUILD=nvidia/cuda:${CUDA_VERSION}-devel-ubuntu24.04
+ARG CUDA_RUNTIME=nvidia/cuda:${CUDA_VERSION}-runtime-ubuntu24.04
 
 FROM ${BASE} AS build
 WORKDIR /src
