@@ -1,0 +1,22 @@
+// JSON from files that people write, read strictly.
+#ifndef HYDRAD_SERVER_BASE_JSON_H_
+#define HYDRAD_SERVER_BASE_JSON_H_
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// Objects keep the order of their keys in the file.
+using Json = nlohmann::ordered_json;
+
+// The whole of `text` as one value. INVALID_ARGUMENT, never an exception, for what is not JSON (with the byte
+// where it ends to be), a key that stands twice in one object (readers would differ in which one counts) and
+// nesting deeper than 32. Whoever takes values out must check their types first: nlohmann's accessors throw.
+absl::StatusOr<Json> ParseJson(std::string_view text);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BASE_JSON_H_

@@ -1,0 +1,43 @@
+#include "server/base/sha256.h"
+
+#include <openssl/evp.h>
+
+#include "server/base/status.h"
+
+namespace hydrad {
+
+struct Sha256::Context {
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> evp{EVP_MD_CTX_new(), EVP_MD_CTX_free};
+};
+
+// OpenSSL's calls fail only without memory or for an algorithm that the build lacks: nothing a caller can
+// mend.
+Sha256::Sha256() : context_(std::make_unique<Context>()) {
+  HYDRAD_CHECK(EVP_DigestInit_ex(context_->evp.get(), EVP_sha256(), nullptr) == 1);
+}
+
+Sha256::~Sha256() = default;
+
+void Sha256::Update(std::span<const std::byte> bytes) {
+  HYDRAD_CHECK(EVP_DigestUpdate(context_->evp.get(), bytes.data(), bytes.size()) == 1);
+}
+
+Sha256::Digest Sha256::Finish() {
+  Digest digest;
+  HYDRAD_CHECK(EVP_DigestFinal_ex(context_->evp.get(), digest.data(), nullptr) == 1);
+  return digest;
+}
+
+Sha256::Digest Sha256::Of(std::string_view text) {
+  Sha256 sha;
+  sha.Update(text);
+  return sha.Finish();
+}
+
+std::string Hex(const Sha256::Digest& digest) {
+  std::string hex;
+  for (const unsigned char byte : digest) hex += fmt::format("{:02x}", byte);
+  return hex;
+}
+
+}  // namespace hydrad

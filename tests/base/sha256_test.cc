@@ -1,0 +1,25 @@
+#include "server/base/sha256.h"
+
+#include <gtest/gtest.h>
+
+namespace hydrad {
+namespace {
+
+// FIPS 180-2, appendix B.
+TEST(Sha256, MatchesThePublishedVectors) {
+  EXPECT_EQ(Hex(Sha256::Of("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(Hex(Sha256::Of("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  EXPECT_EQ(Hex(Sha256::Of("")), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+TEST(Sha256, PiecesGiveTheDigestOfTheWhole) {
+  Sha256 pieces;
+  pieces.Update("ab");
+  pieces.Update("");
+  pieces.Update("c");
+  EXPECT_EQ(pieces.Finish(), Sha256::Of("abc"));
+}
+
+}  // namespace
+}  // namespace hydrad
