@@ -2,14 +2,11 @@
 #ifndef HYDRAD_SERVER_ADMISSION_ADMISSION_H_
 #define HYDRAD_SERVER_ADMISSION_ADMISSION_H_
 
-#include <absl/base/thread_annotations.h>
-#include <absl/synchronization/mutex.h>
-
-#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "server/base/clock.h"
@@ -19,32 +16,37 @@ namespace hydrad {
 
 // One entry of the tenants file. Keys are held as SHA-256 hashes, never as text.
 struct TenantConfig {
-  std::string name;
-  std::vector<std::string> key_sha256;  // lower-case hex; a caller's key must hash to one of them
-  std::vector<std::string> adapters;    // names it may use; a trailing '*' matches any rest; {"*"}: all
-  bool base_model = true;               // may use the base model without an adapter
-  int max_concurrent = 0;               // requests at once; 0: no limit
-  double requests_per_second = 0;       // token bucket; 0: no limit
-  int burst = 1;                        // size of the bucket
-  double weight = 1;                    // share under load
+  std::string name;                       // [a-zA-Z0-9._-]{1,128}, not starting with '.'
+  std::vector<std::string> key_sha256{};  // lower-case hex; a caller's key must hash to one of them
+  std::vector<std::string>
+      adapters{};                  // names it may use; a trailing '*' matches any rest; {"*"}: all; {}: none
+  bool base_model = true;          // may use the base model without an adapter
+  int max_concurrent = 0;          // requests at once, up to 1e6; 0: no limit
+  double requests_per_second = 0;  // 0.001..1e6: a token bucket's refill; 0: no limit
+  int burst = 1;                   // 1..1e6: size of the bucket
+  double weight = 1;               // share under load, 0.001..1000
 };
 
-// Reads the tenants file (JSON: {"tenants": [{"name": ..., "key_sha256": [...], ...}]}). Unknown keys, duplicate
-// names or hashes and values out of range are errors that name the tenant and the field.
+// Reads the tenants file (JSON: {"tenants": [{"name": ..., "key_sha256": [...], ...}]}; `name` and at least
+// one hash are required, the rest is as above). INVALID_ARGUMENT that names the tenant and the field: unknown
+// or repeated keys, names or hashes that two tenants share, wrong types, values out of range. A file with no
+// tenant is an error too: it would open the server to everybody.
 absl::StatusOr<std::vector<TenantConfig>> ParseTenants(std::string_view json);
+// The same from a file, with the path in errors.
 absl::StatusOr<std::vector<TenantConfig>> LoadTenants(const std::string& path);
 
 class Admission;
 
-// The right to run one request; its place is given back by destruction. Move-only; any thread.
+// The right to run one request; its place is given back by destruction. Move-only; any thread; may outlive
+// the Admission that gave it.
 class Ticket {
  public:
   Ticket() = default;
-  Ticket(Ticket&& other) noexcept;
+  Ticket(Ticket&& other) noexcept = default;
   Ticket& operator=(Ticket&& other) noexcept;
   ~Ticket();
   const std::string& tenant() const;  // "" for an empty ticket
-  double weight() const;
+  double weight() const;              // 1 for an empty ticket
 
  private:
   friend class Admission;
@@ -53,22 +55,27 @@ class Ticket {
   std::shared_ptr<Tenant> tenant_;
 };
 
-// Thread-safe.
+// Thread-safe. Nothing waits: a call takes one tenant's lock for a few instructions.
 class Admission {
  public:
   // No tenants: open, everybody is the tenant "default" without limits. `clock` must outlive this.
+  // REQUIRES: `tenants` as ParseTenants gives them.
   Admission(std::vector<TenantConfig> tenants, const Clock& clock);
   ~Admission();
 
-  // Who calls, by the key of the request ("" when none was sent): UNAUTHENTICATED for no or a wrong key. Compared in
-  // constant time. The name is safe to show; it is the label in metrics and logs.
+  // Who calls, by the key of the request ("" when none was sent): UNAUTHENTICATED for no or a wrong key.
+  // Every hash is compared, each in constant time. The name is safe to show; it is the label in metrics and
+  // logs.
   absl::StatusOr<std::string> Authenticate(std::string_view key) const;
 
-  // A ticket for one request of `tenant` on `adapter` ("": the base). PERMISSION_DENIED when the adapter is not
-  // allowed; RESOURCE_EXHAUSTED over a limit, with `*retry_after` set to when it is worth trying again.
+  // A ticket for one request of `tenant` (from Authenticate) on `adapter` ("": the base). PERMISSION_DENIED
+  // when the adapter is not allowed, without telling whether it exists; RESOURCE_EXHAUSTED over a limit, with
+  // `*retry_after` set to when it is worth trying again: exactly when the bucket holds the next token, or
+  // after a second when too many requests run, since nobody knows when one of them ends. A refusal costs no
+  // token.
   absl::StatusOr<Ticket> Admit(std::string_view tenant, std::string_view adapter, Duration* retry_after);
 
-  // Whether `tenant` may use `adapter`: a listing shows a tenant only these.
+  // Whether `tenant` may use `adapter`: a listing shows a tenant only these. False for an unknown tenant.
   bool Allowed(std::string_view tenant, std::string_view adapter) const;
   bool open() const { return open_; }
 

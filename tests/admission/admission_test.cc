@@ -1,0 +1,183 @@
+#include "server/admission/admission.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include "tests/fakes/fake_clock.h"
+
+namespace hydrad {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class AdmissionTest : public ::testing::Test {
+ protected:
+  static TenantConfig Tenant(const std::string& name, const std::string& key) {
+    return {.name = name, .key_sha256 = {Sha256Hex(key)}, .adapters = {"*"}};
+  }
+  absl::StatusOr<Ticket> Admit(Admission& admission, std::string_view tenant, std::string_view adapter = "") {
+    retry_after_ = Duration(-1);
+    return admission.Admit(tenant, adapter, &retry_after_);
+  }
+
+  FakeClock clock_;
+  Duration retry_after_{};
+};
+
+TEST_F(AdmissionTest, WithoutTenantsEverybodyIsDefault) {
+  Admission admission({}, clock_);
+  EXPECT_TRUE(admission.open());
+  EXPECT_EQ(*admission.Authenticate(""), "default");
+  EXPECT_EQ(*admission.Authenticate("any"), "default");
+  EXPECT_TRUE(admission.Allowed("default", "medical"));
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 1000; ++i) {
+    auto ticket = Admit(admission, "default", "medical");
+    ASSERT_TRUE(ticket.ok());
+    tickets.push_back(*std::move(ticket));
+  }
+  EXPECT_EQ(tickets.front().tenant(), "default");
+  EXPECT_EQ(tickets.front().weight(), 1);
+}
+
+TEST_F(AdmissionTest, KeysTellTenantsApart) {
+  TenantConfig two = Tenant("two", "key-2");
+  two.key_sha256.push_back(Sha256Hex("key-2b"));
+  Admission admission({Tenant("one", "key-1"), two}, clock_);
+  EXPECT_FALSE(admission.open());
+  EXPECT_EQ(*admission.Authenticate("key-1"), "one");
+  EXPECT_EQ(*admission.Authenticate("key-2"), "two");
+  EXPECT_EQ(*admission.Authenticate("key-2b"), "two");
+  for (const std::string key : {"", "key", "key-11", "KEY-1", "default", Sha256Hex("key-1").c_str()}) {
+    EXPECT_EQ(admission.Authenticate(key).status().code(), absl::StatusCode::kUnauthenticated) << key;
+  }
+}
+
+TEST_F(AdmissionTest, AdaptersAreDeniedByDefault) {
+  TenantConfig config = Tenant("a", "k");
+  config.adapters = {"medical", "legal-*"};
+  config.base_model = false;
+  Admission admission({config}, clock_);
+  const std::vector<std::pair<std::string, bool>> cases = {
+      {"medical", true}, {"medical2", false}, {"Medical", false},    {"legal-", true},
+      {"legal", false},  {"legal-uk", true},  {"a-legal-uk", false}, {"", false}};
+  for (const auto& [adapter, allowed] : cases) {
+    EXPECT_EQ(admission.Allowed("a", adapter), allowed) << adapter;
+    const auto ticket = Admit(admission, "a", adapter);
+    EXPECT_EQ(ticket.status().code(), allowed ? absl::StatusCode::kOk : absl::StatusCode::kPermissionDenied);
+  }
+  EXPECT_FALSE(admission.Allowed("nobody", "medical"));
+  EXPECT_EQ(Admit(admission, "nobody", "medical").status().code(), absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(AdmissionTest, PlacesComeBackWithTheTicket) {
+  TenantConfig config = Tenant("a", "k");
+  config.max_concurrent = 2;
+  config.weight = 3;
+  Admission admission({config, Tenant("b", "l")}, clock_);
+  std::optional<Ticket> first = *Admit(admission, "a");
+  Ticket second = *Admit(admission, "a");
+  EXPECT_EQ(second.weight(), 3);
+
+  const auto refused = Admit(admission, "a");
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(refused.status().message(), "tenant 'a' already runs its 2 concurrent requests");
+  EXPECT_EQ(retry_after_, seconds(1));
+  EXPECT_TRUE(Admit(admission, "b").ok()) << "one tenant's limit is not another's";
+
+  first.reset();
+  Ticket third = *Admit(admission, "a");
+  EXPECT_FALSE(Admit(admission, "a").ok());
+  Ticket moved = std::move(second);
+  EXPECT_EQ(second.tenant(), "");
+  EXPECT_FALSE(Admit(admission, "a").ok()) << "moving a ticket frees nothing";
+  moved = std::move(third);
+  EXPECT_TRUE(Admit(admission, "a").ok()) << "assigning over a ticket frees its place";
+}
+
+TEST_F(AdmissionTest, BucketAllowsABurstThenTheRate) {
+  TenantConfig config = Tenant("a", "k");
+  config.requests_per_second = 4;
+  config.burst = 3;
+  Admission admission({config}, clock_);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(Admit(admission, "a").ok()) << i;
+
+  const auto refused = Admit(admission, "a");
+  EXPECT_EQ(refused.status().message(), "tenant 'a' is over its 4 requests per second");
+  EXPECT_EQ(retry_after_, milliseconds(250));
+  clock_.Advance(milliseconds(100));
+  EXPECT_FALSE(Admit(admission, "a").ok());
+  EXPECT_EQ(retry_after_, milliseconds(150));
+  clock_.Advance(retry_after_ - Duration(1));
+  EXPECT_FALSE(Admit(admission, "a").ok());
+  clock_.Advance(Duration(1));
+  EXPECT_TRUE(Admit(admission, "a").ok()) << "retry_after was exact";
+  EXPECT_FALSE(Admit(admission, "a").ok());
+
+  clock_.Advance(std::chrono::hours(1));
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(Admit(admission, "a").ok()) << "never more than the burst";
+  EXPECT_FALSE(Admit(admission, "a").ok());
+}
+
+TEST_F(AdmissionTest, RefusalForConcurrencyTakesNoToken) {
+  TenantConfig config = Tenant("a", "k");
+  config.max_concurrent = 1;
+  config.requests_per_second = 1;
+  config.burst = 2;
+  Admission admission({config}, clock_);
+  {
+    const Ticket held = *Admit(admission, "a");
+    for (int i = 0; i < 10; ++i) EXPECT_FALSE(Admit(admission, "a").ok());
+  }
+  EXPECT_TRUE(Admit(admission, "a").ok());
+  EXPECT_FALSE(Admit(admission, "a").ok());
+}
+
+TEST_F(AdmissionTest, TicketMayOutliveItsAdmission) {
+  Ticket ticket;
+  {
+    Admission admission({Tenant("a", "k")}, clock_);
+    ticket = *Admit(admission, "a");
+  }
+  EXPECT_EQ(ticket.tenant(), "a");
+}
+
+TEST_F(AdmissionTest, LimitHoldsUnderThreads) {
+  TenantConfig config = Tenant("a", "k");
+  config.max_concurrent = 3;
+  Admission admission({config}, clock_);
+  std::atomic<int> running = 0, most = 0, served = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      Duration retry_after{};
+      for (int i = 0; i < 2000; ++i) {
+        auto ticket = admission.Admit("a", "", &retry_after);
+        if (!ticket.ok()) continue;
+        const int now = ++running;
+        for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
+        }
+        ++served;
+        --running;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LE(most, 3);
+  EXPECT_GT(served, 0);
+  std::vector<Ticket> all;
+  for (int i = 0; i < 3; ++i) all.push_back(*Admit(admission, "a"));
+  EXPECT_FALSE(Admit(admission, "a").ok()) << "every place came back, and no more";
+}
+
+TEST(Sha256Hex, IsLowerCase) {
+  EXPECT_EQ(Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+}  // namespace
+}  // namespace hydrad
