@@ -31,27 +31,27 @@ const char* Name(AdapterState state);
 struct AdapterInfo {
   std::string name;
   AdapterState state = AdapterState::kLoading;
-  uint64_t generation = 0;     // of the serving generation; 0 before the first
-  std::string path;            // relative to the adapter root
-  std::string family;          // "lora", "hydralora", ...: for people, nothing decides by it
-  std::string digest;          // sha256 over the adapter's files, "sha256:<hex>"
+  uint64_t generation = 0;  // of the serving generation; 0 before the first
+  std::string path;         // relative to the adapter root
+  std::string family;       // "lora", "hydralora", ...: for people, nothing decides by it
+  std::string digest;       // sha256 over the adapter's files, "sha256:<hex>"
   uint64_t device_bytes = 0;
   int max_rank = 0;
-  int experts = 1;             // largest number of experts of a projection
+  int experts = 1;                   // largest number of experts of a projection
   std::vector<std::string> targets;  // projection names
-  int64_t handles = 0;         // requests that hold any generation of it now
-  absl::Status error;          // of the last failed load
+  int64_t handles = 0;               // requests that hold any generation of it now
+  absl::Status error;                // of the last failed load
 };
 
 struct AdapterStoreOptions {
-  std::string root;                  // directory that no path may leave; "" refuses every load
+  std::string root;                    // directory that no path may leave; "" refuses every load
   uint64_t device_bytes = 1ull << 30;  // budget for adapters on the device
   int loader_threads = 1;
   size_t max_adapters = 10'000;
 };
 
-// Thread-safe. No method waits for a disk except Load and ValidateOnly (with their callers' threads free: the work is
-// done on loader threads and `done` is called there).
+// Thread-safe. No method waits for a disk except Load and ValidateOnly (with their callers' threads free: the
+// work is done on loader threads and `done` is called there).
 class AdapterStore {
  public:
   using Event = std::function<void(const AdapterInfo&)>;
@@ -67,9 +67,10 @@ class AdapterStore {
   absl::StatusOr<AdapterHandle> Acquire(const std::string& name);
 
   // Creates or replaces `name` from the directory `path` under the root. `done` is called once, from a loader
-  // thread or at once for an error that needs no disk: INVALID_ARGUMENT (name, path, broken or unsupported files:
-  // file, tensor and reason), NOT_FOUND (no such directory), RESOURCE_EXHAUSTED (no room on the device),
-  // ABORTED (another load or unload of the name is under way). A failed replace leaves the old generation serving.
+  // thread or at once for an error that needs no disk: INVALID_ARGUMENT (name, path, broken or unsupported
+  // files: file, tensor and reason), NOT_FOUND (no such directory), RESOURCE_EXHAUSTED (no room on the
+  // device), ABORTED (another load or unload of the name is under way). A failed replace leaves the old
+  // generation serving.
   void Load(const std::string& name, const std::string& path, Done done);
   // As Load, but only checks.
   void ValidateOnly(const std::string& name, const std::string& path, Done done);
@@ -79,12 +80,12 @@ class AdapterStore {
   absl::StatusOr<AdapterInfo> Get(const std::string& name) const;
   std::vector<AdapterInfo> List() const;  // by name
 
-  // Calls `event` for every state change from now on, in order, under the store's event lock: it must not call
-  // back into the store and must not wait. Returns a token for RemoveWatcher.
+  // Calls `event` for every state change from now on, in order, under the store's event lock: it must not
+  // call back into the store and must not wait. Returns a token for RemoveWatcher.
   uint64_t AddWatcher(Event event);
   void RemoveWatcher(uint64_t token);
 
-  uint64_t device_bytes_used() const;   // reserved and taken
+  uint64_t device_bytes_used() const;  // reserved and taken
   uint64_t device_bytes_budget() const;
 
  private:

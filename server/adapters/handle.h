@@ -11,16 +11,16 @@
 
 namespace hydrad {
 
-// One loaded generation: what a handle keeps alive. Its destruction gives the device memory and the reserved bytes
-// back (the store's deleter does the accounting).
+// One loaded generation: what a handle keeps alive. Its destruction gives the device memory and the reserved
+// bytes back (the store's deleter does the accounting).
 struct AdapterGeneration {
   std::string name;
   uint64_t generation = 0;
   std::unique_ptr<DeviceAdapter> device;
 };
 
-// Keeps one generation of one adapter on the device for as long as the handle lives. Unloading waits for the last
-// handle, so hold it for one request and no longer. Move-only; may be destroyed on any thread.
+// Keeps one generation of one adapter on the device for as long as the handle lives. Unloading waits for the
+// last handle, so hold it for one request and no longer. Move-only; may be destroyed on any thread.
 class AdapterHandle {
  public:
   AdapterHandle() = default;  // no adapter: the base model
