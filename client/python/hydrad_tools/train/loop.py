@@ -69,7 +69,7 @@ def train(model: torch.nn.Module, mixture: Mixture, schedule: Schedule,
             group["lr"] = schedule.rate(step)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        bar.set_postfix(loss=f"{average:.3f}")
+        bar.set_postfix(loss=f"{average:.3f}", refresh=False)
     model.eval()
 
 
