@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="hydrad-tools", description="Import base models for hydrad; train and inspect adapters.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_model(commands)
+    _add_adapter(commands)
     _add_train(commands)
     return parser
 
@@ -48,6 +49,22 @@ def _import_model(options: argparse.Namespace) -> None:
     from hydrad_tools.gguf_import import import_gguf
     import_gguf(options.file, options.directory)
     print(f"wrote {options.directory}")
+
+
+def _add_adapter(commands: argparse._SubParsersAction) -> None:
+    adapter = commands.add_parser("adapter", help="work with adapters")
+    actions = adapter.add_subparsers(required=True, metavar="ACTION")
+    inspect = actions.add_parser(
+        "inspect", help="say what an adapter holds",
+        description="Prints family, scale, ranks, heads, targets and bytes of the adapter in DIR, and a warning for "
+                    "everything about it that is unusual or broken. Needs no PyTorch.")
+    inspect.add_argument("directory", type=Path, metavar="DIR")
+    inspect.set_defaults(run=_inspect_adapter)
+
+
+def _inspect_adapter(options: argparse.Namespace) -> None:
+    from hydrad_tools.adapter_inspect import inspect
+    print("\n".join(inspect(options.directory).lines()))
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
