@@ -20,16 +20,16 @@ using RequestId = uint64_t;  // made by the server, never a client's
 
 // When a sequence ends. The end tokens of the model count unless ignore_eos.
 struct Stopping {
-  int max_tokens = 16;             // generated tokens, at least 1
-  int min_tokens = 0;              // end tokens and stop ids are banned before this many; stop strings ignored
-  std::vector<std::string> stop;   // ends when the text contains one; it is not part of the text
-  std::vector<int32_t> stop_ids;   // ends when one is drawn; the token is reported, its text is not
+  int max_tokens = 16;            // generated tokens, at least 1
+  int min_tokens = 0;             // end tokens and stop ids are banned before this many; stop strings ignored
+  std::vector<std::string> stop;  // ends when the text contains one; it is not part of the text
+  std::vector<int32_t> stop_ids;  // ends when one is drawn; the token is reported, its text is not
   bool ignore_eos = false;
 };
 
 struct OutputOptions {
-  int top_logprobs = -1;          // -1: no log-probabilities; k: the drawn token's and the k most likely
-  int prompt_logprobs = -1;       // likewise for prompt tokens 1..
+  int top_logprobs = -1;     // -1: no log-probabilities; k: the drawn token's and the k most likely
+  int prompt_logprobs = -1;  // likewise for prompt tokens 1..
   bool skip_special_tokens = true;
 };
 
@@ -39,9 +39,9 @@ struct Request {
   SamplingParams sampling;
   Stopping stopping;
   OutputOptions output;
-  uint64_t seed = 0;            // choice i draws with seed + i
-  int n = 1;                    // sequences
-  AdapterHandle adapter;        // empty: the base model
+  uint64_t seed = 0;      // choice i draws with seed + i
+  int n = 1;              // sequences
+  AdapterHandle adapter;  // empty: the base model
   Ticket ticket;
   TimePoint arrival{};
   std::optional<TimePoint> deadline;

@@ -1,5 +1,5 @@
-// The loop that owns the model: one thread that takes requests from its inbox, plans a step, runs it and hands out
-// the tokens.
+// The loop that owns the model: one thread that takes requests from its inbox, plans a step, runs it and
+// hands out the tokens.
 #ifndef HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 #define HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 
@@ -15,16 +15,16 @@
 namespace hydrad {
 
 struct SchedulerOptions {
-  int max_running = 128;      // sequences in one step
-  int max_waiting = 1024;     // requests not yet started; more are refused
-  int prefill_chunk = 256;    // prompt tokens of one step, over all sequences
+  int max_running = 128;    // sequences in one step
+  int max_waiting = 1024;   // requests not yet started; more are refused
+  int prefill_chunk = 256;  // prompt tokens of one step, over all sequences
 };
 
 // A glance from outside.
 struct SchedulerStatus {
   int running = 0, waiting = 0;  // sequences in the batch; requests not yet started
   int kv_blocks_total = 0, kv_blocks_free = 0;
-  Duration since_heartbeat{};    // since the loop last came round; it does so at least every second when idle
+  Duration since_heartbeat{};  // since the loop last came round; it does so at least every second when idle
   bool draining = false;
 };
 
@@ -37,15 +37,15 @@ class Scheduler {
   // As Drain(0).
   ~Scheduler();
 
-  // Takes the request, or refuses: RESOURCE_EXHAUSTED (queue full), UNAVAILABLE (draining), INVALID_ARGUMENT (the
-  // prompt and max_tokens can never fit). After an OK the sink hears of everything, including errors.
+  // Takes the request, or refuses: RESOURCE_EXHAUSTED (queue full), UNAVAILABLE (draining), INVALID_ARGUMENT
+  // (the prompt and max_tokens can never fit). After an OK the sink hears of everything, including errors.
   absl::Status Submit(Request request);
 
   // Ends the request with `status` (CANCELLED, DEADLINE_EXCEEDED) within two steps; unknown ids are ignored.
   void Cancel(RequestId id, absl::Status status);
 
-  // Refuses new requests, lets the running and waiting ones end within `limit`, cancels the rest with UNAVAILABLE,
-  // and stops the thread. Waits. Idempotent.
+  // Refuses new requests, lets the running and waiting ones end within `limit`, cancels the rest with
+  // UNAVAILABLE, and stops the thread. Waits. Idempotent.
   void Drain(Duration limit);
 
   SchedulerStatus status() const;

@@ -16,8 +16,8 @@ enum class FinishReason : uint8_t { kStop, kStopString, kStopToken, kLength };
 // "stop" for the first three, "length".
 const char* Name(FinishReason reason);
 
-// A piece of one choice's output. Tokens whose text is held back (an incomplete UTF-8 sequence, the possible start
-// of a stop string) come in a later piece together with it, so tokens and text always belong together.
+// A piece of one choice's output. Tokens whose text is held back (an incomplete UTF-8 sequence, the possible
+// start of a stop string) come in a later piece together with it, so tokens and text always belong together.
 struct OutputPiece {
   int choice = 0;
   std::string text;
@@ -25,7 +25,7 @@ struct OutputPiece {
   std::vector<Sampled> logprobs;  // one per token when asked for
   bool finished = false;          // the choice's last piece
   FinishReason reason = FinishReason::kLength;
-  std::string stop;               // the stop string that matched
+  std::string stop;  // the stop string that matched
 };
 
 // What a request used, known when it ends.
@@ -34,9 +34,9 @@ struct Usage {
   Duration queue{}, prefill{}, decode{};
 };
 
-// The scheduler thread calls these and must not wait, so an implementation only queues. Order: OnStart once, when the
-// first token of any choice is there; OnPiece any number of times; OnDone once, always, also without OnStart
-// (an error, a cancel). After OnDone nothing more is called. May be destroyed on any thread.
+// The scheduler thread calls these and must not wait, so an implementation only queues. Order: OnStart once,
+// when the first token of any choice is there; OnPiece any number of times; OnDone once, always, also without
+// OnStart (an error, a cancel). After OnDone nothing more is called. May be destroyed on any thread.
 class TokenSink {
  public:
   virtual ~TokenSink() = default;

@@ -1,0 +1,50 @@
+// Which adapters the requests in the scheduler use.
+#ifndef HYDRAD_SERVER_SCHEDULER_ADAPTER_USE_H_
+#define HYDRAD_SERVER_SCHEDULER_ADAPTER_USE_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "server/adapters/handle.h"
+
+namespace hydrad {
+
+// Gives each adapter generation in use a number to sort a batch by, and knows the names that gateways ask
+// for. The base model is order 0 and has no name. Owned by the scheduler thread.
+class AdapterUse {
+ public:
+  // A request on this adapter has arrived. The order is the same for as long as any request uses the
+  // generation.
+  uint64_t Enter(const AdapterHandle& adapter);
+  // It has started. Then, or before it started, it has ended.
+  void Start(const AdapterHandle& adapter);
+  void Leave(const AdapterHandle& adapter, bool started);
+
+  // Names of adapters with started and with waiting requests, sorted and comma-separated.
+  std::string Running() const { return Names(&Counts::running); }
+  std::string Waiting() const { return Names(&Counts::waiting); }
+  // Whether either list has changed since this was last asked; true the first time.
+  bool TakeChanged() { return std::exchange(changed_, false); }
+
+ private:
+  struct Counts {
+    int running = 0, waiting = 0;
+  };
+  struct Order {
+    uint64_t number = 0;
+    int requests = 0;
+  };
+  void Change(const std::string& name, int Counts::*count, int by);
+  std::string Names(int Counts::*count) const;
+
+  std::map<const DeviceAdapter*, Order> orders_;
+  std::map<std::string, Counts> names_;
+  uint64_t last_order_ = 0;
+  bool changed_ = true;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_SCHEDULER_ADAPTER_USE_H_

@@ -1,0 +1,239 @@
+#include "server/scheduler/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace hydrad {
+namespace {
+
+PolicyLimits MakeLimits(const SchedulerOptions& options, const ModelLimits& model) {
+  PolicyLimits limits;
+  limits.max_rows = model.max_rows;
+  limits.max_logit_rows = model.max_logit_rows;
+  limits.max_running = std::max(1, std::min({options.max_running, model.max_rows, model.max_logit_rows}));
+  limits.prefill_chunk = std::max(1, std::min(options.prefill_chunk, model.max_rows));
+  limits.block_size = model.block_size;
+  limits.watermark_blocks = std::max(1, model.kv_blocks / 100);
+  return limits;
+}
+
+const char* Outcome(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return "ok";
+    case absl::StatusCode::kCancelled:
+      return "cancelled";
+    case absl::StatusCode::kDeadlineExceeded:
+      return "deadline";
+    default:
+      return "error";
+  }
+}
+
+// What an ending request has used. Phases that it did not reach are empty.
+Usage UsageOf(const ActiveRequest& active, TimePoint now) {
+  Usage usage;
+  usage.prompt_tokens = static_cast<int>(active.request.prompt.size());
+  usage.generated_tokens = active.generated;
+  const TimePoint started = active.started.value_or(now), first = active.first_token.value_or(now);
+  usage.queue = started - active.request.arrival;
+  usage.prefill = first - started;
+  usage.decode = now - first;
+  return usage;
+}
+
+RequestRecord RecordOf(const ActiveRequest& active, const Usage& usage, const absl::Status& status,
+                       TimePoint now) {
+  RequestRecord record;
+  record.tenant = active.request.ticket.tenant();
+  record.adapter = active.request.adapter.name();
+  record.outcome = Outcome(status);
+  record.prompt_tokens = usage.prompt_tokens;
+  record.generated_tokens = usage.generated_tokens;
+  record.total = Seconds(now - active.request.arrival);
+  record.queue = Seconds(usage.queue);
+  record.prefill = Seconds(usage.prefill);
+  record.decode = Seconds(usage.decode);
+  if (active.first_token) record.time_to_first_token = Seconds(*active.first_token - active.request.arrival);
+  return record;
+}
+
+// What kind of rows a step has, the metrics' label.
+const char* Phase(bool decodes, bool prefills) {
+  if (decodes && prefills) return "mixed";
+  return decodes ? "decode" : "prefill";
+}
+
+}  // namespace
+
+Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& tokenizer, const Clock& clock,
+               Metrics& metrics)
+    : model_(model),
+      clock_(clock),
+      metrics_(metrics),
+      limits_(MakeLimits(options, model.limits())),
+      pool_(model.limits().kv_blocks),
+      roster_(tokenizer, model.config().eos_tokens, limits_.max_running, limits_.block_size),
+      batch_(limits_.block_size) {}
+
+void Engine::Add(Request request, WaitingRoom::Seat seat) {
+  roster_.Add(std::move(request), std::move(seat));
+}
+
+void Engine::End(RequestId id, const absl::Status& status) {
+  if (ActiveRequest* active = roster_.Find(id)) EndRequest(*active, status);
+}
+
+void Engine::EndAll(const absl::Status& status) {
+  while (ActiveRequest* active = roster_.Oldest()) EndRequest(*active, status);
+}
+
+void Engine::Expire() {
+  const TimePoint now = clock_.Now();
+  while (ActiveRequest* active = roster_.Expired(now)) {
+    EndRequest(*active,
+               DeadlineExceeded("the deadline passed {}",
+                                active->started ? "before the last token" : "before the request started"));
+  }
+}
+
+// Everything the request holds goes back before its sink hears of the end, so that whoever hears of it finds
+// it free.
+void Engine::EndRequest(ActiveRequest& active, const absl::Status& status) {
+  const TimePoint now = clock_.Now();
+  std::unique_ptr<ActiveRequest> ended = roster_.Remove(active);
+  const Usage usage = UsageOf(*ended, now);
+  metrics_.RequestFinished(RecordOf(*ended, usage, status, now));
+  const std::shared_ptr<TokenSink> sink = ended->request.sink;
+  ended.reset();
+  sink->OnDone(status, usage);
+}
+
+bool Engine::Step() {
+  if (roster_.empty()) return false;
+  MakePlan();
+  CarryOut();
+  if (!parts_.empty()) RunModel();
+  return !parts_.empty() || !plan_.preempt.empty();
+}
+
+void Engine::MakePlan() {
+  roster_.View(limits_.prefill_chunk, &running_views_, &waiting_views_);
+  const Snapshot snapshot{.tenants = roster_.fair_share().tenants(),
+                          .running = running_views_,
+                          .waiting = waiting_views_,
+                          .free_blocks = pool_.free()};
+  NextStep(snapshot, limits_, &plan_);
+}
+
+void Engine::CarryOut() {
+  for (const SequenceId id : plan_.preempt) {
+    roster_.Preempt(roster_.FindSequence(id));
+    metrics_.Preempted();
+  }
+  for (const SequenceId id : plan_.passed_over) roster_.FindSequence(id).sequence->PassOver();
+  parts_.clear();
+  for (const Plan::Chunk& chunk : plan_.run) {
+    const Roster::Entry entry = roster_.FindSequence(chunk.id);
+    if (entry.sequence->state() == Sequence::State::kWaiting) {
+      roster_.Start(entry);
+      if (!entry.request->started) entry.request->started = clock_.Now();
+    }
+    const bool reserved = entry.sequence->Reserve(chunk.rows, limits_.block_size, pool_);
+    HYDRAD_CHECK(reserved);
+    parts_.push_back({entry.sequence, chunk.rows, entry.request->adapter_order});
+  }
+}
+
+void Engine::RunModel() {
+  const bool decodes =
+      std::ranges::any_of(parts_, [](const auto& part) { return part.sequence->decoding(); });
+  const bool prefills =
+      !std::ranges::all_of(parts_, [](const auto& part) { return part.sequence->decoding(); });
+  batch_.Build(parts_);
+  const TimePoint begin = clock_.Now();
+  model_.Forward(batch_.batch());
+  for (const BatchBuilder::Part& part : parts_) {
+    const int fresh = part.sequence->Advance(part.rows);
+    roster_.fair_share().Charge(roster_.FindSequence(part.sequence->id()).request->tenant, fresh, 0);
+  }
+  ScorePrompts();
+  Draw();
+  const TimePoint now = clock_.Now();
+  metrics_.Step(Phase(decodes, prefills), Seconds(now - begin), batch_.batch().rows(),
+                batch_.distinct_adapters());
+  for (size_t i = 0; i < drawing_.size(); ++i) Absorb(drawing_[i], std::move(drawn_[i]), now);
+}
+
+void Engine::ScorePrompts() {
+  const auto uses = batch_.logit_uses();
+  for (size_t i = 0; i < uses.size(); ++i) {
+    if (uses[i].draw) continue;
+    Sequence& sequence = *uses[i].sequence;
+    const int top = sequence.request().output.prompt_logprobs;
+    ActiveRequest* active = roster_.FindSequence(sequence.id()).request;
+    active->prompt_logprobs.push_back(
+        model_.Score(static_cast<int>(i), sequence.token(uses[i].position + 1), top));
+    sequence.Scored(uses[i].position);
+  }
+}
+
+void Engine::Draw() {
+  drawing_.clear();
+  draw_indices_.clear();
+  draw_rows_.clear();
+  const auto uses = batch_.logit_uses();
+  for (size_t i = 0; i < uses.size(); ++i) {
+    if (!uses[i].draw) continue;
+    drawing_.push_back(uses[i].sequence->id());
+    draw_indices_.push_back(static_cast<int>(i));
+    draw_rows_.push_back(uses[i].sequence->sample_row());
+  }
+  drawn_.assign(drawing_.size(), Sampled{});
+  if (!drawing_.empty()) model_.Sample(draw_indices_, draw_rows_, drawn_);
+}
+
+void Engine::Absorb(SequenceId id, Sampled drawn, TimePoint now) {
+  const Roster::Entry entry = roster_.FindSequence(id);
+  if (entry.request == nullptr) return;  // its request ended by another choice's draw
+  ActiveRequest& active = *entry.request;
+  if (drawn.token < 0) {
+    EndRequest(active, DataLoss("the model gave no finite logits for choice {}", entry.sequence->choice()));
+    return;
+  }
+  NoteToken(active, *entry.sequence, now);
+  if (!active.first_token) {
+    active.first_token = now;
+    active.request.sink->OnStart(std::move(active.prompt_logprobs));
+  }
+  if (static_cast<int>(active.choices.size()) < active.request.n) roster_.Fork(active);
+  OutputPiece piece = entry.sequence->Append(std::move(drawn));
+  const bool finished = piece.finished;
+  if (finished) roster_.Finish(entry);
+  const bool empty = !finished && piece.text.empty() && piece.tokens.empty();
+  if (!empty && !active.request.sink->OnPiece(std::move(piece))) {
+    EndRequest(active, Cancelled("the reader has stalled"));
+  } else if (active.finished == active.request.n) {
+    EndRequest(active, absl::OkStatus());
+  }
+}
+
+void Engine::NoteToken(ActiveRequest& active, const Sequence& sequence, TimePoint now) {
+  ++active.generated;
+  roster_.fair_share().Charge(active.tenant, 0, 1);
+  TimePoint& last = active.last_token[static_cast<size_t>(sequence.choice())];
+  if (!sequence.generated().empty()) metrics_.InterToken(Seconds(now - last));
+  last = now;
+}
+
+void Engine::Publish(int waiting) {
+  metrics_.SetRequests(running(), waiting);
+  metrics_.SetKvBlocks(pool_.total() - pool_.free(), pool_.free());
+  AdapterUse& use = roster_.adapter_use();
+  if (!use.TakeChanged()) return;
+  const auto wall = std::chrono::system_clock::now().time_since_epoch();
+  metrics_.SetLoraInfo(limits_.max_running, use.Running(), use.Waiting(), Seconds(wall));
+}
+
+}  // namespace hydrad

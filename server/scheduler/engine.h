@@ -1,0 +1,73 @@
+// The scheduler without its thread: takes requests, runs steps, hands out tokens. scheduler.h puts it behind
+// an inbox.
+#ifndef HYDRAD_SERVER_SCHEDULER_ENGINE_H_
+#define HYDRAD_SERVER_SCHEDULER_ENGINE_H_
+
+#include <span>
+#include <vector>
+
+#include "server/base/clock.h"
+#include "server/base/status.h"
+#include "server/metrics/metrics.h"
+#include "server/model/model.h"
+#include "server/model/tokenizer.h"
+#include "server/scheduler/batch.h"
+#include "server/scheduler/roster.h"
+#include "server/scheduler/scheduler.h"
+
+namespace hydrad {
+
+// Single-threaded, and deterministic: the same calls give the same steps. Everything referred to must outlive
+// it.
+class Engine {
+ public:
+  Engine(const SchedulerOptions& options, Model& model, const Tokenizer& tokenizer, const Clock& clock,
+         Metrics& metrics);
+
+  // REQUIRES: FitToModel (fit_to_model.h) was OK; the id is new.
+  void Add(Request request, WaitingRoom::Seat seat);
+  // Ends the request with `status`; unknown ids are ignored.
+  void End(RequestId id, const absl::Status& status);
+  void EndAll(const absl::Status& status);
+  // Ends the requests whose deadline has passed.
+  void Expire();
+  // Plans one step and runs it. False if there was nothing to do.
+  bool Step();
+  // Sets the gauges to what is, with `waiting` requests that have not started.
+  void Publish(int waiting);
+
+  bool empty() const { return roster_.empty(); }  // no request is left
+  int running() const { return static_cast<int>(roster_.running().size()); }
+  int free_blocks() const { return pool_.free(); }
+
+ private:
+  void MakePlan();
+  void CarryOut();
+  void RunModel();
+  void ScorePrompts();
+  void Draw();
+  void Absorb(SequenceId id, Sampled drawn, TimePoint now);
+  void NoteToken(ActiveRequest& active, const Sequence& sequence, TimePoint now);
+  void EndRequest(ActiveRequest& active, const absl::Status& status);
+
+  Model& model_;
+  const Clock& clock_;
+  Metrics& metrics_;
+  const PolicyLimits limits_;
+  BlockPool pool_;  // outlives the sequences in roster_
+  Roster roster_;
+  BatchBuilder batch_;
+
+  // Of one step; members only to keep their memory.
+  std::vector<SequenceView> running_views_, waiting_views_;
+  Plan plan_;
+  std::vector<BatchBuilder::Part> parts_;
+  std::vector<SequenceId> drawing_;   // whose logits are drawn from
+  std::vector<int> draw_indices_;     // [drawing_] into logit_rows
+  std::vector<SampleRow> draw_rows_;  // [drawing_]
+  std::vector<Sampled> drawn_;        // [drawing_]
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_SCHEDULER_ENGINE_H_

@@ -1,0 +1,19 @@
+// The last check of a request before it is queued: against the model that is to run it.
+#ifndef HYDRAD_SERVER_SCHEDULER_FIT_TO_MODEL_H_
+#define HYDRAD_SERVER_SCHEDULER_FIT_TO_MODEL_H_
+
+#include "server/base/status.h"
+#include "server/model/model.h"
+#include "server/scheduler/request.h"
+
+namespace hydrad {
+
+// INVALID_ARGUMENT when the request could never run: no prompt, no choice, tokens outside the vocabulary, a
+// prompt that leaves no room for one token in the context, or a longest possible sequence that the cache
+// cannot hold. Otherwise cuts max_tokens to what the context leaves (such a sequence ends as kLength) and
+// min_tokens to max_tokens. Pure; any thread.
+absl::Status FitToModel(int vocab_size, const ModelLimits& limits, Request* request);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_SCHEDULER_FIT_TO_MODEL_H_

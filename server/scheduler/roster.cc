@@ -1,0 +1,149 @@
+#include "server/scheduler/roster.h"
+
+#include <algorithm>
+
+#include "server/base/status.h"
+
+namespace hydrad {
+
+ActiveRequest::ActiveRequest(Request taken, WaitingRoom::Seat taken_seat, std::span<const int32_t> eos)
+    : request(std::move(taken)),
+      ends(request.stopping, eos),
+      seat(std::move(taken_seat)),
+      last_token(static_cast<size_t>(request.n)) {}
+
+Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size)
+    : tokenizer_(tokenizer), eos_(eos), max_running_(max_running), block_size_(block_size) {}
+
+void Roster::Add(Request request, WaitingRoom::Seat seat) {
+  auto owned = std::make_unique<ActiveRequest>(std::move(request), std::move(seat), eos_);
+  ActiveRequest& active = *owned;
+  const Request& r = active.request;
+  active.tenant = fair_share_.Enter(r.ticket.tenant(), r.ticket.weight());
+  active.adapter_order = adapter_use_.Enter(r.adapter);
+  active.first_sequence = next_sequence_;
+  next_sequence_ += static_cast<SequenceId>(r.n);
+  if (r.deadline) deadlines_.emplace(*r.deadline, r.id);
+  const bool is_new = requests_.emplace(r.id, std::move(owned)).second;
+  HYDRAD_CHECK(is_new);
+  Sequence& first = MakeChoice(active);
+  waiting_[active.tenant].emplace(first.id(), Entry{&active, &first});
+}
+
+Sequence& Roster::MakeChoice(ActiveRequest& active) {
+  const int choice = static_cast<int>(active.choices.size());
+  const SequenceId id = active.first_sequence + static_cast<SequenceId>(choice);
+  active.choices.push_back(std::make_unique<Sequence>(id, active.request, active.ends, choice, tokenizer_));
+  sequences_.emplace(id, Entry{&active, active.choices.back().get()});
+  return *active.choices.back();
+}
+
+void Roster::Fork(ActiveRequest& active) {
+  while (static_cast<int>(active.choices.size()) < active.request.n) {
+    Sequence& choice = MakeChoice(active);
+    const Entry entry{&active, &choice};
+    if (static_cast<int>(running_.size()) < max_running_) {
+      choice.StartFrom(*active.choices.front(), block_size_);
+      InsertRunning(entry);
+    } else {
+      waiting_[active.tenant].emplace(choice.id(), entry);
+    }
+  }
+}
+
+void Roster::Start(Entry entry) {
+  EraseWaiting(entry.request->tenant, entry.sequence->id());
+  entry.sequence->Start();
+  InsertRunning(entry);
+  if (entry.request->seat) {
+    entry.request->seat.reset();
+    adapter_use_.Start(entry.request->request.adapter);
+  }
+}
+
+void Roster::Preempt(Entry entry) {
+  EraseRunning(entry.sequence->id());
+  entry.sequence->Preempt();
+  waiting_[entry.request->tenant].emplace(entry.sequence->id(), entry);
+}
+
+void Roster::Finish(Entry entry) {
+  HYDRAD_CHECK(entry.sequence->state() == Sequence::State::kFinished);
+  EraseRunning(entry.sequence->id());
+  sequences_.erase(entry.sequence->id());
+  ++entry.request->finished;
+}
+
+std::unique_ptr<ActiveRequest> Roster::Remove(ActiveRequest& active) {
+  for (const auto& choice : active.choices) {
+    if (choice->state() == Sequence::State::kFinished) continue;
+    sequences_.erase(choice->id());
+    if (choice->state() == Sequence::State::kRunning) {
+      EraseRunning(choice->id());
+    } else {
+      EraseWaiting(active.tenant, choice->id());
+    }
+  }
+  const Request& request = active.request;
+  if (request.deadline) deadlines_.erase({*request.deadline, request.id});
+  fair_share_.Leave(active.tenant);
+  adapter_use_.Leave(request.adapter, !active.seat.has_value());
+  const auto found = requests_.find(request.id);
+  std::unique_ptr<ActiveRequest> owned = std::move(found->second);
+  requests_.erase(found);
+  return owned;
+}
+
+ActiveRequest* Roster::Find(RequestId id) {
+  const auto found = requests_.find(id);
+  return found == requests_.end() ? nullptr : found->second.get();
+}
+
+Roster::Entry Roster::FindSequence(SequenceId id) const {
+  const auto found = sequences_.find(id);
+  return found == sequences_.end() ? Entry{} : found->second;
+}
+
+ActiveRequest* Roster::Oldest() { return requests_.empty() ? nullptr : requests_.begin()->second.get(); }
+
+ActiveRequest* Roster::Expired(TimePoint now) {
+  if (deadlines_.empty() || deadlines_.begin()->first > now) return nullptr;
+  return Find(deadlines_.begin()->second);
+}
+
+void Roster::View(int prefill_chunk, std::vector<SequenceView>* running,
+                  std::vector<SequenceView>* waiting) const {
+  running->clear();
+  waiting->clear();
+  for (const Entry& entry : running_) running->push_back(entry.sequence->View(entry.request->tenant));
+  const int slots = max_running_ - static_cast<int>(running_.size());
+  for (const auto& [tenant, entries] : waiting_) {
+    int tokens = 0, count = 0;
+    for (const auto& [id, entry] : entries) {
+      if (count == slots || tokens >= prefill_chunk) break;
+      waiting->push_back(entry.sequence->View(tenant));
+      tokens += waiting->back().pending;
+      ++count;
+    }
+  }
+}
+
+void Roster::InsertRunning(Entry entry) {
+  const auto at = std::ranges::lower_bound(running_, entry.sequence->id(), {},
+                                           [](const Entry& e) { return e.sequence->id(); });
+  running_.insert(at, entry);
+}
+
+void Roster::EraseRunning(SequenceId id) {
+  const auto at = std::ranges::lower_bound(running_, id, {}, [](const Entry& e) { return e.sequence->id(); });
+  HYDRAD_CHECK(at != running_.end() && at->sequence->id() == id);
+  running_.erase(at);
+}
+
+void Roster::EraseWaiting(TenantId tenant, SequenceId id) {
+  const auto entries = waiting_.find(tenant);
+  HYDRAD_CHECK(entries != waiting_.end() && entries->second.erase(id) == 1);
+  if (entries->second.empty()) waiting_.erase(entries);
+}
+
+}  // namespace hydrad

@@ -1,0 +1,102 @@
+// The requests and sequences that the scheduler has, and in which list each sequence stands.
+#ifndef HYDRAD_SERVER_SCHEDULER_ROSTER_H_
+#define HYDRAD_SERVER_SCHEDULER_ROSTER_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "server/scheduler/adapter_use.h"
+#include "server/scheduler/fair_share.h"
+#include "server/scheduler/sequence.h"
+#include "server/scheduler/waiting_room.h"
+
+namespace hydrad {
+
+// A request from its arrival to its end. Ticket, adapter and blocks go back with it.
+struct ActiveRequest {
+  ActiveRequest(Request taken, WaitingRoom::Seat taken_seat, std::span<const int32_t> eos);
+
+  const Request request;
+  const EndTokens ends;
+  std::optional<WaitingRoom::Seat> seat;  // until it starts
+  TenantId tenant = 0;
+  uint64_t adapter_order = 0;
+  SequenceId first_sequence = 0;                   // choice i is sequence first_sequence + i
+  std::vector<std::unique_ptr<Sequence>> choices;  // those made so far: one, then request.n
+  std::vector<TimePoint> last_token;               // [n] when each choice's last token was drawn
+  std::vector<Sampled> prompt_logprobs;            // so far, if they were asked for
+  std::optional<TimePoint> started, first_token;
+  int finished = 0;   // choices
+  int generated = 0;  // tokens, over all choices
+};
+
+// Owned by the scheduler thread. Every sequence that has not finished is either running or waiting.
+class Roster {
+ public:
+  // A sequence and its request.
+  struct Entry {
+    ActiveRequest* request = nullptr;
+    Sequence* sequence = nullptr;
+  };
+
+  // `eos` are the model's end tokens. The tokenizer must outlive the roster.
+  Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size);
+
+  // Takes a request; its first choice waits. The others are made by Fork.
+  void Add(Request request, WaitingRoom::Seat seat);
+  // Once the first choice has run the prompt: makes the other choices, which start at once from its blocks as
+  // far as max_running allows, and otherwise wait to run the prompt themselves.
+  void Fork(ActiveRequest& request);
+
+  void Start(Entry entry);    // waiting -> running
+  void Preempt(Entry entry);  // running -> waiting, in its old place
+  // A running sequence has drawn its last token.
+  void Finish(Entry entry);
+  // Takes the request and its sequences out. What it holds goes back when the result is destroyed.
+  std::unique_ptr<ActiveRequest> Remove(ActiveRequest& request);
+
+  ActiveRequest* Find(RequestId id);
+  // Both null when the sequence has finished or its request has ended.
+  Entry FindSequence(SequenceId id) const;
+  ActiveRequest* Oldest();                // null when there is none
+  ActiveRequest* Expired(TimePoint now);  // a request whose deadline has passed, else null
+
+  std::span<const Entry> running() const { return running_; }  // oldest first
+  bool empty() const { return requests_.empty(); }
+
+  // Fills in what the policy sees: all running sequences, and of each tenant as many waiting ones as a step
+  // of `prefill_chunk` tokens could start.
+  void View(int prefill_chunk, std::vector<SequenceView>* running, std::vector<SequenceView>* waiting) const;
+
+  FairShare& fair_share() { return fair_share_; }
+  AdapterUse& adapter_use() { return adapter_use_; }
+
+ private:
+  Sequence& MakeChoice(ActiveRequest& request);
+  void InsertRunning(Entry entry);
+  void EraseRunning(SequenceId id);
+  void EraseWaiting(TenantId tenant, SequenceId id);
+
+  const Tokenizer& tokenizer_;
+  const std::span<const int32_t> eos_;
+  const int max_running_;
+  const int block_size_;
+  std::map<RequestId, std::unique_ptr<ActiveRequest>> requests_;
+  std::unordered_map<SequenceId, Entry> sequences_;  // that have not finished
+  std::vector<Entry> running_;                       // ascending ids
+  std::map<TenantId, std::map<SequenceId, Entry>> waiting_;
+  std::set<std::pair<TimePoint, RequestId>> deadlines_;
+  SequenceId next_sequence_ = 1;
+  FairShare fair_share_;
+  AdapterUse adapter_use_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_SCHEDULER_ROSTER_H_

@@ -1,0 +1,170 @@
+#include "server/scheduler/scheduler.h"
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "server/base/inbox.h"
+#include "server/base/mutex.h"
+#include "server/scheduler/engine.h"
+#include "server/scheduler/fit_to_model.h"
+#include "server/scheduler/waiting_room.h"
+
+namespace hydrad {
+namespace {
+
+constexpr Duration kIdleTurn = std::chrono::seconds(1);
+
+struct Submission {
+  Request request;
+  WaitingRoom::Seat seat;
+};
+struct Cancellation {
+  RequestId id;
+  absl::Status status;
+};
+struct DrainOrder {
+  TimePoint until;
+};
+using Message = std::variant<Submission, Cancellation, DrainOrder>;
+
+absl::Status Draining() { return Unavailable("the server is shutting down"); }
+
+}  // namespace
+
+struct Scheduler::Impl {
+  Impl(const SchedulerOptions& options, Model& model, const Tokenizer& tokenizer, const Clock& clock_in,
+       Metrics& metrics)
+      : vocab_size(model.config().vocab_size),
+        limits(model.limits()),
+        clock(clock_in),
+        room(options.max_waiting),
+        engine(options, model, tokenizer, clock_in, metrics),
+        kv_free(limits.kv_blocks),
+        heartbeat(clock_in.Now()) {}
+
+  void Loop();
+  bool Turn(Duration wait);
+  void Handle(Message message);
+  void Stop();
+  void Beat();
+
+  // Constant after construction.
+  const int vocab_size;
+  const ModelLimits limits;
+  const Clock& clock;
+
+  // Thread-safe themselves.
+  WaitingRoom room;
+  Inbox<Message> inbox{SIZE_MAX};  // submissions are bounded by the room, cancels by the requests
+
+  // The scheduler thread's.
+  Engine engine;
+  std::optional<TimePoint> drain_until;
+
+  // Written by the scheduler thread (draining: by anybody), read by all.
+  std::atomic<int> running = 0, kv_free;
+  std::atomic<TimePoint> heartbeat;
+  std::atomic<bool> draining = false;
+
+  Mutex mu;
+  bool stopped ABSL_GUARDED_BY(mu) = false;
+
+  std::thread thread;
+};
+
+void Scheduler::Impl::Loop() {
+  bool worked = false;
+  while (!drain_until || (!engine.empty() && clock.Now() < *drain_until)) {
+    worked = Turn(worked ? Duration::zero() : kIdleTurn);
+  }
+  Stop();
+}
+
+// Once round: take messages (waiting for them if there is nothing to do), run a step, tell the world.
+bool Scheduler::Impl::Turn(Duration wait) {
+  std::vector<Message> messages = inbox.ReceiveAll(wait);
+  const bool told = !messages.empty();
+  for (Message& message : messages) Handle(std::move(message));
+  engine.Expire();
+  const bool stepped = engine.Step();
+  Beat();
+  return told || stepped;
+}
+
+void Scheduler::Impl::Handle(Message message) {
+  if (auto* submission = std::get_if<Submission>(&message)) {
+    engine.Add(std::move(submission->request), std::move(submission->seat));
+  } else if (auto* cancellation = std::get_if<Cancellation>(&message)) {
+    engine.End(cancellation->id, cancellation->status);
+  } else {
+    const TimePoint until = std::get<DrainOrder>(message).until;
+    drain_until = drain_until ? std::min(*drain_until, until) : until;
+  }
+}
+
+// What came too late is refused like the rest, so that every sink hears of its end.
+void Scheduler::Impl::Stop() {
+  inbox.Close();
+  for (Message& message : inbox.ReceiveAll(Duration::zero())) Handle(std::move(message));
+  engine.EndAll(Draining());
+  Beat();
+  MutexLock lock(&mu);
+  stopped = true;
+}
+
+void Scheduler::Impl::Beat() {
+  engine.Publish(room.taken());
+  running.store(engine.running(), std::memory_order_relaxed);
+  kv_free.store(engine.free_blocks(), std::memory_order_relaxed);
+  heartbeat.store(clock.Now(), std::memory_order_relaxed);
+}
+
+Scheduler::Scheduler(const SchedulerOptions& options, Model& model, const Tokenizer& tokenizer,
+                     const Clock& clock, Metrics& metrics)
+    : impl_(std::make_unique<Impl>(options, model, tokenizer, clock, metrics)) {
+  impl_->thread = std::thread([impl = impl_.get()] { impl->Loop(); });
+}
+
+Scheduler::~Scheduler() {
+  Drain(Duration::zero());
+  impl_->thread.join();
+}
+
+absl::Status Scheduler::Submit(Request request) {
+  HYDRAD_CHECK(request.sink != nullptr);
+  if (impl_->draining) return Draining();
+  RETURN_IF_ERROR(FitToModel(impl_->vocab_size, impl_->limits, &request));
+  std::optional<WaitingRoom::Seat> seat = impl_->room.Take();
+  if (!seat) return ResourceExhausted("{} requests are already waiting", impl_->room.taken());
+  const auto sent = impl_->inbox.SendAlways(Submission{std::move(request), *std::move(seat)});
+  return sent == Inbox<Message>::Sent::kOk ? absl::OkStatus() : Draining();
+}
+
+void Scheduler::Cancel(RequestId id, absl::Status status) {
+  impl_->inbox.SendAlways(Cancellation{id, std::move(status)});
+}
+
+void Scheduler::Drain(Duration limit) {
+  impl_->draining = true;
+  constexpr Duration kYear = std::chrono::hours(24 * 365);  // keeps the sum from overflowing
+  impl_->inbox.SendAlways(DrainOrder{impl_->clock.Now() + std::min(limit, kYear)});
+  MutexLock lock(&impl_->mu);
+  impl_->mu.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return impl_->stopped; });
+}
+
+SchedulerStatus Scheduler::status() const {
+  SchedulerStatus status;
+  status.running = impl_->running.load(std::memory_order_relaxed);
+  status.waiting = impl_->room.taken();
+  status.kv_blocks_total = impl_->limits.kv_blocks;
+  status.kv_blocks_free = impl_->kv_free.load(std::memory_order_relaxed);
+  status.since_heartbeat = impl_->clock.Now() - impl_->heartbeat.load(std::memory_order_relaxed);
+  status.draining = impl_->draining;
+  return status;
+}
+
+}  // namespace hydrad

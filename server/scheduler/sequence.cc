@@ -1,0 +1,138 @@
+#include "server/scheduler/sequence.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/base/status.h"
+
+namespace hydrad {
+namespace {
+
+bool Contains(std::span<const int32_t> tokens, int32_t token) {
+  return std::ranges::find(tokens, token) != tokens.end();
+}
+
+}  // namespace
+
+EndTokens::EndTokens(const Stopping& stopping, std::span<const int32_t> model_eos) : stop(stopping.stop_ids) {
+  if (!stopping.ignore_eos) eos.assign(model_eos.begin(), model_eos.end());
+  banned = eos;
+  banned.insert(banned.end(), stop.begin(), stop.end());
+}
+
+Sequence::Sequence(SequenceId id, const Request& request, const EndTokens& ends, int choice,
+                   const Tokenizer& tokenizer)
+    : id_(id),
+      request_(request),
+      ends_(ends),
+      choice_(choice),
+      output_(tokenizer, request.stopping, request.output) {}
+
+SequenceView Sequence::View(TenantId tenant) const {
+  SequenceView view;
+  view.id = id_;
+  view.tenant = tenant;
+  view.computed = computed_;
+  view.pending = length() - computed_;
+  view.decoding = decoding();
+  view.first_logit = first_logit();
+  view.blocks = static_cast<int>(blocks_.size());
+  const auto lent = std::ranges::count_if(shared(), [](const auto& block) { return block.use_count() > 1; });
+  view.freed = view.blocks - static_cast<int>(lent);
+  view.preempted = preempted_;
+  view.passed_over = passed_over_;
+  return view;
+}
+
+int32_t Sequence::token(int position) const {
+  const size_t at = static_cast<size_t>(position), prompt = request_.prompt.size();
+  return at < prompt ? request_.prompt[at] : generated_[at - prompt];
+}
+
+int Sequence::first_logit() const {
+  const int prompt = static_cast<int>(request_.prompt.size());
+  const bool scores = request_.output.prompt_logprobs >= 0 && choice_ == 0 && scored_ < prompt - 1;
+  return scores ? scored_ : length() - 1;
+}
+
+void Sequence::Start() {
+  Transition(State::kWaiting, State::kRunning);
+  passed_over_ = 0;
+}
+
+void Sequence::StartFrom(Sequence& parent, int block_size) {
+  Start();
+  const int full = (static_cast<int>(request_.prompt.size()) - 1) / block_size;
+  blocks_.assign(parent.blocks_.begin(), parent.blocks_.begin() + full);
+  shared_ = parent.shared_ = full;
+  computed_ = prompt_seen_ = full * block_size;
+}
+
+bool Sequence::Reserve(int rows, int block_size, BlockPool& pool) {
+  const size_t wanted = static_cast<size_t>((computed_ + rows + block_size - 1) / block_size);
+  while (blocks_.size() < wanted) {
+    std::optional<Block> block = pool.Allocate();
+    if (!block) return false;
+    blocks_.push_back(std::make_shared<const Block>(*std::move(block)));
+  }
+  return true;
+}
+
+int Sequence::Advance(int rows) {
+  computed_ += rows;
+  const int in_prompt = std::min(computed_, static_cast<int>(request_.prompt.size()));
+  const int fresh = std::max(0, in_prompt - prompt_seen_);
+  prompt_seen_ += fresh;
+  return fresh;
+}
+
+void Sequence::Preempt() {
+  Transition(State::kRunning, State::kWaiting);
+  blocks_.clear();
+  shared_ = 0;
+  computed_ = 0;
+  preempted_ = true;
+}
+
+SampleRow Sequence::sample_row() const {
+  const bool below = static_cast<int>(generated_.size()) < request_.stopping.min_tokens;
+  return {.params = &request_.sampling,
+          .prompt = request_.prompt,
+          .generated = generated_,
+          .banned = below ? std::span<const int32_t>(ends_.banned) : std::span<const int32_t>(),
+          .seed = request_.seed + static_cast<uint64_t>(choice_),
+          .step = generated_.size(),
+          .top_logprobs = request_.output.top_logprobs};
+}
+
+OutputPiece Sequence::Append(Sampled drawn) {
+  generated_.push_back(drawn.token);
+  const std::optional<FinishReason> reason = Take(std::move(drawn));
+  OutputPiece piece = reason ? output_.Finish(*reason) : output_.Take();
+  piece.choice = choice_;
+  if (reason) {
+    Transition(State::kRunning, State::kFinished);
+    blocks_.clear();
+    shared_ = 0;
+  }
+  return piece;
+}
+
+std::optional<FinishReason> Sequence::Take(Sampled drawn) {
+  const int count = static_cast<int>(generated_.size());
+  const bool eos = Contains(ends_.eos, drawn.token);
+  if (eos || Contains(ends_.stop, drawn.token)) {
+    output_.AddSilent(std::move(drawn));
+    return eos ? FinishReason::kStop : FinishReason::kStopToken;
+  }
+  if (output_.Add(std::move(drawn), count >= request_.stopping.min_tokens)) return FinishReason::kStopString;
+  if (count >= request_.stopping.max_tokens) return FinishReason::kLength;
+  return std::nullopt;
+}
+
+void Sequence::Transition(State from, State to) {
+  HYDRAD_CHECK(state_ == from);
+  state_ = to;
+}
+
+}  // namespace hydrad

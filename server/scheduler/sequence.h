@@ -1,0 +1,106 @@
+// One prompt being continued: its tokens, its KV blocks and where it stands.
+#ifndef HYDRAD_SERVER_SCHEDULER_SEQUENCE_H_
+#define HYDRAD_SERVER_SCHEDULER_SEQUENCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "server/model/kv_cache.h"
+#include "server/scheduler/output_text.h"
+#include "server/scheduler/policy.h"
+#include "server/scheduler/request.h"
+
+namespace hydrad {
+
+// Tokens that end a sequence, in the form in which they are looked up at each draw.
+struct EndTokens {
+  EndTokens(const Stopping& stopping, std::span<const int32_t> eos);
+
+  std::vector<int32_t> eos;     // of the model; empty with ignore_eos
+  std::vector<int32_t> stop;    // of the request
+  std::vector<int32_t> banned;  // both: not to be drawn below min_tokens
+};
+
+// Owned by the scheduler thread. Keeps the addresses of the request and its end tokens, which must outlive
+// it.
+class Sequence {
+ public:
+  enum class State {
+    kWaiting,   // holds no blocks
+    kRunning,   // may hold blocks; runs in every step for which the policy picks it
+    kFinished,  // has drawn its last token; holds no blocks
+  };            // kWaiting -> kRunning -> kFinished; kRunning -> kWaiting by preemption
+
+  // `choice` draws with the request's seed + choice. The tokenizer must outlive the sequence.
+  Sequence(SequenceId id, const Request& request, const EndTokens& ends, int choice,
+           const Tokenizer& tokenizer);
+
+  SequenceId id() const { return id_; }
+  int choice() const { return choice_; }
+  const Request& request() const { return request_; }
+  State state() const { return state_; }
+  // What the policy wants to know; `tenant` is the request's.
+  SequenceView View(TenantId tenant) const;
+
+  int length() const { return static_cast<int>(request_.prompt.size() + generated_.size()); }
+  int32_t token(int position) const;
+  int computed() const { return computed_; }  // tokens whose K/V are in the cache
+  // The one token left to run is the one drawn last.
+  bool decoding() const { return !generated_.empty() && length() - computed_ == 1; }
+  std::span<const int32_t> generated() const { return generated_; }
+  std::span<const std::shared_ptr<const Block>> blocks() const { return blocks_; }
+
+  // First position whose logits are wanted. From there on they are all wanted: those before the last of the
+  // prompt are scored, the last one is drawn from.
+  int first_logit() const;
+  // The prompt's token after `position` now has its log-probability.
+  void Scored(int position) { scored_ = position + 1; }
+
+  void Start();
+  // It was its turn to start, but there was no room.
+  void PassOver() { ++passed_over_; }
+  // Starts from the blocks that `parent`, another choice of the request, has filled with the prompt and fills
+  // no more. At least the prompt's last token is left to be run. REQUIRES: kWaiting, parent.computed() >= the
+  // prompt's length.
+  void StartFrom(Sequence& parent, int block_size);
+  // Takes blocks for the next `rows` tokens. False, with the blocks taken so far kept, when the pool is
+  // empty.
+  bool Reserve(int rows, int block_size, BlockPool& pool);
+  // `rows` more tokens have their K/V in the cache. Returns how many prompt tokens of them ran for the first
+  // time.
+  int Advance(int rows);
+  // Gives the blocks back; what was generated stays, and is computed again later.
+  void Preempt();
+
+  // What to draw the next token by. Its spans hold until the next Append.
+  SampleRow sample_row() const;
+  // Takes the drawn token. The piece may be empty; its `finished` tells that this was the last one.
+  OutputPiece Append(Sampled drawn);
+
+ private:
+  void Transition(State from, State to);
+  std::span<const std::shared_ptr<const Block>> shared() const { return blocks().first(shared_); }
+  std::optional<FinishReason> Take(Sampled drawn);
+
+  const SequenceId id_;
+  const Request& request_;
+  const EndTokens& ends_;
+  const int choice_;
+  State state_ = State::kWaiting;
+  std::vector<int32_t> generated_;
+  std::vector<std::shared_ptr<const Block>> blocks_;
+  int shared_ = 0;  // leading blocks_ that other choices of the request may hold too
+  int computed_ = 0;
+  int prompt_seen_ = 0;  // prompt tokens that have ever been computed
+  int scored_ = 0;       // prompt tokens 1..scored_ have their log-probabilities
+  int passed_over_ = 0;
+  bool preempted_ = false;
+  OutputText output_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_SCHEDULER_SEQUENCE_H_

@@ -1,0 +1,53 @@
+// How many requests wait to start, counted from the moment they are accepted.
+#ifndef HYDRAD_SERVER_SCHEDULER_WAITING_ROOM_H_
+#define HYDRAD_SERVER_SCHEDULER_WAITING_ROOM_H_
+
+#include <atomic>
+#include <optional>
+#include <utility>
+
+namespace hydrad {
+
+// A bound on the requests that have not started, wherever they are: in the inbox or with the scheduler.
+// Thread-safe.
+class WaitingRoom {
+ public:
+  explicit WaitingRoom(int seats) : seats_(seats) {}
+
+  // A place in the room, given back by destruction. Move-only; any thread. The room must outlive it.
+  class Seat {
+   public:
+    Seat(Seat&& other) noexcept : room_(std::exchange(other.room_, nullptr)) {}
+    Seat& operator=(Seat&& other) noexcept {
+      std::swap(room_, other.room_);
+      return *this;
+    }
+    ~Seat() {
+      if (room_ != nullptr) room_->taken_.fetch_sub(1, std::memory_order_relaxed);
+    }
+
+   private:
+    friend class WaitingRoom;
+    explicit Seat(WaitingRoom* room) : room_(room) {}
+    WaitingRoom* room_;
+  };
+
+  // nullopt when all seats are taken.
+  std::optional<Seat> Take() {
+    int taken = taken_.load(std::memory_order_relaxed);
+    while (taken < seats_) {
+      if (taken_.compare_exchange_weak(taken, taken + 1, std::memory_order_relaxed)) return Seat(this);
+    }
+    return std::nullopt;
+  }
+
+  int taken() const { return taken_.load(std::memory_order_relaxed); }
+
+ private:
+  const int seats_;
+  std::atomic<int> taken_ = 0;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_SCHEDULER_WAITING_ROOM_H_
