@@ -1,4 +1,5 @@
-// The one device seam. The network (server/model) is written once against this; cpu/ and, later, cuda/ implement it.
+// The one device seam. The network (server/model) is written once against this; cpu/ and, later, cuda/
+// implement it.
 #ifndef HYDRAD_SERVER_BACKEND_BACKEND_H_
 #define HYDRAD_SERVER_BACKEND_BACKEND_H_
 
@@ -33,7 +34,8 @@ class Weight {
   virtual size_t bytes() const = 0;
 };
 
-// One generation of one adapter on the device. Immutable. May be destroyed on any thread once no step uses it.
+// One generation of one adapter on the device. Immutable. May be destroyed on any thread once no step uses
+// it.
 class DeviceAdapter {
  public:
   virtual ~DeviceAdapter() = default;
@@ -51,8 +53,8 @@ struct KvCacheView {
   int block_size, kv_heads, head_dim;
 };
 
-// Ops are called by the scheduler thread alone, and run in order. LoadAdapter may be called by loader threads at
-// the same time. Allocate and LoadWeight are for start-up.
+// Ops are called by the scheduler thread alone, and run in order. LoadAdapter may be called by loader threads
+// at the same time. Allocate and LoadWeight are for start-up.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -84,8 +86,8 @@ class Backend {
   virtual void RmsNorm(Tensor y, Tensor x, const Buffer& weight, int width, float eps) = 0;
   // y = x W^T + bias.
   virtual void Gemm(Tensor y, Tensor x, const Weight& weight) = 0;
-  // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs stand
-  // side by side in y (q|k|v, gate|up). Launches nothing when the batch has no runs.
+  // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs
+  // stand side by side in y (q|k|v, gate|up). Launches nothing when the batch has no runs.
   virtual void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) = 0;
   // Rotates `heads` heads of x in place by the positions of the batch.
   virtual void Rope(Tensor x, int heads, int head_dim) = 0;

@@ -9,8 +9,9 @@ namespace hydrad {
 
 class DeviceAdapter;
 
-// Rows of one sequence are consecutive and ascend in position; sequences are sorted so that rows of one adapter
-// generation are consecutive. Plain values; whoever fills it keeps the adapters alive until the step is over.
+// Rows of one sequence are consecutive and ascend in position; sequences are sorted so that rows of one
+// adapter generation are consecutive. Plain values; whoever fills it keeps the adapters alive until the step
+// is over.
 struct Batch {
   std::vector<int32_t> tokens;     // [rows] input token
   std::vector<int32_t> positions;  // [rows] its position in the sequence

@@ -1,0 +1,174 @@
+#include "server/backend/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/attention.h"
+#include "kernels/elementwise.h"
+#include "kernels/gemm.h"
+#include "kernels/lora.h"
+#include "kernels/simd/isa.h"
+#include "kernels/simd/pool.h"
+#include "server/backend/cpu/aligned_buffer.h"
+#include "server/backend/cpu/packed_adapter.h"
+#include "server/backend/cpu/packed_weight.h"
+#include "server/backend/cpu/step.h"
+
+namespace hydrad {
+namespace {
+
+// Activations of this device are f32.
+Mat<float> Floats(const Tensor& t) {
+  HYDRAD_CHECK(t.dtype == DType::kF32);
+  return {static_cast<float*>(t.data), t.rows, t.cols, t.stride};
+}
+
+template <class T>
+KvLayer<T> Layer(const KvCacheView& kv) {
+  return {static_cast<T*>(kv.k.data), static_cast<T*>(kv.v.data), kv.block_size, kv.kv_heads, kv.head_dim};
+}
+
+// Scratch of the kernels: grows to the largest call and then stays.
+class Scratch {
+ public:
+  std::span<std::byte> AtLeast(size_t bytes) {
+    if (memory_ == nullptr || memory_->bytes() < bytes) {
+      memory_.reset();
+      auto grown = AlignedBuffer::Allocate(bytes);
+      HYDRAD_CHECK(grown.ok());
+      memory_ = *std::move(grown);
+    }
+    Poison(memory_->data(), memory_->bytes());
+    return {static_cast<std::byte*>(memory_->data()), memory_->bytes()};
+  }
+
+ private:
+  std::unique_ptr<AlignedBuffer> memory_;
+};
+
+template <class T>  // weights, adapters and KV cache
+class CpuBackend : public Backend {
+ public:
+  explicit CpuBackend(int threads) : pool_(threads) {}
+
+  std::string description() const override {
+    return fmt::format("cpu {}, {} threads, {} weights", simd::Name(simd::ActiveIsa()), pool_.threads(),
+                       kIsBf16 ? "bf16" : "f32");
+  }
+  DType activation_type() const override { return DType::kF32; }
+  DType weight_type() const override { return kIsBf16 ? DType::kBf16 : DType::kF32; }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    return AlignedBuffer::Allocate(bytes);
+  }
+
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
+                                                     std::span<const float> bias) override {
+    return PackedWeight::Pack(pool_, kIsBf16 ? WeightType::kBf16 : WeightType::kF32, parts, bias);
+  }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) override {
+    ASSIGN_OR_RETURN(auto buffer, AlignedBuffer::Allocate(values.size_bytes()));
+    std::copy(values.begin(), values.end(), static_cast<float*>(buffer->data()));
+    return buffer;
+  }
+
+  size_t AdapterBytes(const AdapterWeights& weights, const AdapterShape& shape) const override {
+    return PackedAdapter<T>::Bytes(weights, shape);
+  }
+  absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
+                                                             const AdapterShape& shape) override {
+    return PackedAdapter<T>::Pack(weights, shape);
+  }
+
+  void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override {
+    step_.Begin(batch, inv_freq, attention_factor);
+  }
+
+  void Embed(Tensor out, const Weight& embedding) override {
+    const PackedWeights& packed = static_cast<const PackedWeight&>(embedding).packed();
+    const std::span<const int32_t> tokens = step_.batch().tokens;
+    const Mat<float> rows = Floats(out);
+    pool_.Run(out.rows, [&](int r) { simd::UnpackRow(packed, tokens[r], rows.row(r)); });
+  }
+
+  void RmsNorm(Tensor y, Tensor x, const Buffer& weight, int width, float eps) override {
+    simd::RmsNorm(pool_, Floats(y), Floats(x), static_cast<const float*>(weight.data()), width, eps);
+  }
+
+  void Gemm(Tensor y, Tensor x, const Weight& weight) override {
+    const PackedWeight& w = static_cast<const PackedWeight&>(weight);
+    const size_t scratch = simd::GemmScratchBytes(w.packed().type, x.rows, x.cols);
+    simd::Gemm(pool_, Floats(y), Floats(x), w.packed(), w.bias(), scratch_.AtLeast(scratch));
+  }
+
+  void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override {
+    const std::span<const LoraRun<T>> runs = step_.runs(layer, group);
+    if (runs.empty()) return;
+    simd::AddLora(pool_, Floats(y), Floats(x), runs, scratch_.AtLeast(LoraScratchBytes(runs)));
+  }
+
+  void Rope(Tensor x, int heads, int head_dim) override {
+    simd::Rope(pool_, Floats(x), heads, head_dim, step_.cos_sin());
+  }
+
+  void WriteKv(const KvCacheView& kv, Tensor k, Tensor v) override {
+    PoisonFreshBlocks(kv);
+    simd::WriteKv(pool_, Layer<T>(kv), Floats(k), Floats(v), step_.batch().slots);
+  }
+
+  void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) override {
+    simd::Attend(pool_, Floats(out), Floats(q), Layer<T>(kv), step_.segments(), scale);
+  }
+
+  void SiluMul(Tensor y, Tensor gate_up) override { simd::SiluMul(pool_, Floats(y), Floats(gate_up)); }
+  void Add(Tensor y, Tensor x) override { simd::Add(pool_, Floats(y), Floats(x)); }
+
+  void GatherRows(Tensor out, Tensor x, std::span<const int32_t> rows) override {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::memcpy(Floats(out).row(static_cast<int>(i)), Floats(x).row(rows[i]), sizeof(float) * x.cols);
+    }
+  }
+
+  void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
+    const Mat<float> values = Floats(logits);
+    pool_.Run(logits.rows, [&](int r) {
+      out[r] = hydrad::Sample({values.row(r), static_cast<size_t>(values.cols)}, rows[r]);
+    });
+  }
+
+  void ReadBack(Tensor x, std::span<float> out) override {
+    for (int r = 0; r < x.rows; ++r) {
+      std::memcpy(out.data() + static_cast<size_t>(r) * x.cols, Floats(x).row(r), sizeof(float) * x.cols);
+    }
+  }
+
+ private:
+  static constexpr bool kIsBf16 = std::is_same_v<T, bf16>;
+
+  // A sequence that writes the first slot of a block has just been given it: in builds with asserts, what the
+  // last holder left there turns to NaN.
+  void PoisonFreshBlocks(const KvCacheView& kv) {
+    const size_t bytes = sizeof(T) * kv.kv_heads * kv.block_size * kv.head_dim;
+    for (const int32_t slot : step_.batch().slots) {
+      if (slot % kv.block_size != 0) continue;
+      Poison(static_cast<std::byte*>(kv.k.data) + bytes * (slot / kv.block_size), bytes);
+      Poison(static_cast<std::byte*>(kv.v.data) + bytes * (slot / kv.block_size), bytes);
+    }
+  }
+
+  simd::Pool pool_;
+  Step<T> step_;
+  Scratch scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options) {
+  HYDRAD_CHECK(options.weight_type != DType::kF16);
+  if (options.weight_type == DType::kF32) return std::make_unique<CpuBackend<float>>(options.threads);
+  return std::make_unique<CpuBackend<bf16>>(options.threads);
+}
+
+}  // namespace hydrad

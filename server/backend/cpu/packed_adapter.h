@@ -1,0 +1,46 @@
+// An adapter in the layout of kernels/lora.h: per layer and group of projections, all that reads x stacked
+// into one matrix, and every B transposed, so that both passes of the kernel stream memory.
+#ifndef HYDRAD_SERVER_BACKEND_CPU_PACKED_ADAPTER_H_
+#define HYDRAD_SERVER_BACKEND_CPU_PACKED_ADAPTER_H_
+
+#include <memory>
+
+#include "kernels/lora.h"
+#include "server/backend/backend.h"
+#include "server/backend/cpu/aligned_buffer.h"
+
+namespace hydrad {
+
+// One block of memory holds the factors and the tables that point into them, so bytes() is all there is.
+// Ranks are stored as they are. Immutable after Pack; any thread may read.
+template <class T>  // bf16 or float: what the factors and routers are converted to
+class PackedAdapter : public DeviceAdapter {
+ public:
+  // Bytes that Pack will take; 0 for weights that Pack refuses.
+  static size_t Bytes(const AdapterWeights& weights, const AdapterShape& shape);
+
+  // INVALID_ARGUMENT, naming layer and projection, for weights that do not fit `shape` or each other;
+  // UNIMPLEMENTED for routed experts of different ranks; RESOURCE_EXHAUSTED.
+  static absl::StatusOr<std::unique_ptr<PackedAdapter>> Pack(const AdapterWeights& weights,
+                                                             const AdapterShape& shape);
+
+  size_t bytes() const override { return memory_->bytes(); }
+
+  int layers() const { return layers_; }
+  // Without members where the adapter leaves the group alone.
+  const LoraGroup<T>& group(int layer, ProjectionGroup group) const {
+    return groups_[layer * kProjectionGroups + static_cast<int>(group)];
+  }
+
+ private:
+  PackedAdapter(std::unique_ptr<AlignedBuffer> memory, const LoraGroup<T>* groups, int layers)
+      : memory_(std::move(memory)), groups_(groups), layers_(layers) {}
+
+  std::unique_ptr<AlignedBuffer> memory_;
+  const LoraGroup<T>* groups_;  // [layers, kProjectionGroups], in memory_
+  int layers_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BACKEND_CPU_PACKED_ADAPTER_H_

@@ -1,0 +1,41 @@
+// What the CPU backend works out once per step and every layer then reads: kernels' views of the batch.
+#ifndef HYDRAD_SERVER_BACKEND_CPU_STEP_H_
+#define HYDRAD_SERVER_BACKEND_CPU_STEP_H_
+
+#include <span>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/lora.h"
+#include "server/backend/backend.h"
+
+namespace hydrad {
+
+// Owned by the scheduler thread. Its vectors grow to the largest step and then stay.
+template <class T>  // element type of adapters, bf16 or float
+class Step {
+ public:
+  // Plans `batch`, which must outlive the step. Its adapters are PackedAdapter<T>.
+  void Begin(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
+
+  const Batch& batch() const { return *batch_; }
+  std::span<const AttentionSegment> segments() const { return segments_; }
+  // [rows, head_dim], see kernels/elementwise.h Rope.
+  Mat<const float> cos_sin() const { return cos_sin_; }
+  // The runs whose adapter changes the group in the layer.
+  std::span<const LoraRun<T>> runs(int layer, ProjectionGroup group) const;
+
+ private:
+  void PlanRuns();
+
+  const Batch* batch_ = nullptr;
+  std::vector<AttentionSegment> segments_;
+  std::vector<float> cos_sin_values_;
+  Mat<float> cos_sin_{};
+  std::vector<LoraRun<T>> runs_;  // by layer, then group, then row
+  std::vector<int> runs_begin_;   // [layers * groups + 1] into runs_; empty when the batch has no runs
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BACKEND_CPU_STEP_H_
