@@ -9,6 +9,8 @@ from typing import Sequence
 
 from hydrad_tools.errors import ToolError
 
+_TRAIN_EXTRA = ("torch", "transformers", "tqdm")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status (0 success, 1 a ToolError, 2 bad usage)."""
@@ -17,6 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except ToolError as error:
         print(f"hydrad-tools: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAIN_EXTRA:
+            raise
+        print(f"hydrad-tools: {error.name} is not installed; training needs pip install 'hydrad-tools[train]'",
+              file=sys.stderr)
         return 1
     return 0
 
