@@ -24,7 +24,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 class CommandLineTest(unittest.TestCase):
     def test_help_of_every_command(self):
-        for command in ("", "model", "model import", "adapter", "adapter inspect", "train", "train tiny",
+        for command in ("", "model", "model import", "adapter", "adapter inspect", "adapter import", "train", "train tiny",
                         "train lora", "train hydralora"):
             with self.subTest(command):
                 status, out, _ = run(*command.split(), "--help")

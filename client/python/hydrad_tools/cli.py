@@ -68,6 +68,20 @@ def _add_adapter(commands: argparse._SubParsersAction) -> None:
                     "everything about it that is unusual or broken. Needs no PyTorch.")
     inspect.add_argument("directory", type=Path, metavar="DIR")
     inspect.set_defaults(run=_inspect_adapter)
+    importer = actions.add_parser(
+        "import", help="convert an adapter saved as a pickle to safetensors",
+        description="Reads adapter_config.json and adapter_model.bin from SOURCE and writes the adapter with "
+                    "safetensors into DIR. Nothing in the pickle is executed: it can build tensors and no more. "
+                    "Needs no PyTorch.")
+    importer.add_argument("source", type=Path, metavar="SOURCE")
+    importer.add_argument("directory", type=Path, metavar="DIR")
+    importer.set_defaults(run=_import_adapter)
+
+
+def _import_adapter(options: argparse.Namespace) -> None:
+    from hydrad_tools.adapter_import import import_adapter
+    import_adapter(options.source, options.directory)
+    print(f"wrote {options.directory}")
 
 
 def _inspect_adapter(options: argparse.Namespace) -> None:
