@@ -4,123 +4,102 @@
 #include <cmath>
 #include <vector>
 
-#include "server/model/activations.h"
-#include "server/model/weights.h"
-
 namespace hydrad {
+
+Transformer::Transformer(Backend& backend, const ModelConfig& config, const ModelLimits& limits,
+                         ModelWeights weights, Activations activations, KvCache cache)
+    : backend_(backend),
+      config_(config),
+      limits_(limits),
+      weights_(std::move(weights)),
+      a_(std::move(activations)),
+      cache_(std::move(cache)),
+      inv_freq_(InverseFrequencies(config)),
+      attention_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_dim)))),
+      host_logits_(config.vocab_size) {}
+
+void Transformer::Forward(const Batch& batch) {
+  CheckBatch(batch);
+  a_.Narrow(batch.rows(), static_cast<int>(batch.logit_rows.size()));
+  backend_.BeginStep(batch, inv_freq_, /*attention_factor=*/1);
+  backend_.Embed(a_.x, *weights_.embedding);
+  for (int layer = 0; layer < config_.num_layers; ++layer) Layer(layer, weights_.layers[layer]);
+  if (batch.logit_rows.empty()) return;
+  backend_.GatherRows(a_.last, a_.x, batch.logit_rows);
+  backend_.RmsNorm(a_.last, a_.last, *weights_.final_norm, config_.hidden_size, config_.norm_eps);
+  backend_.Gemm(a_.logits, a_.last, weights_.output());
+}
+
+void Transformer::Sample(std::span<const int> indices, std::span<const SampleRow> rows,
+                         std::span<Sampled> out) {
+  HYDRAD_CHECK(indices.size() == rows.size() && rows.size() == out.size());
+  for (size_t begin = 0, end; begin < indices.size(); begin = end) {
+    end = begin + 1;
+    while (end < indices.size() && indices[end] == indices[end - 1] + 1) ++end;
+    const Tensor logits = LogitRows(indices[begin], static_cast<int>(end - begin));
+    backend_.Sample(logits, rows.subspan(begin, end - begin), out.subspan(begin, end - begin));
+  }
+}
+
+Sampled Transformer::Score(int index, int32_t token, int top) {
+  return hydrad::Score(Logits(index), token, top);
+}
+
+std::span<const float> Transformer::Logits(int index) {
+  backend_.ReadBack(LogitRows(index, 1), host_logits_);
+  return host_logits_;
+}
+
+// One block of the network: attention, then the feed-forward, each added to the residual stream.
+void Transformer::Layer(int layer, const LayerWeights& w) {
+  backend_.RmsNorm(a_.normed, a_.x, *w.attention_norm, config_.hidden_size, config_.norm_eps);
+  Project(a_.qkv, a_.normed, *w.qkv, layer, ProjectionGroup::kQkv);
+  if (config_.qk_norm) {
+    backend_.RmsNorm(a_.q, a_.q, *w.q_norm, config_.head_dim, config_.norm_eps);
+    backend_.RmsNorm(a_.k, a_.k, *w.k_norm, config_.head_dim, config_.norm_eps);
+  }
+  backend_.Rope(a_.q, config_.num_heads, config_.head_dim);
+  backend_.Rope(a_.k, config_.num_kv_heads, config_.head_dim);
+  backend_.WriteKv(cache_.layers[layer], a_.k, a_.v);
+  backend_.Attend(a_.attended, a_.q, cache_.layers[layer], attention_scale_);
+  Project(a_.out, a_.attended, *w.o, layer, ProjectionGroup::kO);
+  backend_.Add(a_.x, a_.out);
+
+  backend_.RmsNorm(a_.normed, a_.x, *w.ffn_norm, config_.hidden_size, config_.norm_eps);
+  Project(a_.gate_up, a_.normed, *w.gate_up, layer, ProjectionGroup::kGateUp);
+  backend_.SiluMul(a_.hidden, a_.gate_up);
+  Project(a_.out, a_.hidden, *w.down, layer, ProjectionGroup::kDown);
+  backend_.Add(a_.x, a_.out);
+}
+
+// y = x W^T + bias + what the adapter of each row adds.
+void Transformer::Project(Tensor y, Tensor x, const Weight& weight, int layer, ProjectionGroup group) {
+  backend_.Gemm(y, x, weight);
+  backend_.AddLora(y, x, layer, group);
+}
+
+Tensor Transformer::LogitRows(int begin, int count) const {
+  HYDRAD_CHECK(begin >= 0 && begin + count <= a_.logits.rows);
+  return a_.logits.Rows(begin, count);
+}
+
+// A row outside the limits would write over another sequence's cache: better to stop than to mix tenants.
+void Transformer::CheckBatch(const Batch& batch) const {
+  const size_t rows = batch.tokens.size();
+  const auto within = [](const std::vector<int32_t>& values, int64_t end) {
+    return std::all_of(values.begin(), values.end(), [=](int32_t v) { return v >= 0 && v < end; });
+  };
+  HYDRAD_CHECK(rows > 0 && rows <= static_cast<size_t>(limits_.max_rows));
+  HYDRAD_CHECK(batch.positions.size() == rows && batch.slots.size() == rows);
+  HYDRAD_CHECK(batch.logit_rows.size() <= static_cast<size_t>(limits_.max_logit_rows));
+  HYDRAD_CHECK(within(batch.logit_rows, static_cast<int64_t>(rows)));
+  HYDRAD_CHECK(within(batch.tokens, config_.vocab_size));
+  HYDRAD_CHECK(within(batch.positions, limits_.max_context));
+  HYDRAD_CHECK(within(batch.slots, int64_t{limits_.kv_blocks} * limits_.block_size));
+  HYDRAD_CHECK(within(batch.block_tables, limits_.kv_blocks));
+}
+
 namespace {
-
-// The keys and values of every layer, in one piece of device memory.
-struct KvCache {
-  std::unique_ptr<Buffer> memory;
-  std::vector<KvCacheView> layers;
-};
-
-class Transformer : public Model {
- public:
-  Transformer(Backend& backend, const ModelConfig& config, const ModelLimits& limits, ModelWeights weights,
-              Activations activations, KvCache cache)
-      : backend_(backend),
-        config_(config),
-        limits_(limits),
-        weights_(std::move(weights)),
-        a_(std::move(activations)),
-        cache_(std::move(cache)),
-        inv_freq_(InverseFrequencies(config)),
-        attention_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_dim)))),
-        host_logits_(config.vocab_size) {}
-
-  const ModelConfig& config() const override { return config_; }
-  const ModelLimits& limits() const override { return limits_; }
-
-  void Forward(const Batch& batch) override {
-    CheckBatch(batch);
-    a_.Narrow(batch.rows(), static_cast<int>(batch.logit_rows.size()));
-    backend_.BeginStep(batch, inv_freq_, /*attention_factor=*/1);
-    backend_.Embed(a_.x, *weights_.embedding);
-    for (int layer = 0; layer < config_.num_layers; ++layer) Layer(layer, weights_.layers[layer]);
-    if (batch.logit_rows.empty()) return;
-    backend_.GatherRows(a_.last, a_.x, batch.logit_rows);
-    backend_.RmsNorm(a_.last, a_.last, *weights_.final_norm, config_.hidden_size, config_.norm_eps);
-    backend_.Gemm(a_.logits, a_.last, weights_.output());
-  }
-
-  void Sample(std::span<const int> indices, std::span<const SampleRow> rows,
-              std::span<Sampled> out) override {
-    HYDRAD_CHECK(indices.size() == rows.size() && rows.size() == out.size());
-    for (size_t begin = 0, end; begin < indices.size(); begin = end) {
-      end = begin + 1;
-      while (end < indices.size() && indices[end] == indices[end - 1] + 1) ++end;
-      const Tensor logits = LogitRows(indices[begin], static_cast<int>(end - begin));
-      backend_.Sample(logits, rows.subspan(begin, end - begin), out.subspan(begin, end - begin));
-    }
-  }
-
-  Sampled Score(int index, int32_t token, int top) override {
-    backend_.ReadBack(LogitRows(index, 1), host_logits_);
-    return hydrad::Score(host_logits_, token, top);
-  }
-
- private:
-  // One block of the network: attention, then the feed-forward, each added to the residual stream.
-  void Layer(int layer, const LayerWeights& w) {
-    backend_.RmsNorm(a_.normed, a_.x, *w.attention_norm, config_.hidden_size, config_.norm_eps);
-    Project(a_.qkv, a_.normed, *w.qkv, layer, ProjectionGroup::kQkv);
-    if (config_.qk_norm) {
-      backend_.RmsNorm(a_.q, a_.q, *w.q_norm, config_.head_dim, config_.norm_eps);
-      backend_.RmsNorm(a_.k, a_.k, *w.k_norm, config_.head_dim, config_.norm_eps);
-    }
-    backend_.Rope(a_.q, config_.num_heads, config_.head_dim);
-    backend_.Rope(a_.k, config_.num_kv_heads, config_.head_dim);
-    backend_.WriteKv(cache_.layers[layer], a_.k, a_.v);
-    backend_.Attend(a_.attended, a_.q, cache_.layers[layer], attention_scale_);
-    Project(a_.out, a_.attended, *w.o, layer, ProjectionGroup::kO);
-    backend_.Add(a_.x, a_.out);
-
-    backend_.RmsNorm(a_.normed, a_.x, *w.ffn_norm, config_.hidden_size, config_.norm_eps);
-    Project(a_.gate_up, a_.normed, *w.gate_up, layer, ProjectionGroup::kGateUp);
-    backend_.SiluMul(a_.hidden, a_.gate_up);
-    Project(a_.out, a_.hidden, *w.down, layer, ProjectionGroup::kDown);
-    backend_.Add(a_.x, a_.out);
-  }
-
-  // y = x W^T + bias + what the adapter of each row adds.
-  void Project(Tensor y, Tensor x, const Weight& weight, int layer, ProjectionGroup group) {
-    backend_.Gemm(y, x, weight);
-    backend_.AddLora(y, x, layer, group);
-  }
-
-  Tensor LogitRows(int begin, int count) const {
-    HYDRAD_CHECK(begin >= 0 && begin + count <= a_.logits.rows);
-    return a_.logits.Rows(begin, count);
-  }
-
-  // A row outside the limits would write over another sequence's cache: better to stop than to mix tenants.
-  void CheckBatch(const Batch& batch) const {
-    const size_t rows = batch.tokens.size();
-    const auto within = [](const std::vector<int32_t>& values, int64_t end) {
-      return std::all_of(values.begin(), values.end(), [=](int32_t v) { return v >= 0 && v < end; });
-    };
-    HYDRAD_CHECK(rows > 0 && rows <= static_cast<size_t>(limits_.max_rows));
-    HYDRAD_CHECK(batch.positions.size() == rows && batch.slots.size() == rows);
-    HYDRAD_CHECK(batch.logit_rows.size() <= static_cast<size_t>(limits_.max_logit_rows));
-    HYDRAD_CHECK(within(batch.logit_rows, static_cast<int64_t>(rows)));
-    HYDRAD_CHECK(within(batch.tokens, config_.vocab_size));
-    HYDRAD_CHECK(within(batch.positions, limits_.max_context));
-    HYDRAD_CHECK(within(batch.slots, int64_t{limits_.kv_blocks} * limits_.block_size));
-    HYDRAD_CHECK(within(batch.block_tables, limits_.kv_blocks));
-  }
-
-  Backend& backend_;
-  const ModelConfig config_;
-  const ModelLimits limits_;
-  const ModelWeights weights_;
-  Activations a_;
-  const KvCache cache_;
-  const std::vector<double> inv_freq_;  // [head_dim / 2]
-  const float attention_scale_;
-  std::vector<float> host_logits_;  // [vocab]  one row, for Score
-};
 
 // One layer's keys (or values), rounded up so that every layer begins on a cache line.
 size_t KvSideBytes(const ModelConfig& config, const ModelLimits& limits, DType type) {
@@ -173,8 +152,8 @@ size_t KvBlockBytes(const ModelConfig& config, const ModelLimits& limits, DType 
   return 2 * row * limits.block_size * config.num_layers;
 }
 
-absl::StatusOr<std::unique_ptr<Model>> LoadTransformer(const std::string& dir, Backend& backend,
-                                                       ModelLimits limits) {
+absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& dir, Backend& backend,
+                                                             ModelLimits limits) {
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(dir));
   ASSIGN_OR_RETURN(limits, FillIn(limits, config, dir));
   ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(dir, config, backend));

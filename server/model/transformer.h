@@ -3,20 +3,64 @@
 #define HYDRAD_SERVER_MODEL_TRANSFORMER_H_
 
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "server/backend/backend.h"
+#include "server/model/activations.h"
 #include "server/model/model.h"
+#include "server/model/weights.h"
 
 namespace hydrad {
+
+// The keys and values of every layer, in one piece of device memory.
+struct KvCache {
+  std::unique_ptr<Buffer> memory;
+  std::vector<KvCacheView> layers;
+};
+
+// A loaded base model. Made by LoadTransformer; owned by the scheduler thread, as Model says.
+class Transformer : public Model {
+ public:
+  Transformer(Backend& backend, const ModelConfig& config, const ModelLimits& limits, ModelWeights weights,
+              Activations activations, KvCache cache);
+
+  const ModelConfig& config() const override { return config_; }
+  const ModelLimits& limits() const override { return limits_; }
+
+  // A batch outside the limits ends the process: it would write over another sequence's cache.
+  void Forward(const Batch& batch) override;
+  void Sample(std::span<const int> indices, std::span<const SampleRow> rows, std::span<Sampled> out) override;
+  Sampled Score(int index, int32_t token, int top) override;
+
+  // The logits [vocab] of logit_rows[index] as they are. Before Sample. Valid until the next call.
+  std::span<const float> Logits(int index);
+
+ private:
+  void Layer(int layer, const LayerWeights& w);
+  void Project(Tensor y, Tensor x, const Weight& weight, int layer, ProjectionGroup group);
+  Tensor LogitRows(int begin, int count) const;
+  void CheckBatch(const Batch& batch) const;
+
+  Backend& backend_;
+  const ModelConfig config_;
+  const ModelLimits limits_;
+  const ModelWeights weights_;
+  Activations a_;
+  const KvCache cache_;
+  const std::vector<double> inv_freq_;  // [head_dim / 2]
+  const float attention_scale_;
+  std::vector<float> host_logits_;  // [vocab]  one row, for Score
+};
 
 // Loads `dir` (config.json, *.safetensors with or without an index) onto `backend`, which must outlive the
 // model, and takes the KV cache and activations for `limits`. Zero fields of `limits` are filled in:
 // max_context with all that the config allows (its positions, or its sliding window where that is shorter),
 // kv_blocks with one sequence's. Errors: INVALID_ARGUMENT naming file and field or tensor, also for a
 // max_context beyond what the config allows; NOT_FOUND without the files; RESOURCE_EXHAUSTED.
-absl::StatusOr<std::unique_ptr<Model>> LoadTransformer(const std::string& dir, Backend& backend,
-                                                       ModelLimits limits);
+absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& dir, Backend& backend,
+                                                             ModelLimits limits);
 
 // Bytes of KV cache per block, over all layers, of this configuration and element type.
 size_t KvBlockBytes(const ModelConfig& config, const ModelLimits& limits, DType type);

@@ -1,0 +1,130 @@
+#include "tests/model/golden.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "server/backend/cpu/cpu_backend.h"
+#include "server/model/safetensors.h"
+#include "tests/model/stepper.h"
+
+namespace hydrad {
+namespace {
+
+template <class V>
+std::vector<V> Values(const Safetensors& file, const std::string& name) {
+  const TensorInfo* tensor = file.Find(name);
+  if (tensor == nullptr) return {};
+  std::vector<V> values(tensor->data.size() / sizeof(V));
+  std::memcpy(values.data(), tensor->data.data(), tensor->data.size());
+  return values;
+}
+
+std::vector<GoldenLogit> Logits(const Safetensors& file, const std::string& prompt) {
+  std::vector<GoldenLogit> result;
+  const auto whole = Values<float>(file, prompt + "logits");
+  const auto positions = Values<int32_t>(file, prompt + "positions");
+  const size_t vocab = positions.empty() ? 0 : whole.size() / positions.size();
+  for (size_t i = 0; i < whole.size(); ++i) {
+    result.push_back({positions[i / vocab], static_cast<int>(i % vocab), whole[i]});
+  }
+  const auto sparse = Values<float>(file, prompt + "sparse_logits");
+  const auto rows = Values<int32_t>(file, prompt + "sparse_positions");
+  const auto columns = Values<int32_t>(file, prompt + "sparse_columns");
+  for (size_t i = 0; i < sparse.size(); ++i) {
+    result.push_back({rows[i / (sparse.size() / rows.size())], columns[i], sparse[i]});
+  }
+  return result;
+}
+
+int ArgMax(const std::vector<float>& logits) {
+  return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+// The prompt in one step, then the reference's own continuation token by token: logits of every position.
+std::vector<std::vector<float>> Run(Transformer& model, const GoldenPrompt& prompt,
+                                    const DeviceAdapter* adapter, int positions) {
+  BlockPool pool(model.limits().kv_blocks);
+  TestSequence sequence{.tokens = prompt.ids, .adapter = adapter, .computed = 0, .blocks = {}};
+  sequence.tokens.insert(sequence.tokens.end(), prompt.greedy.begin(), prompt.greedy.end());
+  const int total = std::min<int>(positions, static_cast<int>(sequence.tokens.size()));
+  const Chunk first{&sequence, std::min<int>(total, static_cast<int>(prompt.ids.size()))};
+  auto logits = RunStep(model, pool, {&first, 1});
+  while (sequence.computed < total) {
+    const Chunk next{&sequence, 1};
+    logits.push_back(RunStep(model, pool, {&next, 1}).front());
+  }
+  return logits;
+}
+
+void CheckPrompt(const GoldenPrompt& prompt, const std::vector<std::vector<float>>& logits, float bound,
+                 const std::string& where) {
+  float worst = 0;
+  GoldenLogit at{};
+  for (const GoldenLogit& golden : prompt.logits) {
+    if (golden.position >= static_cast<int>(logits.size())) continue;
+    const float error = std::abs(logits[golden.position][golden.token] - golden.value);
+    if (!(error <= worst)) worst = error, at = golden;
+  }
+  EXPECT_LE(worst, bound) << where << ": worst at position " << at.position << ", token " << at.token << ", "
+                          << at.value;
+  for (size_t i = 0; i < prompt.greedy.size() && prompt.ids.size() - 1 + i < logits.size(); ++i) {
+    if (prompt.margins[i] <= 2 * bound) continue;
+    EXPECT_EQ(ArgMax(logits[prompt.ids.size() - 1 + i]), prompt.greedy[i]) << where << ": greedy token " << i;
+  }
+  std::printf("%s: %zu logits, worst error %.3g of %.3g allowed\n", where.c_str(), prompt.logits.size(),
+              worst, bound);
+}
+
+}  // namespace
+
+GoldenCase LoadGolden(const std::string& name) {
+  const std::string stem = "tests/golden/cases/" + name;
+  const auto json = nlohmann::json::parse(std::ifstream(stem + ".json"));
+  const auto mapped = MappedFile::Open(stem + ".safetensors");
+  HYDRAD_CHECK(mapped.ok());
+  const auto file = Safetensors::Parse(*mapped, Safetensors::kMaxModelHeader);
+  HYDRAD_CHECK(file.ok());
+  GoldenCase golden{
+      name, json["model"], json["adapter"].is_null() ? "" : json["adapter"].get<std::string>(), {}};
+  for (const auto& prompt : json["prompts"]) {
+    const std::string prefix = fmt::format("prompt{}.", golden.prompts.size());
+    golden.prompts.push_back({prompt["ids"], prompt["greedy"]["ids"], prompt["greedy"]["margins"],
+                              prompt["float64_max_abs_error"], prompt["bf16_max_abs_error"],
+                              Logits(*file, prefix)});
+    HYDRAD_CHECK(!golden.prompts.back().logits.empty());
+  }
+  HYDRAD_CHECK(!golden.prompts.empty());
+  return golden;
+}
+
+void CheckGolden(const GoldenCase& golden, Transformer& model, const DeviceAdapter* adapter, bool bf16,
+                 int positions) {
+  for (size_t i = 0; i < golden.prompts.size(); ++i) {
+    const GoldenPrompt& prompt = golden.prompts[i];
+    const auto logits = Run(model, prompt, adapter, positions);
+    const std::string where = fmt::format("{} {} prompt {}", golden.name, bf16 ? "bf16" : "f32", i);
+    CheckPrompt(prompt, logits, bf16 ? prompt.bf16_error : std::min(8 * prompt.f32_error, 1e-3f), where);
+  }
+}
+
+std::string ModelDir(const GoldenCase& golden) {
+  const char* dir = std::getenv("HYDRAD_MODEL_DIR");
+  return dir != nullptr && golden.model == "build/models/smollm2" ? dir : golden.model;
+}
+
+void CheckBaseGolden(const std::string& name, DType weight_type) {
+  const GoldenCase golden = LoadGolden(name);
+  const auto backend = MakeCpuBackend({.threads = 2, .weight_type = weight_type});
+  auto model =
+      LoadTransformer(ModelDir(golden), *backend, {.max_rows = 256, .max_logit_rows = 256, .kv_blocks = 64});
+  ASSERT_TRUE(model.ok()) << model.status();
+  CheckGolden(golden, **model, nullptr, weight_type == DType::kBf16, (*model)->limits().max_context);
+}
+
+}  // namespace hydrad

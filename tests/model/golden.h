@@ -1,0 +1,51 @@
+// The golden cases of tests/golden (its README tells the fields) and the check of a model against one.
+#ifndef HYDRAD_TESTS_MODEL_GOLDEN_H_
+#define HYDRAD_TESTS_MODEL_GOLDEN_H_
+
+#include <string>
+#include <vector>
+
+#include "server/model/transformer.h"
+
+namespace hydrad {
+
+// One logit that the reference has computed.
+struct GoldenLogit {
+  int position, token;
+  float value;
+};
+
+struct GoldenPrompt {
+  std::vector<int32_t> ids;
+  std::vector<int32_t> greedy;  // the reference's greedy continuation
+  std::vector<float> margins;   // its lead over the second best, per token
+  float f32_error;              // what transformers' f32 run, which the logits are of, is off from float64
+  float bf16_error;             // what transformers' own bf16 run is off from the f32 one
+  std::vector<GoldenLogit> logits;
+};
+
+struct GoldenCase {
+  std::string name, model, adapter;  // directories; adapter is empty for the base model
+  std::vector<GoldenPrompt> prompts;
+};
+
+// Fails the test and ends the process's case when a file is missing: a golden that is not compared is no
+// golden.
+GoldenCase LoadGolden(const std::string& name);
+
+// Compares every stored logit of the case, and the greedy token wherever its margin exceeds twice the bound
+// (each of the two logits may be off by one bound). With bf16 weights the bound is the error of transformers'
+// own bf16 run; with f32 weights eight times that of its f32 run, at most 1e-3: two f32 runs that sum in
+// different orders. `positions` caps the prompt and its continuation.
+void CheckGolden(const GoldenCase& golden, Transformer& model, const DeviceAdapter* adapter, bool bf16,
+                 int positions);
+
+// The case's model directory; HYDRAD_MODEL_DIR stands for build/models/smollm2 where it is set.
+std::string ModelDir(const GoldenCase& golden);
+
+// Loads the case's model onto a CPU backend of that weight type and checks it without an adapter.
+void CheckBaseGolden(const std::string& name, DType weight_type);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_TESTS_MODEL_GOLDEN_H_

@@ -1,0 +1,35 @@
+// Runs sequences through a model as the scheduler would, but by hand: a test says which sequences advance by
+// how many tokens in which step.
+#ifndef HYDRAD_TESTS_MODEL_STEPPER_H_
+#define HYDRAD_TESTS_MODEL_STEPPER_H_
+
+#include <span>
+#include <vector>
+
+#include "server/model/kv_cache.h"
+#include "server/model/transformer.h"
+
+namespace hydrad {
+
+struct TestSequence {
+  std::vector<int32_t> tokens;  // to be fed, prompt and continuation alike
+  const DeviceAdapter* adapter = nullptr;
+  int computed = 0;  // tokens whose K and V are in the cache
+  std::vector<Block> blocks;
+};
+
+// Gives the sequence's cache back: it starts again from its first token.
+void Preempt(TestSequence& sequence);
+
+struct Chunk {
+  TestSequence* sequence;
+  int tokens;
+};
+
+// One step. Takes blocks from `pool` as they are needed. Returns the logits of every row of every chunk, in
+// order. REQUIRES: chunks of one adapter are adjacent, blocks suffice.
+std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_TESTS_MODEL_STEPPER_H_
