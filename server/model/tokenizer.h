@@ -53,8 +53,6 @@ class Detokenizer {
   std::string Add(int32_t id);
   // What is still held back at the end of the stream (an incomplete sequence becomes U+FFFD).
   std::string Finish();
-  // Whether bytes of an incomplete UTF-8 sequence are held back: the last token's text is not out yet.
-  bool holding() const { return !pending_.empty(); }
 
  private:
   const Tokenizer* tokenizer_;

@@ -6,23 +6,45 @@
 
 namespace hydrad {
 namespace {
+
 constexpr uint64_t kUnknown = std::numeric_limits<uint64_t>::max();
+
+// Whether the last bytes begin a UTF-8 sequence that is longer than they are.
+bool EndsInsideSequence(std::string_view bytes) {
+  for (size_t back = 1; back <= std::min<size_t>(3, bytes.size()); ++back) {
+    const auto byte = static_cast<unsigned char>(bytes[bytes.size() - back]);
+    if (byte < 0x80) return false;
+    if (byte >= 0xC0) return back < (byte >= 0xF0 ? 4u : byte >= 0xE0 ? 3u : 2u);
+  }
+  return false;
 }
 
+}  // namespace
+
 OutputText::OutputText(const Tokenizer& tokenizer, const Stopping& stopping, const OutputOptions& output)
-    : logprobs_(output.top_logprobs >= 0),
+    : tokenizer_(tokenizer),
+      skip_special_(output.skip_special_tokens),
+      logprobs_(output.top_logprobs >= 0),
       detokenizer_(tokenizer, output.skip_special_tokens),
       matcher_(stopping.stop) {}
 
 bool OutputText::Add(Sampled drawn, bool scan) {
   const std::string text = detokenizer_.Add(drawn.token);
+  const bool holds = HoldsBytesOf(drawn.token, text);
   Append(text, scan);
   // Text that came out completes the tokens before this one, whose bytes were waiting for it.
-  if (!text.empty() || !detokenizer_.holding()) {
+  if (!text.empty()) {
     for (Held& held : held_) held.text_end = std::min(held.text_end, added_);
   }
-  held_.push_back({std::move(drawn), detokenizer_.holding() ? kUnknown : added_});
+  held_.push_back({std::move(drawn), holds ? kUnknown : added_});
   return !match_.empty();
+}
+
+// Whether the detokeniser, having answered `text` to `token`, holds back the end of the token's bytes.
+bool OutputText::HoldsBytesOf(int32_t token, std::string_view text) const {
+  if (skip_special_ && tokenizer_.IsSpecial(token)) return false;
+  const std::string bytes = tokenizer_.TokenBytes(token);
+  return text.empty() ? !bytes.empty() : EndsInsideSequence(bytes);
 }
 
 void OutputText::AddSilent(Sampled drawn) { held_.push_back({std::move(drawn), kUnknown}); }

@@ -35,7 +35,10 @@ class OutputText {
     uint64_t text_end;  // bytes of text after which the token may leave
   };
   void Append(std::string_view text, bool scan);
+  bool HoldsBytesOf(int32_t token, std::string_view text) const;
 
+  const Tokenizer& tokenizer_;
+  const bool skip_special_;
   const bool logprobs_;
   Detokenizer detokenizer_;
   StopMatcher matcher_;
