@@ -1,0 +1,202 @@
+// A model whose tokens betray every mistake of a scheduler.
+#ifndef HYDRAD_TESTS_FAKES_FAKE_MODEL_H_
+#define HYDRAD_TESTS_FAKES_FAKE_MODEL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <set>
+#include <span>
+#include <vector>
+
+#include "kernels/sampling.h"
+#include "server/backend/backend.h"
+#include "server/base/status.h"
+#include "server/model/model.h"
+
+namespace hydrad {
+
+// An adapter that only changes the hash. Counts its live instances in `*live` if given.
+class FakeAdapter final : public DeviceAdapter {
+ public:
+  explicit FakeAdapter(uint64_t salt, std::atomic<int>* live = nullptr) : salt_(salt), live_(live) {
+    if (live_ != nullptr) ++*live_;
+  }
+  ~FakeAdapter() override {
+    if (live_ != nullptr) --*live_;
+  }
+  size_t bytes() const override { return 1; }
+  uint64_t salt() const { return salt_; }
+
+ private:
+  const uint64_t salt_;
+  std::atomic<int>* live_;
+};
+
+// Each slot of the cache holds a hash of the token, its position, its adapter and everything that attention
+// sees before it through the block table; logits are a hash of all that the row sees. So a wrong slot,
+// position, table, adapter or order gives other tokens. Checks the contract of Batch and of ModelLimits
+// besides.
+class FakeModel final : public Model {
+ public:
+  struct Options {
+    ModelLimits limits{
+        .max_rows = 64, .max_logit_rows = 16, .max_context = 128, .block_size = 4, .kv_blocks = 256};
+    int vocab_size = 32;
+    std::vector<int32_t> eos;
+    // Never drawn; a sequence that has it in its prompt gets NaN for logits.
+    int32_t poison = -1;
+    // Drawn rarely: `rare_margin` below the others.
+    std::vector<int32_t> rare;
+    float rare_margin = 3;
+  };
+
+  explicit FakeModel(Options options) : options_(std::move(options)) {
+    config_.vocab_size = options_.vocab_size;
+    config_.max_positions = options_.limits.max_context;
+    config_.eos_tokens = options_.eos;
+    kv_.resize(static_cast<size_t>(options_.limits.kv_blocks) * options_.limits.block_size);
+    writer_.resize(options_.limits.kv_blocks);
+  }
+
+  const ModelConfig& config() const override { return config_; }
+  const ModelLimits& limits() const override { return options_.limits; }
+
+  // Called at the start of every Forward.
+  std::function<void(const Batch&)> on_forward;
+
+  void Forward(const Batch& batch) override {
+    if (on_forward) on_forward(batch);
+    CheckShape(batch);
+    MarkWriters(batch);
+    rows_.assign(batch.rows(), Cell{});
+    size_t run = 0;
+    for (size_t s = 0; s < batch.segments.size(); ++s) {
+      while (run < batch.runs.size() && batch.runs[run].row_end <= batch.segments[s].row_begin) ++run;
+      const bool adapted =
+          run < batch.runs.size() && batch.runs[run].row_begin <= batch.segments[s].row_begin;
+      const auto* adapter = adapted ? static_cast<const FakeAdapter*>(batch.runs[run].adapter) : nullptr;
+      if (adapted) HYDRAD_CHECK(batch.segments[s].row_end <= batch.runs[run].row_end);
+      RunSegment(batch, static_cast<int>(s), adapter != nullptr ? adapter->salt() : 0);
+    }
+    logit_rows_ = batch.logit_rows;
+    ++steps_;
+    rows_run_ += batch.rows();
+  }
+
+  void Sample(std::span<const int> indices, std::span<const SampleRow> rows,
+              std::span<Sampled> out) override {
+    HYDRAD_CHECK(indices.size() == rows.size() && rows.size() == out.size());
+    for (size_t i = 0; i < indices.size(); ++i) {
+      HYDRAD_CHECK(i == 0 || indices[i - 1] < indices[i]);
+      std::vector<float> logits = Logits(indices[i]);
+      out[i] = hydrad::Sample(logits, rows[i]);
+    }
+  }
+
+  Sampled Score(int index, int32_t token, int top) override {
+    return hydrad::Score(Logits(index), token, top);
+  }
+
+  int64_t steps() const { return steps_; }
+  int64_t rows_run() const { return rows_run_; }
+
+ private:
+  struct Cell {
+    uint64_t hash = 0;
+    bool poisoned = false;
+  };
+
+  static uint64_t Mix(uint64_t a, uint64_t b) {  // splitmix64's finaliser
+    uint64_t x = (a ^ (b + 0x9e3779b97f4a7c15u + (a << 6) + (a >> 2))) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
+
+  void CheckShape(const Batch& batch) const {
+    const ModelLimits& limits = options_.limits;
+    HYDRAD_CHECK(batch.rows() > 0 && batch.rows() <= limits.max_rows);
+    HYDRAD_CHECK(batch.positions.size() == batch.tokens.size() && batch.slots.size() == batch.tokens.size());
+    HYDRAD_CHECK(static_cast<int>(batch.logit_rows.size()) <= limits.max_logit_rows);
+    for (size_t i = 0; i < batch.logit_rows.size(); ++i) {
+      HYDRAD_CHECK(batch.logit_rows[i] < batch.rows());
+      HYDRAD_CHECK(i == 0 || batch.logit_rows[i - 1] < batch.logit_rows[i]);
+    }
+    std::set<const DeviceAdapter*> adapters;
+    int end = 0;
+    for (const Batch::Run& run : batch.runs) {
+      HYDRAD_CHECK(run.adapter != nullptr && adapters.insert(run.adapter).second);  // one run per generation
+      HYDRAD_CHECK(run.row_begin >= end && run.row_end > run.row_begin);
+      end = run.row_end;
+    }
+    HYDRAD_CHECK(end <= batch.rows());
+  }
+
+  // A block that one sequence writes in this step is in no other's table.
+  void MarkWriters(const Batch& batch) {
+    std::fill(writer_.begin(), writer_.end(), -1);
+    const auto each_row = [&](auto visit) {
+      for (size_t s = 0; s < batch.segments.size(); ++s) {
+        for (int r = batch.segments[s].row_begin; r < batch.segments[s].row_end; ++r)
+          visit(static_cast<int>(s), r);
+      }
+    };
+    each_row([&](int s, int r) {
+      int& writer = writer_[batch.slots[r] / options_.limits.block_size];
+      HYDRAD_CHECK(writer == -1 || writer == s);
+      writer = s;
+    });
+  }
+
+  void RunSegment(const Batch& batch, int s, uint64_t salt) {
+    const Batch::Segment& segment = batch.segments[s];
+    const int block_size = options_.limits.block_size;
+    HYDRAD_CHECK(segment.row_begin == (s == 0 ? 0 : batch.segments[s - 1].row_end));
+    HYDRAD_CHECK(segment.row_end > segment.row_begin && segment.row_end <= batch.rows());
+    const int end = segment.first_position + segment.row_end - segment.row_begin;
+    HYDRAD_CHECK(end <= options_.limits.max_context);
+    Cell seen;
+    for (int p = 0; p < end; ++p) {
+      const int block = batch.block_tables[segment.table_begin + p / block_size];
+      HYDRAD_CHECK(writer_[block] == -1 || writer_[block] == s);
+      Cell& cell = kv_[static_cast<size_t>(block) * block_size + p % block_size];
+      const int row = segment.row_begin + p - segment.first_position;
+      if (p >= segment.first_position) {
+        HYDRAD_CHECK(batch.positions[row] == p);
+        HYDRAD_CHECK(batch.slots[row] == block * block_size + p % block_size);
+        const int32_t token = batch.tokens[row];
+        HYDRAD_CHECK(token >= 0 && token < options_.vocab_size);
+        cell.hash = Mix(Mix(Mix(seen.hash, salt), static_cast<uint64_t>(token)), static_cast<uint64_t>(p));
+        cell.poisoned = token == options_.poison;
+      }
+      seen.hash = Mix(seen.hash, cell.hash);
+      seen.poisoned |= cell.poisoned;
+      if (p >= segment.first_position) rows_[row] = {Mix(seen.hash, salt), seen.poisoned};
+    }
+  }
+
+  std::vector<float> Logits(int index) const {
+    const Cell& row = rows_[logit_rows_[index]];
+    std::vector<float> logits(options_.vocab_size);
+    for (int v = 0; v < options_.vocab_size; ++v) {
+      logits[v] = static_cast<float>(Mix(row.hash, static_cast<uint64_t>(v)) >> 40) / (1 << 22);  // [0, 4)
+    }
+    for (const int32_t token : options_.rare) logits[token] -= options_.rare_margin;
+    if (options_.poison >= 0) logits[options_.poison] = -std::numeric_limits<float>::infinity();
+    if (row.poisoned) logits.assign(logits.size(), std::numeric_limits<float>::quiet_NaN());
+    return logits;
+  }
+
+  const Options options_;
+  ModelConfig config_;
+  std::vector<Cell> kv_;     // [kv_blocks * block_size]
+  std::vector<int> writer_;  // [kv_blocks] the segment that writes it in this step, or -1
+  std::vector<Cell> rows_;   // [rows] of the last step
+  std::vector<int32_t> logit_rows_;
+  int64_t steps_ = 0, rows_run_ = 0;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_TESTS_FAKES_FAKE_MODEL_H_

@@ -1,0 +1,72 @@
+#include "server/scheduler/adapter_use.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/fakes/fake_model.h"
+
+namespace hydrad {
+namespace {
+
+// A second handle on the same generation.
+std::shared_ptr<const AdapterGeneration> Generation(const std::string& name, uint64_t number) {
+  auto made = std::make_shared<AdapterGeneration>();
+  made->name = name;
+  made->generation = number;
+  made->device = std::make_unique<FakeAdapter>(number);
+  return made;
+}
+
+TEST(AdapterUse, TheBaseModelIsOrderZeroAndHasNoName) {
+  AdapterUse use;
+  const AdapterHandle base;
+  EXPECT_EQ(use.Enter(base), 0u);
+  use.Start(base);
+  EXPECT_EQ(use.Running(), "");
+  EXPECT_EQ(use.Waiting(), "");
+  use.Leave(base, true);
+}
+
+TEST(AdapterUse, OneOrderPerGenerationEvenOfOneName) {
+  AdapterUse use;
+  const auto first = Generation("a", 1), second = Generation("a", 2);
+  const AdapterHandle one(first), same(first), other(second);
+  const uint64_t order = use.Enter(one);
+  EXPECT_NE(order, 0u);
+  EXPECT_EQ(use.Enter(same), order);
+  EXPECT_NE(use.Enter(other), order);
+  use.Leave(one, false);
+  use.Leave(same, false);
+  EXPECT_NE(use.Enter(one), order);  // orders are not used again
+}
+
+TEST(AdapterUse, NamesFollowTheRequests) {
+  AdapterUse use;
+  const AdapterHandle b(Generation("b", 1)), a(Generation("a", 1));
+  EXPECT_TRUE(use.TakeChanged());
+  EXPECT_FALSE(use.TakeChanged());
+  use.Enter(b);
+  use.Enter(a);
+  EXPECT_EQ(use.Waiting(), "a,b");
+  EXPECT_TRUE(use.TakeChanged());
+  use.Start(b);
+  EXPECT_EQ(use.Running(), "b");
+  EXPECT_EQ(use.Waiting(), "a");
+  EXPECT_TRUE(use.TakeChanged());
+  use.Leave(b, true);
+  use.Leave(a, false);
+  EXPECT_EQ(use.Running(), "");
+  EXPECT_EQ(use.Waiting(), "");
+  EXPECT_TRUE(use.TakeChanged());
+}
+
+TEST(AdapterUse, ASecondRequestChangesNoList) {
+  AdapterUse use;
+  const AdapterHandle a(Generation("a", 1));
+  use.Enter(a);
+  use.TakeChanged();
+  use.Enter(a);
+  EXPECT_FALSE(use.TakeChanged());
+}
+
+}  // namespace
+}  // namespace hydrad
