@@ -1,23 +1,16 @@
 #include "kernels/simd/row_scan.h"
 
-#include <cmath>
-#include <limits>
+#include "kernels/simd/table.h"
 
 namespace hydrad::simd {
 
 float MaxOrNan(std::span<const float> x) {
-  float max = -std::numeric_limits<float>::infinity();
-  for (float v : x) {
-    if (std::isnan(v)) return v;
-    max = v > max ? v : max;
-  }
-  return max;
+  return TableFor(ActiveIsa()).max_or_nan(x.data(), static_cast<int64_t>(x.size()));
 }
 
 double ExpSum(std::span<const float> x, float max, float temperature, std::span<float> weight) {
-  double sum = 0;
-  for (size_t i = 0; i < x.size(); ++i) sum += weight[i] = std::exp((x[i] - max) / temperature);
-  return sum;
+  return TableFor(ActiveIsa())
+      .exp_sum(x.data(), max, temperature, weight.data(), static_cast<int64_t>(x.size()));
 }
 
 }  // namespace hydrad::simd

@@ -1,0 +1,231 @@
+// The product over packed panels, for one vector type and one way (Op) to multiply a 64-byte line of weights.
+//
+// A register block is R rows by P panels: R * P accumulators. Rows beyond kBlock go block by block over the
+// same panels, with k cut into pieces whose weights stay in the first-level cache; an accumulator that waits
+// for its next piece waits in y, exactly as it was, so that the cutting leaves no trace in the sum: it runs
+// over k, ascending, in one chain per element, then adds the bias.
+#ifndef HYDRAD_KERNELS_SIMD_GEMM_KERNEL_H_
+#define HYDRAD_KERNELS_SIMD_GEMM_KERNEL_H_
+
+#include "kernels/simd/panels.h"
+#include "kernels/simd/table.h"
+#include "kernels/simd/vec.h"
+
+namespace hydrad::simd {
+
+// Widened bf16 pairs, then two FMAs: the even k, the odd k. x rounded to bf16, kept as floats.
+template <class Vec>
+struct PairFma {
+  using V = Vec;
+  using X = float;
+  static constexpr int kSteps = kTileK / 2;
+  static constexpr WeightType kType = WeightType::kBf16;
+
+  [[gnu::always_inline]] static void Put(float* to, float x) { *to = ToFloat(ToBf16(x)); }
+
+  template <int R, int P>
+  [[gnu::always_inline]] static void Step(V (&acc)[R][P], const X* x, const std::byte* w, int64_t panel_bytes,
+                                          int s) {
+    V even[P], odd[P];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) V::WidenPairs(w + p * panel_bytes + s * 64, even[p], odd[p]);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const V a = V::Set1(x[r * kTileK + 2 * s]), b = V::Set1(x[r * kTileK + 2 * s + 1]);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) acc[r][p] = V::Fma(odd[p], b, V::Fma(even[p], a, acc[r][p]));
+    }
+  }
+};
+
+template <class Vec>
+struct FloatFma {
+  using V = Vec;
+  using X = float;
+  static constexpr int kSteps = kTileK;
+  static constexpr WeightType kType = WeightType::kF32;
+
+  [[gnu::always_inline]] static void Put(float* to, float x) { *to = x; }
+
+  template <int R, int P>
+  [[gnu::always_inline]] static void Step(V (&acc)[R][P], const X* x, const std::byte* w, int64_t panel_bytes,
+                                          int s) {
+    V line[P];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+      line[p] = V::Load(reinterpret_cast<const float*>(w + p * panel_bytes + s * 64));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const V a = V::Set1(x[r * kTileK + s]);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) acc[r][p] = V::Fma(line[p], a, acc[r][p]);
+    }
+  }
+};
+
+// kBlock rows at most in a register block, kAccumulators of them live at once.
+template <class Op, int kBlock, int kAccumulators>
+class GemmKernel {
+ public:
+  static constexpr int kGroup = kAccumulators / kBlock;  // panels of a full block
+
+  static void Pack(void* packed, Mat<const float> x, int row_begin, int row_end) {
+    const int tiles = CeilDiv(x.cols, kTileK);
+    for (int begin = row_begin; begin < row_end; begin += kBlock) {
+      const int rows = MinInt(kBlock, x.rows - begin);
+      X* block = static_cast<X*>(packed) + int64_t{begin} * tiles * kTileK;
+      for (int r = 0; r < rows; ++r)
+        PackRow(block + r * kTileK, x.data + (begin + r) * x.stride, x.cols, rows);
+    }
+  }
+
+  static void Panels(const GemmCall& c, int begin, int end) {
+    if (c.rows > kBlock) {
+      ForGroups<kBlock>(c, begin, end);
+    } else {
+      FewRows<1>(c, begin, end);
+    }
+  }
+
+ private:
+  using V = typename Op::V;
+  using X = typename Op::X;
+  static constexpr int kTile = Op::kSteps * 64;  // bytes of weights in a tile
+
+  // More panels side by side when rows are few: more streams from memory, more independent sums.
+  template <int R>
+  static constexpr int Wide() {
+    constexpr int p = kAccumulators / R;
+    return p > 8 ? 8 : p < 1 ? 1 : p;
+  }
+
+  static void PackRow(X* to, const float* from, int cols, int rows) {
+    for (int k = 0; k < cols; k += kTileK, to += rows * kTileK) {
+      const int n = MinInt(kTileK, cols - k);
+      for (int i = 0; i < n; ++i) Op::Put(to + i, from[k + i]);
+      for (int i = n; i < kTileK; ++i) Op::Put(to + i, 0);
+    }
+  }
+
+  template <int R>
+  static void FewRows(const GemmCall& c, int begin, int end) {
+    if constexpr (R <= kBlock) {
+      c.rows == R ? ForGroups<R>(c, begin, end) : FewRows<R + 1>(c, begin, end);
+    }
+  }
+
+  template <int R>
+  static void ForGroups(const GemmCall& c, int begin, int end) {
+    constexpr int P = Wide<R>();
+    for (; begin + P <= end; begin += P) Group<R, P>(c, begin);
+    LastGroups<R, P / 2>(c, begin, end);
+  }
+
+  // What is left over, by halves.
+  template <int R, int P>
+  static void LastGroups(const GemmCall& c, int begin, int end) {
+    if constexpr (P > 0) {
+      for (; begin + P <= end; begin += P) Group<R, P>(c, begin);
+      LastGroups<R, P / 2>(c, begin, end);
+    }
+  }
+
+  // All rows over P panels.
+  template <int R, int P>
+  static void Group(const GemmCall& c, int panel) {
+    constexpr int kPiece = 28 * 1024 / (kTile * P) < 1 ? 1 : 28 * 1024 / (kTile * P);
+    const int pieces = c.rows > R ? CeilDiv(c.tiles, kPiece) : 1;
+    for (int i = 0; i < pieces; ++i) {
+      const int from = c.tiles * i / pieces, to = c.tiles * (i + 1) / pieces;
+      int row = 0;
+      for (; row + R <= c.rows; row += R) Block<R, P>(c, panel, row, from, to);
+      if (row < c.rows) LastRows<R - 1, P>(c, panel, row, from, to);
+    }
+  }
+
+  template <int R, int P>
+  static void LastRows(const GemmCall& c, int panel, int row, int from, int to) {
+    if constexpr (R > 0) {
+      c.rows - row == R ? Block<R, P>(c, panel, row, from, to) : LastRows<R - 1, P>(c, panel, row, from, to);
+    }
+  }
+
+  // R rows, P panels, tiles [from, to).
+  template <int R, int P>
+  [[gnu::noinline]] static void Block(const GemmCall& c, int panel, int row, int from, int to) {
+    const X* x = static_cast<const X*>(c.x) + (int64_t{row} * c.tiles + int64_t{from} * R) * kTileK;
+    const std::byte* w = c.w + panel * c.panel_bytes + int64_t{from} * kTile;
+    float* y = c.y.data + row * c.y.stride + panel * kPanel;
+    const int last = MinInt(kPanel, c.n - (panel + P - 1) * kPanel);  // columns of the last panel
+    V acc[R][P];
+    Fill(acc, y, c.y.stride, last, from == 0);
+    for (int t = from; t < to; ++t) {
+      PrefetchTile<R, P>(w, c.panel_bytes);
+#pragma GCC unroll 2
+      for (int s = 0; s < Op::kSteps; ++s) Op::template Step<R, P>(acc, x, w, c.panel_bytes, s);
+      x += R * kTileK;
+      w += kTile;
+    }
+    if (to == c.tiles && c.bias) AddBias(acc, c.bias + panel * kPanel, last);
+    Keep(acc, y, c.y.stride, last);
+  }
+
+  // Hardware follows one stream well; P streams want to be asked for.
+  template <int R, int P>
+  [[gnu::always_inline]] static void PrefetchTile(const std::byte* w, int64_t panel_bytes) {
+    if constexpr (R < kBlock || kBlock < 4) {
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 32
+        for (int line = 0; line < kTile / 64; ++line) Prefetch(w + p * panel_bytes + line * 64 + kAhead);
+      }
+    }
+  }
+  static constexpr int kAhead = 2048;
+
+  template <int R, int P>
+  [[gnu::always_inline]] static void Fill(V (&acc)[R][P], const float* y, int64_t stride, int last,
+                                          bool first) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) {
+        const float* at = y + r * stride + p * kPanel;
+        acc[r][p] = first ? V::Zero() : p < P - 1 || last == kPanel ? V::Load(at) : V::LoadN(at, last);
+      }
+    }
+  }
+
+  template <int R, int P>
+  [[gnu::always_inline]] static void AddBias(V (&acc)[R][P], const float* bias, int last) {
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+      const V b = p < P - 1 ? V::Load(bias + p * kPanel) : V::LoadN(bias + p * kPanel, last);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) acc[r][p] = acc[r][p] + b;
+    }
+  }
+
+  template <int R, int P>
+  [[gnu::always_inline]] static void Keep(const V (&acc)[R][P], float* y, int64_t stride, int last) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) {
+        float* at = y + r * stride + p * kPanel;
+        p < P - 1 || last == kPanel ? acc[r][p].Store(at) : acc[r][p].StoreN(at, last);
+      }
+    }
+  }
+};
+
+template <class Op, int kBlock, int kAccumulators>
+constexpr GemmKernels MakeGemmKernels() {
+  using K = GemmKernel<Op, kBlock, kAccumulators>;
+  return {kBlock, K::kGroup, sizeof(typename Op::X), &K::Pack, &K::Panels};
+}
+
+}  // namespace hydrad::simd
+
+#endif  // HYDRAD_KERNELS_SIMD_GEMM_KERNEL_H_
