@@ -1,0 +1,16 @@
+// A stream of Generate, put together: what the stream of GenerateResponse says, as the GenerateResult that
+// the unary call would have answered.
+#ifndef HYDRAD_CLIENT_GATHER_H_
+#define HYDRAD_CLIENT_GATHER_H_
+
+#include "proto/inference.pb.h"
+
+namespace hydrad {
+
+// Adds one message of the stream to `result`, which starts empty. Choices stand at their index; texts, token
+// ids and log-probabilities are appended, the finish reason and the stop string replaced.
+void Gather(const v1::GenerateResponse& message, v1::GenerateResult& result);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_CLIENT_GATHER_H_

@@ -1,0 +1,125 @@
+// The C++ client of a hydrad daemon. Requests and answers are the messages of proto/; what this adds is the
+// connection, deadlines, the tenant's key and errors that can be read (client/error_text.h). gRPC stays
+// inside.
+//
+//   hydrad::Client client("127.0.0.1:8471");
+//   hydrad::v1::GenerateRequest request;
+//   request.set_text("Once upon a time");
+//   absl::Status status = client.Generate(request, {.timeout = 30s}, [](const hydrad::v1::GenerateResponse&
+//   r) {
+//     std::cout << r.chunk().text() << std::flush;
+//     return true;
+//   });
+#ifndef HYDRAD_CLIENT_HYDRAD_CLIENT_H_
+#define HYDRAD_CLIENT_HYDRAD_CLIENT_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/admin.pb.h"
+#include "proto/inference.pb.h"
+#include "server/base/clock.h"
+#include "server/base/status.h"
+
+namespace hydrad {
+
+struct CallOptions {
+  Duration timeout{0};          // of the whole call; DEADLINE_EXCEEDED when it has passed. 0: none
+  std::string tenant_key = {};  // sent as "authorization: Bearer KEY"; empty: not sent
+};
+
+enum class Health { kUnknown, kServing, kNotServing };
+
+// A plaintext connection to one listener: "host:port", "unix:/path/to/socket" or any other gRPC name. It is
+// made by the first call, made again when it breaks, and never shared with another Connection. Copies share
+// it. Thread-safe.
+class Connection {
+ public:
+  explicit Connection(const std::string& address);
+  // grpc.health.v1: the state of `service` ("": the whole daemon). NOT_FOUND for a service that it does not
+  // know.
+  absl::StatusOr<Health> Check(const std::string& service, const CallOptions& options) const;
+
+  struct Impl;  // for this library
+  Impl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+// A streamed call on its way. Copies name the same call; dropping them does not end it. Thread-safe.
+class GenerateCall {
+ public:
+  void Cancel();  // it then ends CANCELLED, unless it has ended already
+
+ private:
+  friend class Client;
+  std::shared_ptr<void> context_;
+};
+
+// Service Inference. Thread-safe; a call made on it may outlive it. Errors of every call: what the server
+// answered, with its details, or UNAVAILABLE when it cannot be reached.
+class Client {
+ public:
+  explicit Client(const std::string& address) : Client(Connection(address)) {}
+  explicit Client(const Connection& connection);
+  ~Client();
+
+  // Hands each message of the stream to `on_message` on the calling thread, and returns when the stream has
+  // ended. An `on_message` that answers false cancels the call, which is then CANCELLED.
+  using OnMessage = std::function<bool(const v1::GenerateResponse&)>;
+  absl::Status Generate(const v1::GenerateRequest& request, const CallOptions& options,
+                        const OnMessage& on_message) const;
+
+  // As Generate, but returns at once. The callbacks come from gRPC's threads, one at a time for a call, must
+  // not wait, and end with exactly one `on_done`; they may start further calls.
+  struct Events {
+    std::function<void(const v1::GenerateResponse&)> on_message;
+    std::function<void(absl::Status)> on_done;
+  };
+  GenerateCall StartGenerate(const v1::GenerateRequest& request, const CallOptions& options,
+                             Events events) const;
+
+  absl::StatusOr<v1::GenerateResult> GenerateUnary(const v1::GenerateRequest& request,
+                                                   const CallOptions& options) const;
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request,
+                                                const CallOptions& options) const;
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request,
+                                                    const CallOptions& options) const;
+  absl::StatusOr<v1::ListModelsResponse> ListModels(const CallOptions& options) const;
+
+ private:
+  struct Stub;
+  std::unique_ptr<Stub> stub_;
+};
+
+// Service Admin, on the daemon's admin listener. Thread-safe. Errors as for Client.
+class AdminClient {
+ public:
+  explicit AdminClient(const std::string& address) : AdminClient(Connection(address)) {}
+  explicit AdminClient(const Connection& connection);
+  ~AdminClient();
+
+  absl::StatusOr<v1::Adapter> LoadAdapter(const v1::LoadAdapterRequest& request,
+                                          const CallOptions& options) const;
+  absl::StatusOr<v1::Adapter> GetAdapter(const std::string& name, const CallOptions& options) const;
+  absl::StatusOr<v1::Adapter> UnloadAdapter(const std::string& name, const CallOptions& options) const;
+  // Every adapter, by name: reads page after page. The timeout holds for each page.
+  absl::StatusOr<std::vector<v1::Adapter>> ListAdapters(const CallOptions& options) const;
+  absl::StatusOr<v1::ServerStatus> GetServerStatus(const CallOptions& options) const;
+
+  // Hands over the present state of every adapter, then each change, until the server ends the stream, the
+  // timeout passes or `on_event` answers false (CANCELLED). On the calling thread.
+  absl::Status WatchAdapters(const CallOptions& options,
+                             const std::function<bool(const v1::AdapterEvent&)>& on_event) const;
+
+ private:
+  struct Stub;
+  std::unique_ptr<Stub> stub_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_CLIENT_HYDRAD_CLIENT_H_

@@ -1,0 +1,49 @@
+// A daemon without a model: the services of proto/ on one loopback port, scripted by the test.
+#ifndef HYDRAD_TESTS_FAKES_FAKE_SERVER_H_
+#define HYDRAD_TESTS_FAKES_FAKE_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/admin.pb.h"
+#include "proto/health.pb.h"
+#include "proto/inference.pb.h"
+#include "proto/rpc_status.pb.h"
+
+namespace hydrad {
+
+// Generate answers each word of the prompt as one token (id = its length), prefixed "CHOICE:" when n > 1, and
+// stops by LENGTH at max_tokens. Adapter "missing" is NOT_FOUND with details; adapter "stuck" sends the start
+// only, until the client gives up. Adapters are kept in memory and paged by two. Thread-safe. Stops by
+// destruction.
+class FakeServer {
+ public:
+  FakeServer();
+  ~FakeServer();
+
+  std::string address() const;  // 127.0.0.1:PORT
+
+  // Every call of Inference and Admin fails with this from now on; code 0 ends that.
+  void FailWith(const google::rpc::Status& status);
+  void SetHealth(grpc::health::v1::HealthCheckResponse::ServingStatus status);
+  // WatchAdapters sends the present adapters, then these, then ends.
+  void SetWatchEvents(std::vector<v1::AdapterEvent> events);
+
+  v1::GenerateRequest last_generate() const;
+  std::string last_authorization() const;  // of the last call; "" when it had none
+  int generate_calls() const;
+  void AwaitCancel() const;  // returns when a client has given up on a "stuck" Generate
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// A status with ErrorInfo, a violated field (when not empty) and RetryInfo (when not 0).
+google::rpc::Status RichStatus(int code, const std::string& message, const std::string& reason,
+                               const std::string& field = "", double retry_seconds = 0);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_TESTS_FAKES_FAKE_SERVER_H_
