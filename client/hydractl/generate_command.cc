@@ -1,0 +1,167 @@
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+
+#include "client/gather.h"
+#include "client/hydractl/json.h"
+#include "client/hydractl/session.h"
+
+namespace hydrad {
+namespace {
+
+constexpr char kFooter[] =
+    "Text is printed as it comes; with --n, each choice when all are done. `-` reads the prompt from "
+    "standard\n"
+    "input, less one newline at its end. What is not given takes the server's default.\n\n"
+    "Examples:\n"
+    "  hydractl generate 'Once upon a time'\n"
+    "  hydractl generate --adapter sql --max-tokens 64 --temperature 0 --stop ';' 'List all users: SELECT'\n"
+    "  hydractl generate --parse-special $'<|im_start|>user\\nHello<|im_end|>\\n<|im_start|>assistant\\n'\n"
+    "  hydractl generate --json --seed 7 --n 3 'A name for a cat:' | jq -r '.choices[].text'\n"
+    "  HYDRAD_TENANT_KEY=$(cat key) hydractl generate - < prompt.txt";
+
+struct GenerateFlags {
+  std::string prompt, adapter;
+  CallFlags call;
+  std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<int> top_k, n, max_tokens, min_tokens, logprobs;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop;
+  bool ignore_eos = false, parse_special = false, no_special = false, echo = false, json = false;
+};
+
+void AddSamplingFlags(CLI::App& app, GenerateFlags& f) {
+  const std::string group = "Sampling";
+  app.add_option("--temperature", f.temperature, "0: always the most likely token")->group(group);
+  app.add_option("--top-p", f.top_p, "Sample from the most likely tokens that have this probability together")
+      ->group(group);
+  app.add_option("--top-k", f.top_k, "Sample from the K most likely tokens; 0: off")->group(group);
+  app.add_option("--min-p", f.min_p, "Drop tokens below this share of the best one's probability")
+      ->group(group);
+  app.add_option("--repetition-penalty", f.repetition_penalty, "Divide the logits of tokens seen; 1: off")
+      ->group(group);
+  app.add_option("--presence-penalty", f.presence_penalty, "Taken off the logits of tokens generated")
+      ->group(group);
+  app.add_option("--frequency-penalty", f.frequency_penalty, "Likewise, for each time")->group(group);
+  app.add_option("--seed", f.seed, "The same seed and prompt give the same text")->group(group);
+  app.add_option("--n", f.n, "Number of choices")->group(group);
+}
+
+void AddStoppingFlags(CLI::App& app, GenerateFlags& f) {
+  const std::string group = "Stopping";
+  app.add_option("--max-tokens", f.max_tokens, "Generate at most so many tokens")->group(group);
+  app.add_option("--min-tokens", f.min_tokens, "Do not stop before so many")->group(group);
+  app.add_option("--stop", f.stop, "Stop before this text; may be repeated")
+      ->group(group)
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  app.add_flag("--ignore-eos", f.ignore_eos, "Go on after the model's end token")->group(group);
+}
+
+void AddOutputFlags(CLI::App& app, GenerateFlags& f) {
+  auto* json = app.add_flag("--json", f.json,
+                            "Print one JSON object when done: text, token_ids, finish_reason, usage, ...");
+  app.add_option("--logprobs", f.logprobs,
+                 "With --json: log-probability of each token and of the K most likely")
+      ->type_name("K")
+      ->needs(json);
+  app.add_flag("--echo", f.echo, "Repeat the prompt before the text");
+  app.add_flag("--parse-special", f.parse_special,
+               "Special tokens written in the prompt, such as <|im_start|>, count as such");
+  app.add_flag("--no-special", f.no_special, "Do not add the tokenizer's special tokens (BOS)");
+}
+
+v1::Sampling SamplingOf(const GenerateFlags& f) {
+  v1::Sampling sampling;
+  if (f.temperature) sampling.set_temperature(*f.temperature);
+  if (f.top_p) sampling.set_top_p(*f.top_p);
+  if (f.top_k) sampling.set_top_k(*f.top_k);
+  if (f.min_p) sampling.set_min_p(*f.min_p);
+  if (f.repetition_penalty) sampling.set_repetition_penalty(*f.repetition_penalty);
+  if (f.presence_penalty) sampling.set_presence_penalty(*f.presence_penalty);
+  if (f.frequency_penalty) sampling.set_frequency_penalty(*f.frequency_penalty);
+  if (f.seed) sampling.set_seed(*f.seed);
+  if (f.n) sampling.set_n(*f.n);
+  return sampling;
+}
+
+v1::GenerateRequest RequestOf(const GenerateFlags& f, std::string text) {
+  v1::GenerateRequest request;
+  request.set_text(std::move(text));
+  request.set_adapter(f.adapter);
+  request.set_parse_special(f.parse_special);
+  request.set_no_special(f.no_special);
+  *request.mutable_sampling() = SamplingOf(f);
+  v1::Stopping& stopping = *request.mutable_stopping();
+  if (f.max_tokens) stopping.set_max_tokens(*f.max_tokens);
+  if (f.min_tokens) stopping.set_min_tokens(*f.min_tokens);
+  for (const std::string& stop : f.stop) stopping.add_stop(stop);
+  stopping.set_ignore_eos(f.ignore_eos);
+  v1::Output& output = *request.mutable_output();
+  output.set_token_ids(f.json);
+  output.set_echo(f.echo);
+  if (f.logprobs) output.set_logprobs(*f.logprobs);
+  return request;
+}
+
+// Prints what comes in the manner that the flags ask for.
+class Printer {
+ public:
+  Printer(const GenerateFlags& flags, std::ostream& out)
+      : json_(flags.json), streams_(!flags.json && flags.n.value_or(1) == 1), out_(out) {}
+
+  void OnMessage(const v1::GenerateResponse& message) {
+    if (!streams_) return Gather(message, result_);
+    if (message.chunk().text().empty()) return;
+    at_line_start_ = message.chunk().text().ends_with('\n');
+    out_ << message.chunk().text() << std::flush;
+  }
+  void Finish(bool ok) {
+    if (!at_line_start_) out_ << '\n';
+    if (!ok || streams_) return;
+    if (json_) {
+      out_ << Line(ToJson(result_)) << '\n';
+    } else {
+      for (const v1::Chunk& choice : result_.choices())
+        out_ << '[' << choice.choice() << "] " << choice.text() << '\n';
+    }
+  }
+
+ private:
+  const bool json_, streams_;
+  std::ostream& out_;
+  bool at_line_start_ = true;
+  v1::GenerateResult result_;
+};
+
+void RunGenerate(const GenerateFlags& flags, Session& session) {
+  const Client client(session.server);
+  Printer printer(flags, session.out);
+  const v1::GenerateRequest request = RequestOf(flags, session.TextOrStdin(flags.prompt));
+  const absl::Status status =
+      client.Generate(request, flags.call.options(), [&](const v1::GenerateResponse& message) {
+        printer.OnMessage(message);
+        return session.out.good();  // nobody reads: the server need not go on
+      });
+  printer.Finish(status.ok());
+  if (!status.ok()) session.Fail(status, session.server);
+}
+
+}  // namespace
+
+void AddGenerateCommand(CLI::App& app, Session& session) {
+  CLI::App* command = app.add_subcommand("generate", "Continue a prompt with the base model or an adapter");
+  const auto flags = std::make_shared<GenerateFlags>();
+  command->add_option("PROMPT", flags->prompt, "The prompt, or - for standard input")->required();
+  command->add_option("--adapter", flags->adapter, "A loaded adapter; none: the base model")
+      ->type_name("NAME");
+  AddTenantKeyFlag(*command, flags->call);
+  AddTimeoutFlag(*command, flags->call);
+  AddSamplingFlags(*command, *flags);
+  AddStoppingFlags(*command, *flags);
+  AddOutputFlags(*command, *flags);
+  command->footer(kFooter);
+  command->callback([flags, &session] { RunGenerate(*flags, session); });
+}
+
+}  // namespace hydrad

@@ -1,0 +1,117 @@
+#include "client/hydractl/hydractl.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iterator>
+
+#include "client/error_text.h"
+#include "client/hydractl/session.h"
+
+namespace hydrad {
+namespace {
+
+constexpr char kFooter[] =
+    "Examples:\n"
+    "  hydractl generate 'Once upon a time'\n"
+    "  hydractl generate --adapter pirate --max-tokens 64 --temperature 0 'The weather today'\n"
+    "  hydractl adapter load pirate --path pirate-v2\n"
+    "  hydractl adapter list\n"
+    "  hydractl bench --prompts prompts.txt --all-adapters --rate 20 --duration 60\n"
+    "  hydractl health && echo up\n\n"
+    "`hydractl COMMAND --help` has more examples. An address is host:port or unix:/path.\n"
+    "Exit codes: 0 done, 1 the daemon refused or could not be reached, 2 wrong arguments.";
+
+// --server and --admin belong to the program, yet are accepted anywhere on the line.
+void AddCommonFlags(CLI::App& app, Session& session) {
+  app.add_option("--server", session.server, "Address of the inference listener")
+      ->type_name("ADDR")
+      ->envname("HYDRAD_SERVER")
+      ->capture_default_str();
+  app.add_option("--admin", session.admin, "Address of the admin listener")
+      ->type_name("ADDR")
+      ->envname("HYDRAD_ADMIN")
+      ->capture_default_str();
+}
+
+void AddCommands(CLI::App& app, Session& session) {
+  AddGenerateCommand(app, session);
+  AddAdapterCommand(app, session);
+  AddTokenizeCommand(app, session);
+  AddModelsCommand(app, session);
+  AddStatusCommand(app, session);
+  AddHealthCommand(app, session);
+  AddBenchCommand(app, session);
+  AddTenantKeyCommand(app, session);
+}
+
+// Every command's help says that the common options hold for it too.
+void MentionCommonFlags(CLI::App& app) {
+  for (CLI::App* command : app.get_subcommands({})) {
+    const std::string footer = command->get_footer();
+    command->footer((footer.empty() ? "" : footer + "\n\n") +
+                    "See `hydractl --help` for --server and --admin.");
+    MentionCommonFlags(*command);
+  }
+}
+
+}  // namespace
+
+void Session::Fail(const absl::Status& status, const std::string& address) {
+  err << "hydractl: " << Explain(status) << '\n';
+  if (status.code() == absl::StatusCode::kUnavailable && DetailsOf(status).reason.empty()) {
+    err << "  Is the daemon running at " << address << "? See --server and --admin.\n";
+  }
+  exit_code = 1;
+}
+
+void Session::FailUsage(const std::string& text) {
+  err << text << "\nRun with --help for more information.\n";
+  exit_code = 2;
+}
+
+std::string Session::TextOrStdin(const std::string& argument) {
+  if (argument != "-") return argument;
+  std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+CallOptions CallFlags::options() const {
+  return {std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout_seconds)), tenant_key};
+}
+
+void AddTimeoutFlag(CLI::App& command, CallFlags& flags) {
+  command.add_option("--timeout", flags.timeout_seconds, "Give up after so many seconds; 0: never")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+}
+
+void AddTenantKeyFlag(CLI::App& command, CallFlags& flags) {
+  command
+      .add_option("--tenant-key", flags.tenant_key,
+                  "The tenant's key; better given in the environment, where other users do not see it")
+      ->type_name("KEY")
+      ->envname("HYDRAD_TENANT_KEY");
+}
+
+int RunHydractl(std::vector<std::string> args, std::istream& in, std::ostream& out, std::ostream& err) {
+  Session session{in, out, err};
+  CLI::App app("Talks to a hydrad daemon: generates text and runs its adapters.", "hydractl");
+  app.fallthrough();
+  app.require_subcommand(1);
+  AddCommonFlags(app, session);
+  AddCommands(app, session);
+  MentionCommonFlags(app);
+  app.footer(kFooter);
+  std::reverse(args.begin(), args.end());  // as CLI11 takes them
+  try {
+    app.parse(std::move(args));
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e, out, err) == 0 ? 0 : 2;
+  }
+  out.flush();
+  return session.exit_code;
+}
+
+}  // namespace hydrad

@@ -1,0 +1,116 @@
+#include "client/hydractl/json.h"
+
+#include <google/protobuf/util/time_util.h>
+
+namespace hydrad {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+
+Json ToJson(const v1::Usage& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens()},       {"cached_tokens", usage.cached_tokens()},
+          {"generated_tokens", usage.generated_tokens()}, {"queue_seconds", usage.queue_seconds()},
+          {"prefill_seconds", usage.prefill_seconds()},   {"decode_seconds", usage.decode_seconds()}};
+}
+
+Json ToJson(const v1::TokenLogprob& token) {
+  return {{"token", token.token()}, {"logprob", token.logprob()}};
+}
+
+Json LogprobsJson(const google::protobuf::RepeatedPtrField<v1::Logprob>& logprobs) {
+  Json list = Json::array();
+  for (const v1::Logprob& logprob : logprobs) {
+    Json item = ToJson(logprob.token());
+    Json& top = item["top"] = Json::array();
+    for (const v1::TokenLogprob& token : logprob.top()) top.push_back(ToJson(token));
+    list.push_back(std::move(item));
+  }
+  return list;
+}
+
+Json ChoiceJson(const v1::Chunk& choice) {
+  Json json = {{"text", choice.text()},
+               {"token_ids", choice.token_ids()},
+               {"finish_reason", FinishReasonName(choice.finish_reason())}};
+  if (!choice.stop().empty()) json["stop"] = choice.stop();
+  if (!choice.logprobs().empty()) json["logprobs"] = LogprobsJson(choice.logprobs());
+  return json;
+}
+
+}  // namespace
+
+std::string FinishReasonName(v1::FinishReason reason) {
+  switch (reason) {
+    case v1::FINISH_REASON_STOP:
+      return "stop";
+    case v1::FINISH_REASON_LENGTH:
+      return "length";
+    default:
+      return "";
+  }
+}
+
+Json ToJson(const v1::GenerateResult& result) {
+  Json json = ChoiceJson(result.choices_size() > 0 ? result.choices(0) : v1::Chunk());
+  json["usage"] = ToJson(result.usage());
+  json["adapter"] = result.start().adapter();
+  json["generation"] = result.start().generation();
+  json["request_id"] = result.start().request_id();
+  if (result.choices_size() > 1) {
+    Json& choices = json["choices"] = Json::array();
+    for (const v1::Chunk& choice : result.choices()) choices.push_back(ChoiceJson(choice));
+  }
+  return json;
+}
+
+Json ToJson(const v1::Adapter& adapter) {
+  return {{"name", adapter.name()},
+          {"state", v1::Adapter::State_Name(adapter.state())},
+          {"generation", adapter.generation()},
+          {"path", adapter.path()},
+          {"family", adapter.family()},
+          {"etag", adapter.etag()},
+          {"device_bytes", adapter.device_bytes()},
+          {"max_rank", adapter.max_rank()},
+          {"experts", adapter.experts()},
+          {"targets", adapter.targets()},
+          {"requests", adapter.requests()},
+          {"error", adapter.error()}};
+}
+
+Json ToJson(const v1::AdapterEvent& event) {
+  return {{"time", TimeUtil::ToString(event.time())}, {"adapter", ToJson(event.adapter())}};
+}
+
+Json ToJson(const v1::ServerStatus& status) {
+  return {{"version", status.version()},
+          {"base_model", status.base_model()},
+          {"device", status.device()},
+          {"weight_type", status.weight_type()},
+          {"started", TimeUtil::ToString(status.started())},
+          {"draining", status.draining()},
+          {"requests_running", status.requests_running()},
+          {"requests_waiting", status.requests_waiting()},
+          {"kv_blocks_total", status.kv_blocks_total()},
+          {"kv_blocks_free", status.kv_blocks_free()},
+          {"adapters", status.adapters()},
+          {"adapter_bytes_used", status.adapter_bytes_used()},
+          {"adapter_bytes_budget", status.adapter_bytes_budget()},
+          {"max_context", status.max_context()}};
+}
+
+Json ToJson(const v1::ListModelsResponse& models) {
+  Json list = Json::array();
+  for (const auto& model : models.models()) {
+    list.push_back({{"name", model.name()}, {"generation", model.generation()}});
+  }
+  return {{"base_model", models.base_model()}, {"models", std::move(list)}};
+}
+
+Json ToJson(const v1::TokenizeResponse& tokens) {
+  return {{"token_ids", tokens.token_ids()}, {"tokens", tokens.tokens()}};
+}
+
+std::string Line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+}  // namespace hydrad

@@ -1,0 +1,31 @@
+// The daemon's messages as the JSON that `--json` prints. Keys are those of the messages; every key is always
+// there unless its comment says otherwise, so that a script need not ask.
+#ifndef HYDRAD_CLIENT_HYDRACTL_JSON_H_
+#define HYDRAD_CLIENT_HYDRACTL_JSON_H_
+
+#include <string>
+
+#include "proto/admin.pb.h"
+#include "proto/inference.pb.h"
+#include "server/base/json.h"
+
+namespace hydrad {
+
+// {text, token_ids, finish_reason, stop?, usage, adapter, generation, request_id, logprobs?, choices?}. The
+// first group is of choice 0; `choices` is there when there are several, `logprobs` when they were asked for.
+Json ToJson(const v1::GenerateResult& result);
+Json ToJson(const v1::Adapter& adapter);
+Json ToJson(const v1::AdapterEvent& event);  // {time, adapter}
+Json ToJson(const v1::ServerStatus& status);
+Json ToJson(const v1::ListModelsResponse& models);
+Json ToJson(const v1::TokenizeResponse& tokens);
+
+// One line. Bytes that are not UTF-8 become U+FFFD.
+std::string Line(const Json& json);
+
+// "stop" or "length"; "" while unset.
+std::string FinishReasonName(v1::FinishReason reason);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_CLIENT_HYDRACTL_JSON_H_

@@ -1,0 +1,57 @@
+// What every command of hydractl is given, and the list of the commands.
+#ifndef HYDRAD_CLIENT_HYDRACTL_SESSION_H_
+#define HYDRAD_CLIENT_HYDRACTL_SESSION_H_
+
+#include <istream>
+#include <ostream>
+#include <string>
+
+#include "client/hydrad_client.h"
+#include "server/base/status.h"
+
+namespace CLI {
+class App;
+}
+
+namespace hydrad {
+
+// One run of hydractl. The streams must outlive it. One thread.
+struct Session {
+  std::istream& in;
+  std::ostream& out;
+  std::ostream& err;
+  std::string server = "127.0.0.1:8471";  // address of the inference listener
+  std::string admin = "127.0.0.1:8472";   // and of the admin listener
+  int exit_code = 0;
+
+  // Explains an error of the daemon at `address` on `err` and sets the exit code to 1.
+  void Fail(const absl::Status& status, const std::string& address);
+  // Says what is wrong with the arguments and sets the exit code to 2.
+  void FailUsage(const std::string& text);
+  // The text that an argument names: itself, or for "-" all of `in` less one newline at its end.
+  std::string TextOrStdin(const std::string& argument);
+};
+
+// Each adds one command, with its options, help and action, to `app`. `session` must outlive `app`.
+void AddGenerateCommand(CLI::App& app, Session& session);
+void AddAdapterCommand(CLI::App& app, Session& session);
+void AddTokenizeCommand(CLI::App& app, Session& session);
+void AddModelsCommand(CLI::App& app, Session& session);
+void AddStatusCommand(CLI::App& app, Session& session);
+void AddHealthCommand(CLI::App& app, Session& session);
+void AddBenchCommand(CLI::App& app, Session& session);
+void AddTenantKeyCommand(CLI::App& app, Session& session);
+
+// Options that several commands have.
+struct CallFlags {
+  std::string tenant_key = {};
+  double timeout_seconds = 0;
+
+  CallOptions options() const;
+};
+void AddTimeoutFlag(CLI::App& command, CallFlags& flags);
+void AddTenantKeyFlag(CLI::App& command, CallFlags& flags);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_CLIENT_HYDRACTL_SESSION_H_

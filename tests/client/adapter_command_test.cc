@@ -1,0 +1,80 @@
+#include "tests/client/command_runner.h"
+
+namespace hydrad {
+namespace {
+
+using AdapterCommand = CommandTest;
+
+TEST_F(AdapterCommand, LoadsGetsAndUnloads) {
+  ASSERT_EQ(Run({"adapter", "load", "pirate", "--path", "pirate-v2", "--json"}), 0) << err_;
+  Json json = Parsed();
+  EXPECT_EQ(json["name"], "pirate");
+  EXPECT_EQ(json["state"], "AVAILABLE");
+  EXPECT_EQ(json["generation"], 1);
+  EXPECT_EQ(json["path"], "pirate-v2");
+  EXPECT_EQ(json["targets"], Json({"q_proj"}));
+  ASSERT_EQ(Run({"adapter", "get", "pirate", "--json"}), 0);
+  EXPECT_EQ(Parsed(), json);
+  ASSERT_EQ(Run({"adapter", "unload", "pirate", "--json"}), 0);
+  EXPECT_EQ(Parsed()["state"], "UNLOADED");
+  EXPECT_EQ(Run({"adapter", "get", "pirate"}), 1);
+  EXPECT_NE(err_.find("NOT_FOUND"), std::string::npos);
+  EXPECT_NE(err_.find("ADAPTER_NOT_FOUND"), std::string::npos);
+}
+
+TEST_F(AdapterCommand, ValidateOnlyLoadsNothing) {
+  ASSERT_EQ(Run({"adapter", "load", "x", "--path", "x", "--validate-only", "--json"}), 0);
+  EXPECT_EQ(Parsed()["generation"], 0);
+  ASSERT_EQ(Run({"adapter", "list", "--json"}), 0);
+  EXPECT_EQ(Parsed(), Json::array());
+}
+
+TEST_F(AdapterCommand, ListsAsAlignedTable) {
+  for (const char* name : {"b", "longer-name", "a"})
+    ASSERT_EQ(Run({"adapter", "load", name, "--path", "p"}), 0);
+  ASSERT_EQ(Run({"adapter", "list"}), 0);
+  EXPECT_EQ(out_,
+            "NAME         STATE      GEN  FAMILY  RANK  EXPERTS  BYTES  REQUESTS  PATH  ERROR\n"
+            "a            AVAILABLE  3    lora    8     1        4096   0         p     -\n"
+            "b            AVAILABLE  1    lora    8     1        4096   0         p     -\n"
+            "longer-name  AVAILABLE  2    lora    8     1        4096   0         p     -\n");
+  ASSERT_EQ(Run({"adapter", "list", "--json"}), 0);
+  EXPECT_EQ(Parsed().size(), 3);
+}
+
+TEST_F(AdapterCommand, WatchPrintsALineForEachEvent) {
+  std::vector<v1::AdapterEvent> events(2);
+  events[0].mutable_adapter()->set_name("x");
+  events[0].mutable_adapter()->set_state(v1::Adapter::LOADING);
+  events[0].mutable_time()->set_seconds(86400);
+  events[1] = events[0];
+  events[1].mutable_adapter()->set_state(v1::Adapter::FAILED);
+  events[1].mutable_adapter()->set_error("no config");
+  server_.SetWatchEvents(events);
+  ASSERT_EQ(Run({"adapter", "watch"}), 0);
+  EXPECT_EQ(out_,
+            "1970-01-02T00:00:00Z  x  LOADING  generation 0\n"
+            "1970-01-02T00:00:00Z  x  FAILED  generation 0  no config\n");
+  ASSERT_EQ(Run({"adapter", "watch", "--json"}), 0);
+  const Json first = *ParseJson(out_.substr(0, out_.find('\n')));
+  EXPECT_EQ(first["time"], "1970-01-02T00:00:00Z");
+  EXPECT_EQ(first["adapter"]["state"], "LOADING");
+}
+
+TEST_F(AdapterCommand, WrongArgumentsAreUsageErrors) {
+  EXPECT_EQ(Run({"adapter"}), 2);
+  EXPECT_EQ(Run({"adapter", "load", "x"}), 2);
+  EXPECT_EQ(Run({"adapter", "get"}), 2);
+  EXPECT_EQ(Run({"adapter", "explode", "x"}), 2);
+}
+
+TEST_F(AdapterCommand, RefusalExitsWithOne) {
+  server_.FailWith(RichStatus(10, "another load of 'x' is running", "ADAPTER_BUSY"));
+  for (const char* action : {"get", "unload"}) EXPECT_EQ(Run({"adapter", action, "x"}), 1);
+  for (const char* action : {"list", "watch"}) EXPECT_EQ(Run({"adapter", action}), 1);
+  EXPECT_EQ(Run({"adapter", "load", "x", "--path", "x"}), 1);
+  EXPECT_NE(err_.find("ABORTED"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hydrad

@@ -1,0 +1,47 @@
+#include "client/hydractl/json.h"
+
+#include <gtest/gtest.h>
+
+namespace hydrad {
+namespace {
+
+TEST(Json, BytesThatAreNotUtf8BecomeReplacementCharacters) {
+  EXPECT_EQ(Line(Json("a\xff"
+                      "b")),
+            "\"a\xEF\xBF\xBD"
+            "b\"");
+}
+
+TEST(Json, EmptyResultHasEveryKey) {
+  const Json json = ToJson(v1::GenerateResult());
+  for (const char* key :
+       {"text", "token_ids", "finish_reason", "usage", "adapter", "generation", "request_id"}) {
+    EXPECT_TRUE(json.contains(key)) << key;
+  }
+  EXPECT_EQ(json["finish_reason"], "");
+  EXPECT_EQ(json["token_ids"], Json::array());
+}
+
+TEST(Json, StopAndTopLogprobs) {
+  v1::GenerateResult result;
+  v1::Chunk& choice = *result.add_choices();
+  choice.set_stop(";");
+  choice.set_finish_reason(v1::FINISH_REASON_STOP);
+  v1::Logprob& logprob = *choice.add_logprobs();
+  logprob.mutable_token()->set_token(5);
+  logprob.add_top()->set_token(6);
+  const Json json = ToJson(result);
+  EXPECT_EQ(json["stop"], ";");
+  EXPECT_EQ(json["finish_reason"], "stop");
+  EXPECT_EQ(json["logprobs"][0]["token"], 5);
+  EXPECT_EQ(json["logprobs"][0]["top"][0]["token"], 6);
+}
+
+TEST(Json, BigNumbersStayExact) {
+  v1::Adapter adapter;
+  adapter.set_device_bytes(18446744073709551615u);
+  EXPECT_NE(Line(ToJson(adapter)).find("\"device_bytes\":18446744073709551615"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hydrad
