@@ -24,7 +24,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hydrad_tools.safetensors_io import StoredTensor, f32, read_safetensors, write_safetensors
-from random_models import ADAPTERS, MODELS, write_adapters, write_models
+from random_models import ADAPTERS, MOA_ADAPTERS, MOA_MODEL, MODELS, write_adapters, write_models
 from reference import Reference
 
 HERE = Path(__file__).parent
@@ -43,6 +43,8 @@ class Case:
     prompts: tuple[str | list[int], ...]  # text, or token ids
     steps: int  # greedy tokens
     every_position: bool  # keep whole logits of all positions, or of the last alone
+    decision: str | None = None  # how MoA chooses its experts
+    label: int | None = None  # the expert of decision "label"
 
 
 _TINY_PROMPTS = ("First Citizen:\nBefore we proceed", "Once upon a time there was",
@@ -80,7 +82,7 @@ def main() -> int:
 def make_random() -> None:
     """The random models and adapters, and their cases."""
     write_models(HERE / "models", SEED)
-    write_adapters(HERE / "adapters", HERE / "models", SEED)
+    write_adapters(HERE / "adapters", SEED)
     for name, case in random_cases().items():
         make_case(name, case)
 
@@ -93,6 +95,10 @@ def random_cases() -> dict[str, Case]:
     cases = {name: Case(f"{root}/models/{name}", None, prompts, 24, True) for name in MODELS}
     for name, (model, *_) in ADAPTERS.items():
         cases[name] = Case(f"{root}/models/{model}", f"{root}/adapters/{name}", prompts[1:], 24, True)
+    for name in MOA_ADAPTERS:
+        for decision in ("label", "vote", "last", "layer"):
+            cases[f"{name}_by_{decision}"] = Case(f"{root}/models/{MOA_MODEL}", f"{root}/adapters/{name}", prompts[1:],
+                                                  24, True, decision, 1 if decision == "label" else None)
     return cases
 
 
@@ -105,7 +111,8 @@ def make_case(name: str, case: Case) -> None:
     entries = [make_prompt(case, index, prompt, exact, runs, tensors) for index, prompt in enumerate(case.prompts)]
     versions = {module.__name__: module.__version__ for module in (torch, transformers, peft)}
     document = {"format": 1, "model": case.model, "model_sha256": sha256_of_weights(directory),
-                "adapter": case.adapter, "versions": versions, "prompts": entries}
+                "adapter": case.adapter, "decision": case.decision, "label": case.label, "versions": versions,
+                "prompts": entries}
     (HERE / "cases").mkdir(exist_ok=True)
     write_safetensors(HERE / "cases" / f"{name}.safetensors", tensors)
     (HERE / "cases" / f"{name}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
@@ -119,6 +126,9 @@ def make_prompt(case: Case, index: int, prompt: str | list[int], exact: Referenc
     """Adds the prompt's logits to ``tensors``; returns its JSON entry."""
     text = prompt if isinstance(prompt, str) else None
     ids = tokenize(case, text) if text is not None else prompt
+    route = exact.route(ids, case.decision, case.label) if case.decision else None
+    for model in runs.values():
+        model.moa_route = route
     with torch.no_grad():
         batch = torch.tensor([ids])
         logits, rounded = (runs[dtype](input_ids=batch).logits[0].float().numpy()
@@ -135,7 +145,7 @@ def make_prompt(case: Case, index: int, prompt: str | list[int], exact: Referenc
     last = np.abs(rounded[-1] - logits[-1]).max()
     return {"text": text, "ids": ids, "float64_max_abs_error": error,
             "bf16_max_abs_error": float(np.abs(rounded - logits).max()),
-            "bf16_last_max_abs_error": float(last),
+            "bf16_last_max_abs_error": float(last), "route": route,
             "greedy": {"ids": tokens, "margins": margins}}
 
 
@@ -178,25 +188,27 @@ def load(case: Case, dtype: torch.dtype) -> torch.nn.Module:
     model = AutoModelForCausalLM.from_pretrained(case.model, dtype=dtype, attn_implementation="eager").eval()
     if case.adapter is None:
         return model
-    if "lora_nums" in json.loads((Path(case.adapter) / "adapter_config.json").read_text()):
-        return with_heads(model, Path(case.adapter), dtype)
+    config = json.loads((Path(case.adapter) / "adapter_config.json").read_text())
+    if "lora_nums" in config or "experts" in config:
+        return with_hooks(model, Path(case.adapter), config, dtype)
     return peft.PeftModel.from_pretrained(model, case.adapter).to(dtype).eval()
 
 
-def with_heads(model: torch.nn.Module, adapter: Path, dtype: torch.dtype) -> torch.nn.Module:
-    """Hooks a HydraLoRA or LoRAMoE into ``model``, in the reference code's order of operations."""
-    config = json.loads((adapter / "adapter_config.json").read_text())
+def with_hooks(model: torch.nn.Module, adapter: Path, config: dict, dtype: torch.dtype) -> torch.nn.Module:
+    """Hooks a HydraLoRA, LoRAMoE or MoA, which peft does not know, into the layers of ``model``."""
     stored = {name: torch.from_numpy(tensor.to_f32()).to(dtype)
               for name, tensor in read_safetensors(adapter / "adapter_model.safetensors").items()}
     for path, module in model.named_modules():
         prefix = f"base_model.model.{path}"
         if f"{prefix}.lora_route.weight" in stored:
             module.register_forward_hook(heads_hook(stored, prefix, config))
+        elif f"{prefix}.lora_A.{config.get('experts', [''])[0]}.weight" in stored:
+            module.register_forward_hook(expert_hook(model, stored, prefix, config))
     return model
 
 
 def heads_hook(stored: dict[str, torch.Tensor], prefix: str, config: dict):
-    """A forward hook that adds the heads one after the other to a linear layer's result."""
+    """A forward hook that adds the heads in the order of operations of the HydraLoRA code."""
     route = stored[f"{prefix}.lora_route.weight"]
     scaling = config["lora_alpha"] / config["r"]
 
@@ -210,6 +222,19 @@ def heads_hook(stored: dict[str, torch.Tensor], prefix: str, config: dict):
         return result
 
     return add_heads
+
+
+def expert_hook(model: torch.nn.Module, stored: dict[str, torch.Tensor], prefix: str, config: dict):
+    """A forward hook that adds the expert that ``model.moa_route`` names for the layer."""
+    layer = int(prefix.removeprefix("base_model.model.").split(".")[2])
+
+    def add_expert(module, inputs, result):
+        expert = model.moa_route[layer]
+        rank, alpha = (v[expert] if isinstance(v, list) else v for v in (config["r"], config["lora_alpha"]))
+        a, b = (stored[f"{prefix}.lora_{kind}.{config['experts'][expert]}.weight"] for kind in "AB")
+        return result + ((inputs[0] @ a.T) @ b.T) * (alpha / rank)
+
+    return add_expert
 
 
 def sha256_of_weights(directory: Path) -> str:

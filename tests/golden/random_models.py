@@ -47,6 +47,7 @@ MODELS = {
     "mistral_window": _MISTRAL | {"sliding_window": 8},
     "qwen2": _QWEN2,
     "qwen3": _QWEN3,
+    "llama_deep": _LLAMA | {"num_hidden_layers": 5, "hidden_size": 32, "intermediate_size": 48},
 }
 _SHARDED = {"llama_untied_sharded": 3}
 
@@ -66,6 +67,17 @@ ADAPTERS = {
     "mistral_loramoe": ("mistral", _MLP, {"r": 2, "lora_alpha": 8, "lora_nums": 3, "blc_alpha": 0.0,
                                           "blc_weight": 0.0}),
 }
+# MoA, in the format that hydrad defines: an expert per domain, a router per layer.
+_MOA = {"peft_type": "MOA", "experts": ["poems", "sums", "queries"], "decision": "vote"}
+MOA_ADAPTERS = {
+    "moa_last": _ATTENTION + _MLP, "moa_mean": ("self_attn.q_proj", "mlp.down_proj"),
+}
+_MOA_FIELDS = {
+    "moa_last": _MOA | {"r": 3, "lora_alpha": 6, "router": {"input": "block_input", "pool": "last", "bias": True}},
+    "moa_mean": _MOA | {"r": [2, 3, 5], "lora_alpha": [4, 4, 20], "decision": "layer",
+                        "router": {"input": "block_input", "pool": "mean", "bias": False}},
+}
+MOA_MODEL = "llama_deep"
 
 
 def write_models(root: Path, seed: int) -> None:
@@ -79,21 +91,48 @@ def write_models(root: Path, seed: int) -> None:
         _write_shards(directory, {key: _stored(kind, value) for key, value in tensors.items()}, _SHARDED.get(name, 1))
 
 
-def write_adapters(root: Path, models: Path, seed: int) -> None:
-    """Every adapter of ADAPTERS into ``root/<name>``."""
+def write_adapters(root: Path, seed: int) -> None:
+    """Every adapter of ADAPTERS and MOA_ADAPTERS into ``root/<name>``."""
     for index, (name, (model, targets, fields)) in enumerate(ADAPTERS.items()):
-        directory = root / name
-        directory.mkdir(parents=True, exist_ok=True)
-        names = [target.rpartition(".")[2] for target in targets]
-        config = {"base_model_name_or_path": model, "bias": "none", "fan_in_fan_out": False, "inference_mode": True,
-                  "lora_dropout": 0.0, "modules_to_save": None, "peft_type": "LORA", "target_modules": names,
-                  "task_type": "CAUSAL_LM"} | fields
-        _write_json(directory / "adapter_config.json", config)
+        config = _adapter_config(model, targets) | fields
         rng = np.random.default_rng([seed, 1000 + index])
         tensors = {}
         for path in _module_paths(MODELS[model]["num_hidden_layers"], targets):
             tensors |= _adapter_tensors(path, _extents(MODELS[model], path), config, rng)
-        write_safetensors(directory / "adapter_model.safetensors", {key: bf16(value) for key, value in tensors.items()})
+        _write_adapter(root / name, config, tensors)
+    for index, (name, targets) in enumerate(MOA_ADAPTERS.items()):
+        config = _adapter_config(MOA_MODEL, targets) | _MOA_FIELDS[name]
+        _write_adapter(root / name, config, _moa_tensors(config, targets, np.random.default_rng([seed, 2000 + index])))
+
+
+def _adapter_config(model: str, targets: tuple[str, ...]) -> dict:
+    return {"base_model_name_or_path": model, "bias": "none", "fan_in_fan_out": False, "inference_mode": True,
+            "lora_dropout": 0.0, "modules_to_save": None, "peft_type": "LORA",
+            "target_modules": [target.rpartition(".")[2] for target in targets], "task_type": "CAUSAL_LM"}
+
+
+def _write_adapter(directory: Path, config: dict, tensors: dict[str, np.ndarray]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(directory / "adapter_config.json", config)
+    write_safetensors(directory / "adapter_model.safetensors", {key: bf16(value) for key, value in tensors.items()})
+
+
+def _moa_tensors(config: dict, targets: tuple[str, ...], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Routers ``moa_router`` per layer, and ``lora_A.<expert>``, ``lora_B.<expert>`` per projection."""
+    model, experts, tensors = MODELS[MOA_MODEL], config["experts"], {}
+    for layer in range(model["num_hidden_layers"]):
+        router = f"base_model.model.model.layers.{layer}.moa_router"
+        tensors[f"{router}.weight"] = rng.normal(size=(len(experts), model["hidden_size"]))
+        if config["router"]["bias"]:
+            tensors[f"{router}.bias"] = rng.normal(size=len(experts))
+    for path in _module_paths(model["num_hidden_layers"], targets):
+        out, inputs = _extents(model, path)
+        for index, expert in enumerate(experts):
+            rank = config["r"][index] if isinstance(config["r"], list) else config["r"]
+            prefix = f"base_model.model.{path}.lora"
+            tensors[f"{prefix}_A.{expert}.weight"] = rng.normal(size=(rank, inputs)) / math.sqrt(inputs)
+            tensors[f"{prefix}_B.{expert}.weight"] = rng.normal(size=(out, rank)) * 0.2
+    return tensors
 
 
 def _model_tensors(config: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:

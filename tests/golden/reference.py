@@ -3,17 +3,22 @@
 One forward pass over a whole prompt: no cache, no batch, every intermediate in float64. Covers
 Llama, Mistral, Qwen2 and Qwen3 (grouped-query attention, q/k/v/o and MLP biases, q/k norm,
 default, linear and llama3 rotary embeddings, sliding windows, tied or separate output
-embeddings) with LoRA, rsLoRA, HydraLoRA and LoRAMoE adapters. For a projection with input x:
+embeddings) with LoRA, rsLoRA, HydraLoRA, LoRAMoE and MoA adapters. For a projection with input x:
 
     y = W x + b + s * sum_i g_i B_i A_i x      g = softmax(R x), or 1 without a router
+
+MoA has an expert per domain and a router per layer, which sees the residual stream that enters
+the layer; one expert is chosen per layer for the whole prompt (``Reference.route``).
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
@@ -42,15 +47,18 @@ class Weights:
 
 
 class Adapter:
-    """A LoRA, HydraLoRA or LoRAMoE directory: what it adds to each projection."""
+    """An adapter directory: what it adds to each projection. ``route`` is MoA's expert by layer."""
 
     def __init__(self, directory: Path):
-        self._config = json.loads((directory / "adapter_config.json").read_text())
+        self.config = json.loads((directory / "adapter_config.json").read_text())
         self._tensors = {name.removeprefix(_ADAPTER_PREFIX): tensor.to_f32().astype(np.float64)
                          for name, tensor in read_safetensors(directory / "adapter_model.safetensors").items()}
+        self.route: dict[int, int] = {}
 
     def delta(self, path: str, x: np.ndarray) -> np.ndarray | float:
         """What the adapter adds to the projection ``path`` for rows x [tokens, in]: [tokens, out]."""
+        if "experts" in self.config:
+            return self._expert_delta(path, self.route[int(path.split(".")[2])], x)
         route = self._tensors.get(f"{path}.lora_route.weight")
         if route is None:
             if f"{path}.lora_A.weight" not in self._tensors:
@@ -60,6 +68,23 @@ class Adapter:
         heads = range(len(route))
         return self._scale(path) * sum(gates[:, i:i + 1] * self._low_rank(path, str(i), x) for i in heads)
 
+    def choose(self, layer: int, x: np.ndarray) -> int:
+        """The expert that MoA's router of ``layer`` picks for the layer's input x [tokens, hidden]."""
+        settings = self.config["router"]
+        pooled = x.mean(axis=0) if settings["pool"] == "mean" else x[-1]
+        scores = self._tensors[f"model.layers.{layer}.moa_router.weight"] @ pooled
+        if settings["bias"]:
+            scores = scores + self._tensors[f"model.layers.{layer}.moa_router.bias"]
+        return int(scores.argmax())
+
+    def _expert_delta(self, path: str, expert: int, x: np.ndarray) -> np.ndarray | float:
+        part = f".{self.config['experts'][expert]}"
+        if f"{path}.lora_A{part}.weight" not in self._tensors:
+            return 0.0
+        rank, alpha = (value[expert] if isinstance(value, list) else value
+                       for value in (self.config["r"], self.config["lora_alpha"]))
+        return alpha / rank * self._low_rank(path, part, x)
+
     def _low_rank(self, path: str, head: str, x: np.ndarray) -> np.ndarray:
         """B_i A_i x, with the A of the head (LoRAMoE) or the one that all share."""
         a = self._tensors.get(f"{path}.lora_A{head}.weight")
@@ -68,13 +93,13 @@ class Adapter:
         return x @ a.T @ self._tensors[f"{path}.lora_B{head}.weight"].T
 
     def _scale(self, path: str) -> float:
-        rank = self._pattern("rank_pattern", path, self._config["r"])
-        alpha = self._pattern("alpha_pattern", path, self._config["lora_alpha"])
-        return alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
+        rank = self._pattern("rank_pattern", path, self.config["r"])
+        alpha = self._pattern("alpha_pattern", path, self.config["lora_alpha"])
+        return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     def _pattern(self, field: str, path: str, default: float) -> float:
         """PEFT's rule: the first pattern that matches the end of the path, at a dot, wins."""
-        for pattern, value in self._config.get(field, {}).items():
+        for pattern, value in self.config.get(field, {}).items():
             if re.match(rf"(.*\.)?({pattern})$", path):
                 return value
         return default
@@ -93,16 +118,43 @@ class Reference:
 
     def logits(self, ids: list[int], positions: list[int] | None = None) -> np.ndarray:
         """Logits [positions, vocabulary] at ``positions`` of the prompt (all, if not given)."""
-        x = self._weights["model.embed_tokens.weight"][ids]  # [tokens, hidden]
-        rotation = self._rotation(len(ids))
-        for layer in range(self.config["num_hidden_layers"]):
-            prefix = f"model.layers.{layer}"
-            x = x + self._attention(f"{prefix}.self_attn", self._norm(f"{prefix}.input_layernorm", x), rotation)
-            x = x + self._mlp(f"{prefix}.mlp", self._norm(f"{prefix}.post_attention_layernorm", x))
+        x = self._residual(ids)
         x = self._norm("model.norm", x if positions is None else x[positions])
         if self._weights.get("lm_head.weight") is None:
             return x @ self._weights["model.embed_tokens.weight"].T
         return self._project("lm_head", x)
+
+    def route(self, ids: list[int], decision: str, label: int | None = None) -> list[int]:
+        """Chooses MoA's expert of every layer for the prompt, and keeps to it from now on.
+
+        ``label``: the expert ``label``. ``layer``: each layer's own router, the layers below
+        already adapted. ``last`` and ``vote``: the last layer's router, or what most routers say
+        (the lowest of equals), as they are when no adapter is active.
+        """
+        layers, route = range(self.config["num_hidden_layers"]), self._adapter.route
+        if decision == "label":
+            route.update({layer: label for layer in layers})
+        elif decision == "layer":
+            self._residual(ids, lambda layer, x: route.update({layer: self._adapter.choose(layer, x)}))
+        else:
+            plain, heard = copy.copy(self), []
+            plain._adapter = None
+            plain._residual(ids, lambda layer, x: heard.append(self._adapter.choose(layer, x)))
+            chosen = heard[-1] if decision == "last" else int(np.bincount(heard).argmax())
+            route.update({layer: chosen for layer in layers})
+        return [route[layer] for layer in layers]
+
+    def _residual(self, ids: list[int], before_layer: Callable[[int, np.ndarray], None] | None = None) -> np.ndarray:
+        """The residual stream after the last layer, [tokens, hidden]."""
+        x = self._weights["model.embed_tokens.weight"][ids]
+        rotation = self._rotation(len(ids))
+        for layer in range(self.config["num_hidden_layers"]):
+            if before_layer:
+                before_layer(layer, x)
+            prefix = f"model.layers.{layer}"
+            x = x + self._attention(f"{prefix}.self_attn", self._norm(f"{prefix}.input_layernorm", x), rotation)
+            x = x + self._mlp(f"{prefix}.mlp", self._norm(f"{prefix}.post_attention_layernorm", x))
+        return x
 
     def greedy(self, ids: list[int], count: int) -> tuple[list[int], list[float]]:
         """``count`` tokens of largest logit, and each step's margin over the runner-up."""

@@ -32,6 +32,8 @@ class GoldenTest(unittest.TestCase):
         adapter = ROOT / case["adapter"] if case["adapter"] else None
         reference = Reference(ROOT / case["model"], adapter)
         for index, prompt in enumerate(case["prompts"]):
+            if case["decision"]:
+                self.assertEqual(reference.route(prompt["ids"], case["decision"], case["label"]), prompt["route"])
             positions = tensors[f"prompt{index}.positions"].data.tolist()
             stored = tensors[f"prompt{index}.logits"].data
             exact = reference.logits(prompt["ids"], positions)
