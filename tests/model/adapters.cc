@@ -1,0 +1,68 @@
+#include "tests/model/adapters.h"
+
+#include <deque>
+
+namespace hydrad {
+namespace {
+
+struct Source {
+  std::mt19937 random;
+  float size;
+  std::shared_ptr<std::deque<std::vector<float>>> storage;
+
+  HostMatrix Matrix(int rows, int cols) {
+    std::uniform_real_distribution<float> number(-size, size);
+    std::vector<float>& values = storage->emplace_back(static_cast<size_t>(rows) * cols);
+    for (float& value : values) value = number(random);
+    return {values.data(), DType::kF32, rows, cols};
+  }
+};
+
+int InputOf(Projection projection, const AdapterShape& shape) {
+  if (projection == Projection::kO) return shape.q_out;
+  return projection == Projection::kDown ? shape.ffn : shape.hidden;
+}
+
+int OutputOf(Projection projection, const AdapterShape& shape) {
+  switch (projection) {
+    case Projection::kQ:
+      return shape.q_out;
+    case Projection::kK:
+    case Projection::kV:
+      return shape.kv_out;
+    case Projection::kGate:
+    case Projection::kUp:
+      return shape.ffn;
+    default:
+      return shape.hidden;
+  }
+}
+
+}  // namespace
+
+AdapterWeights RandomAdapter(uint32_t seed, const AdapterShape& shape, const RandomAdapterOptions& options) {
+  Source source{std::mt19937(seed), options.size, std::make_shared<std::deque<std::vector<float>>>()};
+  AdapterWeights weights;
+  for (int layer = 0; layer < shape.layers; ++layer) {
+    for (const Projection projection : options.targets) {
+      const int in = InputOf(projection, shape), out = OutputOf(projection, shape);
+      ProjectionWeights p;
+      p.layer = layer;
+      p.projection = projection;
+      p.routing = options.routing;
+      const int matrices_a = options.shared_a ? 1 : options.experts;
+      for (int i = 0; i < matrices_a; ++i) p.a.push_back(source.Matrix(options.rank, in));
+      for (int e = 0; e < options.experts; ++e) {
+        p.b.push_back(source.Matrix(out, options.rank));
+        p.scale.push_back(0.5f + 0.25f * static_cast<float>(e));
+      }
+      if (options.routing == Routing::kSoftmax) p.router = source.Matrix(options.experts, in);
+      if (options.router_bias) p.router_bias.assign(options.experts, 0.1f);
+      weights.projections.push_back(std::move(p));
+    }
+  }
+  weights.storage = source.storage;
+  return weights;
+}
+
+}  // namespace hydrad

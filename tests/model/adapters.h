@@ -1,0 +1,30 @@
+// Random adapters in memory, for tests that want any adapter and no file.
+#ifndef HYDRAD_TESTS_MODEL_ADAPTERS_H_
+#define HYDRAD_TESTS_MODEL_ADAPTERS_H_
+
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "server/backend/adapter_weights.h"
+#include "server/backend/backend.h"
+
+namespace hydrad {
+
+struct RandomAdapterOptions {
+  int rank = 4;
+  int experts = 1;
+  bool shared_a = false;
+  Routing routing = Routing::kAll;
+  bool router_bias = false;
+  std::vector<Projection> targets = {Projection::kQ,    Projection::kK,  Projection::kV,   Projection::kO,
+                                     Projection::kGate, Projection::kUp, Projection::kDown};
+  float size = 0.3f;  // of every factor's numbers: large enough that a wrong adapter shows in the logits
+};
+
+// The same seed gives the same adapter. Owns its matrices through AdapterWeights::storage.
+AdapterWeights RandomAdapter(uint32_t seed, const AdapterShape& shape, const RandomAdapterOptions& options);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_TESTS_MODEL_ADAPTERS_H_
