@@ -95,9 +95,10 @@ def random_cases() -> dict[str, Case]:
     cases = {name: Case(f"{root}/models/{name}", None, prompts, 24, True) for name in MODELS}
     for name, (model, *_) in ADAPTERS.items():
         cases[name] = Case(f"{root}/models/{model}", f"{root}/adapters/{name}", prompts[1:], 24, True)
+    routed = tuple(rng.integers(3, 131, size=length).tolist() for length in (4, 6, 20, 24))
     for name in MOA_ADAPTERS:
         for decision in ("label", "vote", "last", "layer"):
-            cases[f"{name}_by_{decision}"] = Case(f"{root}/models/{MOA_MODEL}", f"{root}/adapters/{name}", prompts[1:],
+            cases[f"{name}_by_{decision}"] = Case(f"{root}/models/{MOA_MODEL}", f"{root}/adapters/{name}", routed,
                                                   24, True, decision, 1 if decision == "label" else None)
     return cases
 
