@@ -40,6 +40,12 @@ int OutputOf(Projection projection, const AdapterShape& shape) {
 
 }  // namespace
 
+std::vector<Projection> AllProjections() {
+  std::vector<Projection> all;
+  for (int p = 0; p < kProjections; ++p) all.push_back(static_cast<Projection>(p));
+  return all;
+}
+
 AdapterWeights RandomAdapter(uint32_t seed, const AdapterShape& shape, const RandomAdapterOptions& options) {
   Source source{std::mt19937(seed), options.size, std::make_shared<std::deque<std::vector<float>>>()};
   AdapterWeights weights;

@@ -11,14 +11,15 @@
 
 namespace hydrad {
 
+std::vector<Projection> AllProjections();
+
 struct RandomAdapterOptions {
   int rank = 4;
   int experts = 1;
   bool shared_a = false;
   Routing routing = Routing::kAll;
   bool router_bias = false;
-  std::vector<Projection> targets = {Projection::kQ,    Projection::kK,  Projection::kV,   Projection::kO,
-                                     Projection::kGate, Projection::kUp, Projection::kDown};
+  std::vector<Projection> targets = AllProjections();
   float size = 0.3f;  // of every factor's numbers: large enough that a wrong adapter shows in the logits
 };
 
