@@ -34,7 +34,7 @@ void Prepare(grpc::ClientContext& context, const CallOptions& options) {
     context.set_deadline(std::chrono::system_clock::now() +
                          std::chrono::duration_cast<std::chrono::system_clock::duration>(options.timeout));
   }
-  if (!options.tenant_key.empty()) context.AddMetadata("authorization", "Bearer " + options.tenant_key);
+  if (!options.key.empty()) context.AddMetadata("authorization", "Bearer " + options.key);
 }
 
 // One unary call of `method` on `stub`.

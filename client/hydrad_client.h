@@ -1,5 +1,5 @@
 // The C++ client of a hydrad daemon. Requests and answers are the messages of proto/; what this adds is the
-// connection, deadlines, the tenant's key and errors that can be read (client/error_text.h). gRPC stays
+// connection, deadlines, the caller's key and errors that can be read (client/error_text.h). gRPC stays
 // inside.
 //
 //   hydrad::Client client("127.0.0.1:8471");
@@ -26,8 +26,9 @@
 namespace hydrad {
 
 struct CallOptions {
-  Duration timeout{0};          // of the whole call; DEADLINE_EXCEEDED when it has passed. 0: none
-  std::string tenant_key = {};  // sent as "authorization: Bearer KEY"; empty: not sent
+  Duration timeout{0};  // of the whole call; DEADLINE_EXCEEDED when it has passed. 0: none
+  std::string key =
+      {};  // a tenant's, or an administrator's for Admin: "authorization: Bearer KEY"; empty: none
 };
 
 enum class Health { kUnknown, kServing, kNotServing };

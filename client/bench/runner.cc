@@ -29,7 +29,7 @@ class Ledger {
   // Waits until fewer than `limit` are running.
   void AwaitBelow(int limit) {
     MutexLock lock(&mu_);
-    mu_.Await([this, limit] { return running_ < limit; });
+    mu_.Await([this, limit]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return running_ < limit; });
   }
   BenchReport Report(TimePoint start) {
     MutexLock lock(&mu_);

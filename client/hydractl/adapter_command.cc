@@ -92,6 +92,7 @@ CLI::App* AddAction(CLI::App& parent, const std::string& name, const std::string
   if (takes_name) action->add_option("NAME", flags->name, "The adapter's name")->required();
   action->add_flag("--json", flags->json, "Print JSON");
   AddTimeoutFlag(*action, flags->call);
+  AddAdminKeyFlag(*action, flags->call);
   action->callback([flags, run, &session] { run(*flags, session); });
   return action;
 }

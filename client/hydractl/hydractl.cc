@@ -77,7 +77,7 @@ std::string Session::TextOrStdin(const std::string& argument) {
 }
 
 CallOptions CallFlags::options() const {
-  return {std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout_seconds)), tenant_key};
+  return {std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout_seconds)), key};
 }
 
 void AddTimeoutFlag(CLI::App& command, CallFlags& flags) {
@@ -89,10 +89,18 @@ void AddTimeoutFlag(CLI::App& command, CallFlags& flags) {
 
 void AddTenantKeyFlag(CLI::App& command, CallFlags& flags) {
   command
-      .add_option("--tenant-key", flags.tenant_key,
+      .add_option("--tenant-key", flags.key,
                   "The tenant's key; better given in the environment, where other users do not see it")
       ->type_name("KEY")
       ->envname("HYDRAD_TENANT_KEY");
+}
+
+void AddAdminKeyFlag(CLI::App& command, CallFlags& flags) {
+  command
+      .add_option("--admin-key", flags.key,
+                  "An administrator's key; better given in the environment, where other users do not see it")
+      ->type_name("KEY")
+      ->envname("HYDRAD_ADMIN_KEY");
 }
 
 int RunHydractl(std::vector<std::string> args, std::istream& in, std::ostream& out, std::ostream& err) {

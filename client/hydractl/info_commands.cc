@@ -110,6 +110,7 @@ void AddStatusCommand(CLI::App& app, Session& session) {
   CLI::App* command = AddInfo(app, "status", "What the daemon runs and how busy it is (admin listener)",
                               RunStatus, flags, session);
   command->add_flag("--json", flags->json, "Print JSON");
+  AddAdminKeyFlag(*command, flags->call);
   command->footer("Example:\n  hydractl status --json | jq '.kv_blocks_free / .kv_blocks_total'");
 }
 

@@ -44,13 +44,14 @@ void AddTenantKeyCommand(CLI::App& app, Session& session);
 
 // Options that several commands have.
 struct CallFlags {
-  std::string tenant_key = {};
+  std::string key = {};
   double timeout_seconds = 0;
 
   CallOptions options() const;
 };
 void AddTimeoutFlag(CLI::App& command, CallFlags& flags);
-void AddTenantKeyFlag(CLI::App& command, CallFlags& flags);
+void AddTenantKeyFlag(CLI::App& command, CallFlags& flags);  // for the inference listener
+void AddAdminKeyFlag(CLI::App& command, CallFlags& flags);   // for the admin listener
 
 }  // namespace hydrad
 

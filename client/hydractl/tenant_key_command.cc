@@ -10,7 +10,9 @@ namespace hydrad {
 namespace {
 
 constexpr char kFooter[] =
-    "The tenants file holds hashes only (\"key_sha256\"): who reads it learns no key.\n\n"
+    "The daemon is given hashes only (key_sha256 in the tenants file, --admin-key-sha256): who reads them "
+    "learns no\n"
+    "key.\n\n"
     "Examples:\n"
     "  hydractl tenant-key hash < key                 # the hash of a key that you have\n"
     "  hydractl tenant-key hash --generate            # a new key on the first line, its hash on the second";
@@ -40,7 +42,7 @@ void RunHash(bool generate, Session& session) {
 }  // namespace
 
 void AddTenantKeyCommand(CLI::App& app, Session& session) {
-  CLI::App* command = app.add_subcommand("tenant-key", "Make keys for the daemon's tenants file");
+  CLI::App* command = app.add_subcommand("tenant-key", "Make keys for tenants and administrators");
   command->require_subcommand(1);
   CLI::App* hash = command->add_subcommand("hash", "Print the SHA-256 of a key read from standard input");
   const auto generate = std::make_shared<bool>(false);

@@ -1,3 +1,5 @@
+#include <cstdlib>
+
 #include "tests/client/command_runner.h"
 
 namespace hydrad {
@@ -59,6 +61,17 @@ TEST_F(AdapterCommand, WatchPrintsALineForEachEvent) {
   const Json first = *ParseJson(out_.substr(0, out_.find('\n')));
   EXPECT_EQ(first["time"], "1970-01-02T00:00:00Z");
   EXPECT_EQ(first["adapter"]["state"], "LOADING");
+}
+
+TEST_F(AdapterCommand, AdministratorsKeyIsSent) {
+  ASSERT_EQ(Run({"adapter", "list", "--admin-key", "boss"}), 0);
+  EXPECT_EQ(server_.last_authorization(), "Bearer boss");
+  setenv("HYDRAD_ADMIN_KEY", "chief", 1);
+  EXPECT_EQ(Run({"status"}), 0);
+  EXPECT_EQ(server_.last_authorization(), "Bearer chief");
+  EXPECT_EQ(Run({"models"}), 0);  // not the admin listener: not its key
+  EXPECT_EQ(server_.last_authorization(), "");
+  unsetenv("HYDRAD_ADMIN_KEY");
 }
 
 TEST_F(AdapterCommand, WrongArgumentsAreUsageErrors) {

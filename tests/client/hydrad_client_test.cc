@@ -64,7 +64,7 @@ TEST(Client, GenerateStreamsInOrder) {
 TEST(Client, KeyTravelsAsBearer) {
   FakeServer server;
   const Client client(server.address());
-  ASSERT_TRUE(client.GenerateUnary(Request("a"), {.timeout = seconds(60), .tenant_key = "k1"}).ok());
+  ASSERT_TRUE(client.GenerateUnary(Request("a"), {.timeout = seconds(60), .key = "k1"}).ok());
   EXPECT_EQ(server.last_authorization(), "Bearer k1");
   ASSERT_TRUE(client.GenerateUnary(Request("a"), kOptions).ok());
   EXPECT_EQ(server.last_authorization(), "");

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "proto/admin.grpc.pb.h"
@@ -40,12 +41,14 @@ struct Shared {
   v1::GenerateRequest last_generate;
   std::string authorization;
   int generate_calls = 0;
+  std::set<std::string> peers;
   bool saw_cancel = false;
   uint64_t generations = 0;
 
   // Notes who calls; the scripted failure, if there is one.
   grpc::Status Enter(const grpc::ServerContextBase& context) {
     MutexLock lock(&mu);
+    peers.insert(context.peer());
     const auto it = context.client_metadata().find("authorization");
     authorization =
         it == context.client_metadata().end() ? "" : std::string(it->second.data(), it->second.size());
@@ -330,6 +333,11 @@ std::string FakeServer::last_authorization() const {
 int FakeServer::generate_calls() const {
   MutexLock lock(&state_->shared.mu);
   return state_->shared.generate_calls;
+}
+
+int FakeServer::peers() const {
+  MutexLock lock(&state_->shared.mu);
+  return static_cast<int>(state_->shared.peers.size());
 }
 
 void FakeServer::AwaitCancel() const {

@@ -33,6 +33,7 @@ class FakeServer {
   v1::GenerateRequest last_generate() const;
   std::string last_authorization() const;  // of the last call; "" when it had none
   int generate_calls() const;
+  int peers() const;         // different connections so far
   void AwaitCancel() const;  // returns when a client has given up on a "stuck" Generate
 
  private:
