@@ -38,11 +38,12 @@ absl::StatusOr<Activations> Activations::Allocate(Backend& backend, const ModelC
   a.q = a.qkv.Cols(0, q_out);
   a.k = a.qkv.Cols(q_out, kv_out);
   a.v = a.qkv.Cols(q_out + kv_out, kv_out);
+  a.qk = a.qkv.Cols(0, q_out + kv_out);
   return a;
 }
 
 void Activations::Narrow(int rows, int logit_rows) {
-  for (Tensor* t : {&x, &normed, &qkv, &q, &k, &v, &attended, &out, &gate_up, &hidden}) t->rows = rows;
+  for (Tensor* t : {&x, &normed, &qkv, &q, &k, &v, &qk, &attended, &out, &gate_up, &hidden}) t->rows = rows;
   for (Tensor* t : {&last, &logits}) t->rows = logit_rows;
 }
 

@@ -58,8 +58,7 @@ void Transformer::Layer(int layer, const LayerWeights& w) {
     backend_.RmsNorm(a_.q, a_.q, *w.q_norm, config_.head_dim, config_.norm_eps);
     backend_.RmsNorm(a_.k, a_.k, *w.k_norm, config_.head_dim, config_.norm_eps);
   }
-  backend_.Rope(a_.q, config_.num_heads, config_.head_dim);
-  backend_.Rope(a_.k, config_.num_kv_heads, config_.head_dim);
+  backend_.Rope(a_.qk, config_.num_heads + config_.num_kv_heads, config_.head_dim);
   backend_.WriteKv(cache_.layers[layer], a_.k, a_.v);
   backend_.Attend(a_.attended, a_.q, cache_.layers[layer], attention_scale_);
   Project(a_.out, a_.attended, *w.o, layer, ProjectionGroup::kO);

@@ -1,0 +1,110 @@
+// A backend that notes how long each kind of op takes, for profiles without a profiler.
+#ifndef HYDRAD_SERVER_MODEL_BENCH_TIMED_BACKEND_H_
+#define HYDRAD_SERVER_MODEL_BENCH_TIMED_BACKEND_H_
+
+#include <time.h>
+
+#include <chrono>
+#include <map>
+#include <string>
+
+#include "server/backend/backend.h"
+
+namespace hydrad::bench {
+
+using SecondsNow = double (*)();
+inline double WallSeconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+// Of the calling thread: what a run on one thread costs while others use the machine too.
+inline double ThreadCpuSeconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+// Forwards everything to `inner`, which must outlive it. For one thread, and for devices whose ops wait.
+class TimedBackend : public Backend {
+ public:
+  TimedBackend(Backend& inner, SecondsNow now) : inner_(inner), now_(now) {}
+
+  std::map<std::string, double>& seconds() { return seconds_; }  // by op
+
+  std::string description() const override { return inner_.description(); }
+  DType activation_type() const override { return inner_.activation_type(); }
+  DType weight_type() const override { return inner_.weight_type(); }
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return inner_.Allocate(bytes); }
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
+                                                     std::span<const float> bias) override {
+    auto weight = inner_.LoadWeight(parts, bias);
+    if (weight.ok()) weight_bytes_ += (*weight)->bytes();
+    return weight;
+  }
+  absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) override {
+    return inner_.LoadVector(values);
+  }
+  size_t AdapterBytes(const AdapterWeights& weights, const AdapterShape& shape) const override {
+    return inner_.AdapterBytes(weights, shape);
+  }
+  absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
+                                                             const AdapterShape& shape) override {
+    return inner_.LoadAdapter(weights, shape);
+  }
+
+  void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override {
+    Time("begin step", [&] { inner_.BeginStep(batch, inv_freq, attention_factor); });
+  }
+  void Embed(Tensor out, const Weight& embedding) override {
+    Time("embed", [&] { inner_.Embed(out, embedding); });
+  }
+  void RmsNorm(Tensor y, Tensor x, const Buffer& weight, int width, float eps) override {
+    Time("norm", [&] { inner_.RmsNorm(y, x, weight, width, eps); });
+  }
+  void Gemm(Tensor y, Tensor x, const Weight& weight) override {
+    Time(fmt::format("gemm {}x{}", weight.rows(), weight.cols()), [&] { inner_.Gemm(y, x, weight); });
+  }
+  void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override {
+    Time("lora", [&] { inner_.AddLora(y, x, layer, group); });
+  }
+  void Rope(Tensor x, int heads, int head_dim) override {
+    Time("rope", [&] { inner_.Rope(x, heads, head_dim); });
+  }
+  void WriteKv(const KvCacheView& kv, Tensor k, Tensor v) override {
+    Time("write kv", [&] { inner_.WriteKv(kv, k, v); });
+  }
+  void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) override {
+    Time("attend", [&] { inner_.Attend(out, q, kv, scale); });
+  }
+  void SiluMul(Tensor y, Tensor gate_up) override {
+    Time("silu", [&] { inner_.SiluMul(y, gate_up); });
+  }
+  void Add(Tensor y, Tensor x) override {
+    Time("add", [&] { inner_.Add(y, x); });
+  }
+  void GatherRows(Tensor out, Tensor x, std::span<const int32_t> rows) override {
+    Time("gather", [&] { inner_.GatherRows(out, x, rows); });
+  }
+  void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
+    Time("sample", [&] { inner_.Sample(logits, rows, out); });
+  }
+  void ReadBack(Tensor x, std::span<float> out) override { inner_.ReadBack(x, out); }
+
+  size_t weight_bytes() const { return weight_bytes_; }  // of all base weights loaded so far
+
+ private:
+  template <class F>
+  void Time(const std::string& op, const F& body) {
+    const double begin = now_();
+    body();
+    seconds_[op] += now_() - begin;
+  }
+
+  Backend& inner_;
+  const SecondsNow now_;
+  std::map<std::string, double> seconds_;
+  size_t weight_bytes_ = 0;
+};
+
+}  // namespace hydrad::bench
+
+#endif  // HYDRAD_SERVER_MODEL_BENCH_TIMED_BACKEND_H_
