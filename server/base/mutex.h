@@ -30,6 +30,7 @@ class ABSL_LOCKABLE Mutex {
   template <class Condition>
   void Await(Condition condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
     std::unique_lock<std::mutex> lock(mu_, std::adopt_lock);
+    WakeOthers();
     ++waiters_;
     changed_.wait(lock, condition);
     --waiters_;
@@ -39,6 +40,7 @@ class ABSL_LOCKABLE Mutex {
   template <class Condition>
   bool AwaitFor(Duration limit, Condition condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
     std::unique_lock<std::mutex> lock(mu_, std::adopt_lock);
+    WakeOthers();
     ++waiters_;
     const bool held = changed_.wait_for(lock, limit, condition);
     --waiters_;
@@ -47,6 +49,11 @@ class ABSL_LOCKABLE Mutex {
   }
 
  private:
+  // Waiting gives the lock up too: others may wait for what was changed before. They go on when it is given up.
+  void WakeOthers() {
+    if (waiters_ > 0) changed_.notify_all();
+  }
+
   std::mutex mu_;
   std::condition_variable changed_;
   int waiters_ = 0;  // guarded by mu_

@@ -44,6 +44,26 @@ TEST(Mutex, AwaitSeesAChangeMadeUnderTheLock) {
   EXPECT_EQ(stage, 2);
 }
 
+// Each thread changes what the other waits for, then waits itself without unlocking in between.
+TEST(Mutex, AwaitSeesAChangeMadeBeforeAnotherAwait) {
+  Mutex mu;
+  int stage = 0;
+  std::thread other([&] {
+    MutexLock lock(&mu);
+    mu.Await([&] { return stage == 1; });
+    stage = 2;
+    mu.Await([&] { return stage == 3; });
+  });
+  {
+    MutexLock lock(&mu);
+    stage = 1;
+    mu.Await([&] { return stage == 2; });
+    stage = 3;
+  }
+  other.join();
+  EXPECT_EQ(stage, 3);
+}
+
 TEST(Mutex, AwaitForGivesUp) {
   Mutex mu;
   MutexLock lock(&mu);
