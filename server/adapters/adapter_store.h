@@ -40,52 +40,69 @@ struct AdapterInfo {
   int experts = 1;                   // largest number of experts of a projection
   std::vector<std::string> targets;  // projection names
   int64_t handles = 0;               // requests that hold any generation of it now
-  absl::Status error;                // of the last failed load
+  absl::Status error;                // of the last load
+  double load_seconds = 0;           // what the last load took, from the start of its reading to its end
 };
 
 struct AdapterStoreOptions {
-  std::string root;                    // directory that no path may leave; "" refuses every load
+  std::string root{};                  // directory that no path may leave; "" refuses every load
   uint64_t device_bytes = 1ull << 30;  // budget for adapters on the device
   int loader_threads = 1;
-  size_t max_adapters = 10'000;
+  size_t max_adapters = 10'000;          // names, whatever their state
+  size_t max_queued_loads = 256;         // that wait for a loader thread
+  uint64_t max_file_bytes = 4ull << 30;  // largest adapter_model.safetensors: as much host memory per thread
 };
 
-// Thread-safe. No method waits for a disk except Load and ValidateOnly (with their callers' threads free: the
-// work is done on loader threads and `done` is called there).
+class Disk;
+
+// Thread-safe. No method waits for a disk or the device: loads are done on loader threads, several at once.
+// Callbacks are called without a lock held, watchers excepted, and must not wait.
 class AdapterStore {
  public:
   using Event = std::function<void(const AdapterInfo&)>;
   using Done = std::function<void(const absl::StatusOr<AdapterInfo>&)>;
 
-  // `backend` and `clock` must outlive the store; `shape` is the base model's.
+  // `backend` and `clock` must outlive the store; `model` is the base model's.
   AdapterStore(AdapterStoreOptions options, Backend& backend, const ModelConfig& model, const Clock& clock);
-  // Stops the loaders. REQUIRES: no handle is left.
+  // With another disk than options.root.
+  AdapterStore(AdapterStoreOptions options, std::unique_ptr<Disk> disk, Backend& backend,
+               const ModelConfig& model, const Clock& clock);
+  // Ends what is being loaded; loads that still wait end with CANCELLED. REQUIRES: no handle is left, and
+  // nobody calls the store any more.
   ~AdapterStore();
 
   // A handle on the serving generation. NOT_FOUND (never loaded), UNAVAILABLE (loading or unloading),
   // FAILED_PRECONDITION (its load failed).
   absl::StatusOr<AdapterHandle> Acquire(const std::string& name);
 
-  // Creates or replaces `name` from the directory `path` under the root. `done` is called once, from a loader
-  // thread or at once for an error that needs no disk: INVALID_ARGUMENT (name, path, broken or unsupported
-  // files: file, tensor and reason), NOT_FOUND (no such directory), RESOURCE_EXHAUSTED (no room on the
-  // device), ABORTED (another load or unload of the name is under way). A failed replace leaves the old
-  // generation serving.
+  // Creates or replaces `name` ([a-zA-Z0-9._-]{1,128}, not starting with '.') from the directory `path` under
+  // the root. `done` is called once, from a loader thread or at once for an error that needs no disk:
+  // INVALID_ARGUMENT (name, path, broken or unsupported files: file, tensor and reason), NOT_FOUND (no such
+  // directory or file), PERMISSION_DENIED (on the disk), FAILED_PRECONDITION (no root), RESOURCE_EXHAUSTED
+  // (no room on the device, too many adapters or waiting loads), ABORTED (another load or unload of the name
+  // is under way), INTERNAL (the disk). A failed replace leaves the old generation serving. A replace needs
+  // room for both generations. Generation numbers ascend over the store's life, whatever the name.
   void Load(const std::string& name, const std::string& path, Done done);
-  // As Load, but only checks.
+  // As Load, but only checks: nothing is reserved, registered or put on the device. The info that `done` gets
+  // says what a load would say, in state kUnloaded and with generation 0.
   void ValidateOnly(const std::string& name, const std::string& path, Done done);
-  // No new handles from now on; the memory goes back when the last handle does, and `done` is called then.
+  // No new handles from now on; the memory goes back when the last handle does, and `done` is called then, on
+  // the thread that let go of it. At once: NOT_FOUND, ABORTED (a load or unload of the name is under way),
+  // and OK for a name whose load had failed.
   void Unload(const std::string& name, Done done);
 
   absl::StatusOr<AdapterInfo> Get(const std::string& name) const;
   std::vector<AdapterInfo> List() const;  // by name
 
   // Calls `event` for every state change from now on, in order, under the store's event lock: it must not
-  // call back into the store and must not wait. Returns a token for RemoveWatcher.
+  // call back into the store and must not wait. Each load ends with exactly one event of kAvailable or
+  // kFailed, whose `error` and `load_seconds` tell how it went (kAvailable with an error: a replace failed).
+  // An event comes before the `done` of what caused it. Returns a token for RemoveWatcher.
   uint64_t AddWatcher(Event event);
+  // `event` is not called any more when this returns.
   void RemoveWatcher(uint64_t token);
 
-  uint64_t device_bytes_used() const;  // reserved and taken
+  uint64_t device_bytes_used() const;  // reserved and taken, to the byte
   uint64_t device_bytes_budget() const;
 
  private:

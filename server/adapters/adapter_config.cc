@@ -1,0 +1,247 @@
+#include "server/adapters/adapter_config.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "server/base/json.h"
+
+namespace hydrad {
+namespace {
+
+constexpr int kMaxRank = 1 << 16;
+constexpr int kMaxHeads = 1024;
+
+struct Named {
+  std::string_view key;
+  std::string_view text;
+};
+
+// peft_type of other families.
+constexpr std::array kFamilies = {
+    Named{"XLORA", "X-LoRA"},
+    Named{"MIXLORA", "MixLoRA"},
+    Named{"MOLA", "MoLA"},
+    Named{"ADAMOLE", "AdaMoLE"},
+    Named{"MOLE", "MoLE"},
+    Named{"MOA", "MoA"},
+    Named{"LORAMOE", "MoE-PEFT's LoRAMoE"},
+    Named{"MMOELORA", "MOELoRA"},
+    Named{"POLY", "Poly"},
+    Named{"ADALORA", "AdaLoRA"},
+    Named{"LOHA", "LoHa"},
+    Named{"LOKR", "LoKr"},
+    Named{"VERA", "VeRA"},
+    Named{"IA3", "IA3"},
+    Named{"OFT", "OFT"},
+    Named{"BOFT", "BOFT"},
+    Named{"PROMPT_TUNING", "prompt tuning"},
+    Named{"PREFIX_TUNING", "prefix tuning"},
+    Named{"P_TUNING", "p-tuning"},
+};
+
+// Fields that must not be switched on, and what they are.
+constexpr std::array kRefused = {
+    Named{"use_dora", "DoRA"},
+    Named{"alora_invocation_tokens", "aLoRA"},
+    Named{"use_qalora", "QALoRA"},
+    Named{"use_bdlora", "BdLoRA"},
+    Named{"kasa_config", "KaSA"},
+    Named{"arrow_config", "Arrow routing"},
+    Named{"monteclora_config", "MonteCLoRA"},
+    Named{"layer_replication", "replicated layers"},
+    Named{"fan_in_fan_out", "weights stored as [in, out]"},
+    Named{"lora_bias", "a bias in lora_B"},
+    Named{"modules_to_save", "whole modules saved beside the adapter"},
+    Named{"trainable_token_indices", "trained tokens"},
+    Named{"target_parameters", "LoRA on bare parameters"},
+    Named{"megatron_config", "Megatron's parallel layers"},
+    Named{"enable_lora", "LoRA on parts of a merged layer"},
+};
+
+// Fields that are read below, and those that say nothing about the result once the tensors are there.
+constexpr std::array<std::string_view, 33> kKnown = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "use_rslora",
+    "blc_alpha",
+    "blc_weight",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "inference_mode",
+    "layers_pattern",
+    "layers_to_transform",
+    "loftq_config",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_core",
+    "merge_weights",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+    "unsloth_fixed",
+    "velora_config",
+    "alpha_pattern",
+    "bias",
+    "init_lora_weights",
+    "lora_alpha",
+    "lora_nums",
+    "peft_type",
+    "r",
+    "rank_pattern",
+};
+
+// Whether a value switches something on.
+bool IsOn(const Json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_number()) return value.get<double>() != 0;
+  if (value.is_string()) return value != "";
+  return !value.empty();  // null, [] and {} are empty
+}
+
+const Json& Field(const Json& config, const char* key) {
+  static const Json null;
+  const auto found = config.find(key);
+  return found == config.end() ? null : *found;
+}
+
+absl::Status Bad(std::string_view field, std::string_view reason) {
+  return InvalidArgument("field '{}': {}", field, reason);
+}
+
+absl::Status CheckFamily(const Json& config) {
+  const Json& value = Field(config, "peft_type");
+  if (!value.is_string()) return Bad("peft_type", "must be a string");
+  const auto& type = value.get_ref<const std::string&>();
+  if (type == "LORA") return absl::OkStatus();
+  const auto known = std::ranges::find(kFamilies, type, &Named::key);
+  if (known == kFamilies.end()) return InvalidArgument("field 'peft_type': '{}' is not known", type);
+  return InvalidArgument("field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA and LoRAMoE are",
+                         known->text);
+}
+
+absl::Status CheckNothingElseIsOn(const Json& config) {
+  for (const auto& [key, value] : config.items()) {
+    if (!IsOn(value)) continue;
+    if (const auto refused = std::ranges::find(kRefused, key, &Named::key); refused != kRefused.end()) {
+      return InvalidArgument("field '{}': {} is not supported", key, refused->text);
+    }
+    const bool known = std::ranges::find(kKnown, key) != kKnown.end();
+    if (!known && !value.is_number() && !value.is_string()) {
+      return InvalidArgument("field '{}': is not known and switched on, so it may change the result", key);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// "none", or a kind whose trained biases would stand among the tensors, where they are refused by name.
+absl::Status CheckBias(const Json& config) {
+  const Json& value = Field(config, "bias");
+  if (value.is_null() || value == "none" || value == "all" || value == "lora_only") return absl::OkStatus();
+  return Bad("bias", "must be 'none', 'all' or 'lora_only'");
+}
+
+absl::Status CheckInit(const Json& config) {
+  const Json& value = Field(config, "init_lora_weights");
+  if (value.is_null() || value.is_boolean() || value == "gaussian" || value == "orthogonal" ||
+      value == "eva") {
+    return absl::OkStatus();
+  }
+  if (!value.is_string()) return Bad("init_lora_weights", "must be true, false or a string");
+  return InvalidArgument(
+      "field 'init_lora_weights': '{}' may have changed the base model's weights; save the adapter with "
+      "path_initial_model_for_weight_conversion",
+      value.get_ref<const std::string&>());
+}
+
+absl::Status ReadInt(const Json& config, const char* field, int max, int* out) {
+  const Json& value = Field(config, field);
+  // Compared as double: no integer of the file wraps.
+  const double number = value.is_number_integer() ? value.get<double>() : 0;
+  if (!(number >= 1 && number <= max)) {
+    return InvalidArgument("field '{}': must be an integer from 1 to {}", field, max);
+  }
+  *out = static_cast<int>(number);
+  return absl::OkStatus();
+}
+
+absl::Status ReadPatterns(const Json& config, const char* field, bool ranks, PatternTable* out) {
+  const Json& value = Field(config, field);
+  if (value.is_null()) return absl::OkStatus();
+  if (!value.is_object()) return Bad(field, "must be an object of patterns and numbers");
+  std::vector<std::pair<std::string, double>> entries;
+  for (const auto& [pattern, json] : value.items()) {
+    const double number = json.is_number() ? json.get<double>() : std::numeric_limits<double>::quiet_NaN();
+    const bool fits =
+        ranks ? json.is_number_integer() && number >= 1 && number <= kMaxRank : json.is_number();
+    if (!fits)
+      return InvalidArgument("field '{}': '{}' is not a {}", field, pattern, ranks ? "rank" : "number");
+    entries.emplace_back(pattern, number);
+  }
+  auto table = PatternTable::Compile(entries);
+  if (!table.ok()) return Annotate(table.status(), fmt::format("field '{}'", field));
+  *out = *std::move(table);
+  return absl::OkStatus();
+}
+
+absl::Status ReadHeads(const Json& config, AdapterConfig* out) {
+  if (Field(config, "lora_nums").is_null()) return absl::OkStatus();
+  RETURN_IF_ERROR(ReadInt(config, "lora_nums", kMaxHeads, &out->heads));
+  const char* extra = out->rslora                   ? "use_rslora"
+                      : !out->rank_pattern.empty()  ? "rank_pattern"
+                      : !out->alpha_pattern.empty() ? "alpha_pattern"
+                                                    : nullptr;
+  if (extra != nullptr)
+    return Bad(extra, "has no meaning beside lora_nums: HydraLoRA scales by lora_alpha / r alone");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<AdapterConfig> ParseAdapterConfig(std::string_view json) {
+  ASSIGN_OR_RETURN(const Json config, ParseJson(json));
+  if (!config.is_object()) return InvalidArgument("must be a JSON object");
+  RETURN_IF_ERROR(CheckFamily(config));
+  RETURN_IF_ERROR(CheckNothingElseIsOn(config));
+  RETURN_IF_ERROR(CheckBias(config));
+  RETURN_IF_ERROR(CheckInit(config));
+
+  AdapterConfig out;
+  RETURN_IF_ERROR(ReadInt(config, "r", kMaxRank, &out.rank));
+  const Json& alpha = Field(config, "lora_alpha");
+  if (!alpha.is_number()) return Bad("lora_alpha", "must be a number");
+  out.alpha = alpha.get<double>();
+  const Json& rslora = Field(config, "use_rslora");
+  if (!rslora.is_null() && !rslora.is_boolean()) return Bad("use_rslora", "must be true or false");
+  out.rslora = rslora == true;
+  RETURN_IF_ERROR(ReadPatterns(config, "rank_pattern", true, &out.rank_pattern));
+  RETURN_IF_ERROR(ReadPatterns(config, "alpha_pattern", false, &out.alpha_pattern));
+  RETURN_IF_ERROR(ReadHeads(config, &out));
+  return out;
+}
+
+absl::StatusOr<int> AdapterConfig::RankOf(std::string_view path) const {
+  auto found = rank_pattern.Find(path);
+  if (!found.ok()) return Annotate(found.status(), "rank_pattern of adapter_config.json");
+  return static_cast<int>(found->value_or(rank));
+}
+
+absl::StatusOr<float> AdapterConfig::ScaleOf(std::string_view path) const {
+  ASSIGN_OR_RETURN(const int module_rank, RankOf(path));
+  auto found = alpha_pattern.Find(path);
+  if (!found.ok()) return Annotate(found.status(), "alpha_pattern of adapter_config.json");
+  const double divisor = rslora ? std::sqrt(static_cast<double>(module_rank)) : module_rank;
+  const auto scale = static_cast<float>(found->value_or(alpha) / divisor);
+  if (!std::isfinite(scale))
+    return InvalidArgument("lora_alpha of adapter_config.json gives an infinite scale");
+  return scale;
+}
+
+}  // namespace hydrad

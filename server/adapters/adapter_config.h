@@ -1,0 +1,36 @@
+// adapter_config.json: what PEFT and the HydraLoRA code say about an adapter beside its tensors.
+#ifndef HYDRAD_SERVER_ADAPTERS_ADAPTER_CONFIG_H_
+#define HYDRAD_SERVER_ADAPTERS_ADAPTER_CONFIG_H_
+
+#include <string_view>
+
+#include "server/adapters/pattern_table.h"
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// The fields that change what an adapter computes. Those that only steered its training are read over; which
+// modules and layers it has is told by its tensors, not by target_modules or layers_to_transform.
+struct AdapterConfig {
+  int rank = 0;         // r
+  double alpha = 0;     // lora_alpha
+  bool rslora = false;  // scale is alpha / sqrt(r) instead of alpha / r
+  PatternTable rank_pattern, alpha_pattern;
+  int heads = 0;  // lora_nums of HydraLoRA and LoRAMoE; 0: plain LoRA
+
+  // Of the module `path` ("model.layers.0.self_attn.q_proj"), its patterns applied.
+  absl::StatusOr<int> RankOf(std::string_view path) const;
+  absl::StatusOr<float> ScaleOf(std::string_view path) const;
+};
+
+// INVALID_ARGUMENT that names the field and the reason. Refused, because a plain low-rank product would be a
+// wrong answer in silence: other families by their peft_type; DoRA, aLoRA, QALoRA, BdLoRA, KaSA, Arrow,
+// MonteCLoRA; replicated layers; fan_in_fan_out; trained biases, tokens, parameters or whole modules; an init
+// that changed the base's weights (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) and was not converted back when it
+// was saved. An unknown field is refused if it is `true`, a list or an object with something in it: that is
+// how PEFT switches features on.
+absl::StatusOr<AdapterConfig> ParseAdapterConfig(std::string_view json);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_ADAPTER_CONFIG_H_

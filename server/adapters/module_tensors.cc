@@ -1,0 +1,74 @@
+#include "server/adapters/module_tensors.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+namespace hydrad {
+namespace {
+
+// {in, out} features of a projection.
+std::pair<int, int> Features(Projection projection, const AdapterShape& shape) {
+  switch (projection) {
+    case Projection::kQ:
+      return {shape.hidden, shape.q_out};
+    case Projection::kK:
+    case Projection::kV:
+      return {shape.hidden, shape.kv_out};
+    case Projection::kO:
+      return {shape.q_out, shape.hidden};
+    case Projection::kGate:
+    case Projection::kUp:
+      return {shape.hidden, shape.ffn};
+    case Projection::kDown:
+      return {shape.ffn, shape.hidden};
+  }
+  return {0, 0};
+}
+
+absl::Status TensorError(std::string_view name, std::string_view reason) {
+  return InvalidArgument("tensor '{}': {}", name, reason);
+}
+
+}  // namespace
+
+std::string ModuleTensors::TensorName(std::string_view part) const {
+  return fmt::format("base_model.model.{}.{}.weight", path, part);
+}
+
+absl::Status ModuleTensors::CheckParts(std::span<const std::string> expected, std::string_view hint) const {
+  for (const auto& [part, tensor] : parts) {
+    if (std::ranges::find(expected, part) == expected.end()) return TensorError(TensorName(part), hint);
+  }
+  for (const std::string& part : expected) {
+    if (!parts.contains(part)) return TensorError(TensorName(part), "is missing");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<HostMatrix> ModuleTensors::Matrix(std::string_view part, int rows, int cols,
+                                                 TensorStorage& storage) const {
+  auto matrix = CheckedMatrix(*parts.at(part), rows, cols, storage);
+  if (!matrix.ok()) return TensorError(TensorName(part), std::string(matrix.status().message()));
+  return matrix;
+}
+
+absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file, const AdapterShape& shape) {
+  std::map<std::pair<int, Projection>, ModuleTensors> modules;
+  for (const auto& [name, tensor] : file.tensors()) {
+    const auto key = ParseTensorKey(name, shape.layers);
+    if (!key.ok()) return TensorError(name, std::string(key.status().message()));
+    ModuleTensors& module = modules[{key->layer, key->projection}];
+    module.layer = key->layer;
+    module.projection = key->projection;
+    module.path = key->path;
+    std::tie(module.in, module.out) = Features(key->projection, shape);
+    module.parts.emplace(key->part, &tensor);
+  }
+  if (modules.empty()) return InvalidArgument("holds no tensors");
+  std::vector<ModuleTensors> sorted;
+  for (auto& [place, module] : modules) sorted.push_back(std::move(module));
+  return sorted;
+}
+
+}  // namespace hydrad

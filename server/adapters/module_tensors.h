@@ -1,0 +1,43 @@
+// The tensors of a file, sorted by the projection that they belong to.
+#ifndef HYDRAD_SERVER_ADAPTERS_MODULE_TENSORS_H_
+#define HYDRAD_SERVER_ADAPTERS_MODULE_TENSORS_H_
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/adapters/tensor_check.h"
+#include "server/adapters/tensor_key.h"
+#include "server/backend/backend.h"  // AdapterShape
+#include "server/base/status.h"
+#include "server/model/safetensors.h"
+
+namespace hydrad {
+
+// What a file holds for one projection of one layer. Views into the Safetensors it came from, which must
+// outlive it.
+struct ModuleTensors {
+  int layer = 0;
+  Projection projection = Projection::kQ;
+  std::string_view path;                                // "model.layers.3.self_attn.q_proj"
+  int in = 0, out = 0;                                  // of the base model's projection
+  std::map<std::string_view, const TensorInfo*> parts;  // by "lora_A", "lora_B3", ...
+
+  // The name in the file of a part, there or not.
+  std::string TensorName(std::string_view part) const;
+  // INVALID_ARGUMENT for the first part beside `expected` (with `hint`) and for the first of `expected` that
+  // is missing.
+  absl::Status CheckParts(std::span<const std::string> expected, std::string_view hint) const;
+  // A part as a finite [rows, cols] matrix; errors name its tensor. REQUIRES: the part is there.
+  absl::StatusOr<HostMatrix> Matrix(std::string_view part, int rows, int cols, TensorStorage& storage) const;
+};
+
+// Every tensor of `file`, modules in the order of layers and projections. INVALID_ARGUMENT for a name that is
+// not of a low-rank part of a projection that `shape` has, and for a file without tensors.
+absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file, const AdapterShape& shape);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_MODULE_TENSORS_H_

@@ -1,0 +1,43 @@
+// A directory of an adapter's files, read and checked to the last value.
+#ifndef HYDRAD_SERVER_ADAPTERS_READ_ADAPTER_H_
+#define HYDRAD_SERVER_ADAPTERS_READ_ADAPTER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "server/adapters/disk.h"
+#include "server/backend/adapter_weights.h"
+#include "server/backend/backend.h"  // AdapterShape
+#include "server/base/status.h"
+
+namespace hydrad {
+
+inline constexpr uint64_t kMaxConfigBytes = 1u << 20;
+
+// An adapter in host memory, and what people want to know of it.
+struct AdapterContents {
+  AdapterWeights weights;
+  std::string family;  // "lora", "hydralora", "loramoe"
+  // "sha256:<hex>" over the two files one after the other, as of
+  // `cat adapter_config.json adapter_model.safetensors | sha256sum`.
+  std::string digest;
+  int max_rank = 0;
+  int experts = 1;  // largest number of experts of a projection
+  std::vector<std::string>
+      targets;  // names of the projections that some layer adapts, in kProjectionNames' order
+};
+
+// Reads adapter_config.json and adapter_model.safetensors of the directory `path`; the config tells the
+// format. Other files are not opened. Both are read into memory, so host memory of the file's size is in use
+// until `weights` goes (and twice more for tensors of type F16, which are widened to F32). Errors name file,
+// tensor or field, and reason, in printable text, with paths relative to the adapter root: NOT_FOUND and
+// PERMISSION_DENIED for the directory and its files; INVALID_ARGUMENT for anything in them that is broken,
+// left over, missing, not of the base model's `shape`, not finite or not supported; RESOURCE_EXHAUSTED
+// without memory; INTERNAL when the disk fails. Thread-safe for different calls.
+absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path, const AdapterShape& shape,
+                                            uint64_t max_file_bytes);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_READ_ADAPTER_H_

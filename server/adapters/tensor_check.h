@@ -1,0 +1,29 @@
+// From a stranger's tensor to a matrix that the rest of the program may trust.
+#ifndef HYDRAD_SERVER_ADAPTERS_TENSOR_CHECK_H_
+#define HYDRAD_SERVER_ADAPTERS_TENSOR_CHECK_H_
+
+#include <memory>
+#include <vector>
+
+#include "server/adapters/disk.h"
+#include "server/backend/tensor.h"
+#include "server/base/status.h"
+#include "server/model/safetensors.h"
+
+namespace hydrad {
+
+// Memory that an adapter's matrices point into: its file, and tensors that were converted.
+struct TensorStorage {
+  Bytes file;
+  std::vector<std::unique_ptr<float[]>> converted;
+};
+
+// `tensor` as a matrix of [rows, cols], every value of it finite. F32 and BF16 stay where they are; F16
+// becomes F32, which holds every value of it exactly, in `storage`. INVALID_ARGUMENT, without the tensor's
+// name, for another type or shape and for a NaN or an infinity (with its place).
+absl::StatusOr<HostMatrix> CheckedMatrix(const TensorInfo& tensor, int rows, int cols,
+                                         TensorStorage& storage);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_TENSOR_CHECK_H_

@@ -1,0 +1,33 @@
+// Names of an adapter's tensors, taken apart.
+#ifndef HYDRAD_SERVER_ADAPTERS_TENSOR_KEY_H_
+#define HYDRAD_SERVER_ADAPTERS_TENSOR_KEY_H_
+
+#include <optional>
+#include <string_view>
+
+#include "server/backend/adapter_weights.h"
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight" is layer 3, projection kQ, path
+// "model.layers.3.self_attn.q_proj" and part "lora_A". The views point into the key.
+struct TensorKey {
+  int layer = 0;
+  Projection projection = Projection::kQ;
+  std::string_view path;  // of the module, as PEFT's patterns see it
+  std::string_view part;  // without ".weight"
+};
+
+// INVALID_ARGUMENT with the reason: the thing by its name where the key tells what it is of (DoRA, a bias, a
+// trained embedding, another family), the layer where the model has only `layers`, the module where it is not
+// one of the seven projections.
+absl::StatusOr<TensorKey> ParseTensorKey(std::string_view key, int layers);
+
+// The number in a part such as "lora_B3" after `prefix` "lora_B": decimal without sign or leading zero, below
+// a million.
+std::optional<int> NumberAfter(std::string_view prefix, std::string_view part);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_TENSOR_KEY_H_

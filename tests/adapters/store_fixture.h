@@ -1,0 +1,75 @@
+// A store over fakes, and waiting for what it calls back.
+#ifndef HYDRAD_TESTS_ADAPTERS_STORE_FIXTURE_H_
+#define HYDRAD_TESTS_ADAPTERS_STORE_FIXTURE_H_
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/adapters/adapter_store.h"
+#include "server/adapters/read_adapter.h"
+#include "tests/fakes/adapter_files.h"
+#include "tests/fakes/fake_backend.h"
+#include "tests/fakes/fake_clock.h"
+#include "tests/fakes/fake_disk.h"
+
+namespace hydrad {
+
+// One call of the store whose answer comes later.
+class Pending {
+ public:
+  AdapterStore::Done done() {
+    return [promise = promise_](const absl::StatusOr<AdapterInfo>& info) { promise->set_value(info); };
+  }
+  bool ready() const { return future_.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
+  absl::StatusOr<AdapterInfo> Wait() { return future_.get(); }
+
+ private:
+  std::shared_ptr<std::promise<absl::StatusOr<AdapterInfo>>> promise_ =
+      std::make_shared<std::promise<absl::StatusOr<AdapterInfo>>>();
+  std::shared_future<absl::StatusOr<AdapterInfo>> future_ = promise_->get_future().share();
+};
+
+// The fake disk holds "one" and "two" (plain LoRAs that differ), "hydra", and "bad", where one lora_B is
+// missing.
+class StoreFixture : public ::testing::Test {
+ protected:
+  StoreFixture() {
+    disk_.Put("one", PlainLora(1).Bytes());
+    disk_.Put("two", PlainLora(2).Bytes());
+    disk_.Put("hydra", Hydra().Bytes());
+    AdapterFiles bad = PlainLora();
+    bad.tensors.erase(kPrefix + std::string("0.mlp.down_proj.lora_B.weight"));
+    disk_.Put("bad", bad.Bytes());
+    const AdapterContents one = *ReadAdapter(disk_, "one", TinyModel().adapter_shape(), 1 << 20);
+    bytes_ = backend_.AdapterBytes(one.weights, TinyModel().adapter_shape());
+  }
+
+  std::unique_ptr<AdapterStore> MakeStore(AdapterStoreOptions options = {}) {
+    return std::make_unique<AdapterStore>(options, std::make_unique<FakeDisk>(disk_), backend_, TinyModel(),
+                                          clock_);
+  }
+  static absl::StatusOr<AdapterInfo> Load(AdapterStore& store, const std::string& name,
+                                          const std::string& path) {
+    Pending pending;
+    store.Load(name, path, pending.done());
+    return pending.Wait();
+  }
+  static absl::StatusOr<AdapterInfo> Unload(AdapterStore& store, const std::string& name) {
+    Pending pending;
+    store.Unload(name, pending.done());
+    return pending.Wait();
+  }
+
+  FakeDisk disk_;
+  FakeBackend backend_;
+  FakeClock clock_;
+  size_t bytes_ = 0;  // of "one" on the device
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_TESTS_ADAPTERS_STORE_FIXTURE_H_

@@ -1,0 +1,125 @@
+#include "tests/fakes/adapter_files.h"
+
+#include <bit>
+#include <cstring>
+#include <random>
+
+namespace hydrad {
+namespace {
+
+template <class Word>
+void Append(std::string* bytes, Word word) {
+  bytes->append(reinterpret_cast<const char*>(&word), sizeof(word));
+}
+
+// F16 bits of k / 64 for k in [64, 128): exponent 15, mantissa (k - 64) << 4.
+uint16_t HalfOf(uint32_t k) { return static_cast<uint16_t>(15 << 10 | (k - 64) << 4); }
+
+void AddModule(AdapterFiles* files, const std::string& module,
+               std::map<std::string, std::vector<int64_t>> parts, const std::string& dtype, uint32_t seed) {
+  for (auto& [part, shape] : parts) {
+    files->tensors[kPrefix + module + "." + part + ".weight"] = MakeTensor(dtype, shape, seed++);
+  }
+}
+
+Json Config() {
+  return {{"peft_type", "LORA"},      {"r", 2},
+          {"lora_alpha", 8},          {"bias", "none"},
+          {"fan_in_fan_out", false},  {"modules_to_save", nullptr},
+          {"task_type", "CAUSAL_LM"}, {"target_modules", {"q_proj", "down_proj"}}};
+}
+
+// {name, in, out} of the adapted modules of a layer.
+struct Target {
+  const char* name;
+  int in, out;
+};
+constexpr Target kTargets[] = {{"self_attn.q_proj", 8, 12}, {"mlp.down_proj", 10, 8}};
+
+}  // namespace
+
+FakeTensor MakeTensor(const std::string& dtype, std::vector<int64_t> shape, uint32_t seed) {
+  FakeTensor tensor{dtype, std::move(shape), {}};
+  std::mt19937 random(seed);
+  int64_t count = 1;
+  for (const int64_t extent : tensor.shape) count *= extent;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t k = 64 + random() % 64;  // 1 to 2 in steps of 1/64: exact in every type
+    const uint32_t bits = std::bit_cast<uint32_t>(static_cast<float>(k) / 64);
+    if (dtype == "F16") {
+      Append(&tensor.bytes, HalfOf(k));
+    } else if (dtype == "BF16") {
+      Append(&tensor.bytes, static_cast<uint16_t>(bits >> 16));
+    } else {
+      Append(&tensor.bytes, bits);
+    }
+  }
+  return tensor;
+}
+
+std::string SafetensorsBytes(const std::map<std::string, FakeTensor>& tensors) {
+  Json header = Json::object();
+  header["__metadata__"] = {{"format", "pt"}};
+  std::string data;
+  for (const auto& [name, tensor] : tensors) {
+    header[name] = {{"dtype", tensor.dtype},
+                    {"shape", tensor.shape},
+                    {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
+    data += tensor.bytes;
+  }
+  const std::string json = header.dump();
+  std::string bytes;
+  Append(&bytes, static_cast<uint64_t>(json.size()));
+  return bytes + json + data;
+}
+
+std::map<std::string, std::string> AdapterFiles::Bytes() const {
+  std::map<std::string, std::string> files = extra;
+  files.emplace("adapter_config.json", config.dump(2));
+  files.emplace("adapter_model.safetensors", SafetensorsBytes(tensors));
+  return files;
+}
+
+ModelConfig TinyModel() {
+  ModelConfig model;
+  model.model_type = "llama";
+  model.hidden_size = 8;
+  model.num_layers = 2;
+  model.num_heads = 2;
+  model.num_kv_heads = 1;
+  model.head_dim = 6;
+  model.ffn_size = 10;
+  return model;
+}
+
+AdapterFiles PlainLora(uint32_t seed, const std::string& dtype) {
+  AdapterFiles files{Config(), {}, {}};
+  for (int layer = 0; layer < 2; ++layer) {
+    for (const Target& target : kTargets) {
+      AddModule(&files, std::to_string(layer) + "." + target.name,
+                {{"lora_A", {2, target.in}}, {"lora_B", {target.out, 2}}}, dtype, seed += 100);
+    }
+  }
+  return files;
+}
+
+AdapterFiles Hydra(uint32_t seed, bool shared_a) {
+  AdapterFiles files{Config(), {}, {}};
+  files.config["lora_nums"] = 3;
+  files.config["enable_lora"] = nullptr;
+  files.config["merge_weights"] = false;
+  for (int layer = 0; layer < 2; ++layer) {
+    for (const Target& target : kTargets) {
+      std::map<std::string, std::vector<int64_t>> parts = {{"lora_route", {3, target.in}}};
+      if (shared_a) parts["lora_A"] = {2, target.in};
+      for (int e = 0; e < 3; ++e) {
+        if (!shared_a) parts["lora_A" + std::to_string(e)] = {2, target.in};
+        parts["lora_B" + std::to_string(e)] = {target.out, 2};
+      }
+      AddModule(&files, std::to_string(layer) + "." + target.name, parts, "F32", seed += 100);
+    }
+  }
+  return files;
+}
+
+}  // namespace hydrad

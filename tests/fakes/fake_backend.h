@@ -1,0 +1,141 @@
+// A device that only holds adapters, for tests of what loads them.
+#ifndef HYDRAD_TESTS_FAKES_FAKE_BACKEND_H_
+#define HYDRAD_TESTS_FAKES_FAKE_BACKEND_H_
+
+#include <memory>
+#include <set>
+#include <string>
+
+#include "server/backend/backend.h"
+#include "server/base/mutex.h"
+
+namespace hydrad {
+
+// Thread-safe. Outlives its adapters. Everything but LoadAdapter and AdapterBytes ends the test.
+class FakeBackend final : public Backend {
+ public:
+  // Two bytes for every value of every matrix.
+  size_t AdapterBytes(const AdapterWeights& weights, const AdapterShape&) const override {
+    size_t values = 0;
+    const auto add = [&](const HostMatrix& m) { values += static_cast<size_t>(m.rows) * m.cols; };
+    for (const ProjectionWeights& p : weights.projections) {
+      for (const HostMatrix& m : p.a) add(m);
+      for (const HostMatrix& m : p.b) add(m);
+      add(p.router);
+    }
+    return 2 * values;
+  }
+
+  // Fails on the call that FailLoad names; waits while the gate is closed.
+  absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
+                                                             const AdapterShape& shape) override {
+    const size_t bytes = AdapterBytes(weights, shape);
+    MutexLock lock(&mu_);
+    const int call = ++calls_;
+    ++waiting_;
+    mu_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return gate_open_; });
+    --waiting_;
+    if (call == fail_call_) return Internal("the fake device failed call {}", call);
+    auto device = std::make_unique<Held>(*this, bytes + extra_bytes_);
+    live_.insert(device.get());
+    live_bytes_ += bytes + extra_bytes_;
+    return device;
+  }
+
+  // The n-th LoadAdapter from the start fails, counted from 1; 0: none.
+  void FailLoad(int call) {
+    MutexLock lock(&mu_);
+    fail_call_ = call;
+  }
+  // Adapters hold more than AdapterBytes said.
+  void TakeExtra(size_t bytes) {
+    MutexLock lock(&mu_);
+    extra_bytes_ = bytes;
+  }
+  void CloseGate() {
+    MutexLock lock(&mu_);
+    gate_open_ = false;
+  }
+  void OpenGate() {
+    MutexLock lock(&mu_);
+    gate_open_ = true;
+  }
+  // Returns when `count` loads stand at the closed gate.
+  void AwaitAtGate(int count) {
+    MutexLock lock(&mu_);
+    mu_.Await([this, count]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return waiting_ >= count; });
+  }
+
+  int calls() const {
+    MutexLock lock(&mu_);
+    return calls_;
+  }
+  int live() const {
+    MutexLock lock(&mu_);
+    return static_cast<int>(live_.size());
+  }
+  size_t live_bytes() const {
+    MutexLock lock(&mu_);
+    return live_bytes_;
+  }
+  bool IsLive(const DeviceAdapter* device) const {
+    MutexLock lock(&mu_);
+    return live_.contains(device);
+  }
+
+  std::string description() const override { return "fake"; }
+  DType activation_type() const override { return DType::kF32; }
+  DType weight_type() const override { return DType::kBf16; }
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t) override { Unused(); }
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix>,
+                                                     std::span<const float>) override {
+    Unused();
+  }
+  absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float>) override { Unused(); }
+  void BeginStep(const Batch&, std::span<const double>, float) override { Unused(); }
+  void Embed(Tensor, const Weight&) override { Unused(); }
+  void RmsNorm(Tensor, Tensor, const Buffer&, int, float) override { Unused(); }
+  void Gemm(Tensor, Tensor, const Weight&) override { Unused(); }
+  void AddLora(Tensor, Tensor, int, ProjectionGroup) override { Unused(); }
+  void Rope(Tensor, int, int) override { Unused(); }
+  void WriteKv(const KvCacheView&, Tensor, Tensor) override { Unused(); }
+  void Attend(Tensor, Tensor, const KvCacheView&, float) override { Unused(); }
+  void SiluMul(Tensor, Tensor) override { Unused(); }
+  void Add(Tensor, Tensor) override { Unused(); }
+  void GatherRows(Tensor, Tensor, std::span<const int32_t>) override { Unused(); }
+  void Sample(Tensor, std::span<const SampleRow>, std::span<Sampled>) override { Unused(); }
+  void ReadBack(Tensor, std::span<float>) override { Unused(); }
+
+ private:
+  class Held final : public DeviceAdapter {
+   public:
+    Held(FakeBackend& backend, size_t bytes) : backend_(backend), bytes_(bytes) {}
+    ~Held() override {
+      MutexLock lock(&backend_.mu_);
+      backend_.live_.erase(this);
+      backend_.live_bytes_ -= bytes_;
+    }
+    size_t bytes() const override { return bytes_; }
+
+   private:
+    FakeBackend& backend_;
+    const size_t bytes_;
+  };
+
+  [[noreturn]] static void Unused() {
+    CheckFailed(__FILE__, __LINE__, "the fake backend only holds adapters");
+  }
+
+  mutable Mutex mu_;
+  int calls_ ABSL_GUARDED_BY(mu_) = 0;
+  int fail_call_ ABSL_GUARDED_BY(mu_) = 0;
+  int waiting_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t extra_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  bool gate_open_ ABSL_GUARDED_BY(mu_) = true;
+  std::set<const DeviceAdapter*> live_ ABSL_GUARDED_BY(mu_);
+  size_t live_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_TESTS_FAKES_FAKE_BACKEND_H_
