@@ -2,7 +2,7 @@
 // reported.
 #include "kernels/bench/limits.h"
 
-#include <chrono>
+#include <ctime>
 
 #include "kernels/simd/isa.h"
 
@@ -13,8 +13,10 @@
 namespace hydrad::bench {
 namespace {
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+double Now(const simd::Pool& pool) {
+  timespec t;
+  clock_gettime(pool.threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
 constexpr int kStreams = 8;
@@ -72,12 +74,12 @@ __attribute__((target("avx512f,avx512bf16"))) float DotChains() {
 }
 
 double PerSecond(simd::Pool& pool, float (*chains)(), double flops_each) {
-  const double start = Now();
+  const double start = Now(pool);
   pool.Run(pool.threads(), [&](int) {
     volatile float keep = chains();
     (void)keep;
   });
-  return pool.threads() * flops_each * kChains * kRounds / (Now() - start);
+  return pool.threads() * flops_each * kChains * kRounds / (Now(pool) - start);
 }
 #endif
 
@@ -85,12 +87,12 @@ double PerSecond(simd::Pool& pool, float (*chains)(), double flops_each) {
 
 double ReadSeconds(simd::Pool& pool, const void* data, long bytes) {
   const long part = bytes / pool.threads();
-  const double start = Now();
+  const double start = Now(pool);
   pool.Run(pool.threads(), [&](int i) {
     volatile long keep = Sum(static_cast<const char*>(data) + i * part, part);
     (void)keep;
   });
-  return Now() - start;
+  return Now(pool) - start;
 }
 
 double FmaFlops([[maybe_unused]] simd::Pool& pool) {

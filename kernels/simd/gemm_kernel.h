@@ -131,29 +131,48 @@ class GemmKernel {
     }
   }
 
+  // What one block of rows prefetches while it works on a piece: the lines [begin, end) of every tile of the
+  // next piece, counted over its P panels; the blocks of a pass share them out. No piece follows: begin ==
+  // end.
+  struct Ahead {
+    const std::byte* w;
+    int begin, end;
+  };
+
   // All rows over P panels.
   template <int R, int P>
   static void Group(const GemmCall& c, int panel) {
     constexpr int kPiece = 28 * 1024 / (kTile * P) < 1 ? 1 : 28 * 1024 / (kTile * P);
+    constexpr int kLines = P * kTile / 64;
     const int pieces = c.rows > R ? CeilDiv(c.tiles, kPiece) : 1;
+    const int blocks = CeilDiv(c.rows, R);
     for (int i = 0; i < pieces; ++i) {
       const int from = c.tiles * i / pieces, to = c.tiles * (i + 1) / pieces;
-      int row = 0;
-      for (; row + R <= c.rows; row += R) Block<R, P>(c, panel, row, from, to);
-      if (row < c.rows) LastRows<R - 1, P>(c, panel, row, from, to);
+      const std::byte* w = c.w + panel * c.panel_bytes;
+      const std::byte* next = i + 1 < pieces ? w + int64_t{to} * kTile : w + P * c.panel_bytes;
+      for (int b = 0; b < blocks; ++b) {
+        const Ahead ahead{next, kLines * b / blocks, kLines * (b + 1) / blocks};
+        if (c.rows - b * R >= R) {
+          Block<R, P>(c, panel, b * R, from, to, ahead);
+        } else {
+          LastRows<R - 1, P>(c, panel, b * R, from, to, ahead);
+        }
+      }
     }
   }
 
   template <int R, int P>
-  static void LastRows(const GemmCall& c, int panel, int row, int from, int to) {
+  static void LastRows(const GemmCall& c, int panel, int row, int from, int to, const Ahead& ahead) {
     if constexpr (R > 0) {
-      c.rows - row == R ? Block<R, P>(c, panel, row, from, to) : LastRows<R - 1, P>(c, panel, row, from, to);
+      c.rows - row == R ? Block<R, P>(c, panel, row, from, to, ahead)
+                        : LastRows<R - 1, P>(c, panel, row, from, to, ahead);
     }
   }
 
   // R rows, P panels, tiles [from, to).
   template <int R, int P>
-  [[gnu::noinline]] static void Block(const GemmCall& c, int panel, int row, int from, int to) {
+  [[gnu::noinline]] static void Block(const GemmCall& c, int panel, int row, int from, int to,
+                                      const Ahead& ahead) {
     const X* x = static_cast<const X*>(c.x) + (int64_t{row} * c.tiles + int64_t{from} * R) * kTileK;
     const std::byte* w = c.w + panel * c.panel_bytes + int64_t{from} * kTile;
     float* y = c.y.data + row * c.y.stride + panel * kPanel;
@@ -161,9 +180,12 @@ class GemmKernel {
     V acc[R][P];
     Fill(acc, y, c.y.stride, last, from == 0);
     for (int t = from; t < to; ++t) {
-      PrefetchTile<R, P>(w, c.panel_bytes);
-#pragma GCC unroll 2
-      for (int s = 0; s < Op::kSteps; ++s) Op::template Step<R, P>(acc, x, w, c.panel_bytes, s);
+      int line = ahead.begin;
+      for (int s = 0; s < Op::kSteps; s += 2) {
+        PrefetchLines<R, P>(c, w, ahead, line, t - from, s);
+        Op::template Step<R, P>(acc, x, w, c.panel_bytes, s);
+        Op::template Step<R, P>(acc, x, w, c.panel_bytes, s + 1);
+      }
       x += R * kTileK;
       w += kTile;
     }
@@ -171,18 +193,29 @@ class GemmKernel {
     Keep(acc, y, c.y.stride, last);
   }
 
-  // Hardware follows one stream well; P streams want to be asked for.
+  // Called every second step, so that prefetches trickle between the loads instead of holding them up. One
+  // block of rows reads each weight once: it asks for its P streams a little ahead, into the first cache,
+  // because hardware follows one stream well and several badly. Several blocks share the next piece, into the
+  // second cache.
   template <int R, int P>
-  [[gnu::always_inline]] static void PrefetchTile(const std::byte* w, int64_t panel_bytes) {
-    if constexpr (R < kBlock || kBlock < 4) {
+  [[gnu::always_inline]] static void PrefetchLines(const GemmCall& c, const std::byte* w, const Ahead& ahead,
+                                                   int& line, int t, int s) {
+    constexpr int kPanelLines = kTile / 64;
+    static_assert(kPanelLines == Op::kSteps);
+    if (c.rows == R) {
 #pragma GCC unroll 8
       for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 32
-        for (int line = 0; line < kTile / 64; ++line) Prefetch(w + p * panel_bytes + line * 64 + kAhead);
+        Prefetch(w + p * c.panel_bytes + s * 64 + kNear);
+        Prefetch(w + p * c.panel_bytes + s * 64 + kNear + 64);
+      }
+    } else {
+      const int until = ahead.begin + (ahead.end - ahead.begin) * (s + 2) / Op::kSteps;
+      for (; line < until; ++line) {
+        PrefetchL2(ahead.w + line / kPanelLines * c.panel_bytes + t * kTile + line % kPanelLines * 64);
       }
     }
   }
-  static constexpr int kAhead = 2048;
+  static constexpr int kNear = 2048;
 
   template <int R, int P>
   [[gnu::always_inline]] static void Fill(V (&acc)[R][P], const float* y, int64_t stride, int last,
