@@ -20,6 +20,7 @@ class AttendKernel {
     AttendKernel k(c);
     const int end = c.first_position + c.rows;  // one past the last position any query reads
     k.Locate(0, end);
+    for (int i = 0; i < MinInt(kStretch, end); ++i) k.PrefetchRow(c.kv.v + k.next_[i]);
     for (int begin = 0; begin < end; begin += kStretch) {
       for (int i = 0; i < kStretch; ++i) k.at_[i] = k.next_[i];
       k.Locate(begin + kStretch, end);
@@ -72,6 +73,8 @@ class AttendKernel {
         ScoresOf<1>(i, count);
       } else if (side == 2) {
         ScoresOf<2>(i, count);
+      } else if (side == 3) {
+        ScoresOf<3>(i, count);
       } else {
         ScoresOf<4>(i, count);
       }
@@ -80,27 +83,29 @@ class AttendKernel {
 
   template <int Q>
   void ScoresOf(int i, int count) {
-    for (int p = 0; p < count; p += kLanes / Q) {
-      float s[kLanes];
-      Dots<Q>(i, p).Store(s);
-      for (int a = 0; a < Q; ++a) {
-        for (int b = 0; b < kLanes / Q; ++b) score_[i + a][p + b] = s[a * (kLanes / Q) + b] * c_.scale;
-      }
+    constexpr int P = Beside(Q);
+    const V scale = V::Set1(c_.scale);
+    for (int p = 0; p < count; p += P) {
+      alignas(64) float s[kLanes];
+      (Dots<Q, P>(i, p) * scale).Store(s);
+#pragma GCC unroll 4
+      for (int a = 0; a < Q; ++a) __builtin_memcpy(score_[i + a] + p, s + a * P, P * sizeof(float));
     }
   }
 
-  // Lane a * (16 / Q) + b: query i + a with the key of position p + b.
-  template <int Q>
+  // Positions taken at once with Q queries: a power of two, so that they divide a stretch.
+  static constexpr int Beside(int q) { return q == 1 ? 16 : q == 2 ? 8 : 4; }
+
+  // Lane a * P + b: query i + a with the key of position p + b.
+  template <int Q, int P>
   [[gnu::always_inline]] V Dots(int i, int p) const {
-    constexpr int P = kLanes / Q;
     V acc[kLanes];
 #pragma GCC unroll 16
     for (int j = 0; j < kLanes; ++j) acc[j] = V::Zero();
     int d = 0;
     for (; d + kLanes <= dim_; d += kLanes) DotStep<Q, P>(acc, i, p, d, kLanes);
     if (d < dim_) DotStep<Q, P>(acc, i, p, d, dim_ - d);
-#pragma GCC unroll 16
-    for (int b = 0; b < P; ++b) PrefetchRow(c_.kv.k + next_[p + b]);
+    for (int b = 0; i == 0 && b < P; ++b) PrefetchRow(c_.kv.k + next_[p + b]);
     return V::Sum16(acc);
   }
 
@@ -119,7 +124,7 @@ class AttendKernel {
   }
 
   [[gnu::always_inline]] void PrefetchRow(const T* row) const {
-    for (int d = 0; d < dim_; d += 64 / sizeof(T)) PrefetchL2(row + d);
+    for (int d = 0; d < dim_; d += 64 / sizeof(T)) Prefetch(row + d);
   }
 
   // Scores to weights exp(score - running maximum); what was summed so far is scaled to the new maximum.
@@ -148,11 +153,14 @@ class AttendKernel {
 
   void Values(int begin) {
     for (int i = 0; i < queries_; i += kSide) {
-      const bool whole = i + kSide <= queries_;
+      const int side = MinInt(kSide, queries_ - i);
       const int shared =
-          whole ? MaxInt(0, Seen(i, begin)) : 0;  // positions ascend with i: the first sees least
-      if (shared) ValuesOf<kSide>(i, 0, shared);
-      for (int a = i; a < MinInt(i + kSide, queries_); ++a) ValuesOf<1>(a, shared, Seen(a, begin));
+          MaxInt(0, Seen(i, begin));  // what a query sees grows with its index: the first sees least
+      if (side == 4) ValuesOf<4>(i, 0, shared);
+      if (side == 3) ValuesOf<3>(i, 0, shared);
+      if (side == 2) ValuesOf<2>(i, 0, shared);
+      if (side == 1) ValuesOf<1>(i, 0, shared);
+      for (int a = i + 1; a < i + side; ++a) ValuesOf<1>(a, shared, Seen(a, begin));
     }
   }
 
@@ -175,7 +183,7 @@ class AttendKernel {
     }
     for (int p = from; p < to; ++p) {
       const T* at = c_.kv.v + at_[p] + d;
-      if (i == 0) PrefetchL2(c_.kv.v + next_[p] + d), PrefetchL2(c_.kv.v + next_[p] + d + W * kLanes - 1);
+      if (i == 0) Prefetch(c_.kv.v + next_[p] + d), Prefetch(c_.kv.v + next_[p] + d + W * kLanes - 1);
 #pragma GCC unroll 4
       for (int b = 0; b < W; ++b) {
         const V v = n == kLanes ? V::Load(at + b * kLanes) : V::LoadN(at + b * kLanes, n);

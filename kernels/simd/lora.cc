@@ -111,7 +111,7 @@ class Step {
   // numbers.
   template <class F>
   void RunUnits(Pool& pool, int RunPlan::*begin, const F& f) const {
-    constexpr int kShares = 8;
+    constexpr int kShares = 4;
     const int units = plan_.back().*begin;
     const int tasks = std::min(units, pool.threads() * kShares);
     pool.Run(tasks, [&](int task) {

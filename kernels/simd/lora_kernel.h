@@ -43,7 +43,7 @@ class DotsKernel {
       Step<R, D>(acc, d + k, c.in, x + k, c.x.stride, kLanes);
       if (next && k % kLine == 0) {
 #pragma GCC unroll 8
-        for (int j = 0; j < D; ++j) PrefetchL2(next + int64_t{j} * c.in + k);
+        for (int j = 0; j < D; ++j) Prefetch(next + int64_t{j} * c.in + k);
       }
     }
     if (k < c.in) Step<R, D>(acc, d + k, c.in, x + k, c.x.stride, c.in - k);
@@ -101,7 +101,7 @@ class ExpandKernel {
     }
     for (int j = 0; j < c.count; ++j, up += c.up_stride) {
       if (next) {
-        for (int b = 0; b < W * kLanes; b += 64 / sizeof(T)) PrefetchL2(next + b);
+        for (int b = 0; b < W * kLanes; b += 64 / sizeof(T)) Prefetch(next + b);
         next += c.up_stride;
       }
 #pragma GCC unroll 8
