@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hydrad_tools.errors import ToolError
 from hydrad_tools.train.corpora import Corpus, Mixture, encode
-from hydrad_tools.train.loop import Schedule, held_out_loss, seed_everything, train
-from hydrad_tools.train.low_rank import AdapterShape, adapt, round_to_bf16, save_adapter
+from hydrad_tools.train.loop import ExtraLoss, Schedule, held_out_loss, seed_everything, train
+from hydrad_tools.train.low_rank import AdaptedLinear, AdapterShape, adapt, round_to_bf16, save_adapter
 from hydrad_tools.train.routing import Separation, domain_loss, mean_gates, separation
 
 
@@ -54,10 +54,7 @@ def train_adapter(target: Path, corpora: list[Corpus], run: Run) -> Report:
     streams = [encode(tokenizer, corpus.train) for corpus in corpora]
     held_out = [encode(tokenizer, corpus.held_out) for corpus in corpora]
     before = [held_out_loss(model, stream, run.length, run.windows) for stream in held_out]
-    extra = None
-    if run.shape.heads is not None:
-        extra = lambda domains: run.domain_weight * domain_loss(layers, domains)
-    train(model, Mixture(corpora, streams, run.length, run.seed), run.schedule, extra)
+    train(model, Mixture(corpora, streams, run.length, run.seed), run.schedule, _router_loss(layers, run))
     round_to_bf16(adapted)
     save_adapter(target, adapted, run.shape, run.base_name)
     after = [held_out_loss(model, stream, run.length, run.windows) for stream in held_out]
@@ -67,3 +64,10 @@ def train_adapter(target: Path, corpora: list[Corpus], run: Run) -> Report:
     gates = [[mean_gates(model, layers, stream, run.length, run.windows) for stream in part]
              for part in (streams, held_out)]
     return Report(losses, separation(*gates))
+
+
+def _router_loss(layers: list[AdaptedLinear], run: Run) -> ExtraLoss | None:
+    """The weighted domain loss of a HydraLoRA; None for a LoRA, which has no routers."""
+    if run.shape.heads is None:
+        return None
+    return lambda domains: run.domain_weight * domain_loss(layers, domains)
