@@ -1,11 +1,13 @@
 """The committed golden files agree with the float64 reference, so both are what README.md says."""
 
+import hashlib
 import json
 import sys
 import unittest
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from hydrad_tools.safetensors_io import read_safetensors
 
@@ -41,6 +43,19 @@ class GoldenTest(unittest.TestCase):
             self.assertEqual(positions[-1], len(prompt["ids"]) - 1)
             self.assertEqual(int(exact[-1].argmax()), prompt["greedy"]["ids"][0])
             self.assertEqual(len(prompt["greedy"]["ids"]), len(prompt["greedy"]["margins"]))
+
+    def test_tokens_of_the_tiny_model(self):
+        golden = json.loads((GOLDEN / "tokens" / "tiny.json").read_text())
+        tokenizer = Tokenizer.from_file(str(ROOT / golden["model"] / "tokenizer.json"))
+        for entry in golden["texts"]:
+            with self.subTest(entry["text"]):
+                self.assertEqual(tokenizer.encode(entry["text"], add_special_tokens=False).ids, entry["ids"])
+
+    def test_trained_adapters_belong_to_the_models_at_hand(self):
+        for path in sorted((GOLDEN / "cases").glob("tiny*.json")):
+            case = json.loads(path.read_text())
+            weights = (ROOT / case["model"] / "model.safetensors").read_bytes()
+            self.assertEqual(hashlib.sha256(weights).hexdigest(), case["model_sha256"], path.name)
 
 
 if __name__ == "__main__":
