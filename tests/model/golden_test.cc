@@ -6,17 +6,14 @@
 namespace hydrad {
 namespace {
 
-class Golden : public ::testing::TestWithParam<const char*> {};
+class Golden : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(Golden, F32AgreesWithTransformers) { CheckBaseGolden(GetParam(), DType::kF32); }
 TEST_P(Golden, Bf16IsNoWorseThanTransformersBf16) { CheckBaseGolden(GetParam(), DType::kBf16); }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, Golden,
-                         ::testing::Values("llama", "llama_bias", "llama_rope_linear", "llama_rope_llama3",
-                                           "llama_rope_parameters", "llama_multi_head",
-                                           "llama_untied_sharded", "mistral", "mistral_window", "qwen2",
-                                           "qwen3", "tiny"),
-                         [](const auto& info) { return std::string(info.param); });
+                         ::testing::ValuesIn(GoldenNames(/*adapter=*/false, /*smollm2=*/false)),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace hydrad

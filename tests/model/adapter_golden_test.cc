@@ -1,0 +1,44 @@
+// Adapters of every family, read from their files, against peft and the HydraLoRA rule. Built twice: for the
+// small models, and with HYDRAD_GOLDEN_SMOLLM2 for those of the default model.
+#include <gtest/gtest.h>
+
+#include "server/adapters/posix_disk.h"
+#include "server/adapters/read_adapter.h"
+#include "server/backend/cpu/cpu_backend.h"
+#include "tests/model/golden.h"
+
+namespace hydrad {
+namespace {
+
+class AdapterGolden : public ::testing::TestWithParam<std::string> {
+ protected:
+  static void Check(DType weight_type) {
+    const GoldenCase golden = LoadGolden(GetParam());
+    const auto backend = MakeCpuBackend({.threads = 2, .weight_type = weight_type});
+    auto model = LoadTransformer(ModelDir(golden), *backend,
+                                 {.max_rows = 256, .max_logit_rows = 256, .kv_blocks = 64});
+    ASSERT_TRUE(model.ok()) << model.status();
+    const AdapterShape shape = (*model)->config().adapter_shape();
+    const auto disk = MakePosixDisk(".");
+    const auto contents = ReadAdapter(*disk, golden.adapter, shape, 1u << 30);
+    ASSERT_TRUE(contents.ok()) << contents.status();
+    const auto adapter = backend->LoadAdapter(contents->weights, shape);
+    ASSERT_TRUE(adapter.ok()) << adapter.status();
+    CheckGolden(golden, **model, adapter->get(), weight_type == DType::kBf16, (*model)->limits().max_context);
+  }
+};
+
+TEST_P(AdapterGolden, F32AgreesWithTheReference) { Check(DType::kF32); }
+TEST_P(AdapterGolden, Bf16IsNoWorseThanTheReferencesBf16) { Check(DType::kBf16); }
+
+#ifdef HYDRAD_GOLDEN_SMOLLM2
+constexpr bool kSmollm2 = true;
+#else
+constexpr bool kSmollm2 = false;
+#endif
+INSTANTIATE_TEST_SUITE_P(Families, AdapterGolden,
+                         ::testing::ValuesIn(GoldenNames(/*adapter=*/true, kSmollm2)),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace hydrad
