@@ -1,5 +1,5 @@
 // Adapters of every family, read from their files, against peft and the HydraLoRA rule. Built twice: for the
-// small models, and with HYDRAD_GOLDEN_SMOLLM2 for those of the default model.
+// small models, and with HYDRAD_SMOLLM2 for those of the default model.
 #include <gtest/gtest.h>
 
 #include "server/adapters/posix_disk.h"
@@ -31,13 +31,13 @@ class AdapterGolden : public ::testing::TestWithParam<std::string> {
 TEST_P(AdapterGolden, F32AgreesWithTheReference) { Check(DType::kF32); }
 TEST_P(AdapterGolden, Bf16IsNoWorseThanTheReferencesBf16) { Check(DType::kBf16); }
 
-#ifdef HYDRAD_GOLDEN_SMOLLM2
-constexpr bool kSmollm2 = true;
+#ifdef HYDRAD_SMOLLM2
+constexpr bool kOfSmollm2 = true;
 #else
-constexpr bool kSmollm2 = false;
+constexpr bool kOfSmollm2 = false;
 #endif
 INSTANTIATE_TEST_SUITE_P(Families, AdapterGolden,
-                         ::testing::ValuesIn(GoldenNames(/*adapter=*/true, kSmollm2)),
+                         ::testing::ValuesIn(GoldenNames(/*adapter=*/true, kOfSmollm2)),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -139,9 +139,13 @@ void CheckGolden(const GoldenCase& golden, Transformer& model, const DeviceAdapt
   }
 }
 
-std::string ModelDir(const GoldenCase& golden) {
+std::string Smollm2Dir() {
   const char* dir = std::getenv("HYDRAD_MODEL_DIR");
-  return dir != nullptr && golden.model == kSmollm2 ? dir : golden.model;
+  return dir != nullptr ? dir : kSmollm2;
+}
+
+std::string ModelDir(const GoldenCase& golden) {
+  return golden.model == kSmollm2 ? Smollm2Dir() : golden.model;
 }
 
 void CheckBaseGolden(const std::string& name, DType weight_type) {

@@ -52,7 +52,9 @@ GoldenCase LoadGolden(const std::string& name);
 void CheckGolden(const GoldenCase& golden, Transformer& model, const DeviceAdapter* adapter, bool bf16,
                  int positions);
 
-// The case's model directory; HYDRAD_MODEL_DIR stands for build/models/smollm2 where it is set.
+// The default model's directory: HYDRAD_MODEL_DIR where it is set, else build/models/smollm2.
+std::string Smollm2Dir();
+// The case's model directory.
 std::string ModelDir(const GoldenCase& golden);
 
 // Loads the case's model onto a CPU backend of that weight type and checks it without an adapter.
