@@ -131,25 +131,12 @@ size_t PrefixOfMass(std::span<const float> weight, double mass) {
   return 0;
 }
 
-// Draw among a sorted short list, when top_k or top_p asks for one.
-int32_t DrawFiltered(std::span<const float> logits, float max, const SamplingParams& p, double u) {
+// Draw among a sorted short list, when top_k asks for one.
+int32_t DrawTopK(std::span<const float> logits, float max, const SamplingParams& p, double u) {
   std::vector<float> weight;
-  std::vector<TokenLogprob> list;
-  size_t kept = 0;
-  if (p.top_k > 0) {
-    list = Largest(logits, p.top_k);
-    const double total = Weigh(list, max, p.temperature, weight);
-    if (p.top_p < 1) kept = PrefixOfMass(weight, p.top_p * total);
-  } else {
-    weight.resize(logits.size());
-    const double total = ExpSum(logits, max, p.temperature, weight);
-    for (size_t k = 64; kept == 0; k *= 8) {
-      list = Largest(logits, k);
-      Weigh(list, max, p.temperature, weight);
-      kept = PrefixOfMass(weight, p.top_p * total);
-      if (list.size() < k) break;
-    }
-  }
+  const std::vector<TokenLogprob> list = Largest(logits, p.top_k);
+  const double all = Weigh(list, max, p.temperature, weight);
+  size_t kept = p.top_p < 1 ? PrefixOfMass(weight, p.top_p * all) : 0;
   if (kept == 0) kept = weight.size();
   while (kept > 1 && weight[kept - 1] < p.min_p) --kept;
   weight.resize(kept);
@@ -158,11 +145,51 @@ int32_t DrawFiltered(std::span<const float> logits, float max, const SamplingPar
   return list[Pick(weight, total, u)].token;
 }
 
-int32_t DrawPlain(std::span<const float> logits, float max, const SamplingParams& p, double u) {
+// The least likely token of the smallest set whose mass reaches `mass`: a quickselect that weighs the
+// likelier half instead of counting it. `set` is any superset; its order is lost.
+TokenLogprob LastOfMass(std::vector<TokenLogprob>& set, double mass) {
+  constexpr ptrdiff_t kShort = 32;
+  auto begin = set.begin(), end = set.end();
+  double before = 0;
+  while (end - begin > kShort) {
+    const auto middle = begin + (end - begin) / 2;
+    std::nth_element(begin, middle, end, Before);
+    double half = before;
+    for (auto it = begin; it != middle; ++it) half += it->logprob;
+    if (half >= mass) {
+      end = middle;
+    } else {
+      begin = middle, before = half;
+    }
+  }
+  std::sort(begin, end, Before);
+  for (auto it = begin; it != end; ++it) {
+    if ((before += it->logprob) >= mass) return *it;
+  }
+  return *(end - 1);
+}
+
+// Zeroes the weights outside the smallest set whose mass reaches top_p * total. Tokens lighter than an even
+// share of the rest's mass cannot all together reach it, so they are never candidates: few are left of a
+// usual row.
+void KeepTopP(std::span<float> weight, float top_p, double total) {
+  const double floor = (1 - double{top_p}) * total / static_cast<double>(weight.size());
+  std::vector<TokenLogprob> set;
+  for (size_t i = 0; i < weight.size(); ++i) {
+    if (weight[i] >= floor) set.push_back({static_cast<int32_t>(i), weight[i]});
+  }
+  const TokenLogprob last = LastOfMass(set, top_p * total);
+  for (size_t i = 0; i < weight.size(); ++i) {
+    if (Before(last, {static_cast<int32_t>(i), weight[i]})) weight[i] = 0;
+  }
+}
+
+int32_t DrawFromAll(std::span<const float> logits, float max, const SamplingParams& p, double u) {
   thread_local std::vector<float> weight;
   weight.resize(logits.size());
   double total = ExpSum(logits, max, p.temperature, weight);
-  if (p.min_p > 0) {
+  if (p.top_p < 1) KeepTopP(weight, p.top_p, total);
+  if (p.top_p < 1 || p.min_p > 0) {
     total = 0;
     for (float& w : weight) total += w = w < p.min_p ? 0 : w;
   }
@@ -176,8 +203,7 @@ int32_t Draw(std::span<const float> logits, const SampleRow& row) {
   if (p.temperature == 0)
     return static_cast<int32_t>(std::find(logits.begin(), logits.end(), max) - logits.begin());
   const double u = PhiloxUniform(row.seed, row.step);
-  if (p.top_k > 0 || p.top_p < 1) return DrawFiltered(logits, max, p, u);
-  return DrawPlain(logits, max, p, u);
+  return p.top_k > 0 ? DrawTopK(logits, max, p, u) : DrawFromAll(logits, max, p, u);
 }
 
 // Log of the sum of exp(logits), in two parts so that differences keep their digits.

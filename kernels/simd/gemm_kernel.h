@@ -19,7 +19,6 @@ struct PairFma {
   using V = Vec;
   using X = float;
   static constexpr int kSteps = kTileK / 2;
-  static constexpr WeightType kType = WeightType::kBf16;
 
   [[gnu::always_inline]] static void Put(float* to, float x) { *to = ToFloat(ToBf16(x)); }
 
@@ -43,7 +42,6 @@ struct FloatFma {
   using V = Vec;
   using X = float;
   static constexpr int kSteps = kTileK;
-  static constexpr WeightType kType = WeightType::kF32;
 
   [[gnu::always_inline]] static void Put(float* to, float x) { *to = x; }
 

@@ -13,7 +13,6 @@ struct PairDot {
   using V = VecAvx512<Bf16Tag>;
   using X = bf16;
   static constexpr int kSteps = kTileK / 2;
-  static constexpr WeightType kType = WeightType::kBf16;
 
   [[gnu::always_inline]] static void Put(bf16* to, float x) { *to = ToBf16(x); }
 

@@ -1,5 +1,6 @@
 #include "kernels/sampling.h"
 
+#include <algorithm>
 #include <map>
 
 #include "kernels/philox.h"
@@ -194,6 +195,34 @@ TEST(SampleTest, TopPOfALongFlatRow) {
   for (const auto& [token, n] : Draws(logits, c, 500)) largest = std::max(largest, token);
   EXPECT_LT(largest, 2500);
   EXPECT_GT(largest, 2400);
+}
+
+// Against the definition, on a row too long for the short list: sort all, take the shortest prefix of that
+// mass.
+TEST(SampleTest, TopPIsTheSmallestSet) {
+  constexpr int kVocab = 300;
+  std::mt19937_64 rng(3);
+  std::normal_distribution<float> normal(0, 2);
+  std::vector<float> logits(kVocab);
+  for (float& x : logits) x = normal(rng);
+  for (float top_p : {0.05f, 0.3f, 0.6f, 0.9f}) {
+    std::vector<int32_t> order(kVocab);
+    double total = 0, mass = 0;
+    for (int i = 0; i < kVocab; ++i) order[i] = i, total += std::exp(double{logits[i]});
+    std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+    size_t count = 0;
+    while (mass < top_p * total) mass += std::exp(double{logits[order[count++]]});
+    Call c;
+    c.params.top_p = top_p;
+    const Tokens drawn = Support(logits, c);
+    for (int32_t t : drawn) {
+      EXPECT_LT(std::find(order.begin(), order.end(), t) - order.begin(), static_cast<ptrdiff_t>(count))
+          << top_p;
+    }
+    if (top_p < 0.5) {  // so few that each comes up in 2000 draws
+      EXPECT_EQ(drawn.size(), count) << top_p;
+    }
+  }
 }
 
 TEST(SampleTest, ADrawIsAFunctionOfSeedAndStep) {
