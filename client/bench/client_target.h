@@ -4,11 +4,13 @@
 
 #include <atomic>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
 #include "client/bench/runner.h"
 #include "client/hydrad_client.h"
+#include "server/base/mutex.h"
 
 namespace hydrad {
 
@@ -20,15 +22,21 @@ class ClientTarget final : public BenchTarget {
     CallOptions call;
     float temperature = 1;
     bool ignore_eos = false;
+    // Where every answer that ended well is written, a JSON object {prompt, adapter, seed, token_ids} a line;
+    // null: nowhere. Must outlive the target.
+    std::ostream* transcript = nullptr;
   };
   ClientTarget(const std::string& address, const Options& options);
 
   void Start(const BenchRequest& request, Events events) override;
 
  private:
+  void Record(const BenchRequest& request, const std::vector<int32_t>& token_ids) ABSL_LOCKS_EXCLUDED(mu_);
+
   const Options options_;
   std::vector<std::unique_ptr<Client>> clients_;  // [connections]
   std::atomic<size_t> turn_{0};
+  Mutex mu_;  // of the transcript
 };
 
 }  // namespace hydrad

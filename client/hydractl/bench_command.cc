@@ -32,7 +32,7 @@ constexpr char kFooter[] =
     "      | jq .time_to_first_token_seconds";
 
 struct BenchFlags {
-  std::string prompts;
+  std::string prompts, transcript;
   std::vector<std::string> adapters;
   bool all_adapters = false;
   Mix mix = Mix::kUniform;
@@ -98,6 +98,8 @@ void AddRequestFlags(CLI::App& app, BenchFlags& f) {
   app.add_option("--prompts", f.prompts, "File of prompts; - for standard input")
       ->required()
       ->type_name("FILE");
+  app.add_option("--transcript", f.transcript, "Write every answer here, one JSON object a line")
+      ->type_name("FILE");
   app.add_option("--max-tokens", f.max_tokens, "Generate at most so many tokens a request")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
@@ -144,6 +146,12 @@ void RunBenchCommand(BenchFlags& flags, Session& session) {
   AdapterMix mix(flags.mix, adapters->size(), flags.zipf_s, flags.load.seed);
   RequestSource source(*std::move(prompts), *std::move(adapters), std::move(mix), flags.max_tokens,
                        flags.load.seed);
+  std::ofstream transcript;
+  if (!flags.transcript.empty()) {
+    transcript.open(flags.transcript, std::ios::binary | std::ios::trunc);
+    if (!transcript) return session.FailUsage(fmt::format("{}: cannot be written", flags.transcript));
+    flags.target.transcript = &transcript;
+  }
   ClientTarget target(session.server, flags.target);
   const BenchReport report = RunBench(flags.load, source, target, RealPacer());
   session.out << ToJson(report).dump(2) << '\n';
