@@ -1,0 +1,81 @@
+// The "decoder" of tokenizer.json: from tokens back to text, as a pipeline that can be fed token by token.
+#ifndef HYDRAD_SERVER_MODEL_TOKENIZER_DECODER_H_
+#define HYDRAD_SERVER_MODEL_TOKENIZER_DECODER_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "server/model/tokenizer/json_node.h"
+#include "server/model/tokenizer/pattern.h"
+
+namespace hydrad {
+
+// One stage of a running pipeline. A stage receives tokens, each in one or more fragments of UTF-8, and hands on
+// what has become certain at once. Decoding a whole sequence and streaming it are the same code, so they
+// cannot disagree. One thread at a time.
+class DecodeStage {
+ public:
+  virtual ~DecodeStage() = default;
+  // A fragment of a token; `ends_token` marks its last one.
+  virtual void Add(std::string_view fragment, bool ends_token) = 0;
+  // No more tokens follow. Called once, by the stage before.
+  virtual void Finish() = 0;
+
+  void set_next(DecodeStage* next) { next_ = next; }
+
+ protected:
+  DecodeStage* next() { return next_; }
+
+ private:
+  DecodeStage* next_ = nullptr;
+};
+
+// What the file says of one stage. Immutable.
+class DecoderStep {
+ public:
+  virtual ~DecoderStep() = default;
+  // REQUIRES: the step outlives the stage.
+  virtual std::unique_ptr<DecodeStage> Start() const = 0;
+  // The bytes of one token by itself, in the middle of a text, after this step.
+  virtual std::string TokenBytes(std::string bytes) const = 0;
+};
+
+// A pipeline at work. Keeps the Decoder's address.
+class DecodeStream {
+ public:
+  void AddToken(std::string_view token) { first_->Add(token, /*ends_token=*/true); }
+  void Finish() { first_->Finish(); }
+  // The text that has become certain since the last call.
+  std::string Take() { return std::exchange(out_, {}); }
+
+ private:
+  friend class Decoder;
+  class Collector;
+  std::vector<std::unique_ptr<DecodeStage>> stages_;
+  DecodeStage* first_ = nullptr;
+  std::string out_;
+};
+
+// A list of steps. Immutable, so any thread may use it.
+// Known: Sequence, ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace. Without a decoder the tokens are
+// joined by spaces.
+class Decoder {
+ public:
+  // `node` may be null. Errors name the component that is not supported or broken.
+  static absl::StatusOr<Decoder> Parse(const JsonNode& node);
+
+  // Starts a pipeline. REQUIRES: this outlives it.
+  std::unique_ptr<DecodeStream> Start() const;
+  // The bytes that `token` stands for in the middle of a text; not always UTF-8.
+  std::string TokenBytes(std::string_view token) const;
+
+ private:
+  std::vector<std::unique_ptr<const DecoderStep>> steps_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_MODEL_TOKENIZER_DECODER_H_

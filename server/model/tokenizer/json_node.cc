@@ -1,0 +1,71 @@
+#include "server/model/tokenizer/json_node.h"
+
+#include "server/model/tokenizer/utf8.h"
+
+namespace hydrad {
+namespace {
+
+const nlohmann::json kNull;
+
+}  // namespace
+
+absl::StatusOr<JsonNode> JsonNode::Member(std::string_view name) const {
+  if (!value_->is_object()) return Error("must be an object, not {}", value_->type_name());
+  std::string path = path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
+  auto it = value_->find(name);
+  return JsonNode(it == value_->end() ? kNull : *it, std::move(path));
+}
+
+absl::StatusOr<std::vector<JsonNode>> JsonNode::Elements(size_t limit) const {
+  if (!value_->is_array()) return Error("must be an array, not {}", value_->type_name());
+  if (value_->size() > limit) return Error("has {} elements; at most {} are supported", value_->size(), limit);
+  std::vector<JsonNode> elements;
+  elements.reserve(value_->size());
+  for (const nlohmann::json& element : *value_) {
+    elements.emplace_back(element, fmt::format("{}[{}]", path_, elements.size()));
+  }
+  return elements;
+}
+
+absl::StatusOr<std::string> JsonNode::String() const {
+  if (!value_->is_string()) return Error("must be a string, not {}", value_->type_name());
+  return value_->get<std::string>();
+}
+
+absl::StatusOr<bool> JsonNode::Bool() const {
+  if (!value_->is_boolean()) return Error("must be true or false, not {}", value_->type_name());
+  return value_->get<bool>();
+}
+
+absl::StatusOr<uint32_t> JsonNode::Count() const {
+  if (!value_->is_number_unsigned() || value_->get<uint64_t>() > INT32_MAX) {
+    return Error("must be an integer from 0 to {}", INT32_MAX);
+  }
+  return value_->get<uint32_t>();
+}
+
+absl::StatusOr<std::string> JsonNode::Character() const {
+  ASSIGN_OR_RETURN(std::string text, String());
+  if (text.empty() || CharLength(text[0]) != text.size()) return Error("must be one character");
+  return text;
+}
+
+absl::StatusOr<std::string> JsonNode::StringOr(std::string_view name, std::string_view otherwise) const {
+  ASSIGN_OR_RETURN(const JsonNode member, Member(name));
+  if (member.IsNull()) return std::string(otherwise);
+  return member.String();
+}
+
+absl::StatusOr<bool> JsonNode::BoolOr(std::string_view name, bool otherwise) const {
+  ASSIGN_OR_RETURN(const JsonNode member, Member(name));
+  if (member.IsNull()) return otherwise;
+  return member.Bool();
+}
+
+absl::StatusOr<JsonNode> JsonNode::Required(std::string_view name) const {
+  ASSIGN_OR_RETURN(JsonNode member, Member(name));
+  if (member.IsNull()) return member.Error("is missing");
+  return member;
+}
+
+}  // namespace hydrad
