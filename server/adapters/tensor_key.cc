@@ -1,7 +1,9 @@
 #include "server/adapters/tensor_key.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <optional>
 
 namespace hydrad {
 namespace {
@@ -70,41 +72,38 @@ std::optional<Projection> FindProjection(std::string_view block, std::string_vie
   return std::nullopt;
 }
 
-absl::Status Unexpected(std::string_view key) {
+absl::Status CheckForeign(std::string_view key) {
   for (const Mark& mark : kForeign) {
     if (key.find(mark.in_key) != std::string_view::npos) return InvalidArgument("{}", mark.means);
   }
-  return InvalidArgument(
-      "unexpected name; known are base_model.model.model.layers.<layer>.{{self_attn.{{q,k,v,o}},"
-      "mlp.{{gate,up,down}}}}_proj.lora_<part>.weight");
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<TensorKey> ParseTensorKey(std::string_view key, int layers) {
+  RETURN_IF_ERROR(CheckForeign(key));
+  const absl::Status unexpected = InvalidArgument(
+      "unexpected name; known are base_model.model.model.layers.<layer>.{{self_attn.{{q,k,v,o}},"
+      "mlp.{{gate,up,down}}}}_proj.lora_<part>.weight");
   TensorKey result;
   std::string_view rest = key;
-  if (!Skip("base_model.model.", &rest)) return Unexpected(key);
+  if (!Skip("base_model.model.", &rest)) return unexpected;
   const std::string_view module = rest;
-  if (!Skip("model.layers.", &rest)) return Unexpected(key);
+  if (!Skip("model.layers.", &rest)) return unexpected;
   const std::optional<int> layer = Decimal(Segment(&rest));
   const std::string_view block = Segment(&rest);
   const std::optional<Projection> projection = FindProjection(block, Segment(&rest));
-  if (!layer || !projection) return Unexpected(key);
+  if (!layer || !projection) return unexpected;
   result.path = module.substr(0, module.size() - rest.size() - 1);
-  if (!rest.starts_with("lora_") || !rest.ends_with(".weight")) return Unexpected(key);
+  if (!rest.starts_with("lora_") || !rest.ends_with(".weight")) return unexpected;
   result.part = rest.substr(0, rest.size() - std::string_view(".weight").size());
-  if (result.part.find('.') != std::string_view::npos) return Unexpected(key);
+  if (result.part.find('.') != std::string_view::npos) return unexpected;
   if (*layer >= layers)
     return InvalidArgument("layer {} is outside of the model's {} layers", *layer, layers);
   result.layer = *layer;
   result.projection = *projection;
   return result;
-}
-
-std::optional<int> NumberAfter(std::string_view prefix, std::string_view part) {
-  if (!Skip(prefix, &part) || part.empty()) return std::nullopt;
-  return Decimal(part);
 }
 
 }  // namespace hydrad

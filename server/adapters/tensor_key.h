@@ -2,7 +2,6 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_TENSOR_KEY_H_
 #define HYDRAD_SERVER_ADAPTERS_TENSOR_KEY_H_
 
-#include <optional>
 #include <string_view>
 
 #include "server/backend/adapter_weights.h"
@@ -23,10 +22,6 @@ struct TensorKey {
 // trained embedding, another family), the layer where the model has only `layers`, the module where it is not
 // one of the seven projections.
 absl::StatusOr<TensorKey> ParseTensorKey(std::string_view key, int layers);
-
-// The number in a part such as "lora_B3" after `prefix` "lora_B": decimal without sign or leading zero, below
-// a million.
-std::optional<int> NumberAfter(std::string_view prefix, std::string_view part);
 
 }  // namespace hydrad
 

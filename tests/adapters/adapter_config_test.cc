@@ -1,0 +1,166 @@
+#include "server/adapters/adapter_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "server/base/json.h"
+
+namespace hydrad {
+namespace {
+
+using ::testing::StartsWith;
+
+constexpr char kPath[] = "model.layers.3.self_attn.q_proj";
+
+Json Minimal() { return {{"peft_type", "LORA"}, {"r", 16}, {"lora_alpha", 32}}; }
+
+absl::StatusOr<AdapterConfig> With(const Json& fields = Json::object()) {
+  Json config = Minimal();
+  config.update(fields);
+  return ParseAdapterConfig(config.dump());
+}
+std::string ErrorWith(const Json& fields) { return std::string(With(fields).status().message()); }
+
+TEST(ParseAdapterConfig, ScaleIsAlphaOverRank) {
+  const auto config = With();
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(*config->RankOf(kPath), 16);
+  EXPECT_EQ(*config->ScaleOf(kPath), 2.0f);
+  EXPECT_EQ(config->heads, 0);
+  EXPECT_EQ(*With({{"lora_alpha", 12.5}})->ScaleOf(kPath), 12.5f / 16);
+}
+
+TEST(ParseAdapterConfig, RsLoraDividesByTheRoot) {
+  const auto config = With({{"use_rslora", true}, {"r", 8}});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(*config->ScaleOf(kPath), static_cast<float>(32 / std::sqrt(8.0)));
+}
+
+TEST(ParseAdapterConfig, PatternsOverrideRankAndAlphaPerModule) {
+  const auto config =
+      With({{"rank_pattern", {{"q_proj", 4}, {".*", 2}}}, {"alpha_pattern", {{"v_proj", 64}}}});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(*config->RankOf(kPath), 4);
+  EXPECT_EQ(*config->ScaleOf(kPath), 8.0f);
+  EXPECT_EQ(*config->RankOf("model.layers.3.self_attn.v_proj"), 2);
+  EXPECT_EQ(*config->ScaleOf("model.layers.3.self_attn.v_proj"), 32.0f);
+}
+
+// The file that PEFT 0.11 writes, with a value in every field.
+TEST(ParseAdapterConfig, ReadsOverWhatOnlySteeredTheTraining) {
+  const auto config = ParseAdapterConfig(R"({
+    "alpha_pattern": {}, "auto_mapping": {"base_model_class": "LlamaForCausalLM"},
+    "base_model_name_or_path": "HuggingFaceTB/SmolLM-135M-Instruct", "bias": "none", "fan_in_fan_out": false,
+    "inference_mode": true, "init_lora_weights": true, "layer_replication": null, "layers_pattern": null,
+    "layers_to_transform": [0, 1], "loftq_config": {}, "lora_alpha": 32, "lora_dropout": 0.05,
+    "megatron_config": null, "megatron_core": "megatron.core", "modules_to_save": null, "peft_type": "LORA", "r": 16,
+    "rank_pattern": {}, "revision": "main", "target_modules": ["v_proj", "q_proj"], "task_type": "CAUSAL_LM",
+    "use_dora": false, "use_rslora": false, "peft_version": "0.18.0", "qalora_group_size": 16,
+    "eva_config": {"rho": 2.0}, "exclude_modules": ["lm_head"], "trainable_token_indices": null,
+    "ensure_weight_tying": false, "some_new_number": 3, "some_new_name": "x", "some_new_switch": false})");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->rank, 16);
+}
+
+TEST(ParseAdapterConfig, HydraLoraIsToldByItsHeads) {
+  const auto config = With({{"lora_nums", 3},
+                            {"lora_alpha", 32.0},
+                            {"enable_lora", nullptr},
+                            {"merge_weights", false},
+                            {"blc_alpha", 0.1},
+                            {"blc_weight", 0.01},
+                            {"rank_pattern", Json::object()}});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->heads, 3);
+  EXPECT_EQ(With({{"lora_nums", nullptr}})->heads, 0);
+  EXPECT_THAT(ErrorWith({{"lora_nums", 0}}), StartsWith("field 'lora_nums': must be an integer from 1"));
+  EXPECT_THAT(ErrorWith({{"lora_nums", 3}, {"use_rslora", true}}),
+              StartsWith("field 'use_rslora': has no meaning"));
+  EXPECT_THAT(ErrorWith({{"lora_nums", 3}, {"rank_pattern", {{"q", 1}}}}),
+              StartsWith("field 'rank_pattern'"));
+}
+
+TEST(ParseAdapterConfig, InitsThatLeaveTheBaseAloneAreFine) {
+  for (const Json& init :
+       {Json(true), Json(false), Json(nullptr), Json("gaussian"), Json("orthogonal"), Json("eva")}) {
+    EXPECT_TRUE(With({{"init_lora_weights", init}}).ok()) << init;
+  }
+  for (const char* init : {"pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "new_one"}) {
+    EXPECT_THAT(
+        ErrorWith({{"init_lora_weights", init}}),
+        StartsWith("field 'init_lora_weights': '" + std::string(init) + "' may have changed the base"));
+  }
+}
+
+TEST(ParseAdapterConfig, OtherFamiliesAreRefusedByName) {
+  const std::vector<std::pair<const char*, const char*>> families = {
+      {"XLORA", "X-LoRA"},    {"MIXLORA", "MixLoRA"},
+      {"MOLA", "MoLA"},       {"ADAMOLE", "AdaMoLE"},
+      {"MOA", "MoA"},         {"MMOELORA", "MOELoRA"},
+      {"ADALORA", "AdaLoRA"}, {"PREFIX_TUNING", "prefix tuning"}};
+  for (const auto& [type, name] : families) {
+    EXPECT_EQ(ErrorWith({{"peft_type", type}}),
+              fmt::format("field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA and LoRAMoE are",
+                          name));
+  }
+  EXPECT_EQ(ErrorWith({{"peft_type", "NEW"}}), "field 'peft_type': 'NEW' is not known");
+  EXPECT_EQ(ErrorWith({{"peft_type", nullptr}}), "field 'peft_type': must be a string");
+}
+
+TEST(ParseAdapterConfig, WhatChangesTheResultIsRefusedByName) {
+  const std::vector<std::pair<Json, const char*>> cases = {
+      {{{"use_dora", true}}, "field 'use_dora': DoRA is not supported"},
+      {{{"alora_invocation_tokens", {1, 2}}}, "field 'alora_invocation_tokens': aLoRA is not supported"},
+      {{{"use_qalora", true}}, "field 'use_qalora': QALoRA is not supported"},
+      {{{"use_bdlora", true}}, "field 'use_bdlora': BdLoRA is not supported"},
+      {{{"kasa_config", {{"beta", 1}}}}, "field 'kasa_config': KaSA is not supported"},
+      {{{"arrow_config", {{"top_k", 3}}}}, "field 'arrow_config': Arrow routing is not supported"},
+      {{{"layer_replication", {{0, 4}, {2, 5}}}},
+       "field 'layer_replication': replicated layers is not supported"},
+      {{{"fan_in_fan_out", true}}, "field 'fan_in_fan_out': weights stored as [in, out] is not supported"},
+      {{{"lora_bias", true}}, "field 'lora_bias': a bias in lora_B is not supported"},
+      {{{"modules_to_save", {"lm_head"}}}, "field 'modules_to_save': whole modules saved beside the adapter"},
+      {{{"trainable_token_indices", {5}}},
+       "field 'trainable_token_indices': trained tokens is not supported"},
+      {{{"target_parameters", {"mlp.w"}}},
+       "field 'target_parameters': LoRA on bare parameters is not supported"},
+      {{{"megatron_config", {{"a", 1}}}},
+       "field 'megatron_config': Megatron's parallel layers is not supported"},
+      {{{"enable_lora", {true, false}}}, "field 'enable_lora'"},
+      {{{"use_newthing", true}},
+       "field 'use_newthing': is not known and switched on, so it may change the result"},
+      {{{"new_config", {{"a", 1}}}}, "field 'new_config': is not known and switched on"},
+      {{{"bias", "some"}}, "field 'bias': must be 'none', 'all' or 'lora_only'"},
+  };
+  for (const auto& [fields, error] : cases) EXPECT_THAT(ErrorWith(fields), StartsWith(error));
+}
+
+TEST(ParseAdapterConfig, NumbersAreInRange) {
+  for (const Json& r : {Json(0), Json(-1), Json(1.5), Json("16"), Json(true), Json(nullptr), Json(1e18),
+                        Json(65537), Json(18446744073709551615u)}) {
+    EXPECT_EQ(ErrorWith({{"r", r}}), "field 'r': must be an integer from 1 to 65536") << r;
+  }
+  EXPECT_EQ(ErrorWith({{"lora_alpha", nullptr}}), "field 'lora_alpha': must be a number");
+  EXPECT_EQ(ErrorWith({{"use_rslora", "yes"}}), "field 'use_rslora': must be true or false");
+  EXPECT_EQ(ErrorWith({{"rank_pattern", {{"q", 0}}}}), "field 'rank_pattern': 'q' is not a rank");
+  EXPECT_EQ(ErrorWith({{"rank_pattern", {{"q", 1.5}}}}), "field 'rank_pattern': 'q' is not a rank");
+  EXPECT_EQ(ErrorWith({{"alpha_pattern", {{"q", "x"}}}}), "field 'alpha_pattern': 'q' is not a number");
+  EXPECT_EQ(ErrorWith({{"alpha_pattern", {1}}}),
+            "field 'alpha_pattern': must be an object of patterns and numbers");
+  EXPECT_THAT(ErrorWith({{"alpha_pattern", {{"(", 1}}}}),
+              StartsWith("field 'alpha_pattern': pattern '(' is not"));
+  EXPECT_EQ(With({{"lora_alpha", 1e300}})->ScaleOf(kPath).status().message(),
+            "lora_alpha of adapter_config.json gives an infinite scale");
+}
+
+TEST(ParseAdapterConfig, NotAnObject) {
+  EXPECT_EQ(ParseAdapterConfig("[]").status().message(), "must be a JSON object");
+  EXPECT_EQ(ParseAdapterConfig("{").status().message(), "is not JSON at byte 2");
+  EXPECT_EQ(ParseAdapterConfig(R"({"r": 1, "r": 2})").status().message(), "has the key 'r' twice");
+}
+
+}  // namespace
+}  // namespace hydrad

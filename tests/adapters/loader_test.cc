@@ -1,0 +1,57 @@
+#include "server/adapters/loader.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <barrier>
+#include <future>
+#include <vector>
+
+namespace hydrad {
+namespace {
+
+TEST(Loader, RunsJobsInOrderOnOneThread) {
+  std::vector<int> order;
+  {
+    Loader loader(1, 100);
+    for (int i = 0; i < 10; ++i) EXPECT_TRUE(loader.Submit([&order, i] { order.push_back(i); }));
+  }
+  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
+}
+
+TEST(Loader, RunsAsManyAtOnceAsItHasThreads) {
+  Loader loader(3, 100);
+  std::barrier together(3);  // passed only when three jobs stand at it
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(loader.Submit([&] { together.arrive_and_wait(); }));
+  }
+  loader.Stop();
+}
+
+TEST(Loader, RefusesBeyondItsQueue) {
+  Loader loader(1, 2);
+  std::promise<void> started, go;
+  ASSERT_TRUE(loader.Submit([&] {
+    started.set_value();
+    go.get_future().wait();
+  }));
+  started.get_future().wait();  // the running job is in no queue
+  EXPECT_TRUE(loader.Submit([] {}));
+  EXPECT_TRUE(loader.Submit([] {}));
+  EXPECT_FALSE(loader.Submit([] {}));
+  go.set_value();
+}
+
+TEST(Loader, StopRunsWhatWaitsAndTakesNoMore) {
+  Loader loader(2, 100);
+  std::atomic<int> ran = 0;
+  for (int i = 0; i < 50; ++i) EXPECT_TRUE(loader.Submit([&] { ++ran; }));
+  loader.Stop();
+  EXPECT_EQ(ran, 50);
+  EXPECT_FALSE(loader.Submit([&] { ++ran; }));
+  loader.Stop();
+  EXPECT_EQ(ran, 50);
+}
+
+}  // namespace
+}  // namespace hydrad

@@ -1,0 +1,97 @@
+// The n-th call of the disk or the device fails, for every n: whatever breaks, nothing stays behind.
+#include <gtest/gtest.h>
+
+#include "tests/adapters/store_fixture.h"
+
+namespace hydrad {
+namespace {
+
+class StoreFaultsTest : public StoreFixture {
+ protected:
+  // Calls `attempt` with n = 1, 2, 3 ... failing until it says that nothing failed; returns how many did.
+  template <class Fail, class Attempt>
+  static int ForEveryCall(Fail fail, Attempt attempt) {
+    for (int n = 1; n < 1000; ++n) {
+      fail(n);
+      if (attempt()) return n - 1;
+    }
+    ADD_FAILURE() << "never succeeds";
+    return 0;
+  }
+  void NothingIsHeld(const AdapterStore& store) {
+    EXPECT_EQ(store.device_bytes_used(), 0);
+    EXPECT_EQ(backend_.live(), 0);
+    EXPECT_EQ(backend_.live_bytes(), 0);
+  }
+};
+
+TEST_F(StoreFaultsTest, FirstLoadSurvivesEveryFailureOfTheDisk) {
+  disk_.SetChunk(256);  // many reads
+  const auto store = MakeStore();
+  const int failures = ForEveryCall([&](int n) { disk_.FailCall(n); },
+                                    [&] {
+                                      const auto loaded = Load(*store, "a", "one");
+                                      if (loaded.ok()) return true;
+                                      EXPECT_EQ(loaded.status().code(), absl::StatusCode::kInternal);
+                                      EXPECT_EQ(store->Get("a")->state, AdapterState::kFailed);
+                                      NothingIsHeld(*store);
+                                      return false;
+                                    });
+  EXPECT_GT(failures, 10);
+  EXPECT_EQ(store->Get("a")->state, AdapterState::kAvailable);
+  EXPECT_EQ(store->device_bytes_used(), bytes_);
+}
+
+TEST_F(StoreFaultsTest, ReplaceSurvivesEveryFailureOfTheDisk) {
+  disk_.SetChunk(256);
+  const auto store = MakeStore();
+  ASSERT_TRUE(Load(*store, "a", "one").ok());
+  const int failures = ForEveryCall([&](int n) { disk_.FailCall(n); },
+                                    [&] {
+                                      const auto loaded = Load(*store, "a", "two");
+                                      if (loaded.ok()) return true;
+                                      EXPECT_EQ(store->Acquire("a")->generation(), 1);
+                                      EXPECT_EQ(store->device_bytes_used(), bytes_);
+                                      EXPECT_EQ(backend_.live(), 1);
+                                      return false;
+                                    });
+  EXPECT_GT(failures, 10);
+  EXPECT_EQ(store->Acquire("a")->generation(), 2) << "failed loads use up no number";
+  EXPECT_EQ(store->device_bytes_used(), bytes_);
+}
+
+TEST_F(StoreFaultsTest, ValidateOnlySurvivesEveryFailureOfTheDisk) {
+  disk_.SetChunk(256);
+  const auto store = MakeStore();
+  ForEveryCall([&](int n) { disk_.FailCall(n); },
+               [&] {
+                 Pending pending;
+                 store->ValidateOnly("a", "one", pending.done());
+                 NothingIsHeld(*store);
+                 return pending.Wait().ok();
+               });
+  EXPECT_TRUE(store->List().empty());
+}
+
+TEST_F(StoreFaultsTest, EveryFailureOfTheDeviceLeavesNothing) {
+  const auto store = MakeStore();
+  const std::vector<std::pair<const char*, const char*>> loads = {{"a", "one"}, {"b", "hydra"}, {"a", "two"}};
+  // The n-th of the three loads fails.
+  for (int n = 1; n <= 3; ++n) {
+    backend_.FailLoad(backend_.calls() + n);
+    for (int i = 0; i < 3; ++i) {
+      const auto loaded = Load(*store, loads[i].first, loads[i].second);
+      EXPECT_EQ(loaded.ok(), i + 1 != n);
+      if (!loaded.ok()) {
+        EXPECT_EQ(loaded.status().code(), absl::StatusCode::kInternal);
+      }
+      EXPECT_EQ(store->device_bytes_used(), backend_.live_bytes());
+    }
+    EXPECT_TRUE(Unload(*store, "a").ok());
+    EXPECT_TRUE(Unload(*store, "b").ok());
+    NothingIsHeld(*store);
+  }
+}
+
+}  // namespace
+}  // namespace hydrad

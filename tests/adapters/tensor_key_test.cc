@@ -1,0 +1,87 @@
+#include "server/adapters/tensor_key.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace hydrad {
+namespace {
+
+using ::testing::StartsWith;
+
+constexpr char kStem[] = "base_model.model.model.layers.";
+
+std::string Error(const std::string& key) { return std::string(ParseTensorKey(key, 4).status().message()); }
+
+TEST(ParseTensorKey, TakesEveryProjectionApart) {
+  const std::vector<std::pair<const char*, Projection>> modules = {
+      {"self_attn.q_proj", Projection::kQ}, {"self_attn.k_proj", Projection::kK},
+      {"self_attn.v_proj", Projection::kV}, {"self_attn.o_proj", Projection::kO},
+      {"mlp.gate_proj", Projection::kGate}, {"mlp.up_proj", Projection::kUp},
+      {"mlp.down_proj", Projection::kDown}};
+  for (const auto& [module, projection] : modules) {
+    const std::string name = kStem + std::string("3.") + module + ".lora_A.weight";
+    const auto key = ParseTensorKey(name, 4);
+    ASSERT_TRUE(key.ok()) << key.status();
+    EXPECT_EQ(key->layer, 3);
+    EXPECT_EQ(key->projection, projection);
+    EXPECT_EQ(key->path, std::string("model.layers.3.") + module);
+    EXPECT_EQ(key->part, "lora_A");
+  }
+}
+
+TEST(ParseTensorKey, LayersAreThoseOfTheModel) {
+  EXPECT_EQ(Error(kStem + std::string("4.mlp.up_proj.lora_A.weight")),
+            "layer 4 is outside of the model's 4 layers");
+  for (const char* layer : {"", "-1", "+1", "03", "1x", "1e2", "99999999999999999999", "1234567"}) {
+    EXPECT_THAT(Error(kStem + std::string(layer) + ".mlp.up_proj.lora_A.weight"),
+                StartsWith("unexpected name"))
+        << layer;
+  }
+}
+
+TEST(ParseTensorKey, NamesAreExact) {
+  const std::string q = kStem + std::string("0.self_attn.q_proj.");
+  for (const std::string& key :
+       {std::string(""), std::string("base_model.model."),
+        std::string("model.layers.0.self_attn.q_proj.lora_A.weight"), q, q + "lora_A", q + "weight",
+        q + "lora_A.weight.x", q + "lora_A.default.weight", q + "lora_.A.weight", q + "lora_A.weights",
+        kStem + std::string("0.mlp.q_proj.lora_A.weight"),
+        kStem + std::string("0.self_attn.up_proj.lora_A.weight"),
+        kStem + std::string("0.q_proj.lora_A.weight"),
+        kStem + std::string("0.self_attn.x_proj.lora_A.weight")}) {
+    EXPECT_THAT(Error(key), StartsWith("unexpected name")) << key;
+  }
+}
+
+TEST(ParseTensorKey, ForeignThingsAreNamed) {
+  const std::string q = kStem + std::string("0.self_attn.q_proj.");
+  const std::vector<std::pair<std::string, const char*>> cases = {
+      {q + "lora_magnitude_vector", "DoRA is not supported"},
+      {"base_model.model.model.embed_tokens.lora_embedding_A", "LoRA on embeddings is not supported"},
+      {"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta",
+       "trained tokens are not supported"},
+      {"base_model.model.model.embed_tokens.weight", "trained embeddings are not supported"},
+      {"base_model.model.lm_head.weight", "changes to lm_head are not supported"},
+      {"base_model.model.lm_head.lora_A.weight", "changes to lm_head are not supported"},
+      {q + "lora_B.bias", "a bias in lora_B is not supported"},
+      {q + "base_layer.bias", "trained biases are not supported"},
+      {q + "bias", "trained biases are not supported"},
+      {"base_model.internal_xlora_classifier.layers.0.weight", "X-LoRA adapters are not supported"},
+      {kStem + std::string("0.mlp.shared_LoRA_A_gate.weight"), "MLLM-HydraLoRA adapters are not supported"},
+      {kStem + std::string("0.mlp.moe_gate.0.LoRA_B.weight"), "MLLM-HydraLoRA adapters are not supported"},
+      {kStem + std::string("0.moa_router.weight"), "MoA adapters are not supported"},
+      {"mixlora.layers.0.mlp.moe_gate.weight", "MixLoRA adapters are not supported"},
+      {"mola.layers.0.mlp.up_proj.moe_gate.weight", "MoLA adapters are not supported"},
+      {q + "lora_gating.weight", "AdaMoLE and MoLE adapters are not supported"},
+      {q + "lora_threshold.weight", "AdaMoLE adapters are not supported"},
+      {q + "lora_A.loraA.0.mlp.weight", "MOELoRA adapters are not supported"},
+      {kStem + std::string("0.input_layernorm.weight"), "trained norms are not supported"},
+      {q + "base_layer.weight", "weights of the base model are not supported"},
+  };
+  for (const auto& [key, error] : cases) EXPECT_EQ(Error(key), error) << key;
+}
+
+}  // namespace
+}  // namespace hydrad
