@@ -1,0 +1,391 @@
+#include "server/scheduler/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/scheduler/rig.h"
+
+namespace hydrad {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::HasSubstr;
+
+constexpr ModelLimits kSmall{
+    .max_rows = 16, .max_logit_rows = 4, .max_context = 64, .block_size = 4, .kv_blocks = 64};
+
+RequestSpec Long(int prompt, int max_tokens, int tenant = 0) {
+  RequestSpec spec;
+  spec.prompt.assign(prompt, token::kA);
+  spec.stopping.max_tokens = max_tokens;
+  spec.stopping.ignore_eos = true;
+  spec.tenant = tenant;
+  return spec;
+}
+
+std::string Text(const Metrics& metrics) {
+  return prometheus::TextSerializer().Serialize(metrics.registry()->Collect());
+}
+
+class EngineTest : public testing::Test {
+ protected:
+  void ExpectAllBack(const EngineRig& rig) {
+    EXPECT_TRUE(rig.engine.empty());
+    EXPECT_EQ(rig.engine.running(), 0);
+    EXPECT_EQ(rig.engine.free_blocks(), rig.model.limits().kv_blocks);
+    EXPECT_EQ(rig.room.taken(), 0);
+    EXPECT_TRUE(house_.AllBack());
+  }
+
+  House house_;
+};
+
+TEST_F(EngineTest, WithoutRequestsThereIsNothingToDo) {
+  EngineRig rig(house_, {}, kSmall);
+  EXPECT_FALSE(rig.engine.Step());
+  EXPECT_EQ(rig.model.steps(), 0);
+}
+
+TEST_F(EngineTest, OneRequestToItsEnd) {
+  EngineRig rig(house_, {}, kSmall);
+  const auto sink = rig.Add(1, Long(5, 3));
+  rig.RunToEnd();
+  const RecordingSink::Record record = sink->record();
+  EXPECT_TRUE(record.status.ok());
+  EXPECT_EQ(record.starts, 1);
+  EXPECT_EQ(record.choices.at(0).tokens.size(), 3u);
+  EXPECT_EQ(record.choices.at(0).reason, FinishReason::kLength);
+  EXPECT_EQ(record.choices.at(0).text, house_.tokenizer->Decode(record.choices.at(0).tokens, true));
+  EXPECT_EQ(record.usage.prompt_tokens, 5);
+  EXPECT_EQ(record.usage.generated_tokens, 3);
+  EXPECT_EQ(rig.model.steps(), 3) << "the last token is not run";
+  EXPECT_EQ(rig.model.rows_run(), 7);
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, DecodingGoesOnWhileALongPromptIsPrefilled) {
+  EngineRig rig(house_, {.prefill_chunk = 4}, kSmall);
+  const auto first = rig.Add(1, Long(2, 20));
+  rig.engine.Step();
+  rig.Add(2, Long(40, 1));
+  for (size_t tokens = 2; tokens < 10; ++tokens) {
+    rig.engine.Step();
+    EXPECT_EQ(first->record().usage.generated_tokens, 0);
+    EXPECT_EQ(rig.model.rows_run(), 2 + 5 * (static_cast<int64_t>(tokens) - 1));
+  }
+}
+
+TEST_F(EngineTest, OneStepHoldsRowsOfAllAdapters) {
+  EngineRig rig(house_, {}, kSmall);
+  size_t runs = 0;
+  rig.model.on_forward = [&](const Batch& batch) { runs = std::max(runs, batch.runs.size()); };
+  for (int adapter = 0; adapter <= House::kAdapters; ++adapter) {
+    RequestSpec spec = Long(3, 3);
+    spec.adapter = adapter;
+    rig.Add(adapter + 1, spec);
+  }
+  rig.RunToEnd();
+  EXPECT_EQ(runs, 3u);
+  EXPECT_EQ(rig.model.steps(), 3);
+}
+
+TEST_F(EngineTest, ACancelledRequestIsGoneAtOnceWhereverItIs) {
+  EngineRig rig(house_, {.max_running = 1}, kSmall);
+  const auto running = rig.Add(1, Long(5, 30)), waiting = rig.Add(2, Long(5, 30));
+  rig.engine.Step();
+  rig.engine.End(2, Cancelled("gone"));
+  EXPECT_EQ(waiting->record().status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(waiting->record().starts, 0);
+  rig.engine.End(1, Cancelled("gone"));
+  EXPECT_EQ(running->record().starts, 1);
+  EXPECT_TRUE(running->done());
+  rig.engine.End(1, Cancelled("again"));
+  rig.engine.End(77, Cancelled("unknown"));
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, DeadlinesEndWaitingAndRunningRequests) {
+  EngineRig rig(house_, {.max_running = 1}, kSmall);
+  const TimePoint now = house_.clock.Now();
+  const auto running = rig.Add(1, Long(5, 30), -1, now + seconds(2));
+  const auto waiting = rig.Add(2, Long(5, 30), -1, now + seconds(1));
+  rig.engine.Step();
+  house_.clock.Advance(seconds(1));
+  rig.engine.Expire();
+  EXPECT_EQ(waiting->record().status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(waiting->record().status.message()), HasSubstr("before the request started"));
+  EXPECT_FALSE(running->done());
+  house_.clock.Advance(seconds(1));
+  rig.engine.Expire();
+  EXPECT_EQ(running->record().status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(rig.model.rows_run(), 5) << "expired work is not prefilled";
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, AStalledReaderCostsItsOwnRequest) {
+  EngineRig rig(house_, {}, kSmall);
+  const auto stalled = rig.Add(1, Long(5, 30), /*stall_after=*/2), other = rig.Add(2, Long(5, 5));
+  rig.RunToEnd();
+  EXPECT_EQ(stalled->record().status.code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(other->record().status.ok());
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, LogitsThatAreNotNumbersEndTheirRequestAlone) {
+  EngineRig rig(house_, {}, kSmall);
+  RequestSpec poisoned = Long(5, 5);
+  poisoned.prompt[2] = token::kPoison;
+  poisoned.n = 3;
+  const auto bad = rig.Add(1, poisoned);
+  const RequestSpec healthy = Long(5, 5);
+  const auto good = rig.Add(2, healthy);
+  rig.RunToEnd();
+  EXPECT_EQ(bad->record().status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(bad->record().starts, 0);
+  ExpectSameAsAlone(good->record(), RunAlone(house_, healthy));
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, WhatARequestHeldIsFreeWhenItsSinkHearsOfTheEnd) {
+  EngineRig rig(house_, {}, kSmall);
+  RequestSpec spec = Long(5, 3);
+  spec.adapter = 1;
+  const auto sink = rig.Add(1, spec);
+  bool free = false;
+  sink->on_done = [&] { free = house_.AllBack() && rig.engine.free_blocks() == kSmall.kv_blocks; };
+  rig.RunToEnd();
+  EXPECT_TRUE(free);
+}
+
+TEST_F(EngineTest, ChoicesDrawAsIfEachWereAloneAndRunThePromptOnce) {
+  EngineRig rig(house_, {}, kSmall);
+  RequestSpec spec = Long(13, 6);
+  spec.n = 3;
+  spec.seed = 100;
+  const auto sink = rig.Add(1, spec);
+  rig.RunToEnd();
+  const RecordingSink::Record together = sink->record();
+  ASSERT_EQ(together.choices.size(), 3u);
+  for (int i = 0; i < 3; ++i) {
+    RequestSpec one = Long(13, 6);
+    one.seed = 100 + i;
+    const RecordingSink::Record alone = RunAlone(house_, one);
+    EXPECT_EQ(together.choices.at(i).tokens, alone.choices.at(0).tokens);
+    EXPECT_EQ(together.choices.at(i).text, alone.choices.at(0).text);
+  }
+  EXPECT_EQ(together.usage.prompt_tokens, 13);
+  EXPECT_EQ(together.usage.generated_tokens, 18);
+  EXPECT_EQ(rig.model.rows_run(), 13 + 2 * 1 + 3 * 5) << "12 of 13 prompt tokens are in full blocks";
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, MoreChoicesThanMayRunAllEnd) {
+  EngineRig rig(house_, {.max_running = 2}, kSmall);
+  RequestSpec spec = Long(9, 4);
+  spec.n = 7;
+  const auto sink = rig.Add(1, spec);
+  rig.RunToEnd();
+  ExpectSameAsAlone(sink->record(), RunAlone(house_, spec));
+  EXPECT_TRUE(sink->record().status.ok());
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, PromptLogprobsComeWholeBeforeTheFirstTokenHoweverThePromptIsCut) {
+  RequestSpec spec;
+  spec.prompt = {0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4};
+  spec.output.prompt_logprobs = 2;
+  spec.output.top_logprobs = 1;
+  const RecordingSink::Record alone = RunAlone(house_, spec);
+  ASSERT_EQ(alone.prompt_logprobs.size(), 10u);
+  for (size_t i = 0; i < 10; ++i) {
+    EXPECT_EQ(alone.prompt_logprobs[i].token, spec.prompt[i + 1]);
+    EXPECT_EQ(alone.prompt_logprobs[i].top.size(), 2u);
+  }
+  EngineRig rig(house_, {}, kSmall);  // four logit rows a step
+  const auto sink = rig.Add(1, spec);
+  rig.Add(2, Long(3, 9));
+  rig.RunToEnd();
+  ExpectSameAsAlone(sink->record(), alone);
+}
+
+TEST_F(EngineTest, PreemptedSequencesDrawTheSameTokens) {
+  ModelLimits tight = kSmall;
+  tight.kv_blocks = 8;
+  EngineRig rig(house_, {}, tight);
+  std::vector<RequestSpec> specs;
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 4; ++i) {
+    specs.push_back(Long(6, 20, i % House::kTenants));
+    specs.back().seed = i;
+    sinks.push_back(rig.Add(i + 1, specs.back()));
+  }
+  rig.RunToEnd();
+  EXPECT_THAT(Text(house_.metrics), testing::Not(HasSubstr("hydrad_preemptions_total 0\n")));
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_TRUE(sinks[i]->record().status.ok());
+    ExpectSameAsAlone(sinks[i]->record(), RunAlone(house_, specs[i]));
+  }
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, TimesComeFromTheClock) {
+  EngineRig rig(house_, {.max_running = 1, .prefill_chunk = 4}, kSmall);
+  rig.model.on_forward = [this](const Batch&) { house_.clock.Advance(milliseconds(10)); };
+  const auto first = rig.Add(1, Long(8, 3)), second = rig.Add(2, Long(4, 1));
+  rig.RunToEnd();
+  const Usage a = first->record().usage, b = second->record().usage;
+  EXPECT_EQ(a.queue, milliseconds(0));
+  EXPECT_EQ(a.prefill, milliseconds(20));
+  EXPECT_EQ(a.decode, milliseconds(20));
+  EXPECT_EQ(b.queue, milliseconds(40));
+  EXPECT_EQ(b.prefill, milliseconds(10));
+  const std::string text = Text(house_.metrics);
+  EXPECT_THAT(text, HasSubstr("hydrad_inter_token_latency_seconds_count 2\n"));
+  EXPECT_THAT(text, HasSubstr("hydrad_inter_token_latency_seconds_sum 0.02\n"));
+  EXPECT_THAT(text, HasSubstr("hydrad_time_to_first_token_seconds_count 2\n"));
+  EXPECT_THAT(text, HasSubstr("hydrad_queue_duration_seconds_sum 0.04\n"));
+  EXPECT_THAT(text, HasSubstr("hydrad_step_duration_seconds_count{phase=\"prefill\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("hydrad_step_duration_seconds_count{phase=\"decode\"} 2\n"));
+}
+
+TEST_F(EngineTest, GaugesShowWhatIs) {
+  EngineRig rig(house_, {}, kSmall);
+  RequestSpec spec = Long(5, 30);
+  spec.adapter = 2;
+  rig.Add(1, spec);
+  rig.engine.Step();
+  rig.engine.Publish(7);
+  const std::string text = Text(house_.metrics);
+  EXPECT_THAT(text, HasSubstr("hydrad_requests_running 1\n"));
+  EXPECT_THAT(text, HasSubstr("hydrad_requests_waiting 7\n"));
+  EXPECT_THAT(text, HasSubstr("hydrad_kv_blocks{state=\"used\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("running_lora_adapters=\"adapter2\",waiting_lora_adapters=\"\""));
+  rig.engine.EndAll(Cancelled("enough"));
+  rig.engine.Publish(0);
+  EXPECT_THAT(Text(house_.metrics), HasSubstr("running_lora_adapters=\"\",waiting_lora_adapters=\"\""));
+}
+
+// Work that tenants' requests have had, as FairShare counts it.
+double Served(const RequestSpec& spec, const RecordingSink::Record& record) {
+  double output = 0;
+  for (const auto& [index, choice] : record.choices) output += static_cast<double>(choice.tokens.size());
+  return (record.starts > 0 ? static_cast<double>(spec.prompt.size()) : 0) + 2 * output;
+}
+
+// Theorem 4.8 of arXiv 2401.00588: two tenants that always have work waiting differ by at most 2 max(w_p L,
+// w_q M), with L the longest prompt and M the tokens that the batch can hold.
+TEST_F(EngineTest, BackloggedTenantsGetTheirShareWhateverTheyAskFor) {
+  House house({1, 3, 1});
+  EngineRig rig(house, {.max_running = 4, .prefill_chunk = 8}, kSmall);
+  std::mt19937_64 rng(5);
+  std::vector<std::pair<RequestSpec, std::shared_ptr<RecordingSink>>> requests;
+  RequestId id = 0;
+  // The greedy tenant asks for much, often; the other for little, and just enough to have work waiting.
+  for (int i = 0; i < 200; ++i) {
+    for (const RequestSpec& spec :
+         {Long(30 + static_cast<int>(rng() % 10), 20, 0), Long(3, 5, 1), Long(3, 5, 1)}) {
+      requests.emplace_back(spec, rig.Add(++id, spec));
+    }
+  }
+  const double bound = 2 * std::max(1.0 * 40, 2.0 * kSmall.kv_blocks * kSmall.block_size);
+  for (int step = 0; step < 1500; ++step) {
+    ASSERT_TRUE(rig.engine.Step());
+    double served[House::kTenants] = {};
+    for (const auto& [spec, sink] : requests) served[spec.tenant] += Served(spec, sink->record());
+    ASSERT_LE(std::abs(served[0] / 1 - served[1] / 3), bound) << "step " << step;
+    const bool backlogged = std::ranges::any_of(requests, [](const auto& request) {
+      return request.first.tenant == 1 && request.second->record().starts == 0;
+    });
+    if (!backlogged) break;
+  }
+}
+
+TEST_F(EngineTest, AQuietTenantDoesNotWaitBehindABusyOnesQueue) {
+  EngineRig rig(house_, {.max_running = 4, .prefill_chunk = 8}, kSmall);
+  for (RequestId id = 1; id <= 50; ++id) rig.Add(id, Long(30, 2, 0));
+  for (int i = 0; i < 10; ++i) rig.engine.Step();
+  const auto quiet = rig.Add(99, Long(4, 1, 1));
+  for (int i = 0; i < 10 && !quiet->done(); ++i) rig.engine.Step();
+  EXPECT_TRUE(quiet->done());
+}
+
+// One random life of an engine: requests come, are cancelled, expire, stall and are preempted.
+class History {
+ public:
+  explicit History(uint64_t seed)
+      : rng_(seed), options_(Options()), limits_(Limits()), rig_(house_, options_, limits_) {}
+
+  void Run() {
+    int to_come = 3 + Draw(10), steps = 0;
+    while (to_come > 0 || !rig_.engine.empty()) {
+      ASSERT_LT(++steps, 5000) << "nothing ends";
+      if (to_come > 0 && Draw(3) == 0) {
+        Submit();
+        --to_come;
+      }
+      if (Draw(12) == 0) rig_.engine.End(1 + Draw(static_cast<int>(specs_.size()) + 1), Cancelled("client"));
+      house_.clock.Advance(milliseconds(Draw(3)));
+      rig_.engine.Expire();
+      const bool had_work = !rig_.engine.empty();
+      ASSERT_EQ(rig_.engine.Step(), had_work);
+    }
+    Verify();
+  }
+
+ private:
+  int Draw(int n) { return static_cast<int>(rng_() % n); }
+  SchedulerOptions Options() { return {.max_running = 1 + Draw(8), .prefill_chunk = 1 + Draw(24)}; }
+  ModelLimits Limits() {
+    const int block_size = 1 + Draw(8);
+    return {.max_rows = 4 + Draw(40),
+            .max_logit_rows = 1 + Draw(10),
+            .max_context = 96,
+            .block_size = block_size,
+            .kv_blocks = 61 / block_size + 1 + Draw(30)};
+  }
+
+  void Submit() {
+    specs_.push_back(RandomSpec(rng_));
+    std::optional<TimePoint> deadline;
+    if (Draw(5) == 0) deadline = house_.clock.Now() + milliseconds(Draw(60));
+    const int stall_after = Draw(8) == 0 ? 1 + Draw(5) : -1;
+    sinks_.push_back(rig_.Add(specs_.size(), specs_.back(), stall_after, deadline));
+  }
+
+  void Verify() {
+    for (size_t i = 0; i < specs_.size(); ++i) {
+      SCOPED_TRACE("request " + std::to_string(i + 1));
+      const RecordingSink::Record alone = RunAlone(house_, specs_[i]), got = sinks_[i]->record();
+      ExpectSameAsAlone(got, alone);
+      EXPECT_TRUE(alone.status.ok() || !got.status.ok());
+    }
+    EXPECT_EQ(rig_.engine.free_blocks(), limits_.kv_blocks);
+    EXPECT_EQ(rig_.room.taken(), 0);
+    EXPECT_TRUE(house_.AllBack());
+  }
+
+  std::mt19937_64 rng_;
+  House house_;
+  const SchedulerOptions options_;
+  const ModelLimits limits_;
+  EngineRig rig_;
+  std::vector<RequestSpec> specs_;
+  std::vector<std::shared_ptr<RecordingSink>> sinks_;
+};
+
+TEST(EngineHistories, EveryRequestGetsWhatItWouldGetAlone) {
+  for (uint64_t seed = 0; seed < 2000; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    History(seed).Run();
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace hydrad

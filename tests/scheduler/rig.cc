@@ -1,0 +1,167 @@
+#include "tests/scheduler/rig.h"
+
+#include <gtest/gtest.h>
+
+#include "server/scheduler/fit_to_model.h"
+
+namespace hydrad {
+namespace {
+
+std::string TenantName(int tenant) { return "tenant" + std::to_string(tenant); }
+
+}  // namespace
+
+House::House(std::vector<double> weights) {
+  std::vector<TenantConfig> tenants;
+  for (int t = 0; t < kTenants; ++t) {
+    TenantConfig tenant;
+    tenant.name = TenantName(t);
+    tenant.key_sha256 = {Sha256Hex(tenant.name)};
+    tenant.adapters = {"*"};
+    tenant.max_concurrent = kMaxConcurrent;
+    tenant.weight = weights[t];
+    tenants.push_back(std::move(tenant));
+  }
+  admission_ = std::make_unique<Admission>(std::move(tenants), clock);
+  for (int a = 1; a <= kAdapters; ++a) {
+    auto generation = std::make_shared<AdapterGeneration>();
+    generation->name = "adapter" + std::to_string(a);
+    generation->generation = a;
+    generation->device = std::make_unique<FakeAdapter>(a);
+    adapters_.push_back(std::move(generation));
+  }
+}
+
+Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<TokenSink> sink) const {
+  Request request;
+  request.id = id;
+  request.prompt = spec.prompt;
+  request.sampling = spec.sampling;
+  request.stopping = spec.stopping;
+  request.output = spec.output;
+  request.seed = spec.seed;
+  request.n = spec.n;
+  if (spec.adapter > 0) request.adapter = AdapterHandle(adapters_[spec.adapter - 1]);
+  Duration retry_after{};
+  auto ticket = admission_->Admit(TenantName(spec.tenant), "", &retry_after);
+  HYDRAD_CHECK(ticket.ok());
+  request.ticket = *std::move(ticket);
+  request.arrival = clock.Now();
+  request.sink = std::move(sink);
+  return request;
+}
+
+bool House::AllBack() {
+  bool back = true;
+  for (const auto& adapter : adapters_) back &= adapter.use_count() == 1;
+  for (int t = 0; t < kTenants; ++t) {
+    std::vector<Ticket> tickets;
+    Duration retry_after{};
+    for (int i = 0; i < kMaxConcurrent; ++i) {
+      auto ticket = admission_->Admit(TenantName(t), "", &retry_after);
+      if (!ticket.ok()) return false;
+      tickets.push_back(*std::move(ticket));
+    }
+  }
+  return back;
+}
+
+FakeModel::Options ModelOptions(ModelLimits limits) {
+  FakeModel::Options options;
+  options.limits = limits;
+  options.vocab_size = token::kCount;
+  options.eos = {token::kEnd};
+  options.rare = {token::kEnd};
+  options.poison = token::kPoison;
+  return options;
+}
+
+std::shared_ptr<RecordingSink> EngineRig::Add(RequestId id, const RequestSpec& spec, int stall_after,
+                                              std::optional<TimePoint> deadline) {
+  auto sink = std::make_shared<RecordingSink>(stall_after);
+  Request request = house_.Make(id, spec, sink);
+  request.deadline = deadline;
+  HYDRAD_CHECK(FitToModel(token::kCount, model.limits(), &request).ok());
+  engine.Add(std::move(request), *room.Take());
+  return sink;
+}
+
+RecordingSink::Record RunAlone(House& house, const RequestSpec& spec) {
+  EngineRig rig(house, {}, kRoomy);
+  const auto sink = rig.Add(1, spec);
+  rig.RunToEnd();
+  return sink->record();
+}
+
+RequestSpec RandomSpec(std::mt19937_64& rng) {
+  const auto draw = [&rng](int n) { return static_cast<int>(rng() % n); };
+  RequestSpec spec;
+  spec.prompt.resize(1 + draw(draw(3) == 0 ? 40 : 10));
+  for (int32_t& id : spec.prompt) id = draw(token::kEnd);
+  if (draw(20) == 0) spec.prompt[draw(static_cast<int>(spec.prompt.size()))] = token::kPoison;
+  spec.sampling.temperature = draw(3) == 0 ? 0 : 1;
+  if (draw(4) == 0) spec.sampling.repetition_penalty = 1.3f;
+  if (draw(4) == 0) spec.sampling.frequency_penalty = 0.5f;
+  if (draw(4) == 0) spec.sampling.top_k = 5;
+  spec.stopping.max_tokens = 1 + draw(20);
+  spec.stopping.min_tokens = draw(3) == 0 ? draw(spec.stopping.max_tokens) : 0;
+  spec.stopping.ignore_eos = draw(4) == 0;
+  if (draw(3) == 0) spec.stopping.stop = {"ab", "€", "c d"};
+  if (draw(4) == 0) spec.stopping.stop_ids = {token::kDot};
+  if (draw(4) == 0) spec.output.top_logprobs = draw(3);
+  if (draw(4) == 0) spec.output.prompt_logprobs = draw(3);
+  spec.output.skip_special_tokens = draw(4) != 0;
+  spec.seed = rng();
+  spec.n = draw(4) == 0 ? 1 + draw(4) : 1;
+  spec.adapter = draw(House::kAdapters + 1);
+  spec.tenant = draw(House::kTenants);
+  return spec;
+}
+
+namespace {
+
+bool SameDraws(const std::vector<Sampled>& a, const std::vector<Sampled>& b, size_t count) {
+  if (a.size() < count || b.size() < count) return false;
+  for (size_t i = 0; i < count; ++i) {
+    if (a[i].token != b[i].token || a[i].logprob != b[i].logprob || a[i].top.size() != b[i].top.size())
+      return false;
+    for (size_t t = 0; t < a[i].top.size(); ++t) {
+      if (a[i].top[t].token != b[i].top[t].token || a[i].top[t].logprob != b[i].top[t].logprob) return false;
+    }
+  }
+  return true;
+}
+
+void ExpectChoice(const RecordingSink::Choice& got, const RecordingSink::Choice& alone) {
+  ASSERT_LE(got.tokens.size(), alone.tokens.size());
+  EXPECT_TRUE(std::equal(got.tokens.begin(), got.tokens.end(), alone.tokens.begin()));
+  EXPECT_TRUE(alone.text.starts_with(got.text)) << got.text << " / " << alone.text;
+  EXPECT_TRUE(SameDraws(got.logprobs, alone.logprobs, got.logprobs.size()));
+  if (!got.finished) return;
+  EXPECT_EQ(got.tokens, alone.tokens);
+  EXPECT_EQ(got.text, alone.text);
+  EXPECT_EQ(got.reason, alone.reason);
+  EXPECT_EQ(got.stop, alone.stop);
+}
+
+}  // namespace
+
+void ExpectSameAsAlone(const RecordingSink::Record& got, const RecordingSink::Record& alone) {
+  EXPECT_EQ(got.dones, 1);
+  if (got.starts > 0) {
+    EXPECT_EQ(got.prompt_logprobs.size(), alone.prompt_logprobs.size());
+    EXPECT_TRUE(SameDraws(got.prompt_logprobs, alone.prompt_logprobs, got.prompt_logprobs.size()));
+  }
+  for (const auto& [index, choice] : got.choices) {
+    ASSERT_TRUE(alone.choices.contains(index));
+    ExpectChoice(choice, alone.choices.at(index));
+  }
+  if (!got.status.ok()) return;
+  EXPECT_TRUE(alone.status.ok()) << alone.status;
+  EXPECT_EQ(got.choices.size(), alone.choices.size());
+  EXPECT_EQ(got.usage.prompt_tokens, alone.usage.prompt_tokens);
+  EXPECT_EQ(got.usage.generated_tokens, alone.usage.generated_tokens);
+  for (const auto& [index, choice] : got.choices) EXPECT_TRUE(choice.finished);
+}
+
+}  // namespace hydrad

@@ -1,0 +1,225 @@
+#include "server/scheduler/sequence.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/fakes/test_tokenizer.h"
+
+namespace hydrad {
+namespace {
+
+constexpr int kBlockSize = 4;
+const std::vector<int32_t> kEos = {token::kEnd};
+
+class SequenceTest : public testing::Test {
+ protected:
+  SequenceTest() {
+    request_.prompt = {1, 2, 3, 4, 5, 6};
+    request_.seed = 40;
+    request_.stopping.max_tokens = 100;
+  }
+  // After this the request must not change.
+  Sequence& Make(int choice = 0) {
+    if (!ends_) ends_.emplace(request_.stopping, kEos);
+    made_.push_back(std::make_unique<Sequence>(made_.size() + 1, request_, *ends_, choice, *tokenizer_));
+    return *made_.back();
+  }
+  // Makes a running sequence whose prompt is computed.
+  Sequence& Prefilled() {
+    Sequence& sequence = Make();
+    sequence.Start();
+    Run(sequence, static_cast<int>(request_.prompt.size()));
+    return sequence;
+  }
+  int Run(Sequence& sequence, int rows) {
+    EXPECT_TRUE(sequence.Reserve(rows, kBlockSize, pool_));
+    return sequence.Advance(rows);
+  }
+  static OutputPiece Draw(Sequence& sequence, int32_t id) {
+    return sequence.Append({.token = id, .top = {}});
+  }
+
+  BlockPool pool_{8};
+  const std::unique_ptr<const Tokenizer> tokenizer_ = MakeTestTokenizer();
+  Request request_;
+  std::optional<EndTokens> ends_;
+  std::vector<std::unique_ptr<Sequence>> made_;
+};
+
+TEST_F(SequenceTest, GoesFromThePromptToItsOwnTokens) {
+  Sequence& sequence = Make();
+  EXPECT_EQ(sequence.state(), Sequence::State::kWaiting);
+  SequenceView view = sequence.View(7);
+  EXPECT_EQ(view.tenant, 7);
+  EXPECT_EQ(view.pending, 6);
+  EXPECT_EQ(view.first_logit, 5);
+  EXPECT_FALSE(view.decoding);
+
+  sequence.Start();
+  EXPECT_EQ(Run(sequence, 4), 4);
+  EXPECT_EQ(sequence.blocks().size(), 1u);
+  EXPECT_EQ(Run(sequence, 2), 2);
+  Draw(sequence, token::kA);
+  view = sequence.View(7);
+  EXPECT_TRUE(view.decoding);
+  EXPECT_EQ(view.pending, 1);
+  EXPECT_EQ(view.first_logit, 6);
+  EXPECT_EQ(view.blocks, 2);
+  EXPECT_EQ(sequence.token(0), 1);
+  EXPECT_EQ(sequence.token(5), 6);
+  EXPECT_EQ(sequence.token(6), token::kA);
+  EXPECT_EQ(Run(sequence, 1), 0) << "not a prompt token";
+}
+
+TEST_F(SequenceTest, ReserveTakesOnlyWhatIsLackingAndTellsWhenThereIsNone) {
+  BlockPool pool(2);
+  Sequence& sequence = Make();
+  sequence.Start();
+  EXPECT_TRUE(sequence.Reserve(4, kBlockSize, pool));
+  EXPECT_TRUE(sequence.Reserve(4, kBlockSize, pool));
+  EXPECT_EQ(pool.free(), 1);
+  EXPECT_TRUE(sequence.Reserve(8, kBlockSize, pool));
+  EXPECT_FALSE(sequence.Reserve(9, kBlockSize, pool));
+  sequence.Preempt();
+  EXPECT_EQ(pool.free(), 2);
+}
+
+TEST_F(SequenceTest, PreemptionKeepsTheTokensAndGivesTheBlocksBack) {
+  Sequence& sequence = Prefilled();
+  Draw(sequence, token::kA);
+  Draw(sequence, token::kB);
+  sequence.Preempt();
+  EXPECT_EQ(pool_.free(), pool_.total());
+  SequenceView view = sequence.View(0);
+  EXPECT_TRUE(view.preempted);
+  EXPECT_FALSE(view.decoding);
+  EXPECT_EQ(view.pending, 8);
+  EXPECT_EQ(view.first_logit, 7);
+  sequence.Start();
+  EXPECT_EQ(Run(sequence, 8), 0) << "computed again: not counted again";
+  EXPECT_EQ(sequence.sample_row().step, 2u);
+}
+
+TEST_F(SequenceTest, ASampleRowIsAFunctionOfTheSequenceAlone) {
+  request_.stopping.min_tokens = 2;
+  request_.stopping.stop_ids = {token::kD};
+  request_.output.top_logprobs = 3;
+  Sequence& sequence = Make(2);
+  sequence.Start();
+  Run(sequence, 6);
+  Draw(sequence, token::kA);
+  SampleRow row = sequence.sample_row();
+  EXPECT_EQ(row.params, &request_.sampling);
+  EXPECT_EQ(row.seed, 42u);
+  EXPECT_EQ(row.step, 1u);
+  EXPECT_EQ(row.top_logprobs, 3);
+  EXPECT_EQ(std::vector<int32_t>(row.prompt.begin(), row.prompt.end()), request_.prompt);
+  EXPECT_EQ(std::vector<int32_t>(row.generated.begin(), row.generated.end()),
+            std::vector<int32_t>{token::kA});
+  EXPECT_EQ(std::vector<int32_t>(row.banned.begin(), row.banned.end()),
+            (std::vector<int32_t>{token::kEnd, token::kD}));
+  Draw(sequence, token::kA);
+  EXPECT_TRUE(sequence.sample_row().banned.empty());
+}
+
+Stopping Ending(int max_tokens, int min_tokens = 0, std::vector<std::string> stop = {},
+                std::vector<int32_t> stop_ids = {}, bool ignore_eos = false) {
+  return {max_tokens, min_tokens, std::move(stop), std::move(stop_ids), ignore_eos};
+}
+
+struct EndCase {
+  const char* name;
+  Stopping stopping;
+  std::vector<int32_t> draws;
+  int ends_after;  // 0: not
+  FinishReason reason;
+  std::string text;
+};
+
+TEST_F(SequenceTest, Ends) {
+  using enum FinishReason;
+  const EndCase cases[] = {
+      {"end token", Ending(9), {token::kA, token::kEnd}, 2, kStop, "a"},
+      {"ignored", Ending(9, 0, {}, {}, true), {token::kA, token::kEnd}, 0, kStop, ""},
+      {"stop id", Ending(9, 0, {}, {token::kB}), {token::kA, token::kB}, 2, kStopToken, "a"},
+      {"stop string", Ending(9, 0, {"bc"}), {token::kAb, token::kC}, 2, kStopString, "a"},
+      {"length", Ending(2), {token::kA, token::kB}, 2, kLength, "ab"},
+      {"a stop in the last token counts", Ending(2, 0, {"b"}), {token::kA, token::kB}, 2, kStopString, "a"},
+      {"stop strings below min_tokens are text",
+       Ending(9, 2, {"a"}),
+       {token::kA, token::kA},
+       2,
+       kStopString,
+       "a"},
+      {"an end token is not text, even if shown", Ending(1), {token::kEnd}, 1, kStop, ""},
+  };
+  for (const EndCase& c : cases) {
+    request_.stopping = c.stopping;
+    ends_.reset();
+    made_.clear();
+    Sequence& sequence = Prefilled();
+    std::string text;
+    int ended = 0;
+    for (size_t i = 0; i < c.draws.size() && ended == 0; ++i) {
+      const OutputPiece piece = Draw(sequence, c.draws[i]);
+      text += piece.text;
+      if (!piece.finished) continue;
+      ended = static_cast<int>(i) + 1;
+      EXPECT_EQ(piece.reason, c.reason) << c.name;
+      EXPECT_EQ(text, c.text) << c.name;
+    }
+    EXPECT_EQ(ended, c.ends_after) << c.name;
+    if (ended == 0) continue;
+    EXPECT_EQ(sequence.state(), Sequence::State::kFinished) << c.name;
+    EXPECT_EQ(pool_.free(), pool_.total()) << c.name;
+  }
+}
+
+TEST_F(SequenceTest, PromptRowsAreScoredOnceAndByTheFirstChoiceOnly) {
+  request_.output.prompt_logprobs = 0;
+  Sequence& sequence = Make();
+  EXPECT_EQ(sequence.first_logit(), 0);
+  sequence.Start();
+  Run(sequence, 3);
+  for (int position = 0; position < 3; ++position) sequence.Scored(position);
+  EXPECT_EQ(sequence.first_logit(), 3);
+  sequence.Preempt();
+  EXPECT_EQ(sequence.first_logit(), 3) << "what is scored stays scored";
+  sequence.Start();
+  Run(sequence, 6);
+  for (int position = 3; position < 5; ++position) sequence.Scored(position);
+  EXPECT_EQ(sequence.first_logit(), 5);
+  Draw(sequence, token::kA);
+  EXPECT_EQ(sequence.first_logit(), 6);
+  EXPECT_EQ(Make(1).first_logit(), 5);
+}
+
+TEST_F(SequenceTest, ChoicesShareTheFullBlocksOfThePrompt) {
+  request_.prompt.assign(9, 1);
+  Sequence& first = Prefilled();
+  Sequence& second = Make(1);
+  EXPECT_EQ(pool_.free(), 5);
+  second.StartFrom(first, kBlockSize);
+  EXPECT_EQ(second.computed(), 8);
+  EXPECT_EQ(pool_.free(), 5);
+  EXPECT_EQ(first.View(0).freed, 1);
+  EXPECT_EQ(second.View(0).freed, 0);
+  EXPECT_EQ(Run(second, 1), 1) << "the last prompt token, in a block of its own";
+  EXPECT_EQ(pool_.free(), 4);
+  first.Preempt();
+  EXPECT_EQ(pool_.free(), 5);
+  EXPECT_EQ(second.View(0).freed, 3);
+  second.Preempt();
+  EXPECT_EQ(pool_.free(), 8);
+}
+
+TEST_F(SequenceTest, ThePromptsLastTokenIsNeverShared) {
+  request_.prompt.assign(8, 1);
+  Sequence& first = Prefilled();
+  Sequence& second = Make(1);
+  second.StartFrom(first, kBlockSize);
+  EXPECT_EQ(second.computed(), 4);
+  EXPECT_EQ(second.View(0).pending, 4);
+}
+
+}  // namespace
+}  // namespace hydrad
