@@ -65,7 +65,8 @@ absl::StatusOr<std::unique_ptr<const Tokenizer::Impl>> Tokenizer::Impl::Parse(co
   return impl;
 }
 
-std::vector<int32_t> Tokenizer::Impl::Encode(std::string_view text, bool add_special, bool parse_special) const {
+std::vector<int32_t> Tokenizer::Impl::Encode(std::string_view text, bool add_special,
+                                             bool parse_special) const {
   Run run{parse_special, {}, {}};
   run.ids.reserve(text.size() / 4 + 8);
   if (add_special) run.ids = post_processor.before;

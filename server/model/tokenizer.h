@@ -1,10 +1,10 @@
 // Text to token ids and back, from a Hugging Face tokenizer.json (BPE of both kinds: byte-level, and
 // SentencePiece-style with byte fallback).
 //
-// Promise: the same ids and the same text as the `tokenizers` package, for every input. A file with a part that
-// we do not have is refused, never approximated. Its "truncation" and "padding" are not applied: a server
-// bounds prompts itself. The file comes from a stranger: nothing in it can crash or hang the loader, or make it
-// take memory out of proportion to the file.
+// Promise: the same ids and the same text as the `tokenizers` package, for every input. A file with a part
+// that we do not have is refused, never approximated. Its "truncation" and "padding" are not applied: a
+// server bounds prompts itself. The file comes from a stranger: nothing in it can crash or hang the loader,
+// or make it take memory out of proportion to the file.
 //
 //   text -> added tokens cut out -> normaliser -> added tokens of normalised text -> pre-tokenizer -> BPE
 //        -> post-processor                                        (one file each in server/model/tokenizer/)
@@ -33,20 +33,21 @@ class Tokenizer {
   ~Tokenizer();
 
   // Token ids of `text`, equal to what the `tokenizers` package gives. Special tokens written in the text are
-  // recognised only if `parse_special` (its encode_special_tokens is the opposite); those of the post-processor
-  // (BOS) are added only if `add_special`. Bytes that are not UTF-8 are replaced by U+FFFD first.
+  // recognised only if `parse_special` (its encode_special_tokens is the opposite); those of the
+  // post-processor (BOS) are added only if `add_special`. Bytes that are not UTF-8 are replaced by U+FFFD
+  // first.
   std::vector<int32_t> Encode(std::string_view text, bool add_special, bool parse_special) const;
 
-  // The text of `ids`; special tokens are left out if `skip_special`, ids that are no token always. Bytes that do
-  // not form UTF-8 become U+FFFD.
+  // The text of `ids`; special tokens are left out if `skip_special`, ids that are no token always. Bytes
+  // that do not form UTF-8 become U+FFFD.
   std::string Decode(std::span<const int32_t> ids, bool skip_special) const;
 
   int vocab_size() const;  // largest id + 1
   bool IsSpecial(int32_t id) const;
   // The id of a token given as its exact content, or -1.
   int32_t TokenId(std::string_view token) const;
-  // The token's own bytes as they appear in the middle of a text ("" for an id that is not in the vocabulary). Not
-  // always UTF-8.
+  // The token's own bytes as they appear in the middle of a text ("" for an id that is not in the
+  // vocabulary). Not always UTF-8.
   std::string TokenBytes(int32_t id) const;
 
  private:
@@ -56,9 +57,9 @@ class Tokenizer {
   std::unique_ptr<const Impl> impl_;
 };
 
-// Detokenises one stream, token by token. What it has returned so far, joined, is always a prefix of Decode of
-// all tokens, and all of it after Finish; no piece ever ends inside a UTF-8 sequence. One thread at a time; keeps
-// the tokenizer's address.
+// Detokenises one stream, token by token. What it has returned so far, joined, is always a prefix of Decode
+// of all tokens, and all of it after Finish; no piece ever ends inside a UTF-8 sequence. One thread at a
+// time; keeps the tokenizer's address.
 class Detokenizer {
  public:
   Detokenizer(const Tokenizer& tokenizer, bool skip_special);

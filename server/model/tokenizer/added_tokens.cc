@@ -10,7 +10,7 @@ namespace hydrad {
 namespace {
 
 constexpr size_t kMaxTokens = 1'000'000;
-constexpr size_t kMaxContent = 4096;                // bytes of one token
+constexpr size_t kMaxContent = 4096;                 // bytes of one token
 constexpr size_t kMaxAllContents = 4 * 1024 * 1024;  // bytes of all; each may cost a node of the tree
 
 // Where the white space that `text` ends with begins.
@@ -113,7 +113,8 @@ bool AddedTokens::StandsAlone(std::string_view text, size_t begin, size_t end) c
   return end == text.size() || !IsWordChar(NextCodePoint(text, &pos));
 }
 
-std::vector<AddedTokenSpan> AddedTokens::Find(std::string_view text, bool normalized, bool parse_special) const {
+std::vector<AddedTokenSpan> AddedTokens::Find(std::string_view text, bool normalized,
+                                              bool parse_special) const {
   std::vector<AddedTokenSpan> spans;
   const TextSet& set = sets_[normalized];
   size_t done = 0;

@@ -51,14 +51,15 @@ class TextSet {
 // Immutable, so any thread may use it.
 class AddedTokens {
  public:
-  // Ids follow the package, which does not read the ids of the file: a token of the vocabulary keeps its id, the
-  // others are numbered from the size of the vocabulary in the order of the file. A warning is logged where
-  // the file says otherwise. `node` may be null.
-  static absl::StatusOr<AddedTokens> Parse(const JsonNode& node, const BpeModel& model, const Normalizer& normalizer);
+  // Ids follow the package, which does not read the ids of the file: a token of the vocabulary keeps its id,
+  // the others are numbered from the size of the vocabulary in the order of the file. A warning is logged
+  // where the file says otherwise. `node` may be null.
+  static absl::StatusOr<AddedTokens> Parse(const JsonNode& node, const BpeModel& model,
+                                           const Normalizer& normalizer);
 
-  // Covers `text` with spans, in order. `normalized` says which of the two kinds of tokens to look for. Special
-  // tokens are passed over unless `parse_special`. A span may begin before the previous one ends if white
-  // space was claimed from both sides.
+  // Covers `text` with spans, in order. `normalized` says which of the two kinds of tokens to look for.
+  // Special tokens are passed over unless `parse_special`. A span may begin before the previous one ends if
+  // white space was claimed from both sides.
   std::vector<AddedTokenSpan> Find(std::string_view text, bool normalized, bool parse_special) const;
   // True if Find can find anything of the kind.
   bool Has(bool normalized) const { return !sets_[normalized].empty(); }
@@ -72,7 +73,8 @@ class AddedTokens {
   int max_id() const { return by_id_.empty() ? -1 : by_id_.rbegin()->first; }
 
  private:
-  absl::Status Add(const JsonNode& node, const BpeModel& model, const Normalizer& normalizer, int32_t* next_id);
+  absl::Status Add(const JsonNode& node, const BpeModel& model, const Normalizer& normalizer,
+                   int32_t* next_id);
   bool StandsAlone(std::string_view text, size_t begin, size_t end) const;
 
   std::map<int32_t, AddedToken> by_id_;

@@ -34,7 +34,8 @@ absl::StatusOr<std::pair<std::string_view, std::string_view>> MergeSides(const n
 // True if ▁ stands behind another character.
 bool HasInnerMetaspace(std::string_view token) {
   for (size_t at = token.find(kMetaspace); at != token.npos; at = token.find(kMetaspace, at + 1)) {
-    if (at >= kMetaspace.size() ? token.substr(at - kMetaspace.size(), kMetaspace.size()) != kMetaspace : at > 0) {
+    if (at >= kMetaspace.size() ? token.substr(at - kMetaspace.size(), kMetaspace.size()) != kMetaspace
+                                : at > 0) {
       return true;
     }
   }
@@ -59,12 +60,11 @@ absl::Status BpeModel::ParseVocabulary(const JsonNode& node) {
   if (type != "BPE") return node.Error("the model '{}' is not supported", type);
   ASSIGN_OR_RETURN(const JsonNode vocab, node.Required("vocab"));
   if (!vocab.value().is_object()) return vocab.Error("must be an object, not {}", vocab.value().type_name());
-  uint32_t max_id = 0;
-  for (const auto& [token, id] : vocab.value().items()) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > kMaxId) {
-      return vocab.Error("the id of '{}' must be an integer from 0 to {}", token, kMaxId);
-    }
-    max_id = std::max(max_id, id.get<uint32_t>());
+  int64_t max_id = 0;
+  for (const auto& [token, value] : vocab.value().items()) {
+    const int64_t id = JsonCount(value, kMaxId);
+    if (id < 0) return vocab.Error("the id of '{}' must be an integer from 0 to {}", token, kMaxId);
+    max_id = std::max(max_id, id);
   }
   token_count_ = static_cast<int>(vocab.value().size());
   if (token_count_ == 0) return absl::OkStatus();
@@ -163,7 +163,8 @@ void BpeModel::Encode(std::string_view piece, BpeScratch* scratch, std::vector<i
   size_t begin = 0;
   for (size_t at = piece.find(kMetaspace, 1); at != piece.npos; at = piece.find(kMetaspace, at + 1)) {
     // Runs of ▁ stay together: they may merge.
-    if (at >= kMetaspace.size() && piece.substr(at - kMetaspace.size(), kMetaspace.size()) == kMetaspace) continue;
+    if (at >= kMetaspace.size() && piece.substr(at - kMetaspace.size(), kMetaspace.size()) == kMetaspace)
+      continue;
     EncodeWord(piece.substr(begin, at - begin), scratch, out);
     begin = at;
   }

@@ -30,13 +30,13 @@ struct BpeScratch {
   std::vector<Candidate> candidates;  // a heap; long pieces only
 };
 
-// A piece starts as one token per character (or, where the vocabulary lacks the character, per byte, or unknown).
-// Then of all neighbours that have a merge those with the lowest rank, leftmost first, become one token, until none
-// have. Time O(n log n) in the length of the piece. Immutable, so any thread may use it.
+// A piece starts as one token per character (or, where the vocabulary lacks the character, per byte, or
+// unknown). Then of all neighbours that have a merge those with the lowest rank, leftmost first, become one
+// token, until none have. Time O(n log n) in the length of the piece. Immutable, so any thread may use it.
 class BpeModel {
  public:
-  // `takes_bytes` says that Encode will be given bytes, which the vocabulary writes as characters (see utf8.h).
-  // Errors name the field that is broken or not supported (another model, dropout).
+  // `takes_bytes` says that Encode will be given bytes, which the vocabulary writes as characters (see
+  // utf8.h). Errors name the field that is broken or not supported (another model, dropout).
   static absl::StatusOr<BpeModel> Parse(const JsonNode& node, bool takes_bytes);
 
   // Appends the tokens of `piece`, which is not empty and is UTF-8 unless the model takes bytes.
@@ -83,8 +83,8 @@ class BpeModel {
 
   // Pieces that are encoded as one token, in the form in which Encode gets them: most words of a text are.
   TokenTable whole_;
-  // No token but those of one character holds ▁ behind something else, so nothing merges across the place before
-  // it and a text can be cut there (SentencePiece models have no pre-tokenizer).
+  // No token but those of one character holds ▁ behind something else, so nothing merges across the place
+  // before it and a text can be cut there (SentencePiece models have no pre-tokenizer).
   bool cuts_before_metaspace_ = false;
 };
 

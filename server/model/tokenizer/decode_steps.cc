@@ -188,7 +188,8 @@ class ReplaceStage final : public TokenStage {
 
 class ReplaceStep final : public DecoderStep {
  public:
-  ReplaceStep(Pattern pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  ReplaceStep(Pattern pattern, std::string content)
+      : pattern_(std::move(pattern)), content_(std::move(content)) {}
   std::unique_ptr<DecodeStage> Start() const override {
     return std::make_unique<ReplaceStage>(pattern_.regex, content_);
   }
@@ -216,7 +217,8 @@ std::string ReplaceChar(std::string_view text, std::string_view from, std::strin
 
 class MetaspaceStage final : public DecodeStage {
  public:
-  MetaspaceStage(std::string_view replacement, bool drop_first) : replacement_(replacement), drop_(drop_first) {}
+  MetaspaceStage(std::string_view replacement, bool drop_first)
+      : replacement_(replacement), drop_(drop_first) {}
   void Add(std::string_view fragment, bool ends_token) override {
     next()->Add(ReplaceChar(fragment, replacement_, drop_ ? "" : " "), ends_token);
     if (ends_token) drop_ = false;

@@ -11,12 +11,12 @@
 
 namespace hydrad {
 
-// Tokens are bytes written as characters (see utf8.h); the result is one token. A token with any other character
-// stands for its own bytes. What is not UTF-8 in the end becomes U+FFFD.
+// Tokens are bytes written as characters (see utf8.h); the result is one token. A token with any other
+// character stands for its own bytes. What is not UTF-8 in the end becomes U+FFFD.
 std::unique_ptr<const DecoderStep> ByteLevelDecoder();
 
-// A run of tokens <0x..> becomes the text of those bytes, or as many U+FFFD if they are not UTF-8 all together;
-// so nothing of a run is certain before it ends.
+// A run of tokens <0x..> becomes the text of those bytes, or as many U+FFFD if they are not UTF-8 all
+// together; so nothing of a run is certain before it ends.
 std::unique_ptr<const DecoderStep> ByteFallbackDecoder();
 
 // All tokens become one.

@@ -42,15 +42,15 @@ absl::Status ParseMetaspace(const JsonNode& node, Parsed* out) {
   ASSIGN_OR_RETURN(const JsonNode replacement_node, node.Required("replacement"));
   ASSIGN_OR_RETURN(std::string replacement, replacement_node.Character());
   ASSIGN_OR_RETURN(const bool prefix_space, node.BoolOr("add_prefix_space", true));
-  ASSIGN_OR_RETURN(const std::string scheme, node.StringOr("prepend_scheme", prefix_space ? "always" : "never"));
+  ASSIGN_OR_RETURN(const std::string scheme,
+                   node.StringOr("prepend_scheme", prefix_space ? "always" : "never"));
   out->steps.push_back(MetaspaceDecoder(std::move(replacement), scheme != "never"));
   return absl::OkStatus();
 }
 
 absl::Status ParseStep(const JsonNode& node, int depth, Parsed* out) {
   if (depth > kMaxDepth) return node.Error("nested too deeply");
-  ASSIGN_OR_RETURN(const JsonNode type_node, node.Required("type"));
-  ASSIGN_OR_RETURN(const std::string type, type_node.String());
+  ASSIGN_OR_RETURN(const std::string_view type, node.Type());
   if (type == "Sequence") {
     ASSIGN_OR_RETURN(const JsonNode list, node.Required("decoders"));
     ASSIGN_OR_RETURN(const auto elements, list.Elements(kMaxSteps));

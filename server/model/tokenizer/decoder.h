@@ -13,8 +13,8 @@
 
 namespace hydrad {
 
-// One stage of a running pipeline. A stage receives tokens, each in one or more fragments of UTF-8, and hands on
-// what has become certain at once. Decoding a whole sequence and streaming it are the same code, so they
+// One stage of a running pipeline. A stage receives tokens, each in one or more fragments of UTF-8, and hands
+// on what has become certain at once. Decoding a whole sequence and streaming it are the same code, so they
 // cannot disagree. One thread at a time.
 class DecodeStage {
  public:

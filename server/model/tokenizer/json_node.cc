@@ -9,6 +9,13 @@ const nlohmann::json kNull;
 
 }  // namespace
 
+int64_t JsonCount(const nlohmann::json& value, uint32_t limit) {
+  if (!value.is_number_integer()) return -1;
+  // A negative number becomes a large unsigned one.
+  const uint64_t count = value.get<uint64_t>();
+  return count <= limit ? static_cast<int64_t>(count) : -1;
+}
+
 absl::StatusOr<JsonNode> JsonNode::Member(std::string_view name) const {
   if (!value_->is_object()) return Error("must be an object, not {}", value_->type_name());
   std::string path = path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
@@ -18,7 +25,8 @@ absl::StatusOr<JsonNode> JsonNode::Member(std::string_view name) const {
 
 absl::StatusOr<std::vector<JsonNode>> JsonNode::Elements(size_t limit) const {
   if (!value_->is_array()) return Error("must be an array, not {}", value_->type_name());
-  if (value_->size() > limit) return Error("has {} elements; at most {} are supported", value_->size(), limit);
+  if (value_->size() > limit)
+    return Error("has {} elements; at most {} are supported", value_->size(), limit);
   std::vector<JsonNode> elements;
   elements.reserve(value_->size());
   for (const nlohmann::json& element : *value_) {
@@ -38,10 +46,9 @@ absl::StatusOr<bool> JsonNode::Bool() const {
 }
 
 absl::StatusOr<uint32_t> JsonNode::Count() const {
-  if (!value_->is_number_unsigned() || value_->get<uint64_t>() > INT32_MAX) {
-    return Error("must be an integer from 0 to {}", INT32_MAX);
-  }
-  return value_->get<uint32_t>();
+  const int64_t count = JsonCount(*value_, INT32_MAX);
+  if (count < 0) return Error("must be an integer from 0 to {}", INT32_MAX);
+  return static_cast<uint32_t>(count);
 }
 
 absl::StatusOr<std::string> JsonNode::Character() const {
@@ -60,6 +67,12 @@ absl::StatusOr<bool> JsonNode::BoolOr(std::string_view name, bool otherwise) con
   ASSIGN_OR_RETURN(const JsonNode member, Member(name));
   if (member.IsNull()) return otherwise;
   return member.Bool();
+}
+
+absl::StatusOr<std::string_view> JsonNode::Type() const {
+  ASSIGN_OR_RETURN(const JsonNode type, Required("type"));
+  if (!type.value().is_string()) return type.Error("must be a string, not {}", type.value().type_name());
+  return std::string_view(type.value().get_ref<const std::string&>());
 }
 
 absl::StatusOr<JsonNode> JsonNode::Required(std::string_view name) const {

@@ -12,6 +12,9 @@
 
 namespace hydrad {
 
+// The integer that `value` holds, from 0 to `limit`; -1 for anything else.
+int64_t JsonCount(const nlohmann::json& value, uint32_t limit);
+
 // A view: the parsed file must outlive it. Errors are INVALID_ARGUMENT and begin with the path, such as
 // "pre_tokenizer.pretokenizers[1].behavior".
 class JsonNode {
@@ -36,6 +39,8 @@ class JsonNode {
   // A member as a plain type; `otherwise` if it is absent or null.
   absl::StatusOr<std::string> StringOr(std::string_view name, std::string_view otherwise) const;
   absl::StatusOr<bool> BoolOr(std::string_view name, bool otherwise) const;
+  // The member "type", by which components are told apart; a view into the file.
+  absl::StatusOr<std::string_view> Type() const;
   // A member that must be there.
   absl::StatusOr<JsonNode> Required(std::string_view name) const;
 

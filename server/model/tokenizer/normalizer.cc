@@ -42,7 +42,8 @@ class PrependStep final : public Normalizer::Step {
 
 class ReplaceStep final : public Normalizer::Step {
  public:
-  ReplaceStep(Pattern pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  ReplaceStep(Pattern pattern, std::string content)
+      : pattern_(std::move(pattern)), content_(std::move(content)) {}
   std::string Apply(std::string_view text) const override {
     if (text.empty()) return "";
     RegexMatcher matcher(pattern_.regex);
@@ -111,8 +112,7 @@ absl::Status ParseStrip(const JsonNode& node, Parsed* out) {
 
 absl::Status ParseStep(const JsonNode& node, int depth, Parsed* out) {
   if (depth > kMaxDepth) return node.Error("nested too deeply");
-  ASSIGN_OR_RETURN(const JsonNode type_node, node.Required("type"));
-  ASSIGN_OR_RETURN(const std::string type, type_node.String());
+  ASSIGN_OR_RETURN(const std::string_view type, node.Type());
   if (type == "Sequence") {
     ASSIGN_OR_RETURN(const JsonNode list, node.Required("normalizers"));
     ASSIGN_OR_RETURN(const auto elements, list.Elements(kMaxSteps));

@@ -28,13 +28,14 @@ class Normalizer {
 
   bool empty() const { return steps_.empty(); }
   std::string Apply(std::string_view text) const;
-  // How many bytes at the front of Apply's result for a text come from the text's first character: what a Prepend
-  // adds belongs to it. 0 if that character was stripped. (Metaspace asks what stands at the start of the input.)
+  // How many bytes at the front of Apply's result for a text come from the text's first character: what a
+  // Prepend adds belongs to it. 0 if that character was stripped. (Metaspace asks what stands at the start of
+  // the input.)
   size_t FrontBytes(std::string_view text, std::string_view result) const;
 
  private:
   std::vector<std::unique_ptr<const Step>> steps_;
-  size_t prepended_ = 0;      // bytes that the Prepend steps add
+  size_t prepended_ = 0;  // bytes that the Prepend steps add
   bool strips_left_ = false;
 };
 

@@ -99,11 +99,17 @@ absl::StatusOr<SplitBehavior> ParseSplitBehavior(const JsonNode& node) {
 
 void ApplySplitBehavior(SplitBehavior behavior, std::vector<Span>* spans) {
   switch (behavior) {
-    case SplitBehavior::kIsolated: return;
-    case SplitBehavior::kRemoved: std::erase_if(*spans, [](const Span& span) { return span.match; }); return;
-    case SplitBehavior::kMergedWithPrevious: return MergeWithPrevious(spans);
-    case SplitBehavior::kMergedWithNext: return MergeWithNext(spans);
-    case SplitBehavior::kContiguous: return MergeContiguous(spans);
+    case SplitBehavior::kIsolated:
+      return;
+    case SplitBehavior::kRemoved:
+      std::erase_if(*spans, [](const Span& span) { return span.match; });
+      return;
+    case SplitBehavior::kMergedWithPrevious:
+      return MergeWithPrevious(spans);
+    case SplitBehavior::kMergedWithNext:
+      return MergeWithNext(spans);
+    case SplitBehavior::kContiguous:
+      return MergeContiguous(spans);
   }
 }
 

@@ -45,8 +45,8 @@ void ApplySplitBehavior(SplitBehavior behavior, std::vector<Span>* spans);
 // `text` with every match replaced by `content`.
 std::string ReplaceMatches(RegexMatcher* matcher, std::string_view text, std::string_view content);
 
-// How many times longer a text can become when every match is replaced by `content_bytes`. An expression may match
-// between any two bytes.
+// How many times longer a text can become when every match is replaced by `content_bytes`. An expression may
+// match between any two bytes.
 size_t ReplaceGrowth(const Pattern& pattern, size_t content_bytes);
 
 // Stages that each lengthen the text could multiply to any length; a file in which they do so more than this

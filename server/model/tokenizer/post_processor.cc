@@ -41,13 +41,13 @@ absl::Status ParseTemplate(const JsonNode& node, PostProcessor* out) {
 
 absl::Status ParseStep(const JsonNode& node, int depth, bool* has_template, PostProcessor* out) {
   if (depth > kMaxDepth) return node.Error("nested too deeply");
-  ASSIGN_OR_RETURN(const JsonNode type_node, node.Required("type"));
-  ASSIGN_OR_RETURN(const std::string type, type_node.String());
+  ASSIGN_OR_RETURN(const std::string_view type, node.Type());
   if (type == "ByteLevel") return absl::OkStatus();
   if (type == "Sequence") {
     ASSIGN_OR_RETURN(const JsonNode list, node.Required("processors"));
     ASSIGN_OR_RETURN(const auto elements, list.Elements(kMaxPieces));
-    for (const JsonNode& element : elements) RETURN_IF_ERROR(ParseStep(element, depth + 1, has_template, out));
+    for (const JsonNode& element : elements)
+      RETURN_IF_ERROR(ParseStep(element, depth + 1, has_template, out));
     return absl::OkStatus();
   }
   if (type != "TemplateProcessing") return node.Error("the post-processor '{}' is not supported", type);

@@ -9,8 +9,8 @@
 
 namespace hydrad {
 
-// Known: TemplateProcessing whose `single` template holds the text once, ByteLevel (which moves offsets only), and
-// a Sequence with at most one template.
+// Known: TemplateProcessing whose `single` template holds the text once, ByteLevel (which moves offsets
+// only), and a Sequence with at most one template.
 struct PostProcessor {
   std::vector<int32_t> before, after;
 

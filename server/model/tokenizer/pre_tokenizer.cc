@@ -77,10 +77,14 @@ class ClassStep final : public PreTokenizer::Step {
 
   Class ClassOf(uint32_t c) const {
     switch (kind_) {
-      case kDigits: return IsNumeric(c) ? kFirst : kSecond;
-      case kIndividualDigits: return IsNumeric(c) ? kAlone : kSecond;
-      case kWords: return IsWordChar(c) ? kFirst : IsWhiteSpace(c) ? kDropped : kSecond;
-      case kNonSpace: return IsWhiteSpace(c) ? kDropped : kFirst;
+      case kDigits:
+        return IsNumeric(c) ? kFirst : kSecond;
+      case kIndividualDigits:
+        return IsNumeric(c) ? kAlone : kSecond;
+      case kWords:
+        return IsWordChar(c) ? kFirst : IsWhiteSpace(c) ? kDropped : kSecond;
+      case kNonSpace:
+        return IsWhiteSpace(c) ? kDropped : kFirst;
     }
     return kDropped;
   }
@@ -205,7 +209,8 @@ absl::Status ParseSplit(const JsonNode& node, Steps* steps) {
 // Older files say add_prefix_space where newer ones say prepend_scheme.
 absl::StatusOr<PrependScheme> ParsePrependScheme(const JsonNode& node) {
   ASSIGN_OR_RETURN(const bool prefix_space, node.BoolOr("add_prefix_space", true));
-  ASSIGN_OR_RETURN(const std::string scheme, node.StringOr("prepend_scheme", prefix_space ? "always" : "never"));
+  ASSIGN_OR_RETURN(const std::string scheme,
+                   node.StringOr("prepend_scheme", prefix_space ? "always" : "never"));
   if (!prefix_space && scheme != "never") return node.Error("add_prefix_space contradicts prepend_scheme");
   if (scheme == "always") return PrependScheme::kAlways;
   if (scheme == "first") return PrependScheme::kFirst;
@@ -220,22 +225,22 @@ absl::Status ParseMetaspace(const JsonNode& node, Steps* steps) {
   ASSIGN_OR_RETURN(const bool split, node.BoolOr("split", true));
   ASSIGN_OR_RETURN(Regex space, Regex::Literal(" "));
   ASSIGN_OR_RETURN(Regex regex, Regex::Literal(replacement));
-  steps->push_back(
-      std::make_unique<MetaspaceStep>(std::move(space), std::move(regex), std::move(replacement), scheme, split));
+  steps->push_back(std::make_unique<MetaspaceStep>(std::move(space), std::move(regex), std::move(replacement),
+                                                   scheme, split));
   return absl::OkStatus();
 }
 
 absl::Status ParseDigits(const JsonNode& node, Steps* steps) {
   ASSIGN_OR_RETURN(const bool individual, node.BoolOr("individual_digits", false));
-  steps->push_back(std::make_unique<ClassStep>(individual ? ClassStep::kIndividualDigits : ClassStep::kDigits));
+  steps->push_back(
+      std::make_unique<ClassStep>(individual ? ClassStep::kIndividualDigits : ClassStep::kDigits));
   return absl::OkStatus();
 }
 
 absl::Status ParseStep(const JsonNode& node, int depth, Steps* steps) {
   if (depth > kMaxDepth) return node.Error("nested too deeply");
   if (steps->size() > kMaxSteps) return node.Error("more than {} steps", kMaxSteps);
-  ASSIGN_OR_RETURN(const JsonNode type_node, node.Required("type"));
-  ASSIGN_OR_RETURN(const std::string type, type_node.String());
+  ASSIGN_OR_RETURN(const std::string_view type, node.Type());
   if (type == "Sequence") {
     ASSIGN_OR_RETURN(const JsonNode list, node.Required("pretokenizers"));
     ASSIGN_OR_RETURN(const auto elements, list.Elements(kMaxSteps));

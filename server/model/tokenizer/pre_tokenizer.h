@@ -47,8 +47,8 @@ class PreTokenizer {
   // Cuts `pieces`, which view texts that outlive them.
   void Apply(Pieces* pieces) const;
 
-  // If the last step writes bytes as characters (ByteLevel), Apply leaves that writing out: the pieces hold the
-  // bytes themselves, and the model, which knows both writings of its vocabulary, takes them directly.
+  // If the last step writes bytes as characters (ByteLevel), Apply leaves that writing out: the pieces hold
+  // the bytes themselves, and the model, which knows both writings of its vocabulary, takes them directly.
   bool ends_with_bytes() const { return ends_with_bytes_; }
 
  private:

@@ -34,8 +34,7 @@ absl::StatusOr<Regex> Regex::CompileTranslated(std::string_view pattern) {
   int error = 0;
   PCRE2_SIZE offset = 0;
   Regex regex;
-  regex.code_.reset(
-      pcre2_compile(Units(pattern), pattern.size(), PCRE2_UTF, &error, &offset, context.get()));
+  regex.code_.reset(pcre2_compile(Units(pattern), pattern.size(), PCRE2_UTF, &error, &offset, context.get()));
   if (regex.code_ == nullptr) {
     PCRE2_UCHAR message[256];
     pcre2_get_error_message(error, message, sizeof(message));
@@ -46,13 +45,17 @@ absl::StatusOr<Regex> Regex::CompileTranslated(std::string_view pattern) {
   return regex;
 }
 
-void RegexMatcher::FreeMatchData::operator()(pcre2_real_match_data_8* data) const { pcre2_match_data_free(data); }
+void RegexMatcher::FreeMatchData::operator()(pcre2_real_match_data_8* data) const {
+  pcre2_match_data_free(data);
+}
 void RegexMatcher::FreeMatchContext::operator()(pcre2_real_match_context_8* context) const {
   pcre2_match_context_free(context);
 }
 
 RegexMatcher::RegexMatcher(const Regex& regex)
-    : regex_(regex), data_(pcre2_match_data_create(1, nullptr)), context_(pcre2_match_context_create(nullptr)) {
+    : regex_(regex),
+      data_(pcre2_match_data_create(1, nullptr)),
+      context_(pcre2_match_context_create(nullptr)) {
   constexpr uint32_t kInterpreterMemoryKib = 256 * 1024;
   pcre2_set_heap_limit(context_.get(), kInterpreterMemoryKib);
 }

@@ -42,9 +42,10 @@ class RegexMatcher {
   // Starts on a text, which must be UTF-8 and outlive the calls of Next.
   void Start(std::string_view text);
 
-  // The next match, leftmost first and never overlapping. An empty match directly behind the previous one does
-  // not count. False when there are no more, or when the pattern needs more steps than are granted to it (a
-  // bound far above what any pattern needs that does not backtrack exponentially): the rest is then unmatched.
+  // The next match, leftmost first and never overlapping. An empty match directly behind the previous one
+  // does not count. False when there are no more, or when the pattern needs more steps than are granted to it
+  // (a bound far above what any pattern needs that does not backtrack exponentially): the rest is then
+  // unmatched.
   bool Next(size_t* begin, size_t* end);
 
  private:

@@ -49,9 +49,9 @@ std::string PropertyItems(std::string_view name) {
 // What an escape means.
 struct Escape {
   enum Kind { kChar, kSet, kAnchor } kind;
-  uint32_t c = 0;          // kChar
-  std::string text = {};   // kSet: class items; kAnchor: as it is written for PCRE2
-  bool negated = false;    // kSet: everything but the items
+  uint32_t c = 0;         // kChar
+  std::string text = {};  // kSet: class items; kAnchor: as it is written for PCRE2
+  bool negated = false;   // kSet: everything but the items
 };
 
 class Translator {
@@ -113,19 +113,33 @@ class Translator {
   absl::Status Atom(int depth, bool caseless, uint32_t* literal, bool* repeatable) {
     const char lead = in_[pos_];
     switch (lead) {
-      case '(': return Group(depth, caseless, repeatable);
+      case '(':
+        return Group(depth, caseless, repeatable);
       case '[': {
         std::string items;
         RETURN_IF_ERROR(Class(depth, caseless, /*nested=*/false, &items));
         out_.append(items);
         return absl::OkStatus();
       }
-      case '\\': return EscapeAtom(caseless, literal, repeatable);
-      case '.': out_.append("[^\\n]"); break;
-      case '^': out_.append("(?m:^)"); *repeatable = false; break;
-      case '$': out_.append("(?m:$)"); *repeatable = false; break;
-      case '*': case '+': case '?': return Bad("a quantifier without anything before it");
-      case '{': return Unsupported("'{' as a character");
+      case '\\':
+        return EscapeAtom(caseless, literal, repeatable);
+      case '.':
+        out_.append("[^\\n]");
+        break;
+      case '^':
+        out_.append("(?m:^)");
+        *repeatable = false;
+        break;
+      case '$':
+        out_.append("(?m:$)");
+        *repeatable = false;
+        break;
+      case '*':
+      case '+':
+      case '?':
+        return Bad("a quantifier without anything before it");
+      case '{':
+        return Unsupported("'{' as a character");
       default:
         *literal = NextCodePoint(in_, &pos_);
         AppendChar(*literal, &out_);
@@ -189,22 +203,45 @@ class Translator {
     const size_t start = pos_;
     const uint32_t c = NextCodePoint(in_, &pos_);
     switch (c) {
-      case 't': return Escape{Escape::kChar, '\t'};
-      case 'n': return Escape{Escape::kChar, '\n'};
-      case 'r': return Escape{Escape::kChar, '\r'};
-      case 'f': return Escape{Escape::kChar, '\f'};
-      case 'v': return Escape{Escape::kChar, '\v'};
-      case 'a': return Escape{Escape::kChar, 7};
-      case 'e': return Escape{Escape::kChar, 27};
-      case 's': case 'S': return Escape{Escape::kSet, 0, std::string(kSpace), c == 'S'};
-      case 'd': case 'D': return Escape{Escape::kSet, 0, PropertyItems("Nd"), c == 'D'};
-      case 'w': case 'W': return Escape{Escape::kSet, 0, PropertyItems("w"), c == 'W'};
-      case 'h': case 'H': return Escape{Escape::kSet, 0, std::string(kHex), c == 'H'};
-      case 'A': case 'z': case 'Z': return Escape{Escape::kAnchor, 0, fmt::format("\\{}", static_cast<char>(c))};
-      case 'p': case 'P': return ReadProperty(c == 'P');
-      case 'x': return ReadHex(Peek("{") ? 8 : 2);
-      case 'u': return ReadHex(4);
-      default: break;
+      case 't':
+        return Escape{Escape::kChar, '\t'};
+      case 'n':
+        return Escape{Escape::kChar, '\n'};
+      case 'r':
+        return Escape{Escape::kChar, '\r'};
+      case 'f':
+        return Escape{Escape::kChar, '\f'};
+      case 'v':
+        return Escape{Escape::kChar, '\v'};
+      case 'a':
+        return Escape{Escape::kChar, 7};
+      case 'e':
+        return Escape{Escape::kChar, 27};
+      case 's':
+      case 'S':
+        return Escape{Escape::kSet, 0, std::string(kSpace), c == 'S'};
+      case 'd':
+      case 'D':
+        return Escape{Escape::kSet, 0, PropertyItems("Nd"), c == 'D'};
+      case 'w':
+      case 'W':
+        return Escape{Escape::kSet, 0, PropertyItems("w"), c == 'W'};
+      case 'h':
+      case 'H':
+        return Escape{Escape::kSet, 0, std::string(kHex), c == 'H'};
+      case 'A':
+      case 'z':
+      case 'Z':
+        return Escape{Escape::kAnchor, 0, fmt::format("\\{}", static_cast<char>(c))};
+      case 'p':
+      case 'P':
+        return ReadProperty(c == 'P');
+      case 'x':
+        return ReadHex(Peek("{") ? 8 : 2);
+      case 'u':
+        return ReadHex(4);
+      default:
+        break;
     }
     if (c < 0x80 && !std::isalnum(static_cast<int>(c))) return Escape{Escape::kChar, c};
     return Unsupported(fmt::format("'\\{}'", in_.substr(start, pos_ - start)));
@@ -232,7 +269,8 @@ class Translator {
       value = value * 16 + static_cast<uint32_t>(digit <= '9' ? digit - '0' : digit - 'a' + 10);
       ++digits;
     }
-    if (digits == 0 || (max_digits == 4 && digits != 4) || (braces && !Take("}"))) return Bad("broken hex escape");
+    if (digits == 0 || (max_digits == 4 && digits != 4) || (braces && !Take("}")))
+      return Bad("broken hex escape");
     // In Ruby's syntax \x80 and up is a raw byte of the encoding.
     if (max_digits == 2 && value >= 0x80) return Unsupported("\\x above 7f without braces");
     if (value > 0x10ffff || (value >= 0xd800 && value < 0xe000)) return Bad("not a code point");
@@ -339,7 +377,8 @@ class Translator {
     if (comma) RETURN_IF_ERROR(Number(&high));
     if (!Take("}") || (!low && !high)) return Unsupported("'{' as a character");
     if (high && low.value_or(0) > *high) return Unsupported("{n,m} with n above m");
-    *text = fmt::format("{{{}{}{}}}", low.value_or(0), comma ? "," : "", high ? fmt::format("{}", *high) : "");
+    *text =
+        fmt::format("{{{}{}{}}}", low.value_or(0), comma ? "," : "", high ? fmt::format("{}", *high) : "");
     return absl::OkStatus();
   }
 

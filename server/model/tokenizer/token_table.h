@@ -1,5 +1,5 @@
-// Hash tables of the BPE model, laid out flat: a lookup touches one cache line where std::unordered_map follows a
-// chain of pointers, and lookups are most of what encoding does.
+// Hash tables of the BPE model, laid out flat: a lookup touches one cache line where std::unordered_map
+// follows a chain of pointers, and lookups are most of what encoding does.
 #ifndef HYDRAD_SERVER_MODEL_TOKENIZER_TOKEN_TABLE_H_
 #define HYDRAD_SERVER_MODEL_TOKENIZER_TOKEN_TABLE_H_
 

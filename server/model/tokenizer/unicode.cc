@@ -49,8 +49,9 @@ class Segment {
     const size_t size = chars_.size();
     chars_.resize(size + kLongestDecomposition);
     int boundary = 0;
-    const auto count = utf8proc_decompose_char(static_cast<int32_t>(c), chars_.data() + size, kLongestDecomposition,
-                                               static_cast<utf8proc_option_t>(options_), &boundary);
+    const auto count =
+        utf8proc_decompose_char(static_cast<int32_t>(c), chars_.data() + size, kLongestDecomposition,
+                                static_cast<utf8proc_option_t>(options_), &boundary);
     HYDRAD_CHECK(count >= 0 && count <= kLongestDecomposition);
     chars_.resize(size + static_cast<size_t>(count));
   }
@@ -75,8 +76,8 @@ class Segment {
 
 bool IsWhiteSpace(uint32_t c) {
   if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
-  return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202f || c == 0x205f || c == 0x3000;
+  return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 bool IsNumeric(uint32_t c) {
@@ -134,8 +135,9 @@ std::string ToLowerCase(std::string_view text) {
     const auto added = LowerCaseAdditions();
     auto it = std::lower_bound(added.begin(), added.end(), c,
                                [](const LowerCase& entry, uint32_t value) { return entry.upper < value; });
-    AppendUtf8(it != added.end() && it->upper == c ? it->lower
-                                                   : static_cast<uint32_t>(utf8proc_tolower(static_cast<int32_t>(c))),
+    AppendUtf8(it != added.end() && it->upper == c
+                   ? it->lower
+                   : static_cast<uint32_t>(utf8proc_tolower(static_cast<int32_t>(c))),
                &out);
   }
   return out;

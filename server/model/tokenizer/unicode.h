@@ -1,4 +1,5 @@
-// Classes and forms of Unicode characters exactly as the `tokenizers` package sees them (see unicode_tables.h).
+// Classes and forms of Unicode characters exactly as the `tokenizers` package sees them (see
+// unicode_tables.h).
 #ifndef HYDRAD_SERVER_MODEL_TOKENIZER_UNICODE_H_
 #define HYDRAD_SERVER_MODEL_TOKENIZER_UNICODE_H_
 
@@ -14,8 +15,8 @@ bool IsWordChar(uint32_t code_point);    // \w: alphabetic, mark, decimal digit,
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 
-// `text` in the normal form (UAX #15 with the tables of Unicode 9). REQUIRES: `text` is UTF-8. Time O(n log n)
-// however many combining marks follow each other.
+// `text` in the normal form (UAX #15 with the tables of Unicode 9). REQUIRES: `text` is UTF-8. Time O(n log
+// n) however many combining marks follow each other.
 std::string ToNormalForm(std::string_view text, NormalForm form);
 
 // Lower case of every character by itself (no final sigma). REQUIRES: `text` is UTF-8.

@@ -86,10 +86,14 @@ uint32_t NextCodePoint(std::string_view text, size_t* pos) {
   const size_t length = CharLength(text[*pos]);
   *pos += length;
   switch (length) {
-    case 1: return p[0];
-    case 2: return (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu);
-    case 3: return (p[0] & 0xfu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
-    default: return (p[0] & 0x7u) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 | (p[3] & 0x3fu);
+    case 1:
+      return p[0];
+    case 2:
+      return (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu);
+    case 3:
+      return (p[0] & 0xfu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
+    default:
+      return (p[0] & 0x7u) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 | (p[3] & 0x3fu);
   }
 }
 
