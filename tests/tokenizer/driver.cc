@@ -1,4 +1,5 @@
-// Answers compare.py: loads a tokenizer.json and encodes and decodes what comes on standard input, line by line.
+// Answers compare.py: loads a tokenizer.json and encodes and decodes what comes on standard input, line by
+// line.
 //   E <hex of the text>  ->  ids for (add_special, parse_special) = 00;01;10;11
 //   D <ids>              ->  hex of the text with and without special tokens
 // Decoding is done whole and as a stream; if the two differ the program aborts.

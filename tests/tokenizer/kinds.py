@@ -85,10 +85,14 @@ def sentence_piece(normalizer, pre_tokenizer, decoder, byte_tokens=True, unk="<u
     # Training needs words; the file may have no pre-tokenizer.
     tokenizer.pre_tokenizer = pre_tokenizer or pre.Metaspace(prepend_scheme="never")
     train(tokenizer, special=special, limit_alphabet=150, max_token_length=16)
-    if pre_tokenizer is None:
-        del tokenizer.pre_tokenizer
-    # The byte tokens are ordinary ones in such files, only the first three are special.
-    tokenizer = edited(tokenizer, lambda data: data.update(added_tokens=data["added_tokens"][:3]))
+
+    def finish(data):
+        # The byte tokens are ordinary ones in such files, only the first three are special.
+        data["added_tokens"] = data["added_tokens"][:3]
+        if pre_tokenizer is None:
+            data["pre_tokenizer"] = None
+
+    tokenizer = edited(tokenizer, finish)
     tokenizer.decoder = decoder
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return tokenizer
@@ -116,56 +120,72 @@ def write_legacy_merges(data):
 
 
 def byte_level_kinds():
-    gpt2 = byte_level(pre.ByteLevel(add_prefix_space=False), post_processor=processors.ByteLevel(trim_offsets=False))
-    yield "gpt2", gpt2
-    yield "gpt2-prefix-space", byte_level(pre.ByteLevel(add_prefix_space=True))
     bos = processors.TemplateProcessing(
         single="<|endoftext|> $A <|im_end|>", special_tokens=[("<|endoftext|>", 0), ("<|im_end|>", 2)]
     )
-    both = processors.Sequence([processors.ByteLevel(trim_offsets=False), bos])
-    yield "llama3", byte_level(split(LLAMA3), post_processor=both, ignore_merges=True)
-    yield "qwen2", byte_level(split(QWEN2), normalizer=normalizers.NFC())
-    smollm2 = [pre.Digits(individual_digits=True), pre.ByteLevel(add_prefix_space=False)]
-    yield "smollm2", byte_level(pre.Sequence(smollm2))
-    yield "awkward", with_awkward_tokens(byte_level(split(QWEN2), normalizer=normalizers.NFC()))
-    yield "o200k", byte_level(split(O200K))
-    yield "bloom", byte_level(split(BLOOM))
-    yield "deepseek", byte_level(*map(split, DEEPSEEK), pre.Digits(individual_digits=True))
-    yield "syntax", byte_level(split(SYNTAX))
-    steps = [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Strip()]
-    yield "nfkc-lower", byte_level(pre.ByteLevel(add_prefix_space=False), normalizer=normalizers.Sequence(steps))
-    yield "nfkd-words", byte_level(pre.Whitespace(), normalizer=normalizers.NFKD())
-    yield "nfd-spaces", byte_level(pre.WhitespaceSplit(), pre.Digits(), normalizer=normalizers.NFD())
-    yield "bytes-then-split", byte_level(pre.ByteLevel(add_prefix_space=True), split("[Ġ0-9]", "contiguous"))
+    offsets = processors.ByteLevel(trim_offsets=False)
+    both = processors.Sequence([offsets, bos])
+    smollm2 = pre.Sequence([pre.Digits(individual_digits=True), pre.ByteLevel(add_prefix_space=False)])
+    nfkc = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), normalizers.Strip()])
+    plain = pre.ByteLevel(add_prefix_space=False)
+    kinds = {
+        "gpt2": lambda: byte_level(plain, post_processor=offsets),
+        "gpt2-prefix-space": lambda: byte_level(pre.ByteLevel(add_prefix_space=True)),
+        "llama3": lambda: byte_level(split(LLAMA3), post_processor=both, ignore_merges=True),
+        "qwen2": lambda: byte_level(split(QWEN2), normalizer=normalizers.NFC()),
+        "smollm2": lambda: byte_level(smollm2),
+        "awkward": lambda: with_awkward_tokens(byte_level(split(QWEN2), normalizer=normalizers.NFC())),
+        "o200k": lambda: byte_level(split(O200K)),
+        "bloom": lambda: byte_level(split(BLOOM)),
+        "deepseek": lambda: byte_level(*map(split, DEEPSEEK), pre.Digits(individual_digits=True)),
+        "syntax": lambda: byte_level(split(SYNTAX)),
+        "nfkc-lower": lambda: byte_level(plain, normalizer=nfkc),
+        "nfkd-words": lambda: byte_level(pre.Whitespace(), normalizer=normalizers.NFKD()),
+        "nfd-spaces": lambda: byte_level(pre.WhitespaceSplit(), pre.Digits(), normalizer=normalizers.NFD()),
+        "bytes-then-split": lambda: byte_level(pre.ByteLevel(add_prefix_space=True), split("[Ġ0-9]", "contiguous")),
+        "split-empty-matches": lambda: byte_level(split(r"x*|(?<=a)", "merged_with_next")),
+    }
     for behavior in ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"):
         for invert in (False, True):
-            yield f"split-{behavior}-{invert}", byte_level(split(r"[\p{Lu}\d]|\s", behavior, invert))
-    yield "split-empty-matches", byte_level(split(r"x*|(?<=a)", "merged_with_next"))
+            step = split(r"[\p{Lu}\d]|\s", behavior, invert)
+            kinds[f"split-{behavior}-{invert}"] = lambda step=step: byte_level(step)
+    return kinds
+
+
+def suffixed():
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>", continuing_subword_prefix="##"))
+    tokenizer.pre_tokenizer = pre.Whitespace()
+    affixes = {"end_of_word_suffix": "</w>", "continuing_subword_prefix": "##"}
+    return train(tokenizer, special=["<unk>"], limit_alphabet=100, **affixes)
 
 
 def sentence_piece_kinds():
     normalizer = normalizers.Sequence(LLAMA_NORMALIZER)
-    llama2 = sentence_piece(normalizer, None, decoders.Sequence(LLAMA_DECODER), fuse_unk=True)
-    yield "llama2", llama2
-    yield "llama2-awkward", with_awkward_tokens(sentence_piece(normalizer, None, decoders.Sequence(LLAMA_DECODER)))
+    llama = decoders.Sequence(LLAMA_DECODER)
+    gemma = decoders.Sequence(LLAMA_DECODER[:3])
+    underscore = normalizers.Replace(" ", "▁")
+    replace = normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.Replace(Regex("a*?"), "▁")])
+    # Where stripping from both ends would meet, or in an empty token, the package panics.
+    strips = [decoders.Strip("e", 0, 1), decoders.Strip("▁", 2, 0)]
+    strip = decoders.Sequence([*strips, decoders.Replace(Regex("[aeiou]{1,2}"), "")])
+    meta, fallback = pre.Metaspace(), decoders.ByteFallback()
+    kinds = {
+        "llama2": lambda: sentence_piece(normalizer, None, llama, fuse_unk=True),
+        "llama2-awkward": lambda: with_awkward_tokens(sentence_piece(normalizer, None, llama)),
+        "fuse-unk": lambda: sentence_piece(None, meta, decoders.Metaspace(), False, fuse_unk=True),
+        "no-unk": lambda: sentence_piece(None, meta, decoders.Fuse(), False, unk=None),
+        "gemma": lambda: sentence_piece(underscore, split(" ", "merged_with_previous"), gemma, fuse_unk=True),
+        "replace-regex": lambda: sentence_piece(replace, meta, strip),
+        "some-byte-tokens": lambda: edited(sentence_piece(None, meta, fallback, fuse_unk=True), forget_byte_tokens),
+        "suffixed": suffixed,
+    }
     for scheme in ("always", "first", "never"):
         space = pre.Metaspace(prepend_scheme=scheme, split=scheme != "first")
         decoder = decoders.Metaspace(prepend_scheme=scheme)
-        yield f"metaspace-{scheme}", with_awkward_tokens(sentence_piece(None, space, decoder, scheme == "first"))
-    yield "fuse-unk", sentence_piece(None, pre.Metaspace(), decoders.Metaspace(), False, fuse_unk=True)
-    yield "no-unk", sentence_piece(None, pre.Metaspace(), decoders.Fuse(), False, unk=None)
-    gemma = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    space = split(" ", "merged_with_previous")
-    yield "gemma", sentence_piece(normalizers.Replace(" ", "▁"), space, gemma, fuse_unk=True)
-    replace = [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Replace(Regex("a*?"), "▁")]
-    strip = decoders.Sequence([decoders.Strip("▁", 2, 1), decoders.Replace(Regex("[aeiou]{1,2}"), "")])
-    yield "replace-regex", sentence_piece(normalizers.Sequence(replace), pre.Metaspace(), strip)
-    partial = sentence_piece(None, pre.Metaspace(), decoders.ByteFallback(), fuse_unk=True)
-    yield "some-byte-tokens", edited(partial, forget_byte_tokens)
-    suffixed = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>", continuing_subword_prefix="##"))
-    suffixed.pre_tokenizer = pre.Whitespace()
-    affixes = {"end_of_word_suffix": "</w>", "continuing_subword_prefix": "##"}
-    yield "suffixed", train(suffixed, special=["<unk>"], limit_alphabet=100, **affixes)
+        kinds[f"metaspace-{scheme}"] = lambda space=space, decoder=decoder, scheme=scheme: with_awkward_tokens(
+            sentence_piece(None, space, decoder, scheme == "first")
+        )
+    return kinds
 
 
 def forget_byte_tokens(data):

@@ -92,7 +92,7 @@ class Strings:
         """`count` strings as bytes."""
         out = [b"\xff", b"\xe4\xbd", b"\xed\xa0\x80", b"\xf4\x90\x80\x80a", b"\xc0\xaf"]
         fixed = ["", " ", "\n", "a", "\0", "\ufffd", "<0x41>", "<unk>", "\U0010ffff", "▁", "▁▁a", "a▁"]
-        out += [s.encode() for s in fixed + [self.some(self.rng.choice(LONG), 2000, 12000) for _ in range(40)]]
+        out += [s.encode() for s in fixed + [self.some(self.rng.choice(LONG), 2000, 8000) for _ in range(30)]]
         while len(out) < count:
             turn = len(out) % 16
             if turn == 0:
