@@ -271,6 +271,18 @@ TEST_F(EngineTest, GaugesShowWhatIs) {
   EXPECT_THAT(Text(house_.metrics), HasSubstr("running_lora_adapters=\"\",waiting_lora_adapters=\"\""));
 }
 
+TEST_F(EngineTest, PromptAndDrawnTokensAreCharged) {
+  House house({1, 1, 1});
+  EngineRig fair(house, {.max_running = 1}, kSmall);
+  // Tenant 0 is served 3 + 2 * 10 first, then tenant 1 its 10 + 2 * 1: by prompts alone 0 would be next.
+  fair.Add(1, Long(3, 10, 0));
+  fair.Add(2, Long(10, 1, 1));
+  const auto more_of_0 = fair.Add(3, Long(3, 1, 0)), more_of_1 = fair.Add(4, Long(3, 1, 1));
+  while (!more_of_0->done() && !more_of_1->done()) ASSERT_TRUE(fair.engine.Step());
+  EXPECT_TRUE(more_of_1->done());
+  fair.RunToEnd();
+}
+
 // Work that tenants' requests have had, as FairShare counts it.
 double Served(const RequestSpec& spec, const RecordingSink::Record& record) {
   double output = 0;
@@ -315,13 +327,18 @@ TEST_F(EngineTest, AQuietTenantDoesNotWaitBehindABusyOnesQueue) {
   EXPECT_TRUE(quiet->done());
 }
 
+// What the histories came across, so that a test of nothing is noticed.
+struct Met {
+  int ok = 0, cancelled = 0, expired = 0, poisoned = 0, preempting_histories = 0;
+};
+
 // One random life of an engine: requests come, are cancelled, expire, stall and are preempted.
 class History {
  public:
   explicit History(uint64_t seed)
       : rng_(seed), options_(Options()), limits_(Limits()), rig_(house_, options_, limits_) {}
 
-  void Run() {
+  void Run(Met* met) {
     int to_come = 3 + Draw(10), steps = 0;
     while (to_come > 0 || !rig_.engine.empty()) {
       ASSERT_LT(++steps, 5000) << "nothing ends";
@@ -329,25 +346,34 @@ class History {
         Submit();
         --to_come;
       }
-      if (Draw(12) == 0) rig_.engine.End(1 + Draw(static_cast<int>(specs_.size()) + 1), Cancelled("client"));
+      if (Draw(20) == 0) rig_.engine.End(1 + Draw(static_cast<int>(specs_.size()) + 1), Cancelled("client"));
       house_.clock.Advance(milliseconds(Draw(3)));
       rig_.engine.Expire();
       const bool had_work = !rig_.engine.empty();
       ASSERT_EQ(rig_.engine.Step(), had_work);
     }
     Verify();
+    for (const auto& sink : sinks_) Count(sink->record().status, met);
+    if (Text(house_.metrics).find("hydrad_preemptions_total 0\n") == std::string::npos)
+      ++met->preempting_histories;
   }
 
  private:
+  static void Count(const absl::Status& status, Met* met) {
+    met->ok += status.ok();
+    met->cancelled += absl::IsCancelled(status);
+    met->expired += absl::IsDeadlineExceeded(status);
+    met->poisoned += absl::IsDataLoss(status);
+  }
   int Draw(int n) { return static_cast<int>(rng_() % n); }
-  SchedulerOptions Options() { return {.max_running = 1 + Draw(8), .prefill_chunk = 1 + Draw(24)}; }
+  SchedulerOptions Options() { return {.max_running = 1 + Draw(10), .prefill_chunk = 1 + Draw(40)}; }
   ModelLimits Limits() {
     const int block_size = 1 + Draw(8);
     return {.max_rows = 4 + Draw(40),
-            .max_logit_rows = 1 + Draw(10),
+            .max_logit_rows = 1 + Draw(20),
             .max_context = 96,
             .block_size = block_size,
-            .kv_blocks = 61 / block_size + 1 + Draw(30)};
+            .kv_blocks = 61 / block_size + 1 + Draw(Draw(2) == 0 ? 30 : 3)};
   }
 
   void Submit() {
@@ -380,11 +406,17 @@ class History {
 };
 
 TEST(EngineHistories, EveryRequestGetsWhatItWouldGetAlone) {
+  Met met;
   for (uint64_t seed = 0; seed < 2000; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    History(seed).Run();
+    History(seed).Run(&met);
     if (testing::Test::HasFailure()) return;
   }
+  EXPECT_GT(met.ok, 1000);
+  EXPECT_GT(met.cancelled, 1000);
+  EXPECT_GT(met.expired, 200);
+  EXPECT_GT(met.poisoned, 200);
+  EXPECT_GT(met.preempting_histories, 200);
 }
 
 }  // namespace

@@ -105,7 +105,7 @@ RequestSpec RandomSpec(std::mt19937_64& rng) {
   if (draw(4) == 0) spec.sampling.top_k = 5;
   spec.stopping.max_tokens = 1 + draw(20);
   spec.stopping.min_tokens = draw(3) == 0 ? draw(spec.stopping.max_tokens) : 0;
-  spec.stopping.ignore_eos = draw(4) == 0;
+  spec.stopping.ignore_eos = draw(2) == 0;
   if (draw(3) == 0) spec.stopping.stop = {"ab", "€", "c d"};
   if (draw(4) == 0) spec.stopping.stop_ids = {token::kDot};
   if (draw(4) == 0) spec.output.top_logprobs = draw(3);
