@@ -1,6 +1,5 @@
 #include "server/metrics/metrics.h"
 
-#include <absl/synchronization/mutex.h>
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
@@ -8,6 +7,7 @@
 
 #include <algorithm>
 
+#include "server/base/mutex.h"
 #include "server/metrics/series.h"
 
 namespace hydrad {
@@ -112,7 +112,7 @@ struct Metrics::Impl {
   Family<Gauge>& build =
       AddGauge(r, "hydrad_build_info", "Version, device and base model; the value is always 1.");
 
-  absl::Mutex mu;  // over the replacement of the two lines below
+  Mutex mu;  // over the replacement of the two lines below
   Gauge* lora_line ABSL_GUARDED_BY(mu) = nullptr;
   Gauge* build_line ABSL_GUARDED_BY(mu) = nullptr;
 };
@@ -180,7 +180,7 @@ void Metrics::Preempted() { impl_->preemptions.Increment(); }
 
 void Metrics::SetLoraInfo(int max_lora, std::string_view running, std::string_view waiting,
                           double unix_seconds) {
-  absl::MutexLock lock(&impl_->mu);
+  MutexLock lock(&impl_->mu);
   Gauge& line =
       impl_->lora_info.Add({{"max_lora", std::to_string(max_lora)},
                             {"running_lora_adapters", FirstNames(running, impl_->max_label_values)},
@@ -191,7 +191,7 @@ void Metrics::SetLoraInfo(int max_lora, std::string_view running, std::string_vi
 }
 
 void Metrics::SetBuildInfo(std::string_view version, std::string_view device, std::string_view model) {
-  absl::MutexLock lock(&impl_->mu);
+  MutexLock lock(&impl_->mu);
   Gauge& line = impl_->build.Add(
       {{"version", std::string(version)}, {"device", std::string(device)}, {"model", std::string(model)}});
   line.Set(1);

@@ -33,7 +33,7 @@ RequestSeries::RequestSeries(prometheus::Registry& registry, size_t max_label_va
 
 void RequestSeries::Count(std::string_view tenant, std::string_view adapter, std::string_view outcome,
                           int prompt_tokens, int generated_tokens) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const std::string tenant_label = tenants_.Bound(tenant);
   const std::string adapter_label = adapters_.Bound(adapter);
   Add(requests_, tenant_label, adapter_label, outcome, 1);
@@ -53,7 +53,7 @@ void RequestSeries::Add(Family& family, const std::string& tenant, const std::st
 }
 
 void RequestSeries::AdapterGone(std::string_view adapter) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   adapters_.Forget(adapter);
   std::erase_if(lines_, [&](const auto& line) {
     if (line.first.adapter != adapter) return false;

@@ -4,7 +4,6 @@
 #define HYDRAD_SERVER_METRICS_SERIES_H_
 
 #include <absl/base/thread_annotations.h>
-#include <absl/synchronization/mutex.h>
 #include <prometheus/counter.h>
 #include <prometheus/family.h>
 
@@ -13,6 +12,8 @@
 #include <set>
 #include <string>
 #include <string_view>
+
+#include "server/base/mutex.h"
 
 namespace hydrad {
 
@@ -54,7 +55,7 @@ class RequestSeries {
   Family& requests_;
   Family& prompt_tokens_;
   Family& generated_tokens_;
-  absl::Mutex mu_;
+  Mutex mu_;
   LabelBound tenants_ ABSL_GUARDED_BY(mu_);
   LabelBound adapters_ ABSL_GUARDED_BY(mu_);
   std::map<Key, prometheus::Counter*> lines_ ABSL_GUARDED_BY(mu_);  // owned by their family
