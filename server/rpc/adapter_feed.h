@@ -1,0 +1,39 @@
+// What one watcher of adapters is told: how things stand, then each change.
+#ifndef HYDRAD_SERVER_RPC_ADAPTER_FEED_H_
+#define HYDRAD_SERVER_RPC_ADAPTER_FEED_H_
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "proto/admin.pb.h"
+#include "server/adapters/adapter_store.h"
+#include "server/base/mutex.h"
+#include "server/rpc/message_queue.h"
+
+namespace hydrad {
+
+// Joins a snapshot and the events around it without a gap: subscribe first, then take the snapshot, then
+// Begin. Events that came in between follow the snapshot, so a change may be told twice, but the last word on
+// a name is always how it stands. Thread-safe; nothing here waits.
+class AdapterFeed {
+ public:
+  explicit AdapterFeed(std::shared_ptr<MessageQueue<v1::AdapterEvent>> queue) : queue_(std::move(queue)) {}
+
+  // A change, from the store's event lock.
+  void Event(const AdapterInfo& info);
+  // The snapshot. Call once.
+  void Begin(const std::vector<AdapterInfo>& snapshot);
+
+ private:
+  void Push(const AdapterInfo& info);
+
+  const std::shared_ptr<MessageQueue<v1::AdapterEvent>> queue_;
+  Mutex mu_;
+  bool begun_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<AdapterInfo> early_ ABSL_GUARDED_BY(mu_);  // events before Begin
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_ADAPTER_FEED_H_

@@ -1,0 +1,200 @@
+#include "server/rpc/admin_service.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "proto/admin.grpc.pb.h"
+#include "server/rpc/adapter_feed.h"
+#include "server/rpc/adapter_page.h"
+#include "server/rpc/caller.h"
+#include "server/rpc/reactors.h"
+#include "server/rpc/wire.h"
+
+namespace hydrad {
+namespace {
+
+// Room for the snapshot of the largest registry, and then some.
+constexpr QueueBounds kWatchBounds = {.max_messages = 32768, .max_bytes = 32 << 20};
+
+// What the store's errors mean to a client.
+absl::Status Explain(const absl::Status& status, const std::string& name) {
+  const std::map<std::string, std::string> metadata = {{"adapter", name}};
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return status;
+    case absl::StatusCode::kNotFound:
+      return WithReason(status, "ADAPTER_NOT_FOUND", metadata);
+    case absl::StatusCode::kInvalidArgument:
+      return WithReason(status, "ADAPTER_INVALID", metadata);
+    case absl::StatusCode::kResourceExhausted:
+      return WithReason(status, "NO_ROOM", metadata);
+    case absl::StatusCode::kAborted:
+      return WithRetry(WithReason(status, "ADAPTER_BUSY", metadata), std::chrono::seconds(1));
+    default:
+      return WithReason(status, absl::StatusCodeToString(status.code()), metadata);
+  }
+}
+
+class AdminService final : public v1::Admin::CallbackService {
+ public:
+  AdminService(Intake& intake, const Admission& admins, ServerFacts facts)
+      : intake_(intake), rooms_(intake.rooms()), admins_(admins), facts_(std::move(facts)) {}
+
+  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* context,
+                                        const v1::LoadAdapterRequest* message, v1::Adapter* out) override {
+    auto* reply = new LaterReply;  // deletes itself
+    if (!Allow(*context, Validate(*message), *reply) || !AllowChange(*reply)) return reply;
+    const std::string action = message->validate_only() ? "adapter.validate" : "adapter.load";
+    AdapterStore::Done done = Later(*context, *reply, action, message->name(), message->path(), out);
+    if (message->validate_only()) {
+      rooms_.adapters.ValidateOnly(message->name(), message->path(), std::move(done));
+    } else {
+      rooms_.adapters.Load(message->name(), message->path(), std::move(done));
+    }
+    return reply;
+  }
+
+  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext* context,
+                                          const v1::UnloadAdapterRequest* message,
+                                          v1::Adapter* out) override {
+    auto* reply = new LaterReply;  // deletes itself
+    if (!Allow(*context, Validate(*message), *reply)) return reply;
+    rooms_.adapters.Unload(message->name(),
+                           Later(*context, *reply, "adapter.unload", message->name(), std::string(), out));
+    return reply;
+  }
+
+  grpc::ServerUnaryReactor* GetAdapter(grpc::CallbackServerContext* context,
+                                       const v1::GetAdapterRequest* message, v1::Adapter* out) override {
+    grpc::ServerUnaryReactor* reply = context->DefaultReactor();
+    if (!Allow(*context, Validate(*message), *reply)) return reply;
+    const absl::StatusOr<AdapterInfo> info = rooms_.adapters.Get(message->name());
+    if (info.ok()) *out = ToProto(*info);
+    reply->Finish(ToGrpc(Explain(info.status(), message->name())));
+    return reply;
+  }
+
+  grpc::ServerUnaryReactor* ListAdapters(grpc::CallbackServerContext* context,
+                                         const v1::ListAdaptersRequest* message,
+                                         v1::ListAdaptersResponse* out) override {
+    grpc::ServerUnaryReactor* reply = context->DefaultReactor();
+    if (!Allow(*context, Validate(*message), *reply)) return reply;
+    *out = PageOf(rooms_.adapters.List(), *message);
+    reply->Finish(grpc::Status::OK);
+    return reply;
+  }
+
+  grpc::ServerWriteReactor<v1::AdapterEvent>* WatchAdapters(grpc::CallbackServerContext* context,
+                                                            const v1::WatchAdaptersRequest*) override {
+    auto* writer = new QueueWriter<v1::AdapterEvent>(kWatchBounds);  // deletes itself
+    const absl::Status allowed = Authenticate(*context);
+    if (!allowed.ok()) {
+      writer->queue()->Close(allowed);
+      return writer;
+    }
+    auto feed = std::make_shared<AdapterFeed>(writer->queue());
+    const uint64_t token = rooms_.adapters.AddWatcher([feed](const AdapterInfo& info) { feed->Event(info); });
+    writer->set_on_cancel(
+        [queue = writer->queue()] { queue->Close(Cancelled("the client cancelled the call")); });
+    writer->set_on_done([this, token] { rooms_.adapters.RemoveWatcher(token); });
+    feed->Begin(rooms_.adapters.List());
+    return writer;
+  }
+
+  grpc::ServerUnaryReactor* GetServerStatus(grpc::CallbackServerContext* context,
+                                            const v1::GetServerStatusRequest*,
+                                            v1::ServerStatus* out) override {
+    grpc::ServerUnaryReactor* reply = context->DefaultReactor();
+    if (!Allow(*context, absl::OkStatus(), *reply)) return reply;
+    FillStatus(out);
+    reply->Finish(grpc::Status::OK);
+    return reply;
+  }
+
+ private:
+  absl::Status Authenticate(const grpc::CallbackServerContext& context) const {
+    const Caller caller = CallerOf(context, rooms_.clock);
+    absl::Status status = caller.key.status();
+    if (status.ok()) status = admins_.Authenticate(*caller.key).status();
+    if (status.ok()) return status;
+    status = WithReason(status, "INVALID_KEY");
+    rooms_.metrics.Rejected("auth");
+    rooms_.audit.WriteRefusal({.action = "refused",
+                               .actor = "admin",
+                               .peer = caller.peer,
+                               .adapter = "",
+                               .path = "",
+                               .status = status});
+    return status;
+  }
+
+  // False: the call is not valid or the caller not an administrator, and has been answered.
+  bool Allow(const grpc::CallbackServerContext& context, absl::Status valid,
+             grpc::ServerUnaryReactor& reply) const {
+    if (valid.ok()) valid = Authenticate(context);
+    if (!valid.ok()) reply.Finish(ToGrpc(valid));
+    return valid.ok();
+  }
+
+  // Nothing new is loaded into a server that is about to go.
+  bool AllowChange(grpc::ServerUnaryReactor& reply) const {
+    if (!intake_.closed()) return true;
+    reply.Finish(ToGrpc(WithReason(Unavailable("the server is draining"), "DRAINING")));
+    return false;
+  }
+
+  // What the store calls when the change is made: writes the audit line and answers, unless the client has
+  // gone, which does not undo the change.
+  AdapterStore::Done Later(const grpc::CallbackServerContext& context, LaterReply& reply, std::string action,
+                           std::string name, std::string path, v1::Adapter* out) {
+    auto first = std::make_shared<FirstReply>(&reply);
+    reply.set_on_cancel(
+        [first] { first->Finish(Cancelled("the client cancelled the call; the change goes on")); });
+    return [rooms = rooms_, first, peer = context.peer(), action = std::move(action), name = std::move(name),
+            path = std::move(path), out](const absl::StatusOr<AdapterInfo>& info) {
+      const absl::Status status = Explain(info.status(), name);
+      rooms.audit.Write({.action = action,
+                         .actor = "admin",
+                         .peer = peer,
+                         .adapter = name,
+                         .path = path,
+                         .status = status});
+      first->Finish(status, [&] {
+        if (info.ok()) *out = ToProto(*info);
+      });
+    };
+  }
+
+  void FillStatus(v1::ServerStatus* out) const {
+    const SchedulerStatus status = rooms_.scheduler.status();
+    out->set_version(facts_.version);
+    out->set_base_model(facts_.base_model);
+    out->set_device(facts_.device);
+    out->set_weight_type(facts_.weight_type);
+    *out->mutable_started() = ToProto(started_);
+    out->set_requests_running(status.running);
+    out->set_requests_waiting(status.waiting);
+    out->set_kv_blocks_total(status.kv_blocks_total);
+    out->set_kv_blocks_free(status.kv_blocks_free);
+    out->set_adapter_bytes_used(rooms_.adapters.device_bytes_used());
+    out->set_adapter_bytes_budget(rooms_.adapters.device_bytes_budget());
+    out->set_adapters(static_cast<int>(rooms_.adapters.List().size()));
+    out->set_draining(status.draining || intake_.closed());
+    out->set_max_context(rooms_.limits.max_context);
+  }
+
+  Intake& intake_;
+  const Rooms& rooms_;
+  const Admission& admins_;
+  const ServerFacts facts_;
+  const std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const Admission& admins, ServerFacts facts) {
+  return std::make_unique<AdminService>(intake, admins, std::move(facts));
+}
+
+}  // namespace hydrad

@@ -1,0 +1,31 @@
+// hydrad.v1.Admin over gRPC.
+#ifndef HYDRAD_SERVER_RPC_ADMIN_SERVICE_H_
+#define HYDRAD_SERVER_RPC_ADMIN_SERVICE_H_
+
+#include <memory>
+
+#include "server/rpc/intake.h"
+
+namespace grpc {
+class Service;
+}
+
+namespace hydrad {
+
+// Facts that do not change while the daemon runs.
+struct ServerFacts {
+  std::string version;
+  std::string base_model;
+  std::string device;
+  std::string weight_type;
+};
+
+// `intake`, its rooms and `admins` must outlive the service; the rooms that a finished load is told to
+// (metrics, audit, clock) must outlive the adapter store too. `admins` tells who may call it: its tenants are
+// the administrators (open: everybody who reaches the listener). No method waits for a disk or a request to
+// end.
+std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const Admission& admins, ServerFacts facts);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_ADMIN_SERVICE_H_

@@ -1,0 +1,89 @@
+#include "server/rpc/audit.h"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "server/base/log.h"
+#include "server/rpc/error_details.h"
+
+namespace hydrad {
+namespace {
+
+std::string WallTime() {
+  const auto now = std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+  const auto millis = now.time_since_epoch().count() % 1000;
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(now)),
+                     millis);
+}
+
+std::string ToJson(const AuditEvent& event, int64_t suppressed) {
+  nlohmann::ordered_json line = {{"time", WallTime()}, {"action", event.action}};
+  for (const auto& [key, value] : {std::pair{"actor", event.actor}, std::pair{"peer", event.peer},
+                                   std::pair{"adapter", event.adapter}, std::pair{"path", event.path}}) {
+    if (!value.empty()) line[key] = value;
+  }
+  line["code"] = std::string(absl::StatusCodeToString(event.status.code()));
+  if (!event.status.ok()) {
+    line["reason"] = ReasonOf(event.status);
+    line["message"] = std::string(event.status.message());
+  }
+  if (suppressed > 0) line["suppressed"] = suppressed;
+  return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& path, const Clock& clock) {
+  int fd = -1;
+  if (!path.empty()) {
+    fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) return FailedPrecondition("audit log '{}' cannot be opened: {}", path, std::strerror(errno));
+  }
+  return std::unique_ptr<AuditLog>(new AuditLog(fd, clock));
+}
+
+AuditLog::~AuditLog() {
+  if (fd_ >= 0) close(fd_);
+}
+
+void AuditLog::Write(const AuditEvent& event) { Append(event, 0); }
+
+void AuditLog::WriteRefusal(const AuditEvent& event) {
+  int64_t suppressed = 0;
+  {
+    MutexLock lock(&mu_);
+    const TimePoint now = clock_.Now();
+    if (now - window_ >= std::chrono::seconds(1)) {
+      window_ = now;
+      in_window_ = 0;
+    }
+    if (in_window_ >= kRefusalsPerSecond) {
+      ++suppressed_;
+      return;
+    }
+    ++in_window_;
+    suppressed = std::exchange(suppressed_, 0);
+  }
+  Append(event, suppressed);
+}
+
+void AuditLog::Append(const AuditEvent& event, int64_t suppressed) {
+  std::string line = ToJson(event, suppressed);
+  if (fd_ < 0) {
+    Log()->info("audit {}", line);
+    return;
+  }
+  line += '\n';
+  if (write(fd_, line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+    Log()->error("audit log cannot be written: {}", std::strerror(errno));
+  }
+}
+
+}  // namespace hydrad

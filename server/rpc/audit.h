@@ -1,0 +1,55 @@
+// The audit log: who did what to the server, and who was turned away. One JSON object a line.
+#ifndef HYDRAD_SERVER_RPC_AUDIT_H_
+#define HYDRAD_SERVER_RPC_AUDIT_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "server/base/clock.h"
+#include "server/base/mutex.h"
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// One line. Empty fields are left out. There is no field for text of a prompt or an answer.
+struct AuditEvent {
+  std::string_view action;  // "adapter.load", "adapter.unload", "refused", "server.drain", ...
+  std::string_view actor;   // tenant or "admin"
+  std::string_view peer;    // as gRPC names it: "ipv4:127.0.0.1:40404"
+  std::string_view adapter;
+  std::string_view path;  // relative to the adapter root
+  absl::Status status;    // how it ended
+};
+
+// Thread-safe. A line is written with one call, so that lines of several processes do not mix.
+class AuditLog {
+ public:
+  // Appends to `path`, made with mode 0600; "": the process's log takes the lines. `clock` must outlive this.
+  static absl::StatusOr<std::unique_ptr<AuditLog>> Open(const std::string& path, const Clock& clock);
+  ~AuditLog();
+  AuditLog(const AuditLog&) = delete;
+  AuditLog& operator=(const AuditLog&) = delete;
+
+  void Write(const AuditEvent& event);
+  // As Write, but at most kRefusalsPerSecond: strangers must not be able to fill the disk. What was left out
+  // is counted in the next line's "suppressed".
+  void WriteRefusal(const AuditEvent& event);
+
+  static constexpr int kRefusalsPerSecond = 20;
+
+ private:
+  AuditLog(int fd, const Clock& clock) : fd_(fd), clock_(clock) {}
+  void Append(const AuditEvent& event, int64_t suppressed);
+
+  const int fd_;  // -1: the process's log
+  const Clock& clock_;
+  Mutex mu_;
+  TimePoint window_ ABSL_GUARDED_BY(mu_){};  // start of the present second of refusals
+  int in_window_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t suppressed_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_AUDIT_H_

@@ -1,0 +1,26 @@
+// Who calls, read from what gRPC knows about a call.
+#ifndef HYDRAD_SERVER_RPC_CALLER_H_
+#define HYDRAD_SERVER_RPC_CALLER_H_
+
+#include <grpcpp/server_context.h>
+
+#include <string>
+#include <string_view>
+
+#include "server/rpc/intake.h"
+
+namespace hydrad {
+
+// KEY of "Bearer KEY" (the scheme in any case). UNAUTHENTICATED for anything else.
+absl::StatusOr<std::string> BearerKey(std::string_view authorization);
+
+// The caller of `context`: its key from the metadata entry "authorization" (one at most), its peer, and its
+// deadline on `clock`.
+Caller CallerOf(const grpc::CallbackServerContext& context, const Clock& clock);
+
+// How a call that its client gave up, or whose time ran out, ends.
+absl::Status CancelStatus(const std::optional<TimePoint>& deadline, const Clock& clock);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_CALLER_H_

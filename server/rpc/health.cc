@@ -1,0 +1,50 @@
+#include "server/rpc/health.h"
+
+#include <optional>
+#include <utility>
+
+namespace hydrad {
+
+Health Judge(const SchedulerStatus& status, bool draining, Duration heartbeat_limit) {
+  const bool live = status.since_heartbeat <= heartbeat_limit;
+  return {.live = live, .ready = live && !draining && !status.draining};
+}
+
+HealthMonitor::HealthMonitor(HealthOptions options, std::function<SchedulerStatus()> status,
+                             std::function<void(Health)> publish, std::function<void()> tick)
+    : options_(options),
+      status_(std::move(status)),
+      publish_(std::move(publish)),
+      tick_(std::move(tick)),
+      thread_([this] { Run(); }) {}
+
+HealthMonitor::~HealthMonitor() {
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+void HealthMonitor::SetDraining() {
+  MutexLock lock(&mu_);
+  draining_ = true;
+}
+
+void HealthMonitor::Run() {
+  std::optional<Health> published;
+  bool draining = false;
+  for (;;) {
+    const Health health = Judge(status_(), draining, options_.heartbeat_limit);
+    if (health != published) publish_(health);
+    published = health;
+    tick_();
+    MutexLock lock(&mu_);
+    mu_.AwaitFor(options_.interval,
+                 [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || draining_ != draining; });
+    if (stopping_) return;
+    draining = draining_;
+  }
+}
+
+}  // namespace hydrad

@@ -1,0 +1,143 @@
+#include "server/rpc/intake.h"
+
+#include <random>
+#include <utility>
+
+#include "server/rpc/error_details.h"
+#include "server/rpc/wire.h"
+
+namespace hydrad {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+uint64_t Random64() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+}  // namespace
+
+Intake::Intake(const Rooms& rooms) : rooms_(rooms), next_id_(Random64()) {}
+
+absl::Status Intake::Refuse(absl::Status status, std::string_view metric, const Caller* audited,
+                            std::string_view tenant, std::string_view adapter) {
+  rooms_.metrics.Rejected(metric);
+  if (audited != nullptr) {
+    rooms_.audit.WriteRefusal({.action = "refused",
+                               .actor = tenant,
+                               .peer = audited->peer,
+                               .adapter = adapter,
+                               .path = "",
+                               .status = status});
+  }
+  return status;
+}
+
+absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, const Caller& caller) {
+  if (const absl::Status valid = Validate(message, rooms_.limits); !valid.ok()) {
+    return Refuse(valid, "invalid", nullptr);
+  }
+  ASSIGN_OR_RETURN(const std::string tenant, Authenticate(caller));
+  if (closed()) {
+    return Refuse(WithRetry(WithReason(Unavailable("the server is draining"), "DRAINING"), seconds(1)),
+                  "draining", nullptr);
+  }
+  Prepared prepared;
+  Request& request = prepared.request;
+  request.arrival = rooms_.clock.Now();
+  request.deadline = caller.deadline;
+  ASSIGN_OR_RETURN(request.ticket, Admit(tenant, message.adapter(), caller));
+  ASSIGN_OR_RETURN(request.adapter, Acquire(message.adapter()));
+  if (const absl::Status fits = FillPrompt(message, &request); !fits.ok())
+    return Refuse(fits, "invalid", nullptr);
+  request.id = next_id_.fetch_add(1, std::memory_order_relaxed);
+  request.sampling = FromProto(message.sampling());
+  request.seed = message.sampling().has_seed() ? message.sampling().seed() : Random64();
+  request.n = message.sampling().has_n() ? message.sampling().n() : 1;
+  request.output = FromProto(message.output());
+  request.stopping = FromProto(message.stopping());
+  request.stopping.max_tokens =
+      message.stopping().has_max_tokens() ? message.stopping().max_tokens() : kDefaultMaxTokens;
+  if (message.output().echo()) {
+    prepared.echo = message.has_text()
+                        ? message.text()
+                        : rooms_.tokenizer.Decode(request.prompt, request.output.skip_special_tokens);
+  }
+  return prepared;
+}
+
+absl::StatusOr<std::string> Intake::Authenticate(const Caller& caller) {
+  absl::Status status = caller.key.status();
+  if (status.ok()) {
+    absl::StatusOr<std::string> tenant = rooms_.admission.Authenticate(*caller.key);
+    if (tenant.ok()) return tenant;
+    status = tenant.status();
+  }
+  return Refuse(WithReason(status, "INVALID_KEY"), "auth", &caller);
+}
+
+absl::StatusOr<Ticket> Intake::Admit(const std::string& tenant, const std::string& adapter,
+                                     const Caller& caller) {
+  Duration retry_after{};
+  absl::StatusOr<Ticket> ticket = rooms_.admission.Admit(tenant, adapter, &retry_after);
+  if (ticket.ok()) return ticket;
+  const std::map<std::string, std::string> metadata = {{"tenant", tenant}, {"adapter", adapter}};
+  if (ticket.status().code() == absl::StatusCode::kResourceExhausted) {
+    return Refuse(WithRetry(WithReason(ticket.status(), "TENANT_LIMIT", metadata), retry_after),
+                  "tenant_limit", &caller, tenant, adapter);
+  }
+  return Refuse(WithReason(ticket.status(), "ADAPTER_NOT_ALLOWED", metadata), "permission", &caller, tenant,
+                adapter);
+}
+
+absl::StatusOr<AdapterHandle> Intake::Acquire(const std::string& adapter) {
+  if (adapter.empty()) return AdapterHandle();
+  absl::StatusOr<AdapterHandle> handle = rooms_.adapters.Acquire(adapter);
+  if (handle.ok()) return handle;
+  const std::map<std::string, std::string> metadata = {{"adapter", adapter}};
+  switch (handle.status().code()) {
+    case absl::StatusCode::kNotFound:
+      return Refuse(WithReason(handle.status(), "ADAPTER_NOT_FOUND", metadata), "unknown_adapter", nullptr);
+    case absl::StatusCode::kUnavailable:
+      return Refuse(WithRetry(WithReason(handle.status(), "ADAPTER_NOT_READY", metadata), milliseconds(500)),
+                    "adapter_not_ready", nullptr);
+    default:
+      return Refuse(WithReason(handle.status(), "ADAPTER_FAILED", metadata), "adapter_failed", nullptr);
+  }
+}
+
+absl::Status Intake::FillPrompt(const v1::GenerateRequest& message, Request* request) const {
+  if (message.has_token_ids()) {
+    const auto& ids = message.token_ids().ids();
+    request->prompt.assign(ids.begin(), ids.end());
+    return absl::OkStatus();
+  }
+  request->prompt = rooms_.tokenizer.Encode(message.text(), !message.no_special(), message.parse_special());
+  const int tokens = static_cast<int>(request->prompt.size());
+  if (tokens == 0) return BadFields({{"text", "has no tokens"}});
+  if (tokens >= rooms_.limits.max_context) {
+    return BadFields(
+        {{"text", fmt::format("has {} tokens: a prompt may have at most {}, so that one more fits the "
+                              "context",
+                              tokens, rooms_.limits.max_context - 1)}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Intake::Submit(Request request) {
+  const absl::Status status = rooms_.scheduler.submit(std::move(request));
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return status;
+    case absl::StatusCode::kResourceExhausted:
+      return Refuse(WithRetry(WithReason(status, "QUEUE_FULL"), seconds(1)), "queue_full", nullptr);
+    case absl::StatusCode::kUnavailable:
+      return Refuse(WithRetry(WithReason(status, "DRAINING"), seconds(1)), "draining", nullptr);
+    default:
+      return Refuse(status, "invalid", nullptr);
+  }
+}
+
+}  // namespace hydrad

@@ -1,0 +1,82 @@
+// The way in: from a message of a stranger to a request in the scheduler's inbox. Knows no transport, so
+// every front end goes through it.
+#ifndef HYDRAD_SERVER_RPC_INTAKE_H_
+#define HYDRAD_SERVER_RPC_INTAKE_H_
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "proto/inference.pb.h"
+#include "server/adapters/adapter_store.h"
+#include "server/admission/admission.h"
+#include "server/metrics/metrics.h"
+#include "server/model/tokenizer.h"
+#include "server/rpc/audit.h"
+#include "server/rpc/scheduler_calls.h"
+#include "server/rpc/validate.h"
+
+namespace hydrad {
+
+// The rooms behind the front ends. Each must outlive whatever is given this.
+struct Rooms {
+  const SchedulerCalls& scheduler;
+  AdapterStore& adapters;
+  Admission& admission;
+  const Tokenizer& tokenizer;
+  Metrics& metrics;
+  AuditLog& audit;
+  const Clock& clock;
+  RequestLimits limits;
+};
+
+// Who calls, as the transport knows it.
+struct Caller {
+  absl::StatusOr<std::string> key;    // bearer key, "" when none was sent
+  std::string peer;                   // for the audit log
+  std::optional<TimePoint> deadline;  // of the call
+};
+
+// A request that may be submitted once it has a sink.
+struct Prepared {
+  Request request;
+  std::string echo;  // the prompt's text, when it is to be repeated
+};
+
+// Thread-safe; nothing here waits. Each refusal is counted, written to the audit log where somebody was
+// turned away (key, permission, limit), and carries a reason.
+class Intake {
+ public:
+  explicit Intake(const Rooms& rooms);
+
+  // Validates, authenticates, admits, acquires the adapter and tokenises, in that order.
+  absl::StatusOr<Prepared> Prepare(const v1::GenerateRequest& message, const Caller& caller);
+  // Hands the request to the scheduler. REQUIRES: request.sink.
+  absl::Status Submit(Request request);
+
+  // The tenant of a call that needs no ticket.
+  absl::StatusOr<std::string> Authenticate(const Caller& caller);
+
+  // From now on every request is refused with UNAVAILABLE.
+  void Close() { closed_ = true; }
+  bool closed() const { return closed_; }
+
+  const Rooms& rooms() const { return rooms_; }
+
+ private:
+  // Counts a refusal, and writes it to the audit log if `audited`.
+  absl::Status Refuse(absl::Status status, std::string_view metric, const Caller* audited,
+                      std::string_view tenant = "", std::string_view adapter = "");
+  absl::StatusOr<Ticket> Admit(const std::string& tenant, const std::string& adapter, const Caller& caller);
+  absl::StatusOr<AdapterHandle> Acquire(const std::string& adapter);
+  absl::Status FillPrompt(const v1::GenerateRequest& message, Request* request) const;
+
+  const Rooms rooms_;
+  std::atomic<bool> closed_ = false;
+  std::atomic<RequestId> next_id_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_INTAKE_H_

@@ -1,0 +1,76 @@
+#include "server/rpc/output_sinks.h"
+
+#include <utility>
+
+#include "server/rpc/wire.h"
+
+namespace hydrad {
+namespace {
+
+void AddPromptLogprobs(const std::vector<Sampled>& logprobs, v1::Start* start) {
+  for (const Sampled& sampled : logprobs) *start->add_prompt_logprobs() = ToProto(sampled);
+}
+
+absl::Status Dropped() { return Internal("the request was dropped"); }
+
+}  // namespace
+
+StreamSink::~StreamSink() { queue_->Close(Dropped()); }
+
+void StreamSink::OnStart(std::vector<Sampled> prompt_logprobs) {
+  v1::GenerateResponse message;
+  *message.mutable_start() = std::move(head_.start);
+  AddPromptLogprobs(prompt_logprobs, message.mutable_start());
+  queue_->Push(std::move(message));  // if the reader has gone, the first piece tells the scheduler
+}
+
+bool StreamSink::OnPiece(OutputPiece piece) {
+  const size_t choice = static_cast<size_t>(piece.choice);
+  v1::GenerateResponse message;
+  *message.mutable_chunk() = ToProto(std::move(piece), head_.token_ids);
+  if (echoed_.size() <= choice) echoed_.resize(choice + 1);
+  if (!echoed_[choice]) message.mutable_chunk()->mutable_text()->insert(0, head_.echo);
+  echoed_[choice] = true;
+  return queue_->Push(std::move(message));
+}
+
+void StreamSink::OnDone(absl::Status status, const Usage& usage) {
+  if (!status.ok()) return queue_->Close(std::move(status));
+  v1::GenerateResponse message;
+  *message.mutable_end()->mutable_usage() = ToProto(usage);
+  queue_->Close(std::move(status), std::move(message));
+}
+
+GatherSink::GatherSink(OutputHead head, int choices, v1::GenerateResult* result,
+                       std::function<void(const absl::Status&)> done)
+    : head_(std::move(head)), result_(result), done_(std::move(done)) {
+  *result_->mutable_start() = head_.start;
+  for (int i = 0; i < choices; ++i) {
+    v1::Chunk* choice = result_->add_choices();
+    choice->set_choice(i);
+    choice->set_text(head_.echo);
+  }
+}
+
+GatherSink::~GatherSink() {
+  if (done_) done_(Dropped());
+}
+
+void GatherSink::OnStart(std::vector<Sampled> prompt_logprobs) {
+  AddPromptLogprobs(prompt_logprobs, result_->mutable_start());
+}
+
+bool GatherSink::OnPiece(OutputPiece piece) {
+  v1::Chunk* choice = result_->mutable_choices(piece.choice);
+  choice->mutable_text()->append(piece.text);
+  piece.text.clear();  // merging appends lists but would replace the text
+  choice->MergeFrom(ToProto(std::move(piece), head_.token_ids));
+  return true;
+}
+
+void GatherSink::OnDone(absl::Status status, const Usage& usage) {
+  *result_->mutable_usage() = ToProto(usage);
+  std::exchange(done_, nullptr)(status);
+}
+
+}  // namespace hydrad

@@ -1,0 +1,63 @@
+// Where a request's tokens become messages: one by one into a stream's queue, or gathered into one answer.
+#ifndef HYDRAD_SERVER_RPC_OUTPUT_SINKS_H_
+#define HYDRAD_SERVER_RPC_OUTPUT_SINKS_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/inference.pb.h"
+#include "server/rpc/message_queue.h"
+#include "server/scheduler/token_sink.h"
+
+namespace hydrad {
+
+// What the messages of one request say beside its tokens.
+struct OutputHead {
+  v1::Start start;         // without the prompt's log-probabilities
+  std::string echo;        // goes before each choice's text
+  bool token_ids = false;  // send ids beside the text
+};
+
+using GenerateQueue = MessageQueue<v1::GenerateResponse>;
+
+// See TokenSink for threads. A sink that is dropped before OnDone ends its call with INTERNAL: no call is
+// ever left without an end.
+class StreamSink final : public TokenSink {
+ public:
+  StreamSink(OutputHead head, std::shared_ptr<GenerateQueue> queue)
+      : head_(std::move(head)), queue_(std::move(queue)) {}
+  ~StreamSink() override;
+
+  void OnStart(std::vector<Sampled> prompt_logprobs) override;
+  bool OnPiece(OutputPiece piece) override;
+  void OnDone(absl::Status status, const Usage& usage) override;
+
+ private:
+  OutputHead head_;
+  const std::shared_ptr<GenerateQueue> queue_;
+  std::vector<bool> echoed_;  // by choice
+};
+
+class GatherSink final : public TokenSink {
+ public:
+  // `result` is filled from the scheduler's thread until `done` is called, once, with OK or why it is not
+  // complete.
+  GatherSink(OutputHead head, int choices, v1::GenerateResult* result,
+             std::function<void(const absl::Status&)> done);
+  ~GatherSink() override;
+
+  void OnStart(std::vector<Sampled> prompt_logprobs) override;
+  bool OnPiece(OutputPiece piece) override;
+  void OnDone(absl::Status status, const Usage& usage) override;
+
+ private:
+  const OutputHead head_;
+  v1::GenerateResult* const result_;
+  std::function<void(const absl::Status&)> done_;  // null when it has been called
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_OUTPUT_SINKS_H_

@@ -1,0 +1,40 @@
+#include "server/rpc/status_map.h"
+
+#include <string>
+
+#include "proto/rpc_status.pb.h"
+#include "server/rpc/error_details.h"
+
+namespace hydrad {
+namespace {
+
+std::string Cut(std::string text) {
+  if (text.size() <= kMaxErrorText) return text;
+  size_t end = kMaxErrorText;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  text.resize(end);
+  return text;
+}
+
+}  // namespace
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  const absl::Status with_reason = WithReason(status, ReasonOf(status));
+  const bool has_info = status.GetPayload(std::string(kErrorInfoType)).has_value();
+  google::rpc::Status out;
+  out.set_code(static_cast<int>(status.code()));
+  out.set_message(Cut(std::string(status.message())));
+  size_t bytes = 0;
+  (has_info ? status : with_reason).ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
+    const std::string url(type);
+    if (url != kErrorInfoType && bytes + payload.size() > kMaxErrorDetails) return;
+    bytes += payload.size();
+    auto* detail = out.add_details();
+    detail->set_type_url(url);
+    detail->set_value(std::string(payload));
+  });
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), out.message(), out.SerializeAsString());
+}
+
+}  // namespace hydrad

@@ -1,0 +1,123 @@
+#include "server/rpc/wire.h"
+
+#include <utility>
+
+namespace hydrad {
+namespace {
+
+v1::FinishReason ToProto(FinishReason reason) {
+  return reason == FinishReason::kLength ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_STOP;
+}
+
+v1::Adapter::State ToProto(AdapterState state) {
+  switch (state) {
+    case AdapterState::kLoading:
+      return v1::Adapter::LOADING;
+    case AdapterState::kAvailable:
+      return v1::Adapter::AVAILABLE;
+    case AdapterState::kUnloading:
+      return v1::Adapter::UNLOADING;
+    case AdapterState::kFailed:
+      return v1::Adapter::FAILED;
+    case AdapterState::kUnloaded:
+      return v1::Adapter::UNLOADED;
+  }
+  return v1::Adapter::STATE_UNSPECIFIED;
+}
+
+}  // namespace
+
+SamplingParams FromProto(const v1::Sampling& s) {
+  SamplingParams out;
+  if (s.has_temperature()) out.temperature = s.temperature();
+  if (s.has_top_p()) out.top_p = s.top_p();
+  if (s.has_top_k()) out.top_k = s.top_k();
+  if (s.has_min_p()) out.min_p = s.min_p();
+  if (s.has_repetition_penalty()) out.repetition_penalty = s.repetition_penalty();
+  if (s.has_presence_penalty()) out.presence_penalty = s.presence_penalty();
+  if (s.has_frequency_penalty()) out.frequency_penalty = s.frequency_penalty();
+  for (const auto& [token, bias] : s.logit_bias()) out.logit_bias.push_back({token, bias});
+  return out;
+}
+
+OutputOptions FromProto(const v1::Output& output) {
+  OutputOptions out;
+  if (output.has_logprobs()) out.top_logprobs = output.logprobs();
+  if (output.has_prompt_logprobs()) out.prompt_logprobs = output.prompt_logprobs();
+  out.skip_special_tokens = !output.keep_special_tokens();
+  return out;
+}
+
+Stopping FromProto(const v1::Stopping& s) {
+  Stopping out;
+  out.min_tokens = s.min_tokens();
+  out.stop.assign(s.stop().begin(), s.stop().end());
+  out.stop_ids.assign(s.stop_token_ids().begin(), s.stop_token_ids().end());
+  out.ignore_eos = s.ignore_eos();
+  return out;
+}
+
+v1::Logprob ToProto(const Sampled& sampled) {
+  v1::Logprob out;
+  out.mutable_token()->set_token(sampled.token);
+  out.mutable_token()->set_logprob(sampled.logprob);
+  for (const TokenLogprob& top : sampled.top) {
+    v1::TokenLogprob* entry = out.add_top();
+    entry->set_token(top.token);
+    entry->set_logprob(top.logprob);
+  }
+  return out;
+}
+
+v1::Chunk ToProto(OutputPiece piece, bool token_ids) {
+  v1::Chunk out;
+  out.set_choice(piece.choice);
+  out.set_text(std::move(piece.text));
+  if (token_ids) out.mutable_token_ids()->Add(piece.tokens.begin(), piece.tokens.end());
+  for (const Sampled& sampled : piece.logprobs) *out.add_logprobs() = ToProto(sampled);
+  if (piece.finished) {
+    out.set_finish_reason(ToProto(piece.reason));
+    out.set_stop(std::move(piece.stop));
+  }
+  return out;
+}
+
+v1::Usage ToProto(const Usage& usage) {
+  v1::Usage out;
+  out.set_prompt_tokens(usage.prompt_tokens);
+  out.set_cached_tokens(usage.cached_tokens);
+  out.set_generated_tokens(usage.generated_tokens);
+  out.set_queue_seconds(Seconds(usage.queue));
+  out.set_prefill_seconds(Seconds(usage.prefill));
+  out.set_decode_seconds(Seconds(usage.decode));
+  return out;
+}
+
+v1::Adapter ToProto(const AdapterInfo& info) {
+  v1::Adapter out;
+  out.set_name(info.name);
+  out.set_state(ToProto(info.state));
+  out.set_generation(info.generation);
+  out.set_path(info.path);
+  out.set_family(info.family);
+  out.set_etag(info.digest);
+  out.set_device_bytes(info.device_bytes);
+  out.set_max_rank(info.max_rank);
+  out.set_experts(info.experts);
+  for (const std::string& target : info.targets) out.add_targets(target);
+  out.set_requests(info.handles);
+  if (!info.error.ok()) out.set_error(std::string(info.error.message()));
+  return out;
+}
+
+google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time) {
+  const int64_t nanos = std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  google::protobuf::Timestamp out;
+  out.set_seconds(nanos / 1'000'000'000);
+  out.set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+  return out;
+}
+
+std::string RequestIdText(RequestId id) { return fmt::format("req-{:016x}", id); }
+
+}  // namespace hydrad

@@ -1,0 +1,34 @@
+// Between the messages of hydrad.v1 and the program's own types. Only here are the two seen side by side.
+#ifndef HYDRAD_SERVER_RPC_WIRE_H_
+#define HYDRAD_SERVER_RPC_WIRE_H_
+
+#include <chrono>
+#include <string>
+
+#include "proto/admin.pb.h"
+#include "proto/inference.pb.h"
+#include "server/adapters/adapter_store.h"
+#include "server/scheduler/request.h"
+#include "server/scheduler/token_sink.h"
+
+namespace hydrad {
+
+// Unset fields take the defaults of the .proto. REQUIRES: validated.
+SamplingParams FromProto(const v1::Sampling& sampling);
+OutputOptions FromProto(const v1::Output& output);
+// All but max_tokens, whose default depends on the prompt.
+Stopping FromProto(const v1::Stopping& stopping);
+
+// `token_ids`: send the ids beside the text.
+v1::Chunk ToProto(OutputPiece piece, bool token_ids);
+v1::Logprob ToProto(const Sampled& sampled);
+v1::Usage ToProto(const Usage& usage);
+v1::Adapter ToProto(const AdapterInfo& info);
+google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time);
+
+// How a request id is shown to people and clients: "req-00f3a1...".
+std::string RequestIdText(RequestId id);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_WIRE_H_

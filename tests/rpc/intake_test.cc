@@ -1,0 +1,231 @@
+#include "server/rpc/intake.h"
+
+#include <gmock/gmock.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <set>
+
+#include "proto/rpc_status.pb.h"
+#include "server/rpc/error_details.h"
+#include "tests/rpc/front_fixture.h"
+
+namespace hydrad {
+namespace {
+
+using testing::HasSubstr;
+
+class NullSink final : public TokenSink {
+ public:
+  void OnStart(std::vector<Sampled>) override {}
+  bool OnPiece(OutputPiece) override { return true; }
+  void OnDone(absl::Status, const Usage&) override {}
+};
+
+class IntakeTest : public FrontFixture {
+ protected:
+  static v1::GenerateRequest Ask(const std::string& text, const std::string& adapter = "") {
+    v1::GenerateRequest message;
+    message.set_text(text);
+    message.set_adapter(adapter);
+    return message;
+  }
+  static Caller As(const std::string& key) { return {.key = key, .peer = "test:", .deadline = std::nullopt}; }
+  // Refused with this code and reason, and counted.
+  void ExpectRefusal(const absl::Status& status, absl::StatusCode code, const std::string& reason,
+                     const std::string& metric) {
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_EQ(ReasonOf(status), reason);
+    EXPECT_THAT(prometheus::TextSerializer().Serialize(metrics_.registry()->Collect()),
+                HasSubstr("hydrad_rejected_total{reason=\"" + metric + "\"} 1\n"));
+  }
+  static bool HasRetry(const absl::Status& status) {
+    return status.GetPayload(std::string(kRetryInfoType)).has_value();
+  }
+};
+
+TEST_F(IntakeTest, MakesARequestOfAMessage) {
+  ASSERT_TRUE(Load("one", "one").ok());
+  v1::GenerateRequest message = Ask("Once upon a time", "one");
+  message.mutable_sampling()->set_temperature(0.5f);
+  message.mutable_sampling()->set_seed(7);
+  message.mutable_sampling()->set_n(3);
+  message.mutable_stopping()->set_max_tokens(9);
+  message.mutable_output()->set_logprobs(2);
+  Caller caller = As("key-acme");
+  caller.deadline = clock_.Now() + std::chrono::seconds(5);
+  const auto prepared = intake_->Prepare(message, caller);
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  const Request& request = prepared->request;
+  EXPECT_EQ(request.prompt, tokenizer_->Encode("Once upon a time", true, false));
+  EXPECT_EQ(request.adapter.name(), "one");
+  EXPECT_EQ(request.ticket.tenant(), "acme");
+  EXPECT_EQ(request.sampling.temperature, 0.5f);
+  EXPECT_EQ(request.seed, 7u);
+  EXPECT_EQ(request.n, 3);
+  EXPECT_EQ(request.stopping.max_tokens, 9);
+  EXPECT_EQ(request.output.top_logprobs, 2);
+  EXPECT_EQ(request.arrival, clock_.Now());
+  EXPECT_EQ(request.deadline, caller.deadline);
+  EXPECT_EQ(prepared->echo, "");
+}
+
+TEST_F(IntakeTest, UnsetFieldsTakeDefaults) {
+  const auto prepared = intake_->Prepare(Ask("x"), As("key-acme"));
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  EXPECT_EQ(prepared->request.n, 1);
+  EXPECT_EQ(prepared->request.stopping.max_tokens, kDefaultMaxTokens);
+  EXPECT_FALSE(prepared->request.adapter);
+  EXPECT_FALSE(prepared->request.deadline);
+}
+
+TEST_F(IntakeTest, IdsAndSeedsAreTheServersAndDiffer) {
+  std::set<RequestId> ids;
+  std::set<uint64_t> seeds;
+  for (int i = 0; i < 20; ++i) {
+    const auto prepared = intake_->Prepare(Ask("x"), As("key-globex"));
+    ASSERT_TRUE(prepared.ok()) << prepared.status();
+    ids.insert(prepared->request.id);
+    seeds.insert(prepared->request.seed);
+  }
+  EXPECT_EQ(ids.size(), 20u);
+  EXPECT_EQ(seeds.size(), 20u);
+}
+
+TEST_F(IntakeTest, TokenIdsAreTakenAsTheyAre) {
+  v1::GenerateRequest message;
+  message.mutable_token_ids()->add_ids(5);
+  message.mutable_token_ids()->add_ids(6);
+  message.mutable_output()->set_echo(true);
+  const auto prepared = intake_->Prepare(message, As("key-acme"));
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  EXPECT_EQ(prepared->request.prompt, (std::vector<int32_t>{5, 6}));
+  EXPECT_EQ(prepared->echo, tokenizer_->Decode(std::vector<int32_t>{5, 6}, true));
+}
+
+TEST_F(IntakeTest, TheEchoOfATextIsTheText) {
+  v1::GenerateRequest message = Ask("Once  upon");
+  message.mutable_output()->set_echo(true);
+  EXPECT_EQ(intake_->Prepare(message, As("key-acme"))->echo, "Once  upon");
+}
+
+TEST_F(IntakeTest, AnInvalidMessageIsRefusedFirst) {
+  ExpectRefusal(intake_->Prepare(Ask(""), As("wrong key")).status(), absl::StatusCode::kInvalidArgument,
+                "INVALID_FIELD", "invalid");
+}
+
+TEST_F(IntakeTest, AWrongKeyIsRefusedAndAudited) {
+  ExpectRefusal(intake_->Prepare(Ask("x"), As("wrong")).status(), absl::StatusCode::kUnauthenticated,
+                "INVALID_KEY", "auth");
+  ASSERT_EQ(AuditLines().size(), 1u);
+  EXPECT_EQ(AuditLines()[0]["action"], "refused");
+  EXPECT_EQ(AuditLines()[0]["peer"], "test:");
+  EXPECT_THAT(AuditLines()[0].dump(), testing::Not(HasSubstr("wrong\"")));
+}
+
+TEST_F(IntakeTest, NoKeyOrAnUnreadableOneIsRefused) {
+  EXPECT_EQ(intake_->Prepare(Ask("x"), As("")).status().code(), absl::StatusCode::kUnauthenticated);
+  Caller caller = As("");
+  caller.key = Unauthenticated("the authorization entry is not 'Bearer KEY'");
+  EXPECT_EQ(intake_->Prepare(Ask("x"), caller).status().code(), absl::StatusCode::kUnauthenticated);
+}
+
+TEST_F(IntakeTest, AnAdapterThatIsNotAllowedIsRefusedWhetherOrNotItExists) {
+  ASSERT_TRUE(Load("two", "two").ok());
+  ExpectRefusal(intake_->Prepare(Ask("x", "two"), As("key-acme")).status(),
+                absl::StatusCode::kPermissionDenied, "ADAPTER_NOT_ALLOWED", "permission");
+  const absl::Status unknown = intake_->Prepare(Ask("x", "three"), As("key-acme")).status();
+  EXPECT_EQ(unknown.code(), absl::StatusCode::kPermissionDenied);
+  ASSERT_EQ(AuditLines().size(), 2u);
+  EXPECT_EQ(AuditLines()[0]["actor"], "acme");
+  EXPECT_EQ(AuditLines()[0]["adapter"], "two");
+}
+
+TEST_F(IntakeTest, OverItsLimitATenantIsToldWhenToRetry) {
+  const auto first = intake_->Prepare(Ask("x"), As("key-acme"));
+  ASSERT_TRUE(first.ok());
+  const absl::Status second = intake_->Prepare(Ask("x"), As("key-acme")).status();
+  ExpectRefusal(second, absl::StatusCode::kResourceExhausted, "TENANT_LIMIT", "tenant_limit");
+  EXPECT_TRUE(HasRetry(second));
+  EXPECT_TRUE(intake_->Prepare(Ask("x"), As("key-globex")).ok()) << "another tenant is not held up";
+}
+
+TEST_F(IntakeTest, ARefusedRequestGivesItsTicketBack) {
+  EXPECT_EQ(intake_->Prepare(Ask("x", "one"), As("key-acme")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(intake_->Prepare(Ask("x"), As("key-acme")).ok());
+}
+
+TEST_F(IntakeTest, UnknownAdapter) {
+  ExpectRefusal(intake_->Prepare(Ask("x", "three"), As("key-globex")).status(), absl::StatusCode::kNotFound,
+                "ADAPTER_NOT_FOUND", "unknown_adapter");
+}
+
+TEST_F(IntakeTest, AnAdapterThatIsLoadingMayBeTriedAgain) {
+  backend_.CloseGate();
+  std::promise<void> loaded;
+  store_->Load("one", "one", [&](const absl::StatusOr<AdapterInfo>&) { loaded.set_value(); });
+  backend_.AwaitAtGate(1);
+  const absl::Status status = intake_->Prepare(Ask("x", "one"), As("key-globex")).status();
+  ExpectRefusal(status, absl::StatusCode::kUnavailable, "ADAPTER_NOT_READY", "adapter_not_ready");
+  EXPECT_TRUE(HasRetry(status));
+  backend_.OpenGate();
+  loaded.get_future().wait();
+  EXPECT_TRUE(intake_->Prepare(Ask("x", "one"), As("key-globex")).ok());
+}
+
+TEST_F(IntakeTest, AnAdapterWhoseLoadFailed) {
+  backend_.FailLoad(1);
+  EXPECT_FALSE(Load("one", "one").ok());
+  ExpectRefusal(intake_->Prepare(Ask("x", "one"), As("key-globex")).status(),
+                absl::StatusCode::kFailedPrecondition, "ADAPTER_FAILED", "adapter_failed");
+}
+
+TEST_F(IntakeTest, APromptLongerThanTheContext) {
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += "word ";
+  const absl::Status status = intake_->Prepare(Ask(text), As("key-acme")).status();
+  ExpectRefusal(status, absl::StatusCode::kInvalidArgument, "INVALID_FIELD", "invalid");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("at most 63"));
+}
+
+TEST_F(IntakeTest, ClosedRefusesEverythingWithAHintToRetry) {
+  intake_->Close();
+  const absl::Status status = intake_->Prepare(Ask("x"), As("key-acme")).status();
+  ExpectRefusal(status, absl::StatusCode::kUnavailable, "DRAINING", "draining");
+  EXPECT_TRUE(HasRetry(status));
+}
+
+class IntakeSubmitTest : public IntakeTest {
+ protected:
+  absl::Status Submit() {
+    auto prepared = intake_->Prepare(Ask("x"), As("key-globex"));
+    EXPECT_TRUE(prepared.ok()) << prepared.status();
+    prepared->request.sink = std::make_shared<NullSink>();
+    return intake_->Submit(std::move(prepared->request));
+  }
+};
+
+TEST_F(IntakeSubmitTest, HandsOver) {
+  EXPECT_TRUE(Submit().ok());
+  EXPECT_EQ(scheduler_.submitted(), 1u);
+}
+
+TEST_F(IntakeSubmitTest, AFullQueue) {
+  scheduler_.Answer(ResourceExhausted("1024 requests are already waiting"));
+  const absl::Status status = Submit();
+  ExpectRefusal(status, absl::StatusCode::kResourceExhausted, "QUEUE_FULL", "queue_full");
+  EXPECT_TRUE(HasRetry(status));
+}
+
+TEST_F(IntakeSubmitTest, ADrainingScheduler) {
+  scheduler_.Answer(Unavailable("the server is shutting down"));
+  ExpectRefusal(Submit(), absl::StatusCode::kUnavailable, "DRAINING", "draining");
+}
+
+TEST_F(IntakeSubmitTest, ARequestThatCanNeverFit) {
+  scheduler_.Answer(InvalidArgument("the cache cannot hold it"));
+  ExpectRefusal(Submit(), absl::StatusCode::kInvalidArgument, "INVALID_ARGUMENT", "invalid");
+}
+
+}  // namespace
+}  // namespace hydrad

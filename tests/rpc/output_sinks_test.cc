@@ -1,0 +1,164 @@
+#include "server/rpc/output_sinks.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace hydrad {
+namespace {
+
+using testing::ElementsAre;
+
+OutputPiece Piece(int choice, const std::string& text, std::vector<int32_t> tokens) {
+  OutputPiece piece;
+  piece.choice = choice;
+  piece.text = text;
+  for (const int32_t token : tokens) piece.logprobs.push_back({.token = token, .logprob = -0.5f, .top = {}});
+  piece.tokens = std::move(tokens);
+  return piece;
+}
+
+OutputPiece Last(int choice, const std::string& text, FinishReason reason, const std::string& stop = "") {
+  OutputPiece piece = Piece(choice, text, {});
+  piece.finished = true;
+  piece.reason = reason;
+  piece.stop = stop;
+  return piece;
+}
+
+OutputHead Head(const std::string& echo = "") {
+  OutputHead head;
+  head.start.set_prompt_tokens(3);
+  head.start.set_adapter("sql");
+  head.echo = echo;
+  head.token_ids = true;
+  return head;
+}
+
+std::vector<v1::GenerateResponse> Drain(GenerateQueue& queue, absl::Status* status) {
+  std::vector<v1::GenerateResponse> out;
+  v1::GenerateResponse message;
+  for (;;) {
+    const auto next = queue.Take(&message, status);
+    if (next == GenerateQueue::Next::kMessage || next == GenerateQueue::Next::kLast) out.push_back(message);
+    if (next != GenerateQueue::Next::kMessage) return out;
+  }
+}
+
+class StreamSinkTest : public testing::Test {
+ protected:
+  std::shared_ptr<GenerateQueue> queue_ = std::make_shared<GenerateQueue>(QueueBounds{}, [] {});
+  absl::Status status_;
+};
+
+TEST_F(StreamSinkTest, StartChunksEnd) {
+  StreamSink sink(Head(), queue_);
+  sink.OnStart({{.token = 7, .logprob = -1, .top = {{9, -0.1f}}}});
+  EXPECT_TRUE(sink.OnPiece(Piece(0, "ab", {1, 2})));
+  EXPECT_TRUE(sink.OnPiece(Last(0, "c", FinishReason::kStopString, "END")));
+  Usage usage;
+  usage.prompt_tokens = 3;
+  usage.generated_tokens = 2;
+  usage.decode = std::chrono::milliseconds(1500);
+  sink.OnDone(absl::OkStatus(), usage);
+  const auto messages = Drain(*queue_, &status_);
+  ASSERT_EQ(messages.size(), 4u);
+  EXPECT_EQ(messages[0].start().adapter(), "sql");
+  EXPECT_EQ(messages[0].start().prompt_logprobs(0).top(0).token(), 9);
+  EXPECT_EQ(messages[1].chunk().text(), "ab");
+  EXPECT_THAT(messages[1].chunk().token_ids(), ElementsAre(1, 2));
+  EXPECT_EQ(messages[1].chunk().logprobs(1).token().token(), 2);
+  EXPECT_EQ(messages[1].chunk().finish_reason(), v1::FINISH_REASON_UNSPECIFIED);
+  EXPECT_EQ(messages[2].chunk().finish_reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(messages[2].chunk().stop(), "END");
+  EXPECT_EQ(messages[3].end().usage().generated_tokens(), 2);
+  EXPECT_EQ(messages[3].end().usage().decode_seconds(), 1.5);
+}
+
+TEST_F(StreamSinkTest, TheEchoComesBeforeEachChoiceOnce) {
+  StreamSink sink(Head("Q: "), queue_);
+  sink.OnStart({});
+  sink.OnPiece(Piece(1, "b", {}));
+  sink.OnPiece(Piece(0, "a", {}));
+  sink.OnPiece(Piece(1, "c", {}));
+  const auto messages = Drain(*queue_, &status_);
+  ASSERT_EQ(messages.size(), 4u);
+  EXPECT_EQ(messages[1].chunk().text(), "Q: b");
+  EXPECT_EQ(messages[2].chunk().text(), "Q: a");
+  EXPECT_EQ(messages[3].chunk().text(), "c");
+}
+
+TEST_F(StreamSinkTest, AnErrorBeforeTheStartSendsNoMessage) {
+  StreamSink sink(Head(), queue_);
+  sink.OnDone(Unavailable("shutting down"), {});
+  EXPECT_TRUE(Drain(*queue_, &status_).empty());
+  EXPECT_EQ(status_.code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(StreamSinkTest, ASlowReaderCostsTheRequest) {
+  queue_ = std::make_shared<GenerateQueue>(QueueBounds{.max_messages = 3, .max_bytes = 1 << 20}, [] {});
+  StreamSink sink(Head(), queue_);
+  sink.OnStart({});
+  EXPECT_TRUE(sink.OnPiece(Piece(0, "a", {})));
+  EXPECT_TRUE(sink.OnPiece(Piece(0, "b", {})));
+  EXPECT_FALSE(sink.OnPiece(Piece(0, "c", {})));
+  sink.OnDone(Cancelled("stalled"), {});
+  EXPECT_TRUE(Drain(*queue_, &status_).empty());
+  EXPECT_EQ(status_.code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(StreamSinkTest, ASinkThatIsDroppedEndsItsCall) {
+  { StreamSink sink(Head(), queue_); }
+  EXPECT_TRUE(Drain(*queue_, &status_).empty());
+  EXPECT_EQ(status_.code(), absl::StatusCode::kInternal);
+}
+
+TEST(GatherSinkTest, ASinkThatIsDroppedEndsItsCall) {
+  v1::GenerateResult result;
+  absl::Status seen;
+  {
+    GatherSink sink(Head(), 1, &result, [&](const absl::Status& status) { seen = status; });
+  }
+  EXPECT_EQ(seen.code(), absl::StatusCode::kInternal);
+}
+
+TEST(GatherSinkTest, JoinsEachChoice) {
+  v1::GenerateResult result;
+  int calls = 0;
+  GatherSink sink(Head("> "), 2, &result, [&](const absl::Status& status) {
+    EXPECT_TRUE(status.ok());
+    ++calls;
+  });
+  sink.OnStart({{.token = 7, .logprob = -1, .top = {}}});
+  sink.OnPiece(Piece(1, "x", {4}));
+  sink.OnPiece(Piece(0, "a", {1}));
+  sink.OnPiece(Piece(0, "b", {2, 3}));
+  sink.OnPiece(Last(0, "", FinishReason::kLength));
+  sink.OnPiece(Last(1, "y", FinishReason::kStop));
+  Usage usage;
+  usage.generated_tokens = 4;
+  sink.OnDone(absl::OkStatus(), usage);
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(result.start().prompt_tokens(), 3);
+  EXPECT_EQ(result.start().prompt_logprobs_size(), 1);
+  ASSERT_EQ(result.choices_size(), 2);
+  EXPECT_EQ(result.choices(0).text(), "> ab");
+  EXPECT_THAT(result.choices(0).token_ids(), ElementsAre(1, 2, 3));
+  EXPECT_EQ(result.choices(0).logprobs_size(), 3);
+  EXPECT_EQ(result.choices(0).finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(result.choices(1).choice(), 1);
+  EXPECT_EQ(result.choices(1).text(), "> xy");
+  EXPECT_EQ(result.choices(1).finish_reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(result.usage().generated_tokens(), 4);
+}
+
+TEST(GatherSinkTest, PassesOnWhyItIsNotComplete) {
+  v1::GenerateResult result;
+  absl::Status seen;
+  GatherSink sink(Head(), 1, &result, [&](const absl::Status& status) { seen = status; });
+  sink.OnPiece(Piece(0, "a", {}));
+  sink.OnDone(DataLoss("NaN in the logits"), {});
+  EXPECT_EQ(seen.code(), absl::StatusCode::kDataLoss);
+}
+
+}  // namespace
+}  // namespace hydrad

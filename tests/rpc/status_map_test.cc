@@ -1,0 +1,81 @@
+#include "server/rpc/status_map.h"
+
+#include <gtest/gtest.h>
+
+#include "proto/rpc_status.pb.h"
+#include "server/model/tokenizer/utf8.h"
+#include "server/rpc/error_details.h"
+#include "server/rpc/validate.h"
+
+namespace hydrad {
+namespace {
+
+google::rpc::Status Details(const grpc::Status& status) {
+  google::rpc::Status details;
+  EXPECT_TRUE(details.ParseFromString(status.error_details()));
+  return details;
+}
+
+TEST(StatusMapTest, OkCarriesNothing) {
+  EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
+  EXPECT_TRUE(ToGrpc(absl::OkStatus()).error_details().empty());
+}
+
+TEST(StatusMapTest, EveryCodeKeepsItsNumber) {
+  for (int code = 1; code <= 16; ++code) {
+    const grpc::Status status = ToGrpc(absl::Status(static_cast<absl::StatusCode>(code), "text"));
+    EXPECT_EQ(static_cast<int>(status.error_code()), code);
+    EXPECT_EQ(status.error_message(), "text");
+    const google::rpc::Status details = Details(status);
+    EXPECT_EQ(details.code(), code);
+    EXPECT_EQ(details.message(), "text");
+    google::rpc::ErrorInfo info;
+    ASSERT_EQ(details.details_size(), 1) << "an error of ours always has an ErrorInfo";
+    ASSERT_TRUE(details.details(0).UnpackTo(&info));
+    EXPECT_EQ(info.domain(), "hydrad");
+    EXPECT_EQ(info.reason(), absl::StatusCodeToString(static_cast<absl::StatusCode>(code)));
+  }
+}
+
+TEST(StatusMapTest, DetailsTravelAsAny) {
+  const absl::Status status =
+      WithRetry(WithReason(ResourceExhausted("full"), "QUEUE_FULL"), std::chrono::seconds(3));
+  google::rpc::ErrorInfo info;
+  google::rpc::RetryInfo retry;
+  int found = 0;
+  const google::rpc::Status details = Details(ToGrpc(status));
+  for (const auto& detail : details.details()) {
+    found += detail.UnpackTo(&info) ? 1 : 0;
+    found += detail.UnpackTo(&retry) ? 1 : 0;
+  }
+  EXPECT_EQ(found, 2);
+  EXPECT_EQ(info.reason(), "QUEUE_FULL");
+  EXPECT_EQ(retry.retry_delay().seconds(), 3);
+}
+
+TEST(StatusMapTest, ALongTextIsCutBetweenCharacters) {
+  const std::string text = std::string(kMaxErrorText - 1, 'a') + "\u00e9 and so on";
+  const grpc::Status status = ToGrpc(InvalidArgument("{}", text));
+  EXPECT_EQ(status.error_message(), std::string(kMaxErrorText - 1, 'a'));
+  EXPECT_TRUE(IsUtf8(status.error_message()));
+}
+
+TEST(StatusMapTest, DetailsTooLargeForTrailersAreLeftOut) {
+  std::vector<FieldViolation> violations(100, {"some.field", std::string(200, 'x')});
+  const google::rpc::Status details = Details(ToGrpc(BadFields(violations)));
+  ASSERT_EQ(details.details_size(), 1);
+  google::rpc::ErrorInfo info;
+  EXPECT_TRUE(details.details(0).UnpackTo(&info));
+}
+
+TEST(StatusMapTest, TheLargestValidationErrorFitsTheTrailers) {
+  v1::GenerateRequest request;
+  request.set_text("x");
+  for (int i = 0; i < 1000; ++i) (*request.mutable_sampling()->mutable_logit_bias())[100'000 + i] = 1e9f;
+  const grpc::Status status = ToGrpc(Validate(request, {.vocab_size = 10, .max_context = 10}));
+  EXPECT_EQ(Details(status).details_size(), 2);
+  EXPECT_LT(status.error_details().size() + status.error_message().size(), 8000u);
+}
+
+}  // namespace
+}  // namespace hydrad
