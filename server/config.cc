@@ -1,0 +1,214 @@
+#include "server/config.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <istream>
+#include <set>
+
+namespace hydrad {
+namespace {
+
+constexpr uint64_t kMostMemory = 1ull << 50;  // also keeps a negative number from passing as a large one
+constexpr const char* kMasked = "\"***\"";
+const std::set<std::string> kSecrets = {"admin-key-sha256"};
+
+std::string Variable(std::string key) {
+  std::transform(key.begin(), key.end(), key.begin(),
+                 [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
+  return "HYDRAD_" + key;
+}
+
+// CLI11 asks the file before the environment. Keys whose variable is set are left out of the file, so that
+// the environment comes first.
+class FileBelowEnvironment : public CLI::ConfigTOML {
+ public:
+  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
+    std::vector<CLI::ConfigItem> items = CLI::ConfigTOML::from_config(input);
+    std::erase_if(items, [](const CLI::ConfigItem& item) {
+      return item.parents.empty() && std::getenv(Variable(item.name).c_str()) != nullptr;
+    });
+    return items;
+  }
+};
+
+// NAME=DIR into its parts; the text says what is wrong with it.
+std::string SplitAdapter(const std::string& text, Config::AdapterSpec* out) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+    return fmt::format("'{}' is not NAME=DIR", text);
+  }
+  *out = {text.substr(0, equals), text.substr(equals + 1)};
+  return "";
+}
+
+std::string CheckAdapter(const std::string& text) {
+  Config::AdapterSpec unused;
+  return SplitAdapter(text, &unused);
+}
+
+std::string CheckSha256(const std::string& text) {
+  const bool hex = std::all_of(text.begin(), text.end(),
+                               [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return hex && text.size() == 64 ? "" : "is not a SHA-256 in 64 lower-case hexadecimal digits";
+}
+
+void AddPlaces(CLI::App& app, Config& c, std::vector<std::string>& adapters) {
+  app.add_option("--model", c.model,
+                 "Directory of the base model: config.json, *.safetensors, tokenizer.json")
+      ->required()
+      ->type_name("DIR");
+  app.add_option("--adapter-root", c.adapter_root,
+                 "Directory that adapters are loaded from; no path leaves it. Unset: none can be loaded")
+      ->type_name("DIR");
+  app.add_option(
+         "--adapter", adapters,
+         "Load this adapter at start, from DIR under the adapter root; repeatable. A failure ends the start")
+      ->type_name("NAME=DIR")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CheckAdapter);
+  app.add_option("--audit-log", c.audit_log, "Append audit records here as JSON lines; unset: into the log")
+      ->type_name("FILE");
+}
+
+void AddNetwork(CLI::App& app, Config& c) {
+  const char* address = "ADDR";
+  app.add_option("--listen", c.listen,
+                 "Where to serve inference: HOST:PORT (port 0: any), [V6]:PORT or unix:PATH")
+      ->type_name(address);
+  app.add_option("--admin-listen", c.admin_listen, "Where to serve administration; \"\": nowhere")
+      ->type_name(address);
+  app.add_option("--metrics-listen", c.metrics_listen, "Where to serve GET /metrics over HTTP; \"\": nowhere")
+      ->type_name(address);
+  app.add_option("--tenants", c.tenants,
+                 "Tenants file (JSON): keys, limits, allowed adapters. Unset: open to all")
+      ->type_name("FILE");
+  app.add_option(
+         "--admin-key-sha256", c.admin_key_sha256,
+         "SHA-256 of a key that may administer; repeatable. Unset: whoever reaches the admin listener")
+      ->type_name("HEX")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CheckSha256);
+  app.add_flag("--allow-plaintext-public", c.allow_plaintext_public,
+               "Allow listening, in plain text, where other machines can connect");
+  app.add_flag("--reflection", c.reflection, "Describe the services to clients that ask (gRPC reflection)");
+}
+
+void AddEngine(CLI::App& app, Config& c) {
+  app.add_option("--weights", c.weights, "Type of weights and KV cache: bf16, or f32 (twice the memory)")
+      ->check(CLI::IsMember({"bf16", "f32"}));
+  app.add_option("--threads", c.threads, "Threads of the CPU kernels; 0: one per usable core")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--max-context", c.max_context,
+                 "Token positions of one sequence; 0: what the model was made for")
+      ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--max-running", c.max_running, "Sequences in one step")->check(CLI::Range(1, 4096));
+  app.add_option("--max-waiting", c.max_waiting, "Requests that may wait to start; more are refused")
+      ->check(CLI::Range(1, 1'000'000));
+  app.add_option("--prefill-chunk", c.prefill_chunk, "Prompt tokens of one step, over all sequences")
+      ->check(CLI::Range(1, 65536));
+  app.add_option("--kv-cache-memory", c.kv_cache_memory,
+                 "Memory for the KV cache, e.g. 4GiB; 0: enough for --max-running full sequences, at most "
+                 "2GiB unless "
+                 "one sequence needs more")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::Range(uint64_t{0}, kMostMemory));
+  app.add_option("--adapter-memory", c.adapter_memory, "Memory for adapters on the device, e.g. 512MiB")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::Range(uint64_t{0}, kMostMemory));
+}
+
+void AddOperation(CLI::App& app, Config& c) {
+  app.add_option("--lame-duck", c.lame_duck,
+                 "Seconds to go on serving after SIGTERM while health checks already say NOT_SERVING")
+      ->check(CLI::Range(0.0, 3600.0));
+  app.add_option("--drain-timeout", c.drain_timeout, "Seconds that running requests then have to end")
+      ->check(CLI::Range(0.0, 86400.0));
+  app.add_option("--log-level", c.log_level, "Least serious records to log")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
+}
+
+// Gives every option that is part of the configuration its variable. One that is given twice has its last
+// value, so that a wrapper's arguments can be overridden; lists grow.
+void FinishOptions(CLI::App& app) {
+  for (CLI::Option* option : app.get_options([](const CLI::Option* o) { return o->get_configurable(); })) {
+    option->envname(Variable(option->get_lnames().front()));
+    if (option->get_items_expected_max() == 1) option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
+}
+
+std::string Effective(const CLI::App& app) {
+  std::string out;
+  for (const std::string& line : CLI::detail::split(app.config_to_str(/*default_also=*/true), '\n')) {
+    const std::string key = line.substr(0, line.find('='));
+    const CLI::Option* option = key.empty() ? nullptr : app.get_option_no_throw("--" + key);
+    if (option == nullptr) continue;
+    const bool empty_list = option->get_items_expected_max() > 1 && option->count() == 0;
+    if (empty_list) continue;  // the library would write a list of one text
+    out += (kSecrets.contains(key) && option->count() > 0 ? key + "=" + kMasked : line) + "\n";
+  }
+  return out;
+}
+
+// Options that only make sense together.
+std::string CheckTogether(const Config& config) {
+  if (!config.adapters.empty() && config.adapter_root.empty()) return "--adapter needs --adapter-root";
+  if (config.adapter_memory == 0 && !config.adapters.empty())
+    return "--adapter needs an --adapter-memory above 0";
+  return "";
+}
+
+std::string OneLine(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return fmt::format("hydrad: {} (see hydrad --help)\n", text);
+}
+
+}  // namespace
+
+CommandLine ParseConfig(const std::vector<std::string>& arguments) {
+  CommandLine out;
+  std::vector<std::string> adapters;
+  CLI::App app(
+      "hydrad: one base model, thousands of adapters, many tenants, over gRPC.\n"
+      "Every option is also a variable (--admin-listen: HYDRAD_ADMIN_LISTEN) and a key of the --config file "
+      "(admin-listen = \"...\"). Flags beat variables, variables beat the file.",
+      "hydrad");
+  app.option_defaults()->always_capture_default();
+  app.config_formatter(std::make_shared<FileBelowEnvironment>());
+  app.set_config("--config", "", "Configuration file (TOML)")->type_name("FILE");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  app.set_version_flag("--version", "hydrad " HYDRAD_VERSION, "Print the version and exit");
+  app.add_flag("--check-config", out.check_config, "Say whether the configuration is good, and exit")
+      ->configurable(false);
+  app.add_flag("--print-config", out.print_config,
+               "Print the effective configuration, secrets masked, and exit")
+      ->configurable(false);
+  AddPlaces(app, out.config, adapters);
+  AddNetwork(app, out.config);
+  AddEngine(app, out.config);
+  AddOperation(app, out.config);
+  FinishOptions(app);
+
+  // The library tells of --help and of mistakes by exceptions, which stop here.
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForHelp&) {
+    out.exit = {0, app.help()};
+  } catch (const CLI::CallForVersion& version) {
+    out.exit = {0, std::string(version.what()) + "\n"};
+  } catch (const CLI::Error& error) {
+    out.exit = {2, OneLine(error.what())};
+  }
+  if (out.exit) return out;
+  for (const std::string& text : adapters) SplitAdapter(text, &out.config.adapters.emplace_back());
+  if (const std::string wrong = CheckTogether(out.config); !wrong.empty()) out.exit = {2, OneLine(wrong)};
+  out.effective = Effective(app);
+  return out;
+}
+
+}  // namespace hydrad

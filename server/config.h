@@ -1,0 +1,69 @@
+// Everything an operator can set, defined once: each option is a flag, an environment variable and a key of
+// the configuration file, and a flag beats the environment, which beats the file.
+#ifndef HYDRAD_SERVER_CONFIG_H_
+#define HYDRAD_SERVER_CONFIG_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace hydrad {
+
+// Plain values, checked: what each one means is in ParseConfig's help text.
+struct Config {
+  std::string model;
+  std::string adapter_root;
+  struct AdapterSpec {
+    std::string name, path;
+  };
+  std::vector<AdapterSpec> adapters;  // loaded at start
+
+  std::string listen = "127.0.0.1:8471";
+  std::string admin_listen = "127.0.0.1:8472";    // "": no admin service
+  std::string metrics_listen = "127.0.0.1:9471";  // "": no metrics
+  std::string tenants;                            // "": open
+  std::vector<std::string> admin_key_sha256;      // empty: whoever reaches the admin listener may use it
+  bool allow_plaintext_public = false;
+  bool reflection = false;
+
+  std::string weights = "bf16";  // or "f32"
+  int threads = 0;               // 0: one per usable core
+  int max_context = 0;           // 0: the model's
+  int max_running = 64;
+  int max_waiting = 1024;
+  int prefill_chunk = 256;
+  uint64_t kv_cache_memory = 0;  // bytes; 0: by the model and the limits
+  uint64_t adapter_memory = 1ull << 30;
+
+  double lame_duck = 1;       // seconds
+  double drain_timeout = 30;  // seconds
+  std::string log_level = "info";
+  std::string audit_log;  // "": into the log
+};
+
+// What the command line asks for.
+struct CommandLine {
+  Config config;
+  bool check_config = false;  // only say whether the configuration is good
+  bool print_config = false;  // only print it
+  std::string effective;      // every key with its value, in the syntax of the file; secrets are masked
+
+  // Set when there is nothing to run: --help, --version (code 0, text for stdout) or a mistake (code 2, text
+  // for stderr: one line that names the option).
+  struct Exit {
+    int code;
+    std::string text;
+  };
+  std::optional<Exit> exit;
+};
+
+// Reads the arguments (without the program's name), the environment (HYDRAD_ADMIN_LISTEN for --admin-listen)
+// and the file of --config. An unknown flag or key of the file is a mistake; an unknown variable is not,
+// because platforms set HYDRAD_PORT and the like for services of that name. Not thread-safe: call before
+// threads start.
+CommandLine ParseConfig(const std::vector<std::string>& arguments);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_CONFIG_H_

@@ -1,0 +1,242 @@
+// The daemon: flags -> Config -> rooms built bottom-up -> serve -> drain. The only file that knows every
+// room.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/adapter_census.h"
+#include "server/adapters/adapter_store.h"
+#include "server/admission/admission.h"
+#include "server/backend/cpu/cpu_backend.h"
+#include "server/base/log.h"
+#include "server/config.h"
+#include "server/metrics/exporter.h"
+#include "server/metrics/metrics.h"
+#include "server/model/tokenizer.h"
+#include "server/model/transformer.h"
+#include "server/rpc/audit.h"
+#include "server/rpc/listen_address.h"
+#include "server/rpc/server.h"
+#include "server/scheduler/scheduler.h"
+#include "server/signals.h"
+#include "server/sizing.h"
+
+namespace hydrad {
+namespace {
+
+// What a reader that is still reading gets to see the end of its stream, when the scheduler has drained.
+constexpr Duration kFlushTime = std::chrono::seconds(2);
+constexpr size_t kMaxPromptBytes = 1 << 20;
+
+Duration FromSeconds(double seconds) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+DType WeightType(const Config& config) { return config.weights == "f32" ? DType::kF32 : DType::kBf16; }
+
+std::string ModelName(const Config& config) {
+  std::filesystem::path path = std::filesystem::path(config.model).lexically_normal();
+  return path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+}
+
+// Bytes that can hold a prompt of the model's context several times over, so that tokenising one is bounded.
+size_t MaxPromptBytes(int max_context) {
+  return std::min<size_t>(kMaxPromptBytes, 4096 + 32 * static_cast<size_t>(max_context));
+}
+
+std::vector<TenantConfig> Administrators(const Config& config) {
+  if (config.admin_key_sha256.empty()) return {};
+  TenantConfig admin;
+  admin.name = "admin";
+  admin.key_sha256 = config.admin_key_sha256;
+  return {admin};
+}
+
+absl::StatusOr<std::vector<TenantConfig>> Tenants(const Config& config) {
+  if (config.tenants.empty()) return std::vector<TenantConfig>();
+  ASSIGN_OR_RETURN(std::vector<TenantConfig> tenants, LoadTenants(config.tenants));
+  if (tenants.empty()) return InvalidArgument("tenants file '{}' names no tenant", config.tenants);
+  return tenants;
+}
+
+// What can be said of a configuration without loading weights or binding a port.
+absl::Status CheckConfig(const Config& config) {
+  RETURN_IF_ERROR(Tenants(config).status());
+  std::vector<std::string> addresses = {config.listen};
+  if (!config.admin_listen.empty()) addresses.push_back(config.admin_listen);
+  for (const std::string& text : addresses) {
+    ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
+    RETURN_IF_ERROR(CheckExposure(address, config.allow_plaintext_public));
+  }
+  ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(config.model));
+  return SizeModel(config, model, WeightType(config)).status();
+}
+
+// Every room, in the order of construction: each may use those above it, and goes before them.
+class Daemon {
+ public:
+  explicit Daemon(const Config& config) : config_(config) {}
+
+  // Ready to serve, or why not. Call once.
+  absl::Status Start();
+  // Ends within the configured limits. REQUIRES: Start was OK.
+  void Drain(Signals& signals);
+
+ private:
+  absl::Status LoadModel();
+  absl::Status LoadAdapters();
+  absl::Status Serve();
+
+  const Config& config_;
+  const Clock& clock_ = SteadyClock();
+  Metrics metrics_;
+  std::unique_ptr<Exporter> exporter_;
+  std::unique_ptr<AuditLog> audit_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<const Tokenizer> tokenizer_;
+  std::unique_ptr<Admission> admission_, admins_;
+  AdapterCensus census_{metrics_};
+  std::unique_ptr<AdapterStore> adapters_;
+  std::unique_ptr<Scheduler> scheduler_;
+  SchedulerCalls calls_;
+  std::unique_ptr<Intake> intake_;
+  std::unique_ptr<Server> server_;
+};
+
+absl::Status Daemon::Start() {
+  ASSIGN_OR_RETURN(audit_, AuditLog::Open(config_.audit_log, clock_));
+  ASSIGN_OR_RETURN(std::vector<TenantConfig> tenants, Tenants(config_));
+  admission_ = std::make_unique<Admission>(std::move(tenants), clock_);
+  admins_ = std::make_unique<Admission>(Administrators(config_), clock_);
+  RETURN_IF_ERROR(LoadModel());
+  RETURN_IF_ERROR(LoadAdapters());
+  RETURN_IF_ERROR(Serve());
+  Log()->info("ready: inference {} admin {} metrics {} model {}", server_->address(),
+              config_.admin_listen.empty() ? "none" : server_->admin_address(),
+              exporter_ == nullptr ? "none" : exporter_->address(), ModelName(config_));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::LoadModel() {
+  ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(config_.model));
+  backend_ = MakeCpuBackend({.threads = config_.threads, .weight_type = WeightType(config_)});
+  ASSIGN_OR_RETURN(const ModelLimits limits, SizeModel(config_, model, backend_->weight_type()));
+  ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(model_, LoadTransformer(config_.model, *backend_, limits));
+  metrics_.SetBuildInfo(HYDRAD_VERSION, backend_->description(), ModelName(config_));
+  Log()->info("model {}: context {}, KV cache {} MiB in {} blocks, device {}", ModelName(config_),
+              limits.max_context,
+              (limits.kv_blocks * KvBlockBytes(model, limits, backend_->weight_type())) >> 20,
+              limits.kv_blocks, backend_->description());
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::LoadAdapters() {
+  adapters_ = std::make_unique<AdapterStore>(
+      AdapterStoreOptions{.root = config_.adapter_root, .device_bytes = config_.adapter_memory}, *backend_,
+      model_->config(), clock_);
+  adapters_->AddWatcher([this](const AdapterInfo& info) { census_.Event(info); });
+  for (const Config::AdapterSpec& spec : config_.adapters) {
+    std::promise<absl::StatusOr<AdapterInfo>> loaded;
+    adapters_->Load(spec.name, spec.path,
+                    [&](const absl::StatusOr<AdapterInfo>& info) { loaded.set_value(info); });
+    const absl::StatusOr<AdapterInfo> info = loaded.get_future().get();
+    audit_->Write({.action = "adapter.load",
+                   .actor = "start",
+                   .peer = "",
+                   .adapter = spec.name,
+                   .path = spec.path,
+                   .status = info.status()});
+    if (!info.ok()) return Annotate(info.status(), fmt::format("--adapter {}={}", spec.name, spec.path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Serve() {
+  scheduler_ = std::make_unique<Scheduler>(SchedulerOptions{.max_running = config_.max_running,
+                                                            .max_waiting = config_.max_waiting,
+                                                            .prefill_chunk = config_.prefill_chunk},
+                                           *model_, *tokenizer_, clock_, metrics_);
+  calls_ = CallsOf(*scheduler_);
+  const int max_context = model_->limits().max_context;
+  intake_ = std::make_unique<Intake>(Rooms{.scheduler = calls_,
+                                           .adapters = *adapters_,
+                                           .admission = *admission_,
+                                           .tokenizer = *tokenizer_,
+                                           .metrics = metrics_,
+                                           .audit = *audit_,
+                                           .clock = clock_,
+                                           .limits = {.vocab_size = model_->config().vocab_size,
+                                                      .max_context = max_context,
+                                                      .max_prompt_bytes = MaxPromptBytes(max_context)}});
+  if (!config_.metrics_listen.empty()) {
+    ASSIGN_OR_RETURN(exporter_, Exporter::Start(config_.metrics_listen, metrics_));
+  }
+  const ServerFacts facts = {.version = HYDRAD_VERSION,
+                             .base_model = ModelName(config_),
+                             .device = backend_->description(),
+                             .weight_type = config_.weights};
+  ServerOptions options;
+  options.listen = config_.listen;
+  options.admin_listen = config_.admin_listen;
+  options.allow_plaintext_public = config_.allow_plaintext_public;
+  options.reflection = config_.reflection;
+  ASSIGN_OR_RETURN(server_, Server::Start(options, *intake_, *admins_, facts, [this] {
+                     metrics_.SetAdapterBytes("device", adapters_->device_bytes_used());
+                   }));
+  return absl::OkStatus();
+}
+
+void Daemon::Drain(Signals& signals) {
+  audit_->Write(
+      {.action = "server.drain", .actor = "signal", .peer = "", .adapter = "", .path = "", .status = {}});
+  server_->SetDraining();
+  signals.Linger(FromSeconds(config_.lame_duck));
+  intake_->Close();
+  scheduler_->Drain(FromSeconds(config_.drain_timeout));
+  server_->Shutdown(kFlushTime);
+  Log()->info("drained");
+}
+
+int Run(const Config& config) {
+  Signals signals;  // before any other thread
+  InitLog(config.log_level);
+  Daemon daemon(config);
+  if (const absl::Status started = daemon.Start(); !started.ok()) {
+    Log()->error("cannot start: {}", std::string(started.message()));
+    return 1;
+  }
+  Log()->info("signal {}: draining", signals.AwaitFirst());
+  daemon.Drain(signals);
+  return 0;
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  const CommandLine line = ParseConfig(arguments);
+  if (line.exit) {
+    std::fputs(line.exit->text.c_str(), line.exit->code == 0 ? stdout : stderr);
+    return line.exit->code;
+  }
+  if (line.print_config) {
+    std::fputs(line.effective.c_str(), stdout);
+    return 0;
+  }
+  if (!line.check_config) return Run(line.config);
+  if (const absl::Status good = CheckConfig(line.config); !good.ok()) {
+    fmt::print(stderr, "hydrad: {}\n", std::string(good.message()));
+    return 1;
+  }
+  std::puts("configuration ok");
+  return 0;
+}
+
+}  // namespace
+}  // namespace hydrad
+
+int main(int argc, char** argv) { return hydrad::Main({argv + 1, argv + argc}); }

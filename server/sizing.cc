@@ -1,0 +1,39 @@
+#include "server/sizing.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "server/model/transformer.h"
+
+namespace hydrad {
+
+absl::StatusOr<ModelLimits> SizeModel(const Config& config, const ModelConfig& model, DType kv_type) {
+  if (config.max_context > model.max_positions) {
+    return FailedPrecondition("--max-context {} is more than the {} positions that the model was made for",
+                              config.max_context, model.max_positions);
+  }
+  ModelLimits limits;
+  limits.max_context = config.max_context > 0 ? config.max_context : model.max_positions;
+  limits.max_rows = config.max_running + config.prefill_chunk;
+  limits.max_logit_rows = config.max_running;
+
+  const uint64_t block_bytes = KvBlockBytes(model, limits, kv_type);
+  const uint64_t per_sequence = (limits.max_context + limits.block_size - 1) / limits.block_size;
+  uint64_t blocks = config.kv_cache_memory / block_bytes;
+  if (config.kv_cache_memory == 0) {
+    blocks = std::min(config.max_running * per_sequence, kDefaultKvCacheMemory / block_bytes);
+    blocks = std::max(blocks, per_sequence);
+  }
+  if (blocks < per_sequence) {
+    return FailedPrecondition(
+        "--kv-cache-memory {} holds {} token positions, and one sequence may have {}: give at least {} bytes "
+        "or lower "
+        "--max-context",
+        config.kv_cache_memory, blocks * limits.block_size, limits.max_context, per_sequence * block_bytes);
+  }
+  limits.kv_blocks =
+      static_cast<int>(std::min<uint64_t>(blocks, std::numeric_limits<int>::max() / limits.block_size));
+  return limits;
+}
+
+}  // namespace hydrad
