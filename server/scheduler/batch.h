@@ -10,7 +10,8 @@
 
 namespace hydrad {
 
-// Builds one Batch after the other in the same memory. Single-threaded.
+// Builds one Batch after the other in the same memory. Single-threaded. The order of the rows changes
+// nobody's output, but it is the same for the same parts, so that a run can be repeated.
 class BatchBuilder {
  public:
   explicit BatchBuilder(int block_size) : block_size_(block_size) {}
@@ -21,9 +22,12 @@ class BatchBuilder {
     int rows;
     uint64_t adapter_order;  // equal for equal adapter generations; 0 for the base model
   };
-  // Sorts `parts` by adapter and then by sequence, and lays them out.
+  // Sorts `parts` by adapter and then by sequence, and lays them out: positions from what each sequence has
+  // computed, slots and tables from its blocks. REQUIRES: rows is 1 to the sequence's pending tokens, and
+  // Sequence::Reserve(rows) has succeeded; one adapter order per device adapter.
   void Build(std::span<Part> parts);
 
+  // Of the last Build; until the next one.
   const Batch& batch() const { return batch_; }
   int distinct_adapters() const { return distinct_adapters_; }
 

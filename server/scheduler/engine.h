@@ -1,5 +1,9 @@
 // The scheduler without its thread: takes requests, runs steps, hands out tokens. scheduler.h puts it behind
-// an inbox.
+// an inbox; tests drive it by hand.
+//
+// A step is: snapshot -> plan (policy.h) -> preempt, start, reserve blocks -> batch (batch.h) -> Forward ->
+// score prompt rows -> draw -> each drawn token to its sequence (sequence.h), its piece to the sink, and what
+// has ended out of the roster (roster.h).
 #ifndef HYDRAD_SERVER_SCHEDULER_ENGINE_H_
 #define HYDRAD_SERVER_SCHEDULER_ENGINE_H_
 
@@ -31,7 +35,8 @@ class Engine {
   void EndAll(const absl::Status& status);
   // Ends the requests whose deadline has passed.
   void Expire();
-  // Plans one step and runs it. False if there was nothing to do.
+  // Plans one step and runs it. False if there was nothing to do; while a request is left, there is. A step
+  // may do no more than preempt.
   bool Step();
   // Sets the gauges to what is, with `waiting` requests that have not started.
   void Publish(int waiting);

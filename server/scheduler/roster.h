@@ -36,7 +36,10 @@ struct ActiveRequest {
   int generated = 0;  // tokens, over all choices
 };
 
-// Owned by the scheduler thread. Every sequence that has not finished is either running or waiting.
+// Owned by the scheduler thread. Every sequence that has not finished is in exactly one list: running, or its
+// tenant's waiting one. Both are kept in order of arrival (ids ascend), so that a preempted sequence comes
+// before all that arrived after it. A request enters the fair share and the adapter names when it is added
+// and leaves them when it is removed.
 class Roster {
  public:
   // A sequence and its request.
@@ -48,7 +51,7 @@ class Roster {
   // `eos` are the model's end tokens. The tokenizer must outlive the roster.
   Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size);
 
-  // Takes a request; its first choice waits. The others are made by Fork.
+  // Takes a request; its first choice waits. The others are made by Fork. REQUIRES: the id is not in use.
   void Add(Request request, WaitingRoom::Seat seat);
   // Once the first choice has run the prompt: makes the other choices, which start at once from its blocks as
   // far as max_running allows, and otherwise wait to run the prompt themselves.

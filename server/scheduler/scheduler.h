@@ -1,5 +1,19 @@
 // The loop that owns the model: one thread that takes requests from its inbox, plans a step, runs it and
 // hands out the tokens.
+//
+// What it promises:
+// - A request gets what it would get alone, whoever joins, leaves, is cancelled or preempted beside it: draws
+//   depend on the sequence, the seed and the number of the token only.
+// - Every step mixes decode rows and prompt chunks of any adapters (policy.h says which). Tenants share by
+//   weight (fair_share.h); within a tenant, first come, first served.
+// - A sequence that loses its blocks to others keeps its tokens and is computed again later.
+// - The n choices of a request run the prompt once: the others start when the first one has drawn its first
+//   token, from the blocks that the prompt filled. Choices beyond max_running run it again later.
+// - A prompt must leave room for one token in the context; max_tokens beyond the context is cut to it, and
+//   such a sequence ends as kLength. A sequence that at its longest would not fit into the cache is refused.
+// - A NaN in the logits ends that request alone with DATA_LOSS, a stalled sink that request with CANCELLED,
+//   and a deadline, waiting or running, with DEADLINE_EXCEEDED.
+// - Blocks, ticket, adapter and queue place are free before the sink hears OnDone.
 #ifndef HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 #define HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 

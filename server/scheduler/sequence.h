@@ -24,8 +24,10 @@ struct EndTokens {
   std::vector<int32_t> banned;  // both: not to be drawn below min_tokens
 };
 
-// Owned by the scheduler thread. Keeps the addresses of the request and its end tokens, which must outlive
-// it.
+// The tokens are the prompt's, then the generated ones; the first computed() of them have their K/V in
+// blocks(). A draw needs all of them and leaves the new one uncomputed, so a decoding sequence has exactly
+// one pending. Owned by the scheduler thread. Keeps the addresses of the request and its end tokens, which
+// must outlive it.
 class Sequence {
  public:
   enum class State {

@@ -8,8 +8,9 @@
 
 namespace hydrad {
 
-// A bound on the requests that have not started, wherever they are: in the inbox or with the scheduler.
-// Thread-safe.
+// A bound on the requests that have not started, wherever they are: in the inbox or with the scheduler. The
+// door takes a seat before it queues a request, and the seat travels with it, so the bound is exact whatever
+// happens to the request on its way. Thread-safe; a seat orders nothing but the count.
 class WaitingRoom {
  public:
   explicit WaitingRoom(int seats) : seats_(seats) {}
