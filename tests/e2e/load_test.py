@@ -22,6 +22,7 @@ import threading
 
 import numpy
 
+# Greedy answers, so that the same tokens are right every time.
 PROMPTS = ['Once upon a time', 'The history of the city begins', 'def fibonacci(n):', 'In physics, energy is']
 TOKENS = 48
 RANK = 16
@@ -50,7 +51,7 @@ def write_adapter(directory, shapes, seed):
     header, chunks, at = {}, [], 0
     for path, out, inner in shapes:
         for name, rows, cols in (('lora_A', RANK, inner), ('lora_B', out, RANK)):
-            data = bf16(random.standard_normal((rows, cols)) * (0.5 / cols ** 0.5 if name == 'lora_A' else 0.02))
+            data = bf16(random.standard_normal((rows, cols)) * (0.5 / cols ** 0.5 if name == 'lora_A' else 0.05))
             header[f'base_model.model.{path}.{name}.weight'] = {
                 'dtype': 'BF16', 'shape': [rows, cols], 'data_offsets': [at, at + len(data)]}
             chunks.append(data)
