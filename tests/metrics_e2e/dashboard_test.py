@@ -37,7 +37,7 @@ class DashboardTest(unittest.TestCase):
                 self.assertTrue(panel['targets'])
 
     def test_queries_use_known_variables_and_the_chosen_source(self):
-        builtin = {'__rate_interval', '__range'}
+        builtin = {'__rate_interval'}
         for panel in self.panels:
             for target in panel['targets']:
                 with self.subTest(target['expr']):
