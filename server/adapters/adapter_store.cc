@@ -100,6 +100,8 @@ struct AdapterStore::Impl::Pinned {
   Reservation bytes;
   AdapterGeneration generation;
 
+  Pinned(std::shared_ptr<Impl> s, Reservation b, AdapterGeneration g)
+      : store(std::move(s)), bytes(std::move(b)), generation(std::move(g)) {}
   ~Pinned() {
     generation.device.reset();
     { const Reservation given_back = std::move(bytes); }

@@ -53,7 +53,8 @@ TEST_F(AdmissionTest, KeysTellTenantsApart) {
   EXPECT_EQ(*admission.Authenticate("key-1"), "one");
   EXPECT_EQ(*admission.Authenticate("key-2"), "two");
   EXPECT_EQ(*admission.Authenticate("key-2b"), "two");
-  for (const std::string key : {"", "key", "key-11", "KEY-1", "default", Sha256Hex("key-1").c_str()}) {
+  for (const std::string& key : {std::string(), std::string("key"), std::string("key-11"),
+                                 std::string("KEY-1"), std::string("default"), Sha256Hex("key-1")}) {
     EXPECT_EQ(admission.Authenticate(key).status().code(), absl::StatusCode::kUnauthenticated) << key;
   }
 }

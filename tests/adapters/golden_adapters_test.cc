@@ -1,0 +1,71 @@
+// The golden adapters (tests/golden), written by another hand in another language, from the real file system.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "server/adapters/posix_disk.h"
+#include "server/adapters/read_adapter.h"
+#include "server/model/config.h"
+
+namespace hydrad {
+namespace {
+
+using ::testing::HasSubstr;
+
+absl::StatusOr<AdapterContents> Read(const std::string& model, const std::string& adapter) {
+  const auto config = LoadModelConfig("tests/golden/models/" + model);
+  if (!config.ok()) return config.status();
+  return ReadAdapter(*MakePosixDisk("tests/golden/adapters"), adapter, config->adapter_shape(), 1 << 20);
+}
+
+struct Golden {
+  const char *model, *adapter, *family;
+  size_t projections;
+  int max_rank, experts;
+};
+
+TEST(GoldenAdapters, AreReadAsWhatTheyAre) {
+  const std::vector<Golden> goldens = {
+      {"llama", "llama_lora", "lora", 14, 4, 1},          {"llama", "llama_rslora", "lora", 4, 3, 1},
+      {"qwen2", "qwen2_patterns", "lora", 4, 7, 1},       {"llama", "llama_hydralora", "hydralora", 6, 4, 4},
+      {"qwen3", "qwen3_hydralora", "hydralora", 8, 3, 3}, {"mistral", "mistral_loramoe", "loramoe", 6, 2, 3},
+  };
+  for (const Golden& golden : goldens) {
+    const auto contents = Read(golden.model, golden.adapter);
+    ASSERT_TRUE(contents.ok()) << contents.status();
+    EXPECT_EQ(contents->family, golden.family) << golden.adapter;
+    EXPECT_EQ(contents->weights.projections.size(), golden.projections) << golden.adapter;
+    EXPECT_EQ(contents->max_rank, golden.max_rank) << golden.adapter;
+    EXPECT_EQ(contents->experts, golden.experts) << golden.adapter;
+  }
+}
+
+TEST(GoldenAdapters, ScalesFollowTheConfig) {
+  EXPECT_EQ(Read("llama", "llama_rslora")->weights.projections[0].scale[0],
+            static_cast<float>(4 / std::sqrt(3.0)));
+  // rank_pattern {down_proj: 7, layers.1.self_attn.q_proj: 1}, alpha_pattern {layers.0.mlp.down_proj: 3}, r
+  // 4, alpha 8
+  const auto patterns = Read("qwen2", "qwen2_patterns");
+  ASSERT_TRUE(patterns.ok()) << patterns.status();
+  const std::vector<float> scales = {8.0f / 4, 3.0f / 7, 8.0f / 1, 8.0f / 7};
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(patterns->weights.projections[i].scale[0], scales[i]) << i;
+}
+
+TEST(GoldenAdapters, WhatIsNotServedIsRefusedByName) {
+  const auto error = [](const char* model, const char* adapter) {
+    return std::string(Read(model, adapter).status().message());
+  };
+  EXPECT_THAT(error("mistral", "mistral_lm_head"), HasSubstr("changes to lm_head are not supported"));
+  EXPECT_THAT(error("llama_deep", "moa_last"),
+              HasSubstr("field 'peft_type': MoA adapters are not supported"));
+  EXPECT_THAT(error("llama_deep", "moa_mean"),
+              HasSubstr("field 'peft_type': MoA adapters are not supported"));
+}
+
+TEST(GoldenAdapters, OfAnotherModelAreRefused) {
+  EXPECT_THAT(std::string(Read("llama_deep", "llama_lora").status().message()), HasSubstr("shape ["));
+}
+
+}  // namespace
+}  // namespace hydrad
