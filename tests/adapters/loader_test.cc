@@ -20,8 +20,8 @@ TEST(Loader, RunsJobsInOrderOnOneThread) {
 }
 
 TEST(Loader, RunsAsManyAtOnceAsItHasThreads) {
-  Loader loader(3, 100);
   std::barrier together(3);  // passed only when three jobs stand at it
+  Loader loader(3, 100);
   for (int i = 0; i < 3; ++i) {
     EXPECT_TRUE(loader.Submit([&] { together.arrive_and_wait(); }));
   }
@@ -29,8 +29,8 @@ TEST(Loader, RunsAsManyAtOnceAsItHasThreads) {
 }
 
 TEST(Loader, RefusesBeyondItsQueue) {
+  std::promise<void> started, go;  // outlive the loader's threads
   Loader loader(1, 2);
-  std::promise<void> started, go;
   ASSERT_TRUE(loader.Submit([&] {
     started.set_value();
     go.get_future().wait();
@@ -43,8 +43,8 @@ TEST(Loader, RefusesBeyondItsQueue) {
 }
 
 TEST(Loader, StopRunsWhatWaitsAndTakesNoMore) {
-  Loader loader(2, 100);
   std::atomic<int> ran = 0;
+  Loader loader(2, 100);
   for (int i = 0; i < 50; ++i) EXPECT_TRUE(loader.Submit([&] { ++ran; }));
   loader.Stop();
   EXPECT_EQ(ran, 50);
