@@ -20,9 +20,8 @@ class ABSL_LOCKABLE Mutex {
  public:
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mu_.lock(); }
   void Unlock() ABSL_UNLOCK_FUNCTION() {
-    const bool wake = waiters_ > 0;
+    WakeWaiters();  // before unlocking: whoever waits may destroy the mutex as soon as it has it
     mu_.unlock();
-    if (wake) changed_.notify_all();
   }
 
   // Gives the lock up until `condition`, which is evaluated under the lock, holds. It is looked at again
@@ -30,7 +29,7 @@ class ABSL_LOCKABLE Mutex {
   template <class Condition>
   void Await(Condition condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
     std::unique_lock<std::mutex> lock(mu_, std::adopt_lock);
-    WakeOthers();
+    WakeWaiters();
     ++waiters_;
     changed_.wait(lock, condition);
     --waiters_;
@@ -40,7 +39,7 @@ class ABSL_LOCKABLE Mutex {
   template <class Condition>
   bool AwaitFor(Duration limit, Condition condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
     std::unique_lock<std::mutex> lock(mu_, std::adopt_lock);
-    WakeOthers();
+    WakeWaiters();
     ++waiters_;
     const bool held = changed_.wait_for(lock, limit, condition);
     --waiters_;
@@ -50,7 +49,7 @@ class ABSL_LOCKABLE Mutex {
 
  private:
   // Waiting gives the lock up too: others may wait for what was changed before. They go on when it is given up.
-  void WakeOthers() {
+  void WakeWaiters() {
     if (waiters_ > 0) changed_.notify_all();
   }
 
