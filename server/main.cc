@@ -204,9 +204,10 @@ void Daemon::Drain(Signals& signals) {
   Log()->info("drained");
 }
 
-int Run(const Config& config) {
+int Run(const Config& config, const std::string& effective) {
   Signals signals;  // before any other thread
   InitLog(config.log_level);
+  Log()->debug("effective configuration:\n{}", effective);
   Daemon daemon(config);
   if (const absl::Status started = daemon.Start(); !started.ok()) {
     Log()->error("cannot start: {}", std::string(started.message()));
@@ -227,7 +228,7 @@ int Main(const std::vector<std::string>& arguments) {
     std::fputs(line.effective.c_str(), stdout);
     return 0;
   }
-  if (!line.check_config) return Run(line.config);
+  if (!line.check_config) return Run(line.config, line.effective);
   if (const absl::Status good = CheckConfig(line.config); !good.ok()) {
     fmt::print(stderr, "hydrad: {}\n", std::string(good.message()));
     return 1;

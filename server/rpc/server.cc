@@ -1,8 +1,11 @@
 #include "server/rpc/server.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/impl/server_builder_plugin.h>
 #include <grpcpp/impl/service_type.h>
 #include <grpcpp/resource_quota.h>
 
@@ -10,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/log.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/listen_address.h"
 
@@ -26,6 +30,20 @@ struct Listener {
     server->GetHealthCheckService()->SetServingStatus(name, serving);
   }
 };
+
+// gRPC tells clients the services' descriptions as soon as its reflection library is linked; this takes that
+// back for one server.
+class NoReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
+  }
+};
+
+// gRPC's own records tell of single connections, so that strangers can make as many as they like: they are
+// only for those who look for them.
+void LogForGrpc(gpr_log_func_args* args) { Log()->debug("grpc: {}", args->message); }
 
 // Bounds on what one connection can cost, and pings that find the dead ones.
 void SetLimits(grpc::ServerBuilder& builder, const ServerOptions& options) {
@@ -50,6 +68,7 @@ absl::StatusOr<Listener> Listen(const std::string& text, std::unique_ptr<grpc::S
   RETURN_IF_ERROR(CheckExposure(address, options.allow_plaintext_public));
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
+  if (!options.reflection) builder.SetOption(std::make_unique<NoReflection>());
   int port = 0;
   builder.AddListeningPort(text, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(service.get());
@@ -80,8 +99,9 @@ struct Server::Impl {
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Intake& intake,
                                                       const Admission& admins, const ServerFacts& facts,
                                                       std::function<void()> tick) {
+  gpr_set_log_function(LogForGrpc);
   grpc::EnableDefaultHealthCheckService(true);
-  if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto impl = std::make_unique<Impl>();
   ASSIGN_OR_RETURN(
       Listener inference,
