@@ -1,0 +1,287 @@
+#include "server/rpc/inference_service.h"
+
+#include <gmock/gmock.h>
+
+#include <thread>
+
+#include "tests/rpc/served_fixture.h"
+
+namespace hydrad {
+namespace {
+
+using grpc::StatusCode;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class InferenceServiceTest : public ServedFixture {
+ protected:
+  using ServedFixture::ServedFixture;
+  using Reader = std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>>;
+
+  static std::vector<v1::GenerateResponse> ReadAll(const Reader& reader) {
+    std::vector<v1::GenerateResponse> messages;
+    for (v1::GenerateResponse message; reader->Read(&message);) messages.push_back(message);
+    return messages;
+  }
+  // A good answer, as the scheduler would give it.
+  static void Play(Request& request) {
+    request.sink->OnStart({});
+    request.sink->OnPiece(Piece("Hel", {1, 2}));
+    request.sink->OnPiece(Piece("lo", {3}, true));
+    Usage usage;
+    usage.prompt_tokens = static_cast<int>(request.prompt.size());
+    usage.generated_tokens = 3;
+    request.sink->OnDone(absl::OkStatus(), usage);
+  }
+};
+
+TEST_F(InferenceServiceTest, StreamsStartChunksEnd) {
+  ASSERT_TRUE(Load("one", "one").ok());
+  Call call("key-acme");
+  v1::GenerateRequest message = Ask("Once upon", "one");
+  message.mutable_output()->set_token_ids(true);
+  const Reader reader = inference_->Generate(&call, message);
+  Request request = scheduler_.Take();
+  EXPECT_EQ(request.adapter.name(), "one");
+  Play(request);
+  const auto messages = ReadAll(reader);
+  const grpc::Status status = FinishOf(*reader);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(messages.size(), 4u);
+  EXPECT_EQ(messages[0].start().adapter(), "one");
+  EXPECT_EQ(messages[0].start().generation(), request.adapter.generation());
+  EXPECT_EQ(messages[0].start().prompt_tokens(), static_cast<int>(request.prompt.size()));
+  EXPECT_THAT(messages[0].start().request_id(), testing::StartsWith("req-"));
+  EXPECT_EQ(messages[1].chunk().text(), "Hel");
+  EXPECT_THAT(messages[1].chunk().token_ids(), ElementsAre(1, 2));
+  EXPECT_EQ(messages[2].chunk().finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(messages[3].end().usage().generated_tokens(), 3);
+}
+
+TEST_F(InferenceServiceTest, TheUnaryTwinSaysTheSame) {
+  v1::GenerateResult result;
+  grpc::Status status;
+  std::thread client([&] {
+    Call call("key-acme");
+    v1::GenerateRequest message = Ask("Once upon");
+    message.mutable_output()->set_echo(true);
+    status = inference_->GenerateUnary(&call, message, &result);
+  });
+  Request request = scheduler_.Take();
+  Play(request);
+  client.join();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(result.choices_size(), 1);
+  EXPECT_EQ(result.choices(0).text(), "Once uponHello");
+  EXPECT_EQ(result.choices(0).finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(result.usage().generated_tokens(), 3);
+}
+
+TEST_F(InferenceServiceTest, ARefusalCarriesItsDetails) {
+  Call call("key-globex");
+  const Reader reader = inference_->Generate(&call, Ask("x", "nobody"));
+  EXPECT_TRUE(ReadAll(reader).empty());
+  const grpc::Status status = FinishOf(*reader);
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_EQ(WireReason(status), "ADAPTER_NOT_FOUND");
+  EXPECT_THAT(status.error_message(), HasSubstr("nobody"));
+}
+
+TEST_F(InferenceServiceTest, AFullQueueSaysWhenToRetry) {
+  scheduler_.Answer(ResourceExhausted("full"));
+  for (const bool unary : {false, true}) {
+    Call call("key-globex");
+    grpc::Status status;
+    v1::GenerateResult result;
+    if (unary) {
+      status = inference_->GenerateUnary(&call, Ask("x"), &result);
+    } else {
+      status = FinishOf(*inference_->Generate(&call, Ask("x")));
+    }
+    EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(WireReason(status), "QUEUE_FULL");
+    EXPECT_TRUE(HasRetryInfo(status));
+  }
+}
+
+TEST_F(InferenceServiceTest, EveryMethodWantsAKey) {
+  const auto expect = [](const grpc::Status& status) {
+    EXPECT_EQ(status.error_code(), StatusCode::UNAUTHENTICATED);
+    EXPECT_EQ(WireReason(status), "INVALID_KEY");
+  };
+  v1::GenerateResult result;
+  v1::TokenizeResponse tokens;
+  v1::DetokenizeResponse text;
+  v1::ListModelsResponse models;
+  for (const char* key : {"", "wrong"}) {
+    Call a(key), b(key), c(key), d(key), e(key);
+    expect(FinishOf(*inference_->Generate(&a, Ask("x"))));
+    expect(inference_->GenerateUnary(&b, Ask("x"), &result));
+    expect(inference_->Tokenize(&c, {}, &tokens));
+    expect(inference_->Detokenize(&d, {}, &text));
+    expect(inference_->ListModels(&e, {}, &models));
+  }
+  EXPECT_EQ(scheduler_.submitted(), 0u);
+}
+
+TEST_F(InferenceServiceTest, AKeyMustBeABearerKeyAndAlone) {
+  v1::ListModelsResponse models;
+  Call basic;
+  basic.AddMetadata("authorization", "Basic key-acme");
+  EXPECT_EQ(inference_->ListModels(&basic, {}, &models).error_code(), StatusCode::UNAUTHENTICATED);
+  Call two("key-acme");
+  two.AddMetadata("authorization", "Bearer key-globex");
+  EXPECT_EQ(inference_->ListModels(&two, {}, &models).error_code(), StatusCode::UNAUTHENTICATED);
+}
+
+TEST_F(InferenceServiceTest, AClientThatCancelsCancelsItsRequest) {
+  Call call("key-acme");
+  const Reader reader = inference_->Generate(&call, Ask("x"));
+  Request request = scheduler_.Take();
+  request.sink->OnStart({});
+  v1::GenerateResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  call.TryCancel();
+  const auto [id, why] = scheduler_.TakeCancel();
+  EXPECT_EQ(id, request.id);
+  EXPECT_EQ(why.code(), absl::StatusCode::kCancelled);
+  request.sink->OnDone(why, {});
+  EXPECT_EQ(FinishOf(*reader).error_code(), StatusCode::CANCELLED);
+}
+
+TEST_F(InferenceServiceTest, AUnaryClientThatCancelsCancelsItsRequest) {
+  Call call("key-acme");
+  grpc::Status status;
+  std::thread client([&] {
+    v1::GenerateResult result;
+    status = inference_->GenerateUnary(&call, Ask("x"), &result);
+  });
+  Request request = scheduler_.Take();
+  call.TryCancel();
+  const auto [id, why] = scheduler_.TakeCancel();
+  EXPECT_EQ(id, request.id);
+  request.sink->OnDone(why, {});
+  client.join();
+  EXPECT_EQ(status.error_code(), StatusCode::CANCELLED);
+}
+
+TEST_F(InferenceServiceTest, TheCallsDeadlineIsTheRequests) {
+  Call call("key-acme");
+  call.set_deadline(std::chrono::system_clock::now() + std::chrono::hours(1));
+  const Reader reader = inference_->Generate(&call, Ask("x"));
+  Request request = scheduler_.Take();
+  ASSERT_TRUE(request.deadline.has_value());
+  EXPECT_LE(*request.deadline, clock_.Now() + std::chrono::hours(1));
+  EXPECT_GT(*request.deadline, clock_.Now() + std::chrono::minutes(50));
+  request.sink->OnDone(DeadlineExceeded("the request's deadline has passed"), {});
+  EXPECT_EQ(FinishOf(*reader).error_code(), StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_F(InferenceServiceTest, WithoutADeadlineARequestHasNone) {
+  Call call("key-acme");
+  const Reader reader = inference_->Generate(&call, Ask("x"));
+  Request request = scheduler_.Take();
+  EXPECT_FALSE(request.deadline.has_value());
+  Play(request);
+  EXPECT_TRUE(FinishOf(*reader).ok());
+}
+
+TEST_F(InferenceServiceTest, AnErrorAfterTokensComesAfterThem) {
+  Call call("key-acme");
+  const Reader reader = inference_->Generate(&call, Ask("x"));
+  Request request = scheduler_.Take();
+  request.sink->OnStart({});
+  request.sink->OnPiece(Piece("a"));
+  request.sink->OnDone(DataLoss("the logits hold a NaN"), {});
+  EXPECT_EQ(ReadAll(reader).size(), 2u);
+  const grpc::Status status = FinishOf(*reader);
+  EXPECT_EQ(status.error_code(), StatusCode::DATA_LOSS);
+  EXPECT_EQ(WireReason(status), "DATA_LOSS");
+}
+
+// A client may only retry by itself while nothing, not even the initial metadata, has come.
+TEST_F(InferenceServiceTest, AFailureBeforeTheFirstTokenIsRetriedByTheClientsPolicy) {
+  grpc::ChannelArguments arguments;
+  arguments.SetServiceConfigJSON(R"({"methodConfig": [{"name": [{}], "retryPolicy": {
+      "maxAttempts": 3, "initialBackoff": "0.01s", "maxBackoff": "0.01s", "backoffMultiplier": 1,
+      "retryableStatusCodes": ["UNAVAILABLE"]}}]})");
+  const auto stub = v1::Inference::NewStub(
+      grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), arguments));
+  size_t messages = 0;
+  grpc::Status status;
+  std::thread client([&] {  // a client only notices the failure, and retries, while it reads
+    Call call("key-globex");
+    const Reader reader = stub->Generate(&call, Ask("x"));
+    messages = ReadAll(reader).size();
+    status = reader->Finish();
+  });
+  Request first = scheduler_.Take();
+  first.sink->OnDone(Unavailable("the server is shutting down"), {});
+  Request second = scheduler_.Take();
+  EXPECT_NE(first.id, second.id);
+  Play(second);
+  client.join();
+  EXPECT_EQ(messages, 4u);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(InferenceServiceTest, TokenizeAndBack) {
+  Call call("key-acme"), back("key-acme");
+  v1::TokenizeRequest request;
+  request.set_text("Once upon a \u4e16");
+  v1::TokenizeResponse tokens;
+  ASSERT_TRUE(inference_->Tokenize(&call, request, &tokens).ok());
+  EXPECT_EQ(tokens.token_ids_size(), tokens.tokens_size());
+  EXPECT_EQ(std::vector<int32_t>(tokens.token_ids().begin(), tokens.token_ids().end()),
+            tokenizer_->Encode(request.text(), true, false));
+  v1::DetokenizeRequest ids;
+  *ids.mutable_token_ids() = tokens.token_ids();
+  v1::DetokenizeResponse text;
+  ASSERT_TRUE(inference_->Detokenize(&back, ids, &text).ok());
+  EXPECT_EQ(text.text(), tokenizer_->Decode(tokenizer_->Encode(request.text(), true, false), true));
+}
+
+TEST_F(InferenceServiceTest, ListModelsShowsATenantOnlyItsOwn) {
+  ASSERT_TRUE(Load("one", "one").ok());
+  ASSERT_TRUE(Load("two", "two").ok());
+  const auto names = [&](const char* key) {
+    Call call(key);
+    v1::ListModelsResponse models;
+    EXPECT_TRUE(inference_->ListModels(&call, {}, &models).ok());
+    EXPECT_EQ(models.base_model(), "tiny");
+    std::vector<std::string> names;
+    for (const auto& model : models.models()) names.push_back(model.name());
+    return names;
+  };
+  EXPECT_THAT(names("key-acme"), ElementsAre("", "one"));
+  EXPECT_THAT(names("key-globex"), ElementsAre("", "one", "two"));
+}
+
+class StalledReaderTest : public InferenceServiceTest {
+ protected:
+  StalledReaderTest() : InferenceServiceTest(Small()) {}
+  static ServerOptions Small() {
+    ServerOptions options;
+    options.stream_bounds = {.max_messages = 8, .max_bytes = 1 << 20};
+    return options;
+  }
+};
+
+TEST_F(StalledReaderTest, LosesItsRequestAndIsToldWhy) {
+  Call call("key-acme");
+  const Reader reader = inference_->Generate(&call, Ask("x"));
+  Request request = scheduler_.Take();
+  request.sink->OnStart({});
+  // What the connection itself takes in is bounded by HTTP/2's windows; then the queue fills.
+  const std::string text(64 << 10, 'x');
+  int pieces = 0;
+  while (request.sink->OnPiece(Piece(text))) ASSERT_LT(++pieces, 10'000) << "nothing bounds the stream";
+  request.sink->OnDone(Cancelled("the reader stalled"), {});
+  ReadAll(reader);
+  const grpc::Status status = FinishOf(*reader);
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(WireReason(status), "READER_STALLED");
+}
+
+}  // namespace
+}  // namespace hydrad

@@ -1,0 +1,218 @@
+#include "server/rpc/server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+
+#include <thread>
+
+#include "tests/rpc/served_fixture.h"
+
+namespace hydrad {
+namespace {
+
+using grpc::StatusCode;
+using grpc::health::v1::Health;
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+using testing::HasSubstr;
+
+class ServerTest : public ServedFixture {
+ protected:
+  using ServedFixture::ServedFixture;
+
+  absl::Status TryStart(const ServerOptions& options) {
+    return Server::Start(options, *intake_, admins_, {}, [] {}).status();
+  }
+  static std::unique_ptr<grpc::ClientReader<HealthCheckResponse>> Watch(Call& call, Health::Stub& stub,
+                                                                        const std::string& service) {
+    HealthCheckRequest request;
+    request.set_service(service);
+    return stub.Watch(&call, request);
+  }
+  // Reads until the watched service has this status.
+  static void Await(grpc::ClientReader<HealthCheckResponse>& watch,
+                    HealthCheckResponse::ServingStatus status) {
+    HealthCheckResponse response;
+    do {
+      ASSERT_TRUE(watch.Read(&response)) << "the watch ended";
+    } while (response.status() != status);
+  }
+  // Whether the inference listener describes its services.
+  StatusCode CallReflection() {
+    grpc::GenericStub stub(channel_);
+    grpc::ClientContext context;
+    grpc::CompletionQueue queue;
+    const auto call =
+        stub.PrepareCall(&context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+    const auto next = [&queue] {
+      void* tag = nullptr;
+      bool ok = false;
+      queue.Next(&tag, &ok);
+    };
+    call->StartCall(nullptr);
+    next();
+    call->WritesDone(nullptr);
+    next();
+    grpc::Status status;
+    call->Finish(&status, nullptr);
+    next();
+    return status.error_code();
+  }
+};
+
+TEST_F(ServerTest, ReflectionIsOffUnlessAskedFor) {
+  EXPECT_EQ(CallReflection(), StatusCode::UNIMPLEMENTED);
+  server_.reset();
+  ServerOptions options;
+  options.reflection = true;
+  Serve(options);
+  EXPECT_EQ(CallReflection(), StatusCode::OK);
+}
+
+TEST_F(ServerTest, ReportsTheBoundPorts) {
+  EXPECT_THAT(server_->address(), testing::MatchesRegex("127.0.0.1:[1-9][0-9]*"));
+  EXPECT_THAT(server_->admin_address(), testing::MatchesRegex("127.0.0.1:[1-9][0-9]*"));
+  EXPECT_NE(server_->address(), server_->admin_address());
+}
+
+TEST_F(ServerTest, ATakenPortIsAnErrorThatNamesIt) {
+  ServerOptions options;
+  options.listen = server_->address();
+  const absl::Status status = TryStart(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(server_->address()));
+  options.listen = "127.0.0.1:0";
+  options.admin_listen = server_->address();
+  EXPECT_EQ(TryStart(options).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(ServerTest, PlainTextIsNotServedToStrangersByAccident) {
+  ServerOptions options;
+  options.listen = "0.0.0.0:0";
+  EXPECT_EQ(TryStart(options).code(), absl::StatusCode::kFailedPrecondition);
+  options.listen = "127.0.0.1:0";
+  options.admin_listen = "0.0.0.0:0";
+  EXPECT_EQ(TryStart(options).code(), absl::StatusCode::kFailedPrecondition);
+  options.allow_plaintext_public = true;
+  EXPECT_TRUE(TryStart(options).ok());
+  options.listen = "nonsense";
+  EXPECT_EQ(TryStart(options).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ServerTest, ServesOnAUnixSocketAndWithoutAnAdminListener) {
+  server_.reset();
+  ServerOptions options;
+  options.listen = "unix:" + testing::TempDir() + "/hydrad_" + std::to_string(getpid()) + ".sock";
+  options.admin_listen = "";
+  auto server = Server::Start(options, *intake_, admins_, {}, [] {});
+  ASSERT_TRUE(server.ok()) << server.status();
+  EXPECT_EQ((*server)->address(), options.listen);
+  EXPECT_EQ((*server)->admin_address(), "");
+  const auto stub =
+      v1::Inference::NewStub(grpc::CreateChannel(options.listen, grpc::InsecureChannelCredentials()));
+  Call call("key-acme");
+  v1::ListModelsResponse models;
+  const grpc::Status status = stub->ListModels(&call, {}, &models);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(ServerTest, TheInferenceListenerKnowsNoAdmin) {
+  const auto stub = v1::Admin::NewStub(channel_);
+  Call call("key-admin");
+  v1::ServerStatus status;
+  EXPECT_EQ(stub->GetServerStatus(&call, {}, &status).error_code(), StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(ServerTest, AMessageBeyondTheBoundIsRefusedUnread) {
+  Call call("key-acme");
+  v1::TokenizeRequest request;
+  request.set_text(std::string(5 << 20, 'x'));
+  v1::TokenizeResponse tokens;
+  EXPECT_EQ(inference_->Tokenize(&call, request, &tokens).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(ServerTest, EveryNameOfHealthIsKnown) {
+  Health::Stub stub(channel_), admin(admin_channel_);
+  for (const char* service : {"", "liveness", "readiness", "hydrad.v1.Inference", "hydrad.v1.Admin"}) {
+    Call a, b;
+    Await(*Watch(a, stub, service), HealthCheckResponse::SERVING);
+    a.TryCancel();
+    Await(*Watch(b, admin, service), HealthCheckResponse::SERVING);
+    b.TryCancel();
+  }
+  Call call;
+  HealthCheckRequest request;
+  request.set_service("nobody");
+  HealthCheckResponse response;
+  EXPECT_EQ(stub.Check(&call, request, &response).error_code(), StatusCode::NOT_FOUND);
+}
+
+TEST_F(ServerTest, AStaleHeartbeatIsNotServing) {
+  Health::Stub stub(channel_);
+  Call live_call, ready_call;
+  const auto live = Watch(live_call, stub, "liveness");
+  const auto ready = Watch(ready_call, stub, "readiness");
+  Await(*live, HealthCheckResponse::SERVING);
+  Await(*ready, HealthCheckResponse::SERVING);
+  SchedulerStatus status;
+  status.since_heartbeat = HealthOptions().heartbeat_limit + std::chrono::seconds(1);
+  scheduler_.SetStatus(status);
+  Await(*live, HealthCheckResponse::NOT_SERVING);
+  Await(*ready, HealthCheckResponse::NOT_SERVING);
+  scheduler_.SetStatus({});
+  Await(*live, HealthCheckResponse::SERVING);
+  Await(*ready, HealthCheckResponse::SERVING);
+  live_call.TryCancel();
+  ready_call.TryCancel();
+}
+
+TEST_F(ServerTest, DrainingIsLiveButNotReady) {
+  Health::Stub stub(channel_);
+  Call call;
+  const auto ready = Watch(call, stub, "hydrad.v1.Inference");
+  Await(*ready, HealthCheckResponse::SERVING);
+  server_->SetDraining();
+  Await(*ready, HealthCheckResponse::NOT_SERVING);
+  call.TryCancel();
+  for (const auto& [service, expected] : {std::pair{"", HealthCheckResponse::NOT_SERVING},
+                                          std::pair{"readiness", HealthCheckResponse::NOT_SERVING},
+                                          std::pair{"liveness", HealthCheckResponse::SERVING}}) {
+    Call check;
+    Await(*Watch(check, stub, service), expected);
+    check.TryCancel();
+  }
+  Call list("key-acme");
+  v1::ListModelsResponse models;
+  EXPECT_TRUE(inference_->ListModels(&list, {}, &models).ok()) << "calls are still served";
+}
+
+TEST_F(ServerTest, ShutdownLetsARunningCallEndAndIsIdempotent) {
+  Call call("key-acme");
+  const auto reader = inference_->Generate(&call, Ask("x"));
+  Request request = scheduler_.Take();
+  std::thread shutdown([this] { server_->Shutdown(std::chrono::hours(1)); });
+  request.sink->OnStart({});
+  request.sink->OnPiece(Piece("a", {}, true));
+  request.sink->OnDone(absl::OkStatus(), {});
+  int messages = 0;
+  for (v1::GenerateResponse message; reader->Read(&message);) ++messages;
+  EXPECT_EQ(messages, 3);
+  EXPECT_TRUE(FinishOf(*reader).ok());
+  shutdown.join();
+  server_->Shutdown(Duration(0));
+}
+
+TEST_F(ServerTest, ShutdownCancelsWhatDoesNotEndInTime) {
+  Call call("key-acme");
+  const auto reader = inference_->Generate(&call, Ask("x"));
+  Request request = scheduler_.Take();
+  std::thread shutdown([this] { server_->Shutdown(Duration(0)); });
+  const auto [id, why] = scheduler_.TakeCancel();
+  EXPECT_EQ(id, request.id);
+  request.sink->OnDone(why, {});
+  EXPECT_FALSE(FinishOf(*reader).ok());
+  shutdown.join();
+}
+
+}  // namespace
+}  // namespace hydrad
