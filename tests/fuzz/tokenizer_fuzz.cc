@@ -1,0 +1,40 @@
+// Any text as a tokenizer.json: whatever loads must encode, and decode alike whole and as a stream.
+#include "server/base/log.h"
+#include "server/model/tokenizer.h"
+#include "server/model/tokenizer/utf8.h"
+
+namespace hydrad {
+namespace {
+
+void UseIt(const Tokenizer& tokenizer, std::string_view text) {
+  for (int flags = 0; flags < 4; ++flags) {
+    const auto ids = tokenizer.Encode(text, (flags & 1) != 0, (flags & 2) != 0);
+    const bool skip_special = (flags & 1) != 0;
+    const std::string whole = tokenizer.Decode(ids, skip_special);
+    HYDRAD_CHECK(IsUtf8(whole));
+    Detokenizer stream(tokenizer, skip_special);
+    std::string joined;
+    for (int32_t id : ids) {
+      const std::string piece = stream.Add(id);
+      HYDRAD_CHECK(IsUtf8(piece));
+      joined += piece;
+    }
+    HYDRAD_CHECK(joined + stream.Finish() == whole);
+  }
+  for (int id = -1; id <= 8; ++id) (void)tokenizer.TokenBytes(id);
+  HYDRAD_CHECK(tokenizer.vocab_size() >= 0);
+}
+
+}  // namespace
+}  // namespace hydrad
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const bool quiet = (hydrad::InitLog("error"), true);
+  (void)quiet;
+  const std::string_view json(reinterpret_cast<const char*>(data), size);
+  const auto tokenizer = hydrad::Tokenizer::FromJson(json);
+  if (!tokenizer.ok()) return 0;
+  hydrad::UseIt(**tokenizer, "Hello  wörld, it's 42!\n▁a<s></s> e\xcc\x81 \xf0\x9f\x98\x80\xff");
+  hydrad::UseIt(**tokenizer, json.substr(0, 200));
+  return 0;
+}
