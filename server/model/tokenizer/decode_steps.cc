@@ -264,14 +264,14 @@ class SpaceJoinStage final : public DecodeStage {
 }  // namespace
 
 std::unique_ptr<const DecoderStep> ByteLevelDecoder() {
-  return std::make_unique<SimpleStep>(Make<ByteLevelStage>, [](std::string token) {
+  return std::make_unique<SimpleStep>(Make<ByteLevelStage>, [](const std::string& token) {
     std::string bytes;
     return IsUtf8(token) && CharsToBytes(token, &bytes) ? bytes : token;
   });
 }
 
 std::unique_ptr<const DecoderStep> ByteFallbackDecoder() {
-  return std::make_unique<SimpleStep>(Make<ByteFallbackStage>, [](std::string token) {
+  return std::make_unique<SimpleStep>(Make<ByteFallbackStage>, [](const std::string& token) {
     const int byte = FallbackByte(token);
     return byte >= 0 ? std::string(1, static_cast<char>(byte)) : token;
   });
