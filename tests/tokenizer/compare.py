@@ -131,7 +131,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="compare only the tokenizers whose name holds this")
     parser.add_argument("files", nargs="*", help="tokenizer.json files or directories that hold one")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     differences = compared = 0
     for name, path, whole_unicode in todo(options):
         differences += Comparison(options.driver, name, path).run(options.count, options.seed, whole_unicode)

@@ -44,10 +44,8 @@ class Strings:
         return "".join(self.rng.choices(alphabet, k=self.rng.randint(low, high)))
 
     def code_point(self, low, high):
-        c = 0xD800
-        while 0xD800 <= c < 0xE000:
-            c = self.rng.randint(low, high)
-        return chr(c)
+        c = self.rng.randint(low, high)
+        return chr(c - 0x800 if 0xD800 <= c < 0xE000 else c)  # surrogates are no characters
 
     def prose_part(self):
         at = self.rng.randrange(len(self.prose))
