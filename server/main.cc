@@ -64,14 +64,28 @@ absl::StatusOr<std::vector<TenantConfig>> Tenants(const Config& config) {
   return tenants;
 }
 
+// Who can reach the listeners, and whether that was meant.
+absl::Status CheckExposures(const Config& config) {
+  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.listen));
+  RETURN_IF_ERROR(CheckExposure(address, config.allow_plaintext_public));
+  if (config.admin_listen.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const ListenAddress admin, ParseListenAddress(config.admin_listen));
+  RETURN_IF_ERROR(CheckExposure(admin, config.allow_plaintext_public));
+  if (!IsLocal(admin) && config.admin_key_sha256.empty()) {
+    return FailedPrecondition(
+        "--admin-listen '{}' can be reached from other machines and asks for no key; pass --admin-key-sha256",
+        config.admin_listen);
+  }
+  return absl::OkStatus();
+}
+
 // What can be said of a configuration without loading weights or binding a port.
 absl::Status CheckConfig(const Config& config) {
+  RETURN_IF_ERROR(CheckExposures(config));
   RETURN_IF_ERROR(Tenants(config).status());
-  std::vector<std::string> addresses = {config.listen};
-  if (!config.admin_listen.empty()) addresses.push_back(config.admin_listen);
-  for (const std::string& text : addresses) {
-    ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
-    RETURN_IF_ERROR(CheckExposure(address, config.allow_plaintext_public));
+  std::error_code error;
+  if (!config.adapter_root.empty() && !std::filesystem::is_directory(config.adapter_root, error)) {
+    return NotFound("--adapter-root '{}' is not a directory", config.adapter_root);
   }
   ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(config.model));
   return SizeModel(config, model, WeightType(config)).status();
@@ -84,6 +98,8 @@ class Daemon {
 
   // Ready to serve, or why not. Call once.
   absl::Status Start();
+  // The one line that tells where everything listens.
+  void LogReady() const;
   // Ends within the configured limits. REQUIRES: Start was OK.
   void Drain(Signals& signals);
 
@@ -110,17 +126,20 @@ class Daemon {
 };
 
 absl::Status Daemon::Start() {
+  RETURN_IF_ERROR(CheckConfig(config_));  // first, so that a mistake is not told after minutes of loading
   ASSIGN_OR_RETURN(audit_, AuditLog::Open(config_.audit_log, clock_));
   ASSIGN_OR_RETURN(std::vector<TenantConfig> tenants, Tenants(config_));
   admission_ = std::make_unique<Admission>(std::move(tenants), clock_);
   admins_ = std::make_unique<Admission>(Administrators(config_), clock_);
   RETURN_IF_ERROR(LoadModel());
   RETURN_IF_ERROR(LoadAdapters());
-  RETURN_IF_ERROR(Serve());
+  return Serve();
+}
+
+void Daemon::LogReady() const {
   Log()->info("ready: inference {} admin {} metrics {} model {}", server_->address(),
               config_.admin_listen.empty() ? "none" : server_->admin_address(),
               exporter_ == nullptr ? "none" : exporter_->address(), ModelName(config_));
-  return absl::OkStatus();
 }
 
 absl::Status Daemon::LoadModel() {
@@ -213,6 +232,8 @@ int Run(const Config& config, const std::string& effective) {
     Log()->error("cannot start: {}", std::string(started.message()));
     return 1;
   }
+  signals.Arm();
+  daemon.LogReady();
   Log()->info("signal {}: draining", signals.AwaitFirst());
   daemon.Drain(signals);
   return 0;

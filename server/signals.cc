@@ -12,6 +12,7 @@ Signals::Signals() {
   sigemptyset(&set_);
   sigaddset(&set_, SIGTERM);
   sigaddset(&set_, SIGINT);
+  std::signal(SIGPIPE, SIG_IGN);
   pthread_sigmask(SIG_BLOCK, &set_, nullptr);
   thread_ = std::thread([this] { Run(); });
 }
@@ -23,6 +24,11 @@ Signals::~Signals() {
   }
   pthread_kill(thread_.native_handle(), SIGTERM);  // wakes sigwait
   thread_.join();
+}
+
+void Signals::Arm() {
+  MutexLock lock(&mu_);
+  armed_ = true;
 }
 
 int Signals::AwaitFirst() {
@@ -42,8 +48,8 @@ void Signals::Run() {
     sigwait(&set_, &number);
     MutexLock lock(&mu_);
     if (stopping_) return;
-    if (first_ != 0) {
-      Log()->warn("second signal: ending at once");
+    if (first_ != 0 || !armed_) {
+      Log()->warn("{} signal: ending at once", armed_ ? "second" : "early");
       std::_Exit(128 + number);
     }
     first_ = number;

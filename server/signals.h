@@ -10,7 +10,9 @@
 
 namespace hydrad {
 
-// The first signal asks to end, the second ends the process at once, with code 128 + its number.
+// The first signal asks to end, the second ends the process at once, with code 128 + its number. Until Arm
+// every signal ends it at once: while rooms are being built there is nothing to drain, and loading a model
+// may take long. A reader of our log or a client that goes away (SIGPIPE) never ends it.
 class Signals {
  public:
   // Blocks the signals for the calling thread and for every thread started after: make one before any other
@@ -18,7 +20,8 @@ class Signals {
   Signals();
   ~Signals();
 
-  // Waits for the first signal and returns its number.
+  void Arm();
+  // Waits for the first signal after Arm and returns its number.
   int AwaitFirst();
   // Waits for `limit`, which only a second signal cuts short (by ending the process).
   void Linger(Duration limit);
@@ -29,6 +32,7 @@ class Signals {
   sigset_t set_;
   Mutex mu_;
   int first_ ABSL_GUARDED_BY(mu_) = 0;
+  bool armed_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;  // last: it uses the rest
 };

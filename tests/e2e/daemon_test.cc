@@ -189,6 +189,8 @@ TEST(DaemonTest, AStartThatFailsIsOneLineAndCode1) {
       {Tiny({"--tenants", WriteFile("hydrad_daemon_bad.json", "{\"tenants\": 3}")}), "tenants"},
       {Tiny({"--max-context", "513"}), "--max-context"},
       {Tiny({"--kv-cache-memory", "1KiB"}), "--kv-cache-memory"},
+      {Tiny({"--admin-listen", "0.0.0.0:0", "--allow-plaintext-public"}), "--admin-key-sha256"},
+      {Tiny({"--adapter-root", "/no/such/root"}), "/no/such/root"},
       {Tiny({"--adapter-root", "deploy/models", "--adapter", "a=nowhere"}), "a=nowhere"},
       {Tiny({"--audit-log", "/no/such/directory/log"}), "/no/such/directory/log"}};
   for (const auto& [arguments, named] : cases) {
