@@ -91,6 +91,17 @@ TEST_F(AddedTokensTest, ATokenMayBeginInsideWhatTheOneBeforeStripped) {
   EXPECT_THAT(Find(tokens, "R  xy"), ElementsAre("3:R  ", "4: x", ":y"));
 }
 
+// Each would walk the whole run again, a million million steps.
+TEST_F(AddedTokensTest, LongRunsOfStrippingWhiteSpaceAreNotQuadratic) {
+  const std::string lines(1'000'000, '\n');
+  EXPECT_EQ(Find(json::array({Token("\n", {{"lstrip", true}})}), lines).size(), lines.size());
+  const auto added = Parse(json::array({Token("\n", {{"rstrip", true}})}));
+  const auto spans = added->Find(lines, /*normalized=*/false, true);
+  ASSERT_EQ(spans.size(), lines.size());
+  EXPECT_EQ(spans[0].end, lines.size());
+  EXPECT_EQ(spans[1].begin, 1);
+}
+
 TEST_F(AddedTokensTest, NormalizedTokensAreFoundInTheirNormalForm) {
   const json lower = {{"type", "Lowercase"}};
   const auto added = Parse({Token("Yes", {{"normalized", true}}), Token("NO")}, lower);

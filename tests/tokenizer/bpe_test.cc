@@ -170,6 +170,7 @@ TEST(Bpe, ErrorsNameTheField) {
             "model.vocab: the id of 'a' must be an integer from 0 to 4194303");
   EXPECT_EQ(error({{"vocab", {{"a", 4194304}}}}),
             "model.vocab: the id of 'a' must be an integer from 0 to 4194303");
+  EXPECT_EQ(error({{"vocab", {{"a", 4194303}}}}), "model.vocab: 2 tokens have ids up to 4194303");
   EXPECT_EQ(error({{"vocab", {{"c", 1}}}}), "model.vocab: 'b' and 'c' have the same id 1");
   EXPECT_EQ(error({{"merges", nullptr}}), "model.merges: is missing");
   EXPECT_EQ(error({{"merges", json::array({"a b"})}}), "model.merges: [0] 'ab' is not in the vocabulary");

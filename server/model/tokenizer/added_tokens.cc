@@ -119,6 +119,7 @@ std::vector<AddedTokenSpan> AddedTokens::Find(std::string_view text, bool normal
   const TextSet& set = sets_[normalized];
   size_t done = 0;
   size_t match_end = 0;
+  size_t space_end = 0;  // of the white space that a token took last
   for (size_t pos = 0; !set.empty() && pos < text.size(); pos = std::max(pos + 1, match_end)) {
     const int32_t id = set.LongestAt(text, pos, &match_end);
     if (id < 0) continue;
@@ -127,8 +128,13 @@ std::vector<AddedTokenSpan> AddedTokens::Find(std::string_view text, bool normal
     if (token.special && !parse_special) continue;
     if (token.single_word && !StandsAlone(text, pos, match_end)) continue;
     size_t begin = pos, end = match_end;
-    if (token.lstrip) begin = std::max(TrailingSpace(text.substr(0, begin)), done);
-    if (token.rstrip) end += LeadingSpace(text.substr(end));
+    if (token.lstrip && begin > done) begin = done + TrailingSpace(text.substr(done, begin - done));
+    if (token.lstrip) begin = std::max(begin, done);
+    if (token.rstrip) {
+      // Tokens that are white space themselves begin in the run just seen; it is not walked again.
+      if (end >= space_end) space_end = end + LeadingSpace(text.substr(end));
+      end = space_end;
+    }
     if (done < begin) spans.push_back({-1, done, begin});
     spans.push_back({id, begin, end});
     done = end;

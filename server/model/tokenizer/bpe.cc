@@ -9,6 +9,7 @@ namespace hydrad {
 namespace {
 
 constexpr uint32_t kMaxId = (1u << 22) - 1;  // sixteen times the largest vocabulary in use
+constexpr int64_t kMaxUnused = 1 << 16;  // ids without a token, for each of which there is a place in memory
 constexpr std::string_view kMetaspace = "\xE2\x96\x81";
 constexpr size_t kShort = 24;  // pieces up to this many symbols are merged by plain search
 
@@ -68,6 +69,8 @@ absl::Status BpeModel::ParseVocabulary(const JsonNode& node) {
   }
   token_count_ = static_cast<int>(vocab.value().size());
   if (token_count_ == 0) return absl::OkStatus();
+  if (max_id >= token_count_ + kMaxUnused)
+    return vocab.Error("{} tokens have ids up to {}", token_count_, max_id);
   tokens_.resize(max_id + 1);
   known_.resize(max_id + 1);
   names_ = TokenTable(token_count_);
