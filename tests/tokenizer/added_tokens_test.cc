@@ -91,6 +91,11 @@ TEST_F(AddedTokensTest, ATokenMayBeginInsideWhatTheOneBeforeStripped) {
   EXPECT_THAT(Find(tokens, "R  xy"), ElementsAre("3:R  ", "4: x", ":y"));
 }
 
+TEST_F(AddedTokensTest, ATokenOfWhichNothingIsLeftIsDropped) {
+  const json tokens = {Token("a ", {{"rstrip", true}}), Token("\n", {{"lstrip", true}})};
+  EXPECT_THAT(Find(tokens, "a \nb\n"), ElementsAre("3:a \n", ":b", "4:\n"));
+}
+
 // Each would walk the whole run again, a million million steps.
 TEST_F(AddedTokensTest, LongRunsOfStrippingWhiteSpaceAreNotQuadratic) {
   const std::string lines(1'000'000, '\n');

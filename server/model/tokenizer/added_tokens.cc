@@ -136,7 +136,7 @@ std::vector<AddedTokenSpan> AddedTokens::Find(std::string_view text, bool normal
       end = space_end;
     }
     if (done < begin) spans.push_back({-1, done, begin});
-    spans.push_back({id, begin, end});
+    if (begin < end) spans.push_back({id, begin, end});  // else the token before has taken all of it
     done = end;
   }
   if (done != text.size()) spans.push_back({-1, done, text.size()});
