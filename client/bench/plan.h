@@ -67,7 +67,7 @@ class PoissonArrivals {
 // One request of a benchmark.
 struct BenchRequest {
   std::string prompt, adapter = {};  // adapter "": the base model
-  int max_tokens = 0;           // 0: the server's default
+  int max_tokens = 0;                // 0: the server's default
   uint64_t seed = 0;
 };
 

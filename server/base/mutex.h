@@ -48,7 +48,8 @@ class ABSL_LOCKABLE Mutex {
   }
 
  private:
-  // Waiting gives the lock up too: others may wait for what was changed before. They go on when it is given up.
+  // Waiting gives the lock up too: others may wait for what was changed before. They go on when it is given
+  // up.
   void WakeWaiters() {
     if (waiters_ > 0) changed_.notify_all();
   }

@@ -30,8 +30,8 @@ struct ModelConfig {
   bool mlp_bias = false;
   bool qk_norm = false;  // RMSNorm over each head of q and k before RoPE (Qwen3)
 
-  // Positions that a layer with sliding-window attention can see; 0: every layer sees all. Such a model is served
-  // only up to this context, where the window hides nothing and full attention computes the same.
+  // Positions that a layer with sliding-window attention can see; 0: every layer sees all. Such a model is
+  // served only up to this context, where the window hides nothing and full attention computes the same.
   int sliding_window = 0;
 
   struct Rope {
@@ -50,15 +50,16 @@ struct ModelConfig {
 };
 
 // Reads the text of a config.json, in the spelling of transformers 4 (`rope_theta`, `rope_scaling`) or 5
-// (`rope_parameters`). INVALID_ARGUMENT names the file and the field: unsupported model_type, RoPE, activation or
-// quantisation, sizes missing, out of range or at odds with each other. Unknown fields are ignored.
+// (`rope_parameters`). INVALID_ARGUMENT names the file and the field: unsupported model_type, RoPE,
+// activation or quantisation, sizes missing, out of range or at odds with each other. Unknown fields are
+// ignored.
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json);
-// Reads `dir`/config.json and, where present, the end tokens of `dir`/generation_config.json. NOT_FOUND without a
-// config.json.
+// Reads `dir`/config.json and, where present, the end tokens of `dir`/generation_config.json. NOT_FOUND
+// without a config.json.
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir);
 
-// [head_dim / 2] radians per position, with the config's scaling applied: theta^(-2i / head_dim), divided by the
-// factor (linear, arXiv 2306.15595) or divided for the long wavelengths only (llama3, arXiv 2407.21783).
+// [head_dim / 2] radians per position, with the config's scaling applied: theta^(-2i / head_dim), divided by
+// the factor (linear, arXiv 2306.15595) or divided for the long wavelengths only (llama3, arXiv 2407.21783).
 std::vector<double> InverseFrequencies(const ModelConfig& config);
 
 }  // namespace hydrad

@@ -30,10 +30,13 @@ class Model {
   // batch.logit_rows wait for Sample and Score. REQUIRES: the batch keeps to limits().
   virtual void Forward(const Batch& batch) = 0;
 
-  // Draws from the logits of logit_rows[i], for i in the ascending `indices`: rows and out have as many entries.
-  virtual void Sample(std::span<const int> indices, std::span<const SampleRow> rows, std::span<Sampled> out) = 0;
+  // Draws from the logits of logit_rows[i], for i in the ascending `indices`: rows and out have as many
+  // entries.
+  virtual void Sample(std::span<const int> indices, std::span<const SampleRow> rows,
+                      std::span<Sampled> out) = 0;
 
-  // Log-probability of `token` under the logits of logit_rows[index], and of the `top` most likely. Before Sample.
+  // Log-probability of `token` under the logits of logit_rows[index], and of the `top` most likely. Before
+  // Sample.
   virtual Sampled Score(int index, int32_t token, int top) = 0;
 };
 

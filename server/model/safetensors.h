@@ -1,5 +1,5 @@
-// The safetensors file format, read as hostile input: an 8-byte little-endian header length N, N bytes of JSON,
-// then the tensors' bytes without hole or overlap.
+// The safetensors file format, read as hostile input: an 8-byte little-endian header length N, N bytes of
+// JSON, then the tensors' bytes without hole or overlap.
 #ifndef HYDRAD_SERVER_MODEL_SAFETENSORS_H_
 #define HYDRAD_SERVER_MODEL_SAFETENSORS_H_
 
@@ -32,8 +32,9 @@ class Safetensors {
   static constexpr size_t kMaxAdapterHeader = 8'000'000;
 
   // Checks the whole layout: header length against `max_header` and the file, exact keys per tensor, no
-  // duplicate, known dtype, product(shape) * size without overflow and equal to its span, spans contiguous from
-  // 0 to the end of the file. Values (NaN, Inf) are not looked at. Errors are INVALID_ARGUMENT and name the tensor.
+  // duplicate, known dtype, product(shape) * size without overflow and equal to its span, spans contiguous
+  // from 0 to the end of the file. Values (NaN, Inf) are not looked at. Errors are INVALID_ARGUMENT and name
+  // the tensor.
   static absl::StatusOr<Safetensors> Parse(std::shared_ptr<const MappedFile> file, size_t max_header);
   static absl::StatusOr<Safetensors> ParseBytes(std::span<const std::byte> bytes, size_t max_header);
 

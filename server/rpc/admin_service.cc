@@ -93,7 +93,8 @@ class AdminService final : public v1::Admin::CallbackService {
       writer->queue()->Close(allowed);
       return writer;
     }
-    writer->StartSendInitialMetadata();  // tells the client that it watches, also while there is nothing to tell
+    writer->StartSendInitialMetadata();  // tells the client that it watches, also while there is nothing to
+                                         // tell
     auto feed = std::make_shared<AdapterFeed>(writer->queue());
     const uint64_t token = rooms_.adapters.AddWatcher([feed](const AdapterInfo& info) { feed->Event(info); });
     writer->set_on_cancel(

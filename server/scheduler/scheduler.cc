@@ -162,7 +162,8 @@ SchedulerStatus Scheduler::status() const {
   status.waiting = impl_->room.taken();
   status.kv_blocks_total = impl_->limits.kv_blocks;
   status.kv_blocks_free = impl_->kv_free.load(std::memory_order_relaxed);
-  const TimePoint beat = impl_->heartbeat.load(std::memory_order_relaxed);  // first, so that it is not after now
+  const TimePoint beat =
+      impl_->heartbeat.load(std::memory_order_relaxed);  // first, so that it is not after now
   status.since_heartbeat = impl_->clock.Now() - beat;
   status.draining = impl_->draining;
   return status;

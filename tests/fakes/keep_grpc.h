@@ -1,5 +1,5 @@
-// Keeps gRPC's library up between the tests of a program. Without it the last channel of each test takes the library
-// down, which waits for its client's background poll: ten seconds, now and then.
+// Keeps gRPC's library up between the tests of a program. Without it the last channel of each test takes the
+// library down, which waits for its client's background poll: ten seconds, now and then.
 #ifndef HYDRAD_TESTS_FAKES_KEEP_GRPC_H_
 #define HYDRAD_TESTS_FAKES_KEEP_GRPC_H_
 
