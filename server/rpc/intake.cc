@@ -127,7 +127,7 @@ absl::Status Intake::FillPrompt(const v1::GenerateRequest& message, Request* req
 }
 
 absl::Status Intake::Submit(Request request) {
-  const absl::Status status = rooms_.scheduler.submit(std::move(request));
+  absl::Status status = rooms_.scheduler.submit(std::move(request));
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return status;
