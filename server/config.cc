@@ -163,6 +163,16 @@ std::string CheckTogether(const Config& config) {
   return "";
 }
 
+// The file may be named by a variable too, which CLI11 does not know for its own option.
+std::vector<std::string> WithConfigVariable(std::vector<std::string> arguments) {
+  const char* file = std::getenv("HYDRAD_CONFIG");
+  const bool given = std::any_of(arguments.begin(), arguments.end(), [](const std::string& a) {
+    return a == "--config" || a.starts_with("--config=");
+  });
+  if (file != nullptr && *file != '\0' && !given) arguments.insert(arguments.begin(), {"--config", file});
+  return arguments;
+}
+
 std::string OneLine(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   return fmt::format("hydrad: {} (see hydrad --help)\n", text);
@@ -170,8 +180,9 @@ std::string OneLine(std::string text) {
 
 }  // namespace
 
-CommandLine ParseConfig(const std::vector<std::string>& arguments) {
+CommandLine ParseConfig(const std::vector<std::string>& given) {
   CommandLine out;
+  const std::vector<std::string> arguments = WithConfigVariable(given);
   std::vector<std::string> adapters;
   CLI::App app(
       "hydrad: one base model, thousands of adapters, many tenants, over gRPC.\n"

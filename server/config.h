@@ -59,7 +59,8 @@ struct CommandLine {
 };
 
 // Reads the arguments (without the program's name), the environment (HYDRAD_ADMIN_LISTEN for --admin-listen)
-// and the file of --config. An unknown flag or key of the file is a mistake; an unknown variable is not,
+// and the file of --config
+// (HYDRAD_CONFIG). An unknown flag or key of the file is a mistake; an unknown variable is not,
 // because platforms set HYDRAD_PORT and the like for services of that name. Not thread-safe: call before
 // threads start.
 CommandLine ParseConfig(const std::vector<std::string>& arguments);

@@ -103,9 +103,11 @@ class MessageQueue {
     return WithReason(ResourceExhausted("the reader of the stream did not keep up"), "READER_STALLED");
   }
 
+  // Constant after construction.
   const QueueBounds bounds_;
   const std::function<void()> wake_;
 
+  // The states above, and what waits for the reader.
   Mutex mu_;
   std::deque<Message> queue_ ABSL_GUARDED_BY(mu_);
   size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;

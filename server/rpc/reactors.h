@@ -1,4 +1,8 @@
 // The two reactors that every method of ours uses. Included by services only: it brings gRPC.
+//
+// A reactor's methods run on gRPC's few threads and must not wait. It may be finished from any thread, also
+// before the method that made it has returned; gRPC then calls OnDone, the one place where a reactor deletes
+// itself. OnCancel may come at any time between, also after the answer, and only ever asks others to hurry.
 #ifndef HYDRAD_SERVER_RPC_REACTORS_H_
 #define HYDRAD_SERVER_RPC_REACTORS_H_
 

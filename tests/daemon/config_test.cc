@@ -126,6 +126,16 @@ TEST_F(ConfigTest, BadValuesOfFileAndVariablesAreMistakes) {
   EXPECT_THAT(Bad({"--model", "m"}), HasSubstr("threads"));
 }
 
+TEST_F(ConfigTest, AVariableMayNameTheFile) {
+  SetVariable("HYDRAD_CONFIG", File("model = \"from-file\"\n"));
+  EXPECT_EQ(Good({}).model, "from-file");
+  EXPECT_THAT(Bad({"--config", "/no/such/file"}), HasSubstr("/no/such/file"));
+}
+
+TEST_F(ConfigTest, LaterFlagsOverrideEarlierOnes) {
+  EXPECT_EQ(Good({"--model", "m", "--threads", "1", "--threads", "2"}).threads, 2);
+}
+
 TEST_F(ConfigTest, VariablesOfOthersAreNoMistakes) {
   SetVariable("HYDRAD_PORT", "tcp://10.0.0.1:8471");
   SetVariable("HYDRAD_SERVICE_HOST", "10.0.0.1");
