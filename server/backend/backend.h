@@ -1,7 +1,8 @@
-// The one device seam. The network (server/model) is written once against this; cpu/ and, later, cuda/
-// implement it.
+// The one device seam. The network (server/model) is written once against this; cpu/ and cuda/ implement it.
 #ifndef HYDRAD_SERVER_BACKEND_BACKEND_H_
 #define HYDRAD_SERVER_BACKEND_BACKEND_H_
+
+#include <absl/functional/function_ref.h>
 
 #include <cstddef>
 #include <memory>
@@ -53,6 +54,13 @@ struct KvCacheView {
   int block_size, kv_heads, head_dim;
 };
 
+// The largest step that a model will ask for.
+struct StepLimits {
+  int max_rows = 0, max_logit_rows = 0;
+  int max_context = 0, block_size = 0;  // of one sequence, and of the KV cache
+  int heads = 0, head_dim = 0, vocab = 0;
+};
+
 // Ops are called by the scheduler thread alone, and run in order. LoadAdapter may be called by loader threads
 // at the same time. Allocate and LoadWeight are for start-up.
 class Backend {
@@ -60,8 +68,9 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual std::string description() const = 0;  // "cpu avx512bf16, 2 threads"
-  virtual DType activation_type() const = 0;    // of every activation
-  virtual DType weight_type() const = 0;        // of base weights, adapters and the KV cache
+  virtual DType activation_type() const = 0;    // of every activation but the logits
+  virtual DType logits_type() const { return activation_type(); }
+  virtual DType weight_type() const = 0;  // of base weights, adapters and the KV cache
 
   // RESOURCE_EXHAUSTED when the device has no room. Contents unspecified.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
@@ -76,28 +85,42 @@ class Backend {
   virtual absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
                                                                      const AdapterShape& shape) = 0;
 
+  // Takes what steps within `limits` need beside the model's own buffers, so that they allocate nothing.
+  // RESOURCE_EXHAUSTED when the device has no room.
+  virtual absl::Status Reserve(const StepLimits& limits) = 0;
+
+  // The rows (and logit rows, where the step wants those of every row) that the ops of `batch` are to be
+  // called with: at least batch.rows() and within the limits of Reserve. What the ops leave in the rows
+  // beyond is unspecified.
+  virtual int PaddedRows(const Batch& batch) const { return batch.rows(); }
+
   // Makes `batch` the one that the ops below work on, until the next call. `inv_freq` [head_dim / 2] and
   // `attention_factor` give the rotary table of its positions. The batch must outlive the step.
   virtual void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) = 0;
+
+  // Calls `ops`, which calls the ops below down to GatherRows and no other function of this class; or, where
+  // an earlier batch had the same form, repeats what its ops launched without calling them. After BeginStep.
+  virtual void RunStep(absl::FunctionRef<void()> ops) { ops(); }
 
   // out [rows, hidden] = rows batch.tokens of the embedding matrix.
   virtual void Embed(Tensor out, const Weight& embedding) = 0;
   // kernels/elementwise.h RmsNorm; y may be x.
   virtual void RmsNorm(Tensor y, Tensor x, const Buffer& weight, int width, float eps) = 0;
+  // x += delta, and then RmsNorm(y, x).
+  virtual void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, int width, float eps) = 0;
   // y = x W^T + bias.
   virtual void Gemm(Tensor y, Tensor x, const Weight& weight) = 0;
   // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs
   // stand side by side in y (q|k|v, gate|up). Launches nothing when the batch has no runs.
   virtual void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) = 0;
-  // Rotates `heads` heads of x in place by the positions of the batch.
-  virtual void Rope(Tensor x, int heads, int head_dim) = 0;
-  // Writes the batch's k and v into their slots.
-  virtual void WriteKv(const KvCacheView& kv, Tensor k, Tensor v) = 0;
+  // Rotates the heads of q and k in `qkv` [rows, q | k | v] in place by the positions of the batch, and
+  // writes k and v into the batch's slots.
+  virtual void RopeAndWriteKv(Tensor qkv, const KvCacheView& kv) = 0;
   // kernels/attention.h Attend over the batch's segments.
   virtual void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) = 0;
   virtual void SiluMul(Tensor y, Tensor gate_up) = 0;
   virtual void Add(Tensor y, Tensor x) = 0;
-  // out row i = x row rows[i].
+  // out row i = x row rows[i]. `rows` is of the batch, as its logit_rows are.
   virtual void GatherRows(Tensor out, Tensor x, std::span<const int32_t> rows) = 0;
 
   // One draw per row of logits (which it may overwrite): rows.size() == logits.rows. Waits for the device.

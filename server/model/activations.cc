@@ -7,7 +7,7 @@ namespace {
 
 size_t PaddedBytes(const Tensor& t) {
   const size_t bytes = static_cast<size_t>(t.rows) * t.stride * SizeOf(t.dtype);
-  return (bytes + 63) / 64 * 64;
+  return (bytes + 255) / 256 * 256;
 }
 
 }  // namespace
@@ -24,7 +24,8 @@ absl::StatusOr<Activations> Activations::Allocate(Backend& backend, const ModelC
   const std::pair<Tensor*, int> by_logit_row[] = {{&a.last, c.hidden_size}, {&a.logits, c.vocab_size}};
   size_t bytes = 0;
   const auto shape = [&](Tensor* t, int rows, int cols) {
-    *t = {nullptr, backend.activation_type(), rows, cols, cols};
+    const DType type = t == &a.logits ? backend.logits_type() : backend.activation_type();
+    *t = {nullptr, type, rows, cols, cols};
     bytes += PaddedBytes(*t);
   };
   for (const auto& [tensor, cols] : by_row) shape(tensor, limits.max_rows, cols);
@@ -38,12 +39,11 @@ absl::StatusOr<Activations> Activations::Allocate(Backend& backend, const ModelC
   a.q = a.qkv.Cols(0, q_out);
   a.k = a.qkv.Cols(q_out, kv_out);
   a.v = a.qkv.Cols(q_out + kv_out, kv_out);
-  a.qk = a.qkv.Cols(0, q_out + kv_out);
   return a;
 }
 
 void Activations::Narrow(int rows, int logit_rows) {
-  for (Tensor* t : {&x, &normed, &qkv, &q, &k, &v, &qk, &attended, &out, &gate_up, &hidden}) t->rows = rows;
+  for (Tensor* t : {&x, &normed, &qkv, &q, &k, &v, &attended, &out, &gate_up, &hidden}) t->rows = rows;
   for (Tensor* t : {&last, &logits}) t->rows = logit_rows;
 }
 

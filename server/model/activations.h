@@ -22,7 +22,6 @@ struct Activations {
   Tensor normed;    // [rows, hidden]
   Tensor qkv;       // [rows, q | k | v]
   Tensor q, k, v;   // columns of qkv
-  Tensor qk;        // those of q and k together: both are rotated
   Tensor attended;  // [rows, heads * head_dim]
   Tensor out;       // [rows, hidden]  of attention and feed-forward, before they join the stream
   Tensor gate_up;   // [rows, gate | up]

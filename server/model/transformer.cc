@@ -20,11 +20,19 @@ Transformer::Transformer(Backend& backend, const ModelConfig& config, const Mode
 
 void Transformer::Forward(const Batch& batch) {
   CheckBatch(batch);
-  a_.Narrow(batch.rows(), static_cast<int>(batch.logit_rows.size()));
+  const int rows = backend_.PaddedRows(batch), logit_rows = static_cast<int>(batch.logit_rows.size());
+  a_.Narrow(rows, logit_rows == batch.rows() ? rows : logit_rows);
   backend_.BeginStep(batch, inv_freq_, /*attention_factor=*/1);
+  backend_.RunStep([&] { Network(batch); });
+  a_.Narrow(batch.rows(), logit_rows);
+}
+
+// Every op of a step, in order. Which ones and on which tensors depends on the form of the batch alone.
+void Transformer::Network(const Batch& batch) {
   backend_.Embed(a_.x, *weights_.embedding);
   for (int layer = 0; layer < config_.num_layers; ++layer) Layer(layer, weights_.layers[layer]);
   if (batch.logit_rows.empty()) return;
+  backend_.Add(a_.x, a_.out);
   backend_.GatherRows(a_.last, a_.x, batch.logit_rows);
   backend_.RmsNorm(a_.last, a_.last, *weights_.final_norm, config_.hidden_size, config_.norm_eps);
   backend_.Gemm(a_.logits, a_.last, weights_.output());
@@ -50,25 +58,27 @@ std::span<const float> Transformer::Logits(int index) {
   return host_logits_;
 }
 
-// One block of the network: attention, then the feed-forward, each added to the residual stream.
+// One block of the network: attention, then the feed-forward. What each adds to the residual stream joins it
+// in the next norm, so that the stream is read and written once.
 void Transformer::Layer(int layer, const LayerWeights& w) {
-  backend_.RmsNorm(a_.normed, a_.x, *w.attention_norm, config_.hidden_size, config_.norm_eps);
+  if (layer == 0) {
+    backend_.RmsNorm(a_.normed, a_.x, *w.attention_norm, config_.hidden_size, config_.norm_eps);
+  } else {
+    backend_.AddRmsNorm(a_.normed, a_.x, a_.out, *w.attention_norm, config_.hidden_size, config_.norm_eps);
+  }
   Project(a_.qkv, a_.normed, *w.qkv, layer, ProjectionGroup::kQkv);
   if (config_.qk_norm) {
     backend_.RmsNorm(a_.q, a_.q, *w.q_norm, config_.head_dim, config_.norm_eps);
     backend_.RmsNorm(a_.k, a_.k, *w.k_norm, config_.head_dim, config_.norm_eps);
   }
-  backend_.Rope(a_.qk, config_.num_heads + config_.num_kv_heads, config_.head_dim);
-  backend_.WriteKv(cache_.layers[layer], a_.k, a_.v);
+  backend_.RopeAndWriteKv(a_.qkv, cache_.layers[layer]);
   backend_.Attend(a_.attended, a_.q, cache_.layers[layer], attention_scale_);
   Project(a_.out, a_.attended, *w.o, layer, ProjectionGroup::kO);
-  backend_.Add(a_.x, a_.out);
 
-  backend_.RmsNorm(a_.normed, a_.x, *w.ffn_norm, config_.hidden_size, config_.norm_eps);
+  backend_.AddRmsNorm(a_.normed, a_.x, a_.out, *w.ffn_norm, config_.hidden_size, config_.norm_eps);
   Project(a_.gate_up, a_.normed, *w.gate_up, layer, ProjectionGroup::kGateUp);
   backend_.SiluMul(a_.hidden, a_.gate_up);
   Project(a_.out, a_.hidden, *w.down, layer, ProjectionGroup::kDown);
-  backend_.Add(a_.x, a_.out);
 }
 
 // y = x W^T + bias + what the adapter of each row adds.
@@ -155,6 +165,13 @@ absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& 
                                                              ModelLimits limits) {
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(dir));
   ASSIGN_OR_RETURN(limits, FillIn(limits, config, dir));
+  RETURN_IF_ERROR(backend.Reserve({.max_rows = limits.max_rows,
+                                   .max_logit_rows = limits.max_logit_rows,
+                                   .max_context = limits.max_context,
+                                   .block_size = limits.block_size,
+                                   .heads = config.num_heads,
+                                   .head_dim = config.head_dim,
+                                   .vocab = config.vocab_size}));
   ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(dir, config, backend));
   ASSIGN_OR_RETURN(Activations activations, Activations::Allocate(backend, config, limits));
   ASSIGN_OR_RETURN(KvCache cache, AllocateCache(backend, config, limits));

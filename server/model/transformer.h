@@ -38,6 +38,7 @@ class Transformer : public Model {
   std::span<const float> Logits(int index);
 
  private:
+  void Network(const Batch& batch);
   void Layer(int layer, const LayerWeights& w);
   void Project(Tensor y, Tensor x, const Weight& weight, int layer, ProjectionGroup group);
   Tensor LogitRows(int begin, int count) const;

@@ -84,6 +84,16 @@ TEST_P(CpuBackendTest, NormsByTheLoadedVector) {
   EXPECT_NEAR(x.at(0, 1), 3 * 4 / std::sqrt(12.5), 1e-6);
 }
 
+TEST_P(CpuBackendTest, AddsToTheStreamBeforeItNorms) {
+  const auto weight = *backend_->LoadVector(std::vector<float>{2, 3});
+  Padded x(1, 2), delta(1, 2), y(1, 2);
+  x.at(0, 0) = 1, x.at(0, 1) = 2, delta.at(0, 0) = 2, delta.at(0, 1) = 2;
+  backend_->AddRmsNorm(y.tensor(), x.tensor(), delta.tensor(), *weight, 2, 0);
+  EXPECT_EQ(x.at(0, 0), 3);
+  EXPECT_EQ(x.at(0, 1), 4);
+  EXPECT_NEAR(y.at(0, 1), 3 * 4 / std::sqrt(12.5), 1e-6);
+}
+
 TEST_P(CpuBackendTest, AddsTheAdapterToTheRowsOfItsRunOnly) {
   constexpr AdapterShape kShape{.layers = 1, .hidden = 4, .q_out = 4, .kv_out = 4, .ffn = 4};
   const auto weights = RandomAdapter(3, kShape, {.rank = 2, .targets = {Projection::kK}, .size = 1});
@@ -107,16 +117,27 @@ TEST_P(CpuBackendTest, RefusesAnAdapterOfAnotherModel) {
             absl::StatusCode::kInvalidArgument);
 }
 
+// One head each of q, k and v: q and k turn, v stays.
 TEST_P(CpuBackendTest, RotatesByTheTableOfTheStep) {
+  const size_t bytes = 2 * 4 * SizeOf(GetParam());
+  const auto k_memory = *backend_->Allocate(bytes), v_memory = *backend_->Allocate(bytes);
+  const KvCacheView kv{
+      {k_memory->data(), GetParam(), 2, 4, 4}, {v_memory->data(), GetParam(), 2, 4, 4}, 2, 1, 4};
   const Batch batch = Rows({0, 0});
-  Padded x(2, 4);
-  for (int r = 0; r < 2; ++r) x.at(r, 0) = 1, x.at(r, 1) = 1, x.at(r, 2) = 0, x.at(r, 3) = 0;
+  Padded x(2, 12);
+  for (int r = 0; r < 2; ++r) {
+    for (int c = 0; c < 12; ++c) x.at(r, c) = c % 4 < 2 ? 1.f : 0.f;
+  }
   backend_->BeginStep(batch, kInvFreq, 1);
-  backend_->Rope(x.tensor(), 1, 4);
-  EXPECT_EQ(x.at(0, 0), 1);
-  EXPECT_NEAR(x.at(1, 0), std::cos(1.0), 1e-6);
-  EXPECT_NEAR(x.at(1, 2), std::sin(1.0), 1e-6);
-  EXPECT_NEAR(x.at(1, 3), std::sin(0.25), 1e-6);
+  backend_->RopeAndWriteKv(x.tensor(), kv);
+  for (const int head : {0, 4}) {
+    EXPECT_EQ(x.at(0, head), 1);
+    EXPECT_NEAR(x.at(1, head), std::cos(1.0), 1e-6);
+    EXPECT_NEAR(x.at(1, head + 2), std::sin(1.0), 1e-6);
+    EXPECT_NEAR(x.at(1, head + 3), std::sin(0.25), 1e-6);
+  }
+  EXPECT_EQ(x.at(1, 8), 1);
+  EXPECT_EQ(x.at(1, 10), 0);
 }
 
 // One head, values equal to the position: with keys of zero the attention is the mean over the past.
@@ -128,13 +149,13 @@ TEST_P(CpuBackendTest, AttendsToWhatItWroteThroughTheBlockTable) {
   Batch batch = Rows({0, 0, 0});
   batch.block_tables = {1, 0};
   batch.slots = {2, 3, 0};
-  Padded k(3, 4), v(3, 4), out(3, 4);
+  Padded qkv(3, 12), out(3, 4);
   for (int r = 0; r < 3; ++r) {
-    for (int c = 0; c < 4; ++c) k.at(r, c) = 0, v.at(r, c) = static_cast<float>(r);
+    for (int c = 0; c < 12; ++c) qkv.at(r, c) = c < 8 ? 0 : static_cast<float>(r);
   }
   backend_->BeginStep(batch, kInvFreq, 1);
-  backend_->WriteKv(kv, k.tensor(), v.tensor());
-  backend_->Attend(out.tensor(), k.tensor(), kv, 1);
+  backend_->RopeAndWriteKv(qkv.tensor(), kv);
+  backend_->Attend(out.tensor(), qkv.tensor().Cols(0, 4), kv, 1);
   for (int r = 0; r < 3; ++r) EXPECT_NEAR(out.at(r, 2), 0.5 * r, 1e-6);
 }
 

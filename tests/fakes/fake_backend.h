@@ -92,13 +92,14 @@ class FakeBackend final : public Backend {
     Unused();
   }
   absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float>) override { Unused(); }
+  absl::Status Reserve(const StepLimits&) override { Unused(); }
   void BeginStep(const Batch&, std::span<const double>, float) override { Unused(); }
   void Embed(Tensor, const Weight&) override { Unused(); }
   void RmsNorm(Tensor, Tensor, const Buffer&, int, float) override { Unused(); }
   void Gemm(Tensor, Tensor, const Weight&) override { Unused(); }
   void AddLora(Tensor, Tensor, int, ProjectionGroup) override { Unused(); }
-  void Rope(Tensor, int, int) override { Unused(); }
-  void WriteKv(const KvCacheView&, Tensor, Tensor) override { Unused(); }
+  void AddRmsNorm(Tensor, Tensor, Tensor, const Buffer&, int, float) override { Unused(); }
+  void RopeAndWriteKv(Tensor, const KvCacheView&) override { Unused(); }
   void Attend(Tensor, Tensor, const KvCacheView&, float) override { Unused(); }
   void SiluMul(Tensor, Tensor) override { Unused(); }
   void Add(Tensor, Tensor) override { Unused(); }

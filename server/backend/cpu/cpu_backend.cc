@@ -82,6 +82,9 @@ class CpuBackend : public Backend {
     return PackedAdapter<T>::Pack(weights, shape);
   }
 
+  // Scratch grows by itself.
+  absl::Status Reserve(const StepLimits&) override { return absl::OkStatus(); }
+
   void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override {
     step_.Begin(batch, inv_freq, attention_factor);
   }
@@ -97,6 +100,11 @@ class CpuBackend : public Backend {
     simd::RmsNorm(pool_, Floats(y), Floats(x), static_cast<const float*>(weight.data()), width, eps);
   }
 
+  void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, int width, float eps) override {
+    simd::Add(pool_, Floats(x), Floats(delta));
+    RmsNorm(y, x, weight, width, eps);
+  }
+
   void Gemm(Tensor y, Tensor x, const Weight& weight) override {
     const PackedWeight& w = static_cast<const PackedWeight&>(weight);
     const size_t scratch = simd::GemmScratchBytes(w.packed().type, x.rows, x.cols);
@@ -109,13 +117,12 @@ class CpuBackend : public Backend {
     simd::AddLora(pool_, Floats(y), Floats(x), runs, scratch_.AtLeast(LoraScratchBytes(runs)));
   }
 
-  void Rope(Tensor x, int heads, int head_dim) override {
-    simd::Rope(pool_, Floats(x), heads, head_dim, step_.cos_sin());
-  }
-
-  void WriteKv(const KvCacheView& kv, Tensor k, Tensor v) override {
+  void RopeAndWriteKv(Tensor qkv, const KvCacheView& kv) override {
+    const int kv_out = kv.kv_heads * kv.head_dim, qk = qkv.cols - kv_out;
+    simd::Rope(pool_, Floats(qkv), qk / kv.head_dim, kv.head_dim, step_.cos_sin());
     PoisonFreshBlocks(kv);
-    simd::WriteKv(pool_, Layer<T>(kv), Floats(k), Floats(v), step_.batch().slots);
+    simd::WriteKv(pool_, Layer<T>(kv), Floats(qkv.Cols(qk - kv_out, kv_out)), Floats(qkv.Cols(qk, kv_out)),
+                  step_.batch().slots);
   }
 
   void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) override {

@@ -51,6 +51,7 @@ class TimedBackend : public Backend {
     return inner_.LoadAdapter(weights, shape);
   }
 
+  absl::Status Reserve(const StepLimits& limits) override { return inner_.Reserve(limits); }
   void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override {
     Time("begin step", [&] { inner_.BeginStep(batch, inv_freq, attention_factor); });
   }
@@ -60,17 +61,17 @@ class TimedBackend : public Backend {
   void RmsNorm(Tensor y, Tensor x, const Buffer& weight, int width, float eps) override {
     Time("norm", [&] { inner_.RmsNorm(y, x, weight, width, eps); });
   }
+  void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, int width, float eps) override {
+    Time("norm", [&] { inner_.AddRmsNorm(y, x, delta, weight, width, eps); });
+  }
   void Gemm(Tensor y, Tensor x, const Weight& weight) override {
     Time(fmt::format("gemm {}x{}", weight.rows(), weight.cols()), [&] { inner_.Gemm(y, x, weight); });
   }
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override {
     Time("lora", [&] { inner_.AddLora(y, x, layer, group); });
   }
-  void Rope(Tensor x, int heads, int head_dim) override {
-    Time("rope", [&] { inner_.Rope(x, heads, head_dim); });
-  }
-  void WriteKv(const KvCacheView& kv, Tensor k, Tensor v) override {
-    Time("write kv", [&] { inner_.WriteKv(kv, k, v); });
+  void RopeAndWriteKv(Tensor qkv, const KvCacheView& kv) override {
+    Time("rope and write kv", [&] { inner_.RopeAndWriteKv(qkv, kv); });
   }
   void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) override {
     Time("attend", [&] { inner_.Attend(out, q, kv, scale); });
