@@ -54,6 +54,12 @@ struct KvCacheView {
   int block_size, kv_heads, head_dim;
 };
 
+// What each head of q and k is normed with before it turns: [head_dim] each, null without qk-norm.
+struct HeadNorms {
+  const Buffer *q = nullptr, *k = nullptr;
+  float eps = 0;
+};
+
 // The largest step that a model will ask for.
 struct StepLimits {
   int max_rows = 0, max_logit_rows = 0;
@@ -67,8 +73,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string description() const = 0;  // "cpu avx512bf16, 2 threads"
-  virtual DType activation_type() const = 0;    // of every activation but the logits
+  virtual std::string description() const = 0;                     // "cpu avx512bf16, 2 threads"
+  virtual DType activation_type() const = 0;                       // of every activation but these two:
+  virtual DType stream_type() const { return activation_type(); }  // the residual stream
   virtual DType logits_type() const { return activation_type(); }
   virtual DType weight_type() const = 0;  // of base weights, adapters and the KV cache
 
@@ -98,30 +105,31 @@ class Backend {
   // `attention_factor` give the rotary table of its positions. The batch must outlive the step.
   virtual void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) = 0;
 
-  // Calls `ops`, which calls the ops below down to GatherRows and no other function of this class; or, where
+  // Calls `ops`, which calls the ops below down to Add and no other function of this class; or, where
   // an earlier batch had the same form, repeats what its ops launched without calling them. After BeginStep.
   virtual void RunStep(absl::FunctionRef<void()> ops) { ops(); }
 
   // out [rows, hidden] = rows batch.tokens of the embedding matrix.
   virtual void Embed(Tensor out, const Weight& embedding) = 0;
-  // kernels/elementwise.h RmsNorm; y may be x.
-  virtual void RmsNorm(Tensor y, Tensor x, const Buffer& weight, int width, float eps) = 0;
+  // kernels/elementwise.h RmsNorm of the residual stream over all columns.
+  virtual void RmsNorm(Tensor y, Tensor x, const Buffer& weight, float eps) = 0;
   // x += delta, and then RmsNorm(y, x).
-  virtual void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, int width, float eps) = 0;
+  virtual void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, float eps) = 0;
+  // Row i of y is the norm of row rows[i] of x. `rows` is of the batch, as its logit_rows are.
+  virtual void RmsNormRows(Tensor y, Tensor x, std::span<const int32_t> rows, const Buffer& weight,
+                           float eps) = 0;
   // y = x W^T + bias.
   virtual void Gemm(Tensor y, Tensor x, const Weight& weight) = 0;
   // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs
   // stand side by side in y (q|k|v, gate|up). Launches nothing when the batch has no runs.
   virtual void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) = 0;
-  // Rotates the heads of q and k in `qkv` [rows, q | k | v] in place by the positions of the batch, and
-  // writes k and v into the batch's slots.
-  virtual void RopeAndWriteKv(Tensor qkv, const KvCacheView& kv) = 0;
+  // In `qkv` [rows, q | k | v], in place: norms each head of q and k where the network does, rotates them by
+  // the positions of the batch; and writes k and v into the batch's slots.
+  virtual void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) = 0;
   // kernels/attention.h Attend over the batch's segments.
   virtual void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) = 0;
   virtual void SiluMul(Tensor y, Tensor gate_up) = 0;
   virtual void Add(Tensor y, Tensor x) = 0;
-  // out row i = x row rows[i]. `rows` is of the batch, as its logit_rows are.
-  virtual void GatherRows(Tensor out, Tensor x, std::span<const int32_t> rows) = 0;
 
   // One draw per row of logits (which it may overwrite): rows.size() == logits.rows. Waits for the device.
   virtual void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) = 0;

@@ -24,8 +24,9 @@ absl::StatusOr<Activations> Activations::Allocate(Backend& backend, const ModelC
   const std::pair<Tensor*, int> by_logit_row[] = {{&a.last, c.hidden_size}, {&a.logits, c.vocab_size}};
   size_t bytes = 0;
   const auto shape = [&](Tensor* t, int rows, int cols) {
-    const DType type = t == &a.logits ? backend.logits_type() : backend.activation_type();
-    *t = {nullptr, type, rows, cols, cols};
+    *t = {nullptr, backend.activation_type(), rows, cols, cols};
+    if (t == &a.x) t->dtype = backend.stream_type();
+    if (t == &a.logits) t->dtype = backend.logits_type();
     bytes += PaddedBytes(*t);
   };
   for (const auto& [tensor, cols] : by_row) shape(tensor, limits.max_rows, cols);
@@ -37,13 +38,11 @@ absl::StatusOr<Activations> Activations::Allocate(Backend& backend, const ModelC
   for (const auto& [tensor, cols] : by_row) place(tensor);
   for (const auto& [tensor, cols] : by_logit_row) place(tensor);
   a.q = a.qkv.Cols(0, q_out);
-  a.k = a.qkv.Cols(q_out, kv_out);
-  a.v = a.qkv.Cols(q_out + kv_out, kv_out);
   return a;
 }
 
 void Activations::Narrow(int rows, int logit_rows) {
-  for (Tensor* t : {&x, &normed, &qkv, &q, &k, &v, &attended, &out, &gate_up, &hidden}) t->rows = rows;
+  for (Tensor* t : {&x, &normed, &qkv, &q, &attended, &out, &gate_up, &hidden}) t->rows = rows;
   for (Tensor* t : {&last, &logits}) t->rows = logit_rows;
 }
 

@@ -21,12 +21,12 @@ struct Activations {
   Tensor x;         // [rows, hidden]  the residual stream
   Tensor normed;    // [rows, hidden]
   Tensor qkv;       // [rows, q | k | v]
-  Tensor q, k, v;   // columns of qkv
+  Tensor q;         // columns of qkv
   Tensor attended;  // [rows, heads * head_dim]
   Tensor out;       // [rows, hidden]  of attention and feed-forward, before they join the stream
   Tensor gate_up;   // [rows, gate | up]
   Tensor hidden;    // [rows, ffn]
-  Tensor last;      // [logit_rows, hidden]
+  Tensor last;      // [logit_rows, hidden]  the rows whose logits are wanted, after the last norm
   Tensor logits;    // [logit_rows, vocab]
   std::unique_ptr<Buffer> memory;
 };

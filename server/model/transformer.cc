@@ -33,8 +33,7 @@ void Transformer::Network(const Batch& batch) {
   for (int layer = 0; layer < config_.num_layers; ++layer) Layer(layer, weights_.layers[layer]);
   if (batch.logit_rows.empty()) return;
   backend_.Add(a_.x, a_.out);
-  backend_.GatherRows(a_.last, a_.x, batch.logit_rows);
-  backend_.RmsNorm(a_.last, a_.last, *weights_.final_norm, config_.hidden_size, config_.norm_eps);
+  backend_.RmsNormRows(a_.last, a_.x, batch.logit_rows, *weights_.final_norm, config_.norm_eps);
   backend_.Gemm(a_.logits, a_.last, weights_.output());
 }
 
@@ -62,20 +61,16 @@ std::span<const float> Transformer::Logits(int index) {
 // in the next norm, so that the stream is read and written once.
 void Transformer::Layer(int layer, const LayerWeights& w) {
   if (layer == 0) {
-    backend_.RmsNorm(a_.normed, a_.x, *w.attention_norm, config_.hidden_size, config_.norm_eps);
+    backend_.RmsNorm(a_.normed, a_.x, *w.attention_norm, config_.norm_eps);
   } else {
-    backend_.AddRmsNorm(a_.normed, a_.x, a_.out, *w.attention_norm, config_.hidden_size, config_.norm_eps);
+    backend_.AddRmsNorm(a_.normed, a_.x, a_.out, *w.attention_norm, config_.norm_eps);
   }
   Project(a_.qkv, a_.normed, *w.qkv, layer, ProjectionGroup::kQkv);
-  if (config_.qk_norm) {
-    backend_.RmsNorm(a_.q, a_.q, *w.q_norm, config_.head_dim, config_.norm_eps);
-    backend_.RmsNorm(a_.k, a_.k, *w.k_norm, config_.head_dim, config_.norm_eps);
-  }
-  backend_.RopeAndWriteKv(a_.qkv, cache_.layers[layer]);
+  backend_.RopeAndWriteKv(a_.qkv, {w.q_norm.get(), w.k_norm.get(), config_.norm_eps}, cache_.layers[layer]);
   backend_.Attend(a_.attended, a_.q, cache_.layers[layer], attention_scale_);
   Project(a_.out, a_.attended, *w.o, layer, ProjectionGroup::kO);
 
-  backend_.AddRmsNorm(a_.normed, a_.x, a_.out, *w.ffn_norm, config_.hidden_size, config_.norm_eps);
+  backend_.AddRmsNorm(a_.normed, a_.x, a_.out, *w.ffn_norm, config_.norm_eps);
   Project(a_.gate_up, a_.normed, *w.gate_up, layer, ProjectionGroup::kGateUp);
   backend_.SiluMul(a_.hidden, a_.gate_up);
   Project(a_.out, a_.hidden, *w.down, layer, ProjectionGroup::kDown);

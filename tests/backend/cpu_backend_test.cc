@@ -79,16 +79,46 @@ TEST_P(CpuBackendTest, NormsByTheLoadedVector) {
   const auto weight = *backend_->LoadVector(std::vector<float>{2, 3});
   Padded x(1, 2);
   x.at(0, 0) = 3, x.at(0, 1) = 4;
-  backend_->RmsNorm(x.tensor(), x.tensor(), *weight, 2, 0);
+  backend_->RmsNorm(x.tensor(), x.tensor(), *weight, 0);
   EXPECT_NEAR(x.at(0, 0), 2 * 3 / std::sqrt(12.5), 1e-6);
   EXPECT_NEAR(x.at(0, 1), 3 * 4 / std::sqrt(12.5), 1e-6);
+}
+
+TEST_P(CpuBackendTest, NormsTheRowsThatAreAskedFor) {
+  const auto weight = *backend_->LoadVector(std::vector<float>{2, 3});
+  Padded x(3, 2), y(2, 2);
+  for (int r = 0; r < 3; ++r) x.at(r, 0) = r == 1 ? 5.f : 3.f, x.at(r, 1) = r == 2 ? 4.f : 0.f;
+  const int32_t rows[] = {2, 1};
+  backend_->RmsNormRows(y.tensor(), x.tensor(), rows, *weight, 0);
+  EXPECT_NEAR(y.at(0, 0), 2 * 3 / std::sqrt(12.5), 1e-6);
+  EXPECT_NEAR(y.at(0, 1), 3 * 4 / std::sqrt(12.5), 1e-6);
+  EXPECT_NEAR(y.at(1, 0), 2 * 5 / std::sqrt(12.5), 1e-6);
+  EXPECT_EQ(x.at(2, 0), 3);
+}
+
+// Each head by itself, with its own mean square; v is not normed.
+TEST_P(CpuBackendTest, NormsTheHeadsWhereTheNetworkDoes) {
+  const size_t bytes = 2 * 4 * SizeOf(GetParam());
+  const auto k_memory = *backend_->Allocate(bytes), v_memory = *backend_->Allocate(bytes);
+  const KvCacheView kv{
+      {k_memory->data(), GetParam(), 2, 4, 4}, {v_memory->data(), GetParam(), 2, 4, 4}, 2, 1, 4};
+  const auto q_norm = *backend_->LoadVector(std::vector<float>(4, 2.f));
+  const auto k_norm = *backend_->LoadVector(std::vector<float>(4, 3.f));
+  const Batch batch = Rows({0});
+  Padded x(1, 16);  // two heads of q, one each of k and v
+  for (int c = 0; c < 16; ++c) x.at(0, c) = static_cast<float>(1 + c / 4);
+  backend_->BeginStep(batch, kInvFreq, 1);
+  backend_->RopeAndWriteKv(x.tensor(), {q_norm.get(), k_norm.get(), 0}, kv);
+  for (const auto& [column, value] : {std::pair{1, 2.f}, {5, 2.f}, {9, 3.f}, {13, 4.f}}) {
+    EXPECT_NEAR(x.at(0, column), value, 1e-6) << column;
+  }
 }
 
 TEST_P(CpuBackendTest, AddsToTheStreamBeforeItNorms) {
   const auto weight = *backend_->LoadVector(std::vector<float>{2, 3});
   Padded x(1, 2), delta(1, 2), y(1, 2);
   x.at(0, 0) = 1, x.at(0, 1) = 2, delta.at(0, 0) = 2, delta.at(0, 1) = 2;
-  backend_->AddRmsNorm(y.tensor(), x.tensor(), delta.tensor(), *weight, 2, 0);
+  backend_->AddRmsNorm(y.tensor(), x.tensor(), delta.tensor(), *weight, 0);
   EXPECT_EQ(x.at(0, 0), 3);
   EXPECT_EQ(x.at(0, 1), 4);
   EXPECT_NEAR(y.at(0, 1), 3 * 4 / std::sqrt(12.5), 1e-6);
@@ -129,7 +159,7 @@ TEST_P(CpuBackendTest, RotatesByTheTableOfTheStep) {
     for (int c = 0; c < 12; ++c) x.at(r, c) = c % 4 < 2 ? 1.f : 0.f;
   }
   backend_->BeginStep(batch, kInvFreq, 1);
-  backend_->RopeAndWriteKv(x.tensor(), kv);
+  backend_->RopeAndWriteKv(x.tensor(), {}, kv);
   for (const int head : {0, 4}) {
     EXPECT_EQ(x.at(0, head), 1);
     EXPECT_NEAR(x.at(1, head), std::cos(1.0), 1e-6);
@@ -154,13 +184,13 @@ TEST_P(CpuBackendTest, AttendsToWhatItWroteThroughTheBlockTable) {
     for (int c = 0; c < 12; ++c) qkv.at(r, c) = c < 8 ? 0 : static_cast<float>(r);
   }
   backend_->BeginStep(batch, kInvFreq, 1);
-  backend_->RopeAndWriteKv(qkv.tensor(), kv);
+  backend_->RopeAndWriteKv(qkv.tensor(), {}, kv);
   backend_->Attend(out.tensor(), qkv.tensor().Cols(0, 4), kv, 1);
   for (int r = 0; r < 3; ++r) EXPECT_NEAR(out.at(r, 2), 0.5 * r, 1e-6);
 }
 
-TEST_P(CpuBackendTest, CombinesGatesAddsAndGathers) {
-  Padded gate_up(2, 2), y(2, 1), gathered(2, 1);
+TEST_P(CpuBackendTest, CombinesGatesAndAdds) {
+  Padded gate_up(2, 2), y(2, 1);
   gate_up.at(0, 0) = 1, gate_up.at(0, 1) = 2, gate_up.at(1, 0) = -1, gate_up.at(1, 1) = 3;
   backend_->SiluMul(y.tensor(), gate_up.tensor());
   EXPECT_NEAR(y.at(0, 0), 2 / (1 + std::exp(-1.0)), 1e-6);
@@ -168,10 +198,6 @@ TEST_P(CpuBackendTest, CombinesGatesAddsAndGathers) {
   const float before = y.at(0, 0);
   backend_->Add(y.tensor(), y.tensor());
   EXPECT_EQ(y.at(0, 0), 2 * before);
-  const int32_t rows[] = {1, 0};
-  backend_->GatherRows(gathered.tensor(), y.tensor(), rows);
-  EXPECT_EQ(gathered.at(0, 0), y.at(1, 0));
-  EXPECT_EQ(gathered.at(1, 0), y.at(0, 0));
 }
 
 TEST_P(CpuBackendTest, DrawsFromEveryRowAndReadsBack) {

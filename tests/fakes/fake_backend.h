@@ -95,15 +95,15 @@ class FakeBackend final : public Backend {
   absl::Status Reserve(const StepLimits&) override { Unused(); }
   void BeginStep(const Batch&, std::span<const double>, float) override { Unused(); }
   void Embed(Tensor, const Weight&) override { Unused(); }
-  void RmsNorm(Tensor, Tensor, const Buffer&, int, float) override { Unused(); }
+  void RmsNorm(Tensor, Tensor, const Buffer&, float) override { Unused(); }
+  void RmsNormRows(Tensor, Tensor, std::span<const int32_t>, const Buffer&, float) override { Unused(); }
   void Gemm(Tensor, Tensor, const Weight&) override { Unused(); }
   void AddLora(Tensor, Tensor, int, ProjectionGroup) override { Unused(); }
-  void AddRmsNorm(Tensor, Tensor, Tensor, const Buffer&, int, float) override { Unused(); }
-  void RopeAndWriteKv(Tensor, const KvCacheView&) override { Unused(); }
+  void AddRmsNorm(Tensor, Tensor, Tensor, const Buffer&, float) override { Unused(); }
+  void RopeAndWriteKv(Tensor, const HeadNorms&, const KvCacheView&) override { Unused(); }
   void Attend(Tensor, Tensor, const KvCacheView&, float) override { Unused(); }
   void SiluMul(Tensor, Tensor) override { Unused(); }
   void Add(Tensor, Tensor) override { Unused(); }
-  void GatherRows(Tensor, Tensor, std::span<const int32_t>) override { Unused(); }
   void Sample(Tensor, std::span<const SampleRow>, std::span<Sampled>) override { Unused(); }
   void ReadBack(Tensor, std::span<float>) override { Unused(); }
 

@@ -20,8 +20,8 @@ TEST(Activations, HaveTheShapesOfTheNetwork) {
   EXPECT_EQ(a->x.cols, 12);
   EXPECT_EQ(a->qkv.cols, 18 + 6 + 6);
   EXPECT_EQ(a->q.cols, 18);
-  EXPECT_EQ(a->v.stride, 30);
-  EXPECT_EQ(static_cast<float*>(a->v.data) - static_cast<float*>(a->qkv.data), 24);
+  EXPECT_EQ(a->q.stride, 30);
+  EXPECT_EQ(a->q.data, a->qkv.data);
   EXPECT_EQ(a->gate_up.cols, 40);
   EXPECT_EQ(a->logits.rows, 2);
   EXPECT_EQ(a->logits.cols, 33);
@@ -48,7 +48,7 @@ TEST(Activations, NarrowToAStepAndWidenAgain) {
   auto a = Activations::Allocate(*backend, Config(), {.max_rows = 7, .max_logit_rows = 2});
   a->Narrow(3, 1);
   EXPECT_EQ(a->x.rows, 3);
-  EXPECT_EQ(a->k.rows, 3);
+  EXPECT_EQ(a->q.rows, 3);
   EXPECT_EQ(a->logits.rows, 1);
   a->Narrow(7, 2);
   EXPECT_EQ(a->hidden.rows, 7);

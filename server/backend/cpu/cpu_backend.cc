@@ -24,6 +24,8 @@ Mat<float> Floats(const Tensor& t) {
   return {static_cast<float*>(t.data), t.rows, t.cols, t.stride};
 }
 
+const float* Values(const Buffer& vector) { return static_cast<const float*>(vector.data()); }
+
 template <class T>
 KvLayer<T> Layer(const KvCacheView& kv) {
   return {static_cast<T*>(kv.k.data), static_cast<T*>(kv.v.data), kv.block_size, kv.kv_heads, kv.head_dim};
@@ -96,13 +98,19 @@ class CpuBackend : public Backend {
     pool_.Run(out.rows, [&](int r) { simd::UnpackRow(packed, tokens[r], rows.row(r)); });
   }
 
-  void RmsNorm(Tensor y, Tensor x, const Buffer& weight, int width, float eps) override {
-    simd::RmsNorm(pool_, Floats(y), Floats(x), static_cast<const float*>(weight.data()), width, eps);
+  void RmsNorm(Tensor y, Tensor x, const Buffer& weight, float eps) override {
+    simd::RmsNorm(pool_, Floats(y), Floats(x), Values(weight), x.cols, eps);
   }
-
-  void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, int width, float eps) override {
+  void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, float eps) override {
     simd::Add(pool_, Floats(x), Floats(delta));
-    RmsNorm(y, x, weight, width, eps);
+    RmsNorm(y, x, weight, eps);
+  }
+  void RmsNormRows(Tensor y, Tensor x, std::span<const int32_t> rows, const Buffer& weight,
+                   float eps) override {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::memcpy(Floats(y).row(static_cast<int>(i)), Floats(x).row(rows[i]), sizeof(float) * x.cols);
+    }
+    RmsNorm(y, y, weight, eps);
   }
 
   void Gemm(Tensor y, Tensor x, const Weight& weight) override {
@@ -117,12 +125,14 @@ class CpuBackend : public Backend {
     simd::AddLora(pool_, Floats(y), Floats(x), runs, scratch_.AtLeast(LoraScratchBytes(runs)));
   }
 
-  void RopeAndWriteKv(Tensor qkv, const KvCacheView& kv) override {
-    const int kv_out = kv.kv_heads * kv.head_dim, qk = qkv.cols - kv_out;
-    simd::Rope(pool_, Floats(qkv), qk / kv.head_dim, kv.head_dim, step_.cos_sin());
+  void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
+    const int kv_out = kv.kv_heads * kv.head_dim, q_out = qkv.cols - 2 * kv_out;
+    const Mat<float> q = Floats(qkv.Cols(0, q_out)), k = Floats(qkv.Cols(q_out, kv_out));
+    if (norms.q != nullptr) simd::RmsNorm(pool_, q, q, Values(*norms.q), kv.head_dim, norms.eps);
+    if (norms.k != nullptr) simd::RmsNorm(pool_, k, k, Values(*norms.k), kv.head_dim, norms.eps);
+    simd::Rope(pool_, Floats(qkv), (q_out + kv_out) / kv.head_dim, kv.head_dim, step_.cos_sin());
     PoisonFreshBlocks(kv);
-    simd::WriteKv(pool_, Layer<T>(kv), Floats(qkv.Cols(qk - kv_out, kv_out)), Floats(qkv.Cols(qk, kv_out)),
-                  step_.batch().slots);
+    simd::WriteKv(pool_, Layer<T>(kv), k, Floats(qkv.Cols(q_out + kv_out, kv_out)), step_.batch().slots);
   }
 
   void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) override {
@@ -131,12 +141,6 @@ class CpuBackend : public Backend {
 
   void SiluMul(Tensor y, Tensor gate_up) override { simd::SiluMul(pool_, Floats(y), Floats(gate_up)); }
   void Add(Tensor y, Tensor x) override { simd::Add(pool_, Floats(y), Floats(x)); }
-
-  void GatherRows(Tensor out, Tensor x, std::span<const int32_t> rows) override {
-    for (size_t i = 0; i < rows.size(); ++i) {
-      std::memcpy(Floats(out).row(static_cast<int>(i)), Floats(x).row(rows[i]), sizeof(float) * x.cols);
-    }
-  }
 
   void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
     const Mat<float> values = Floats(logits);

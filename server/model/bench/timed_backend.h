@@ -58,11 +58,15 @@ class TimedBackend : public Backend {
   void Embed(Tensor out, const Weight& embedding) override {
     Time("embed", [&] { inner_.Embed(out, embedding); });
   }
-  void RmsNorm(Tensor y, Tensor x, const Buffer& weight, int width, float eps) override {
-    Time("norm", [&] { inner_.RmsNorm(y, x, weight, width, eps); });
+  void RmsNorm(Tensor y, Tensor x, const Buffer& weight, float eps) override {
+    Time("norm", [&] { inner_.RmsNorm(y, x, weight, eps); });
   }
-  void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, int width, float eps) override {
-    Time("norm", [&] { inner_.AddRmsNorm(y, x, delta, weight, width, eps); });
+  void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, float eps) override {
+    Time("norm", [&] { inner_.AddRmsNorm(y, x, delta, weight, eps); });
+  }
+  void RmsNormRows(Tensor y, Tensor x, std::span<const int32_t> rows, const Buffer& weight,
+                   float eps) override {
+    Time("norm", [&] { inner_.RmsNormRows(y, x, rows, weight, eps); });
   }
   void Gemm(Tensor y, Tensor x, const Weight& weight) override {
     Time(fmt::format("gemm {}x{}", weight.rows(), weight.cols()), [&] { inner_.Gemm(y, x, weight); });
@@ -70,8 +74,8 @@ class TimedBackend : public Backend {
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override {
     Time("lora", [&] { inner_.AddLora(y, x, layer, group); });
   }
-  void RopeAndWriteKv(Tensor qkv, const KvCacheView& kv) override {
-    Time("rope and write kv", [&] { inner_.RopeAndWriteKv(qkv, kv); });
+  void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
+    Time("rope and write kv", [&] { inner_.RopeAndWriteKv(qkv, norms, kv); });
   }
   void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) override {
     Time("attend", [&] { inner_.Attend(out, q, kv, scale); });
@@ -81,9 +85,6 @@ class TimedBackend : public Backend {
   }
   void Add(Tensor y, Tensor x) override {
     Time("add", [&] { inner_.Add(y, x); });
-  }
-  void GatherRows(Tensor out, Tensor x, std::span<const int32_t> rows) override {
-    Time("gather", [&] { inner_.GatherRows(out, x, rows); });
   }
   void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
     Time("sample", [&] { inner_.Sample(logits, rows, out); });
