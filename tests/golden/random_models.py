@@ -33,7 +33,7 @@ _QWEN3 = _LLAMA | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3",
                    "use_sliding_window": False, "sliding_window": None, "max_window_layers": 2}
 
 MODELS = {
-    "llama": _LLAMA | {"torch_dtype": "float32"},
+    "llama": _LLAMA,
     "llama_bias": _LLAMA | {"attention_bias": True, "mlp_bias": True, "torch_dtype": "float16"},
     "llama_rope_linear": _LLAMA | {"rope_scaling": {"type": "linear", "factor": 4.0}},
     "llama_rope_llama3": _LLAMA | {"rope_scaling": _LLAMA3_ROPE, "rope_theta": 500000.0},
@@ -41,7 +41,7 @@ MODELS = {
     "llama_rope_parameters": {key: value for key, value in _LLAMA.items()
                               if key not in ("rope_theta", "rope_scaling", "torch_dtype")}
     | {"dtype": "bfloat16", "rope_parameters": _LLAMA3_ROPE | {"rope_theta": 500000.0}},
-    "llama_multi_head": _LLAMA | {"num_key_value_heads": 4},
+    "llama_multi_head": _LLAMA | {"num_key_value_heads": 4, "torch_dtype": "float32"},
     "llama_untied_sharded": _LLAMA | {"tie_word_embeddings": False},
     "mistral": _MISTRAL,
     "mistral_window": _MISTRAL | {"sliding_window": 8},

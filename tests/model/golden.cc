@@ -46,13 +46,6 @@ std::vector<GoldenLogit> Logits(const Safetensors& file, const std::string& prom
   return result;
 }
 
-// See CheckGolden.
-void WidenBf16(GoldenCase& golden) {
-  float largest = 0;
-  for (const GoldenPrompt& prompt : golden.prompts) largest = std::max(largest, prompt.bf16_error);
-  for (GoldenPrompt& prompt : golden.prompts) prompt.bf16_error = 2 * largest;
-}
-
 int ArgMax(const std::vector<float>& logits) {
   return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
@@ -125,7 +118,6 @@ GoldenCase LoadGolden(const std::string& name) {
     HYDRAD_CHECK(!golden.prompts.back().logits.empty());
   }
   HYDRAD_CHECK(!golden.prompts.empty());
-  if (!golden.adapter.empty()) WidenBf16(golden);
   return golden;
 }
 

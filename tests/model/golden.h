@@ -43,12 +43,7 @@ GoldenCase LoadGolden(const std::string& name);
 // bound is
 // - with f32 weights eight times the error of transformers' f32 run, at most 1e-3: two runs that sum in other
 // orders;
-// - with bf16 weights the error of transformers' own bf16 run on the prompt;
-// - with an adapter and bf16 weights twice the largest such error of the case. Rounding the weights alone, in
-// float64
-//   otherwise, costs llama_hydralora's first prompt 0.905 where transformers' bf16 run is off by 0.498: its
-//   further roundings happen to cancel, and with two short prompts a case has no better estimate of what bf16
-//   costs.
+// - with bf16 weights the error of transformers' own bf16 run on the prompt.
 void CheckGolden(const GoldenCase& golden, Transformer& model, const DeviceAdapter* adapter, bool bf16,
                  int positions);
 
