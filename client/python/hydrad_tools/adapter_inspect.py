@@ -1,36 +1,25 @@
 """Says what an adapter directory holds, and what about it will not be served as one may expect.
 
-The families and their files: LoRA as PEFT writes it; HydraLoRA (``lora_route`` and a shared
-``lora_A``) and LoRAMoE (``lora_route`` and ``lora_A{i}``), both told by ``lora_nums``; MoA.
+The families and their files: LoRA as PEFT writes it, with its variants; HydraLoRA (``lora_route``
+and a shared ``lora_A``) and LoRAMoE (``lora_route`` and ``lora_A{i}``), both told by
+``lora_nums``; MoLA and LoRAMoE as MoE-PEFT writes them; AdaMoLE and MoLE; MoA, with its experts in
+the file or in directories of their own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from hydrad_tools.adapter_tensors import Contents, sort_tensors
+from hydrad_tools.adapter_traps import NOT_SERVED, config_warnings, moa_warnings, module_warnings
 from hydrad_tools.errors import ToolError
 from hydrad_tools.safetensors_io import StoredTensor, read_safetensors
 
-_KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.(?P<part>lora_(?:A|B)(?:\d+|\.[^.]+)?|lora_route)\.weight")
-_UNSUPPORTED = ("MOLA", "ADAMOLE", "XLORA", "MIXLORA", "MOLE", "POLY", "MMOELORA", "LORAMOE")
-
-
-@dataclass
-class Projection:
-    """One adapted projection: its low-rank pairs and its router, by part name (lora_A, lora_B0, ...)."""
-
-    parts: dict[str, StoredTensor] = field(default_factory=dict)
-
-    def matrices(self, kind: str) -> dict[str, StoredTensor]:
-        """The parts that are A or B matrices (``kind``), by part name."""
-        return {name: tensor for name, tensor in self.parts.items() if name.startswith(f"lora_{kind}")}
+_CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
 
 
 @dataclass
@@ -42,38 +31,47 @@ class Inspection:
     scale: str
     ranks: list[int]
     heads: list[int]
+    router: str
     targets: list[str]
     projections: int
     dtypes: list[str]
-    bytes: int
+    bytes: int  # of the tensors in the files
+    parameters: int
+    digest: str  # as the daemon reports it
+    experts: dict[str, str]  # of an MoA: what each is
     warnings: list[str]
 
     def lines(self) -> list[str]:
         """The report, a line per fact."""
         facts = [("family", self.family), ("base model", self.base or "not named"), ("scale", self.scale),
-                 ("ranks", _join(self.ranks)), ("heads", _join(self.heads)), ("targets", _join(self.targets)),
-                 ("projections", self.projections), ("dtypes", _join(self.dtypes)),
-                 ("bytes", f"{self.bytes:,}")]
-        return [f"{name + ':':13}{value}" for name, value in facts] + [f"warning: {w}" for w in self.warnings]
+                 ("ranks", _join(self.ranks)), ("heads", _join(self.heads)), ("router", self.router),
+                 ("targets", _join(self.targets)), ("projections", self.projections), ("dtypes", _join(self.dtypes)),
+                 ("parameters", f"{self.parameters:,}"), ("bytes", f"{self.bytes:,} in the file"),
+                 ("on a device", f"{2 * self.parameters:,} bytes in bfloat16, {4 * self.parameters:,} in float32, "
+                                 "and small tables"),
+                 ("digest", self.digest)]
+        experts = [("expert", f"{name}: {what}") for name, what in self.experts.items()]
+        return [f"{name + ':':13}{value}" for name, value in facts + experts] + [
+            f"warning: {w}" for w in self.warnings]
 
 
 def inspect(directory: Path) -> Inspection:
-    """Reads both files of the adapter. Raises ToolError if one is missing or malformed."""
-    config = _read_config(directory / "adapter_config.json")
-    tensors = _read_tensors(directory)
-    projections, strangers = _group(tensors)
-    heads = sorted({len(p.matrices("B")) for p in projections.values()})
-    return Inspection(
-        family=_family(config, projections, tensors),
-        base=config.get("base_model_name_or_path"),
-        scale=_scale(config),
-        ranks=sorted({a.shape[0] for p in projections.values() for a in p.matrices("A").values() if a.data.ndim == 2}),
-        heads=heads,
-        targets=sorted({path.rpartition(".")[2] for path in projections}),
-        projections=len(projections),
-        dtypes=sorted({tensor.dtype for tensor in tensors.values()}),
-        bytes=sum(tensor.data.nbytes for tensor in tensors.values()),
-        warnings=_config_warnings(config, projections) + _tensor_warnings(projections, strangers))
+    """Reads the adapter's files. Raises ToolError if one is missing or malformed."""
+    config = _read_config(directory / _CONFIG)
+    contents = sort_tensors(_read_tensors(directory, config), config)
+    family, served = _family(config, contents, directory)
+    parts = {name: inspect(directory / path) for name, path in _expert_paths(directory, config).items()}
+    found = Inspection(
+        family=family, base=config.get("base_model_name_or_path"), scale=_scale(config),
+        ranks=_ranks(contents), heads=sorted({len(m.b) for m in contents.modules.values() if m.b}),
+        router=_router(config, contents), targets=_targets(contents), projections=len(contents.modules),
+        dtypes=sorted({tensor.dtype for tensor in contents.tensors}),
+        bytes=sum(tensor.data.nbytes for tensor in contents.tensors),
+        parameters=sum(tensor.data.size for tensor in contents.tensors), digest=_digest(directory),
+        experts=_experts(config, contents), warnings=_warnings(config, contents, served))
+    for name, part in parts.items():
+        _add_expert(found, name, part)
+    return found
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -88,103 +86,136 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_tensors(directory: Path) -> dict[str, StoredTensor]:
-    path = directory / "adapter_model.safetensors"
-    pickle = directory / "adapter_model.bin"
-    if not path.exists() and pickle.exists():
+def _read_tensors(directory: Path, config: dict[str, Any]) -> dict[str, StoredTensor]:
+    path = directory / _TENSORS
+    pickle = next((directory / name for name in ("adapter_model.bin", "pytorch_model.bin", "adapter_model.pth")
+                   if (directory / name).exists()), None)
+    if not path.exists() and pickle:
         raise ToolError(f"{pickle}: a pickle, which is never opened as it is; convert it with "
                         "'hydrad-tools adapter import'")
+    if not path.exists() and config.get("expert_paths"):
+        return {}
     return read_safetensors(path)
 
 
-def _group(tensors: dict[str, StoredTensor]) -> tuple[dict[str, Projection], list[str]]:
-    """Tensors by projection, and the names that belong to none."""
-    projections: dict[str, Projection] = defaultdict(Projection)
-    strangers = []
-    for name, tensor in tensors.items():
-        key = _KEY.fullmatch(name)
-        if key:
-            projections[key["path"]].parts[key["part"]] = tensor
-        else:
-            strangers.append(name)
-    return dict(projections), strangers
+def _expert_paths(directory: Path, config: dict[str, Any]) -> dict[str, str]:
+    paths = config.get("expert_paths") or {}
+    if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
+        raise ToolError(f"{directory / _CONFIG}: expert_paths is no object of names and directories")
+    for name, path in paths.items():
+        if not (directory / path).resolve().is_relative_to(directory.resolve()) or path in ("", "."):
+            raise ToolError(f"{directory / _CONFIG}: expert_paths: {name}: {path!r} is not inside the directory")
+    return paths
 
 
-def _family(config: dict[str, Any], projections: dict[str, Projection], names: dict[str, StoredTensor]) -> str:
+def _add_expert(found: Inspection, name: str, part: Inspection) -> None:
+    """Adds an expert that is a directory of its own to what was found of the whole."""
+    found.experts[name] = f"{part.family}, rank {_join(part.ranks)}, in a directory of its own"
+    found.ranks = sorted({*found.ranks, *part.ranks})
+    found.targets = sorted({*found.targets, *part.targets})
+    found.dtypes = sorted({*found.dtypes, *part.dtypes})
+    found.projections = max(found.projections, part.projections)
+    found.parameters, found.bytes = found.parameters + part.parameters, found.bytes + part.bytes
+    if part.family not in ("LoRA", "rsLoRA"):
+        found.warnings.append(f"expert {name} is {part.family}, but only a plain LoRA can be one")
+    found.warnings += [f"expert {name}: {warning}" for warning in part.warnings]
+
+
+def _family(config: dict[str, Any], contents: Contents, directory: Path) -> tuple[str, bool]:
+    """The family's name, and whether hydrad serves it."""
     kind = config.get("peft_type")
-    if kind == "MOA":
-        return "MoA"
-    if kind in _UNSUPPORTED:
-        return f"{kind} (not served)"
-    if any("lora_route" in p.parts for p in projections.values()):
-        return "HydraLoRA" if any("lora_A" in p.parts for p in projections.values()) else "LoRAMoE"
-    if any(name.endswith("lora_magnitude_vector") for name in names):
-        return "DoRA"
+    if kind in NOT_SERVED:
+        return NOT_SERVED[kind], False
+    if (directory / "moe_args.pth").exists():
+        return "MLLM-HydraLoRA", False
+    modules = contents.modules.values()
+    if kind == "LORA" and any(m.router is not None for m in modules):
+        return ("HydraLoRA" if any("" in m.a for m in modules) else "LoRAMoE"), True
+    if kind == "LORA" and any("lora_magnitude_vector" in m.extras for m in modules):
+        return "DoRA", True
+    if kind == "LORA" and config.get("alora_invocation_tokens"):
+        return "aLoRA", True
     if kind == "LORA":
-        return "rsLoRA" if config.get("use_rslora") else "LoRA"
-    return f"{kind} (unknown)"
+        return ("rsLoRA" if config.get("use_rslora") else "LoRA"), True
+    names = {"MOA": "MoA", "MOLA": "MoLA", "LORAMOE": "LoRAMoE (MoE-PEFT)", "ADAMOLE": "AdaMoLE", "MOLE": "MoLE"}
+    return names.get(kind, f"{kind} (unknown)"), kind in names
 
 
 def _scale(config: dict[str, Any]) -> str:
-    rank, alpha = config.get("r"), config.get("lora_alpha")
+    rank, alpha = config.get("r") or config.get("lora_rank"), config.get("lora_alpha")
     if not rank or alpha is None:
         return "not given"
+    if isinstance(rank, list) or isinstance(alpha, list):
+        return f"by expert (alpha {alpha}, r {rank})"
     divisor = rank ** 0.5 if config.get("use_rslora") else rank
     patterns = ", with patterns" if config.get("rank_pattern") or config.get("alpha_pattern") else ""
     return f"{alpha / divisor:g} (alpha {alpha:g}, r {rank}{patterns})"
 
 
-def _config_warnings(config: dict[str, Any], projections: dict[str, Projection]) -> list[str]:
-    warnings = []
-    routed = [path for path, p in projections.items() if "lora_route" in p.parts]
-    if config.get("lora_nums") and not routed:
-        warnings.append(f"lora_nums is {config['lora_nums']} but there is no lora_route tensor")
-    if routed and not config.get("lora_nums"):
-        warnings.append("there are lora_route tensors but lora_nums is not set")
-    for path in routed:
-        heads = len(projections[path].matrices("B"))
-        if config.get("lora_nums") not in (None, heads):
-            warnings.append(f"{path}: {heads} B heads, but lora_nums is {config['lora_nums']}")
-    targets = config.get("target_modules")
-    if isinstance(targets, list):
-        unused = [t for t in targets if not any(path == t or path.endswith(f".{t}") for path in projections)]
-        if unused:
-            warnings.append(f"target_modules without tensors: {_join(unused)}")
-    for name in ("use_dora", "modules_to_save", "fan_in_fan_out", "lora_bias", "layer_replication"):
-        if config.get(name):
-            warnings.append(f"{name} is {config[name]}")
-    return warnings + ([f"bias is {config['bias']!r}"] if config.get("bias", "none") != "none" else [])
+def _router(config: dict[str, Any], contents: Contents) -> str:
+    """How the experts are weighed or picked."""
+    kind = config.get("peft_type")
+    if kind == "MOA":
+        pool = (config.get("router") or {}).get("pool", "last")
+        what = "the mean of the prompt's tokens" if pool == "mean" else "the prompt's last token"
+        decision = f"decision {config.get('decision', 'vote')}"
+        return f"one per layer, reads {what}; one expert per sequence, {decision}" if contents.routers else (
+            f"none; one expert per sequence, {decision}")
+    if kind == "ADAMOLE":
+        return "one per projection, by token: experts over a threshold of its own"
+    if kind in ("MOLA", "MIXLORA") or (kind == "MOLE" and config.get("top_k")):
+        return f"one per projection, by token: the {config.get('top_k')} largest, renormalised"
+    if kind == "MOLE":
+        return f"one per projection, by token: experts over {config.get('threshold')}"
+    if any(module.router is not None for module in contents.modules.values()):
+        return "one per projection, by token: softmax over all heads"
+    return "none"
 
 
-def _tensor_warnings(projections: dict[str, Projection], strangers: list[str]) -> list[str]:
-    warnings = [f"tensor {name} belongs to no known part of an adapter" for name in strangers]
-    if not projections:
+def _ranks(contents: Contents) -> list[int]:
+    pairs = [a for module in contents.modules.values() for a in module.a.values()]
+    embeddings = [m.extras["lora_embedding_A"] for m in contents.modules.values() if "lora_embedding_A" in m.extras]
+    return sorted({a.shape[0] for a in pairs + embeddings if a.data.ndim == 2})
+
+
+def _targets(contents: Contents) -> list[str]:
+    whole = {f"{name.removesuffix('.weight').rpartition('.')[2]} (whole)" for name in contents.whole}
+    return sorted({path.rpartition(".")[2] for path in contents.modules} | whole)
+
+
+def _experts(config: dict[str, Any], contents: Contents) -> dict[str, str]:
+    """The experts that an MoA's file holds."""
+    if config.get("peft_type") != "MOA":
+        return {}
+    ranks: dict[str, set[int]] = {}
+    for module in contents.modules.values():
+        for name, a in module.a.items():
+            ranks.setdefault(name, set()).add(a.shape[0])
+    return {name: f"rank {_join(sorted(found))}" for name, found in ranks.items()}
+
+
+def _warnings(config: dict[str, Any], contents: Contents, served: bool) -> list[str]:
+    warnings = [] if served else [f"peft_type is {config.get('peft_type')}: not served, the daemon refuses it by name"]
+    if not contents.modules and not config.get("expert_paths"):
         warnings.append("there is no low-rank tensor")
-    for path, projection in projections.items():
-        warnings += [f"{path}: {problem}" for problem in _projection_problems(projection)]
+    if contents.aliases:
+        warnings.append(f"{len(contents.aliases)} second names of tensors below moe_layer")
+    warnings += config_warnings(config, contents)
+    if config.get("peft_type") == "MOA":
+        warnings += moa_warnings(config, contents)
+    warnings += [f"tensor {name} belongs to no known part of an adapter" for name in contents.strangers]
+    for path, module in contents.modules.items():
+        warnings += module_warnings(path, module)
     return warnings
 
 
-def _projection_problems(projection: Projection) -> list[str]:
-    a, b = projection.matrices("A"), projection.matrices("B")
-    if not a or not b:
-        return [f"has no {'lora_A' if not a else 'lora_B'}"]
-    problems = [f"{name} is not a matrix but {tensor.shape}" for name, tensor in projection.parts.items()
-                if tensor.data.ndim != 2]
-    if problems:
-        return problems
-    ranks = {tensor.shape[0] for tensor in a.values()} | {tensor.shape[1] for tensor in b.values()}
-    if len(ranks) > 1:
-        problems.append(f"A and B disagree on the rank: {_join(sorted(ranks))}")
-    route = projection.parts.get("lora_route")
-    if route is not None and route.shape[0] != len(b):
-        problems.append(f"lora_route has {route.shape[0]} rows for {len(b)} heads")
-    for name, tensor in projection.parts.items():
-        if not np.isfinite(tensor.to_f32()).all():
-            problems.append(f"{name} has a value that is not finite")
-    if not any(tensor.to_f32().any() for tensor in b.values()):
-        problems.append("every B is zero: the adapter changes nothing here")
-    return problems
+def _digest(directory: Path) -> str:
+    """sha256 over the configuration and the tensors, one after the other."""
+    digest = hashlib.sha256()
+    for name in (_CONFIG, _TENSORS):
+        if (directory / name).exists():
+            digest.update((directory / name).read_bytes())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _join(values: list) -> str:
