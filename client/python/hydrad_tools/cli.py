@@ -70,18 +70,23 @@ def _add_adapter(commands: argparse._SubParsersAction) -> None:
     inspect.set_defaults(run=_inspect_adapter)
     importer = actions.add_parser(
         "import", help="convert an adapter saved as a pickle to safetensors",
-        description="Reads adapter_config.json and adapter_model.bin from SOURCE and writes the adapter with "
-                    "safetensors into DIR. Nothing in the pickle is executed: it can build tensors and no more. "
-                    "Needs no PyTorch.")
+        description="Converts SOURCE, a torch .bin or .pth file or a directory with one (adapter_model.bin, "
+                    "pytorch_model.bin) and its adapter_config.json, into DIR: LoRA as PEFT saves it, HydraLoRA, "
+                    "LoRAMoE, MoE-PEFT's families, AdaMoLE, and the experts of the MoA re-implementation's .pth. "
+                    "Nothing in the pickle is executed: it can build tensors and no more. Needs no PyTorch.")
     importer.add_argument("source", type=Path, metavar="SOURCE")
+    importer.add_argument("--alpha", type=float, help="lora_alpha of a file that comes without adapter_config.json")
+    importer.add_argument("--without-routers", action="store_true",
+                          help="leave out routers that hydrad's format cannot hold, instead of refusing the file")
     importer.add_argument("directory", type=Path, metavar="DIR")
     importer.set_defaults(run=_import_adapter)
 
 
 def _import_adapter(options: argparse.Namespace) -> None:
-    from hydrad_tools.adapter_import import import_adapter
-    import_adapter(options.source, options.directory)
-    print(f"wrote {options.directory}")
+    from hydrad_tools.adapter_import import ImportOptions, import_adapter
+    from hydrad_tools.adapter_inspect import inspect
+    notes = import_adapter(options.source, options.directory, ImportOptions(options.alpha, options.without_routers))
+    print("\n".join([f"wrote {options.directory}", *notes, *inspect(options.directory).lines()]))
 
 
 def _inspect_adapter(options: argparse.Namespace) -> None:

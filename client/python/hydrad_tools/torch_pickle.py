@@ -1,125 +1,140 @@
 """Reads the tensors of a ``torch.save`` file without PyTorch and without running what is in it.
 
-A file is a zip (``<root>/data.pkl`` and raw storages ``<root>/data/<key>``). The pickle may name
-only the few functions that build tensors and dictionaries; anything else, which is how a pickle
-runs code, is refused. What a reader allocates is bounded by the size of the file.
+A file is a zip: ``<root>/data.pkl``, a pickle that says which tensors there are (``tensor_pickle``
+reads it), and the raw numbers in ``<root>/data/<key>``. Nothing in it may be compressed, and all
+that is read and built is bounded by the size of the file, whatever its tables claim.
 """
 
 from __future__ import annotations
 
-import pickle
+import io
+import math
+import struct
 import zipfile
-from collections import OrderedDict
-from dataclasses import dataclass
+import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hydrad_tools.errors import ToolError
 from hydrad_tools.safetensors_io import StoredTensor
+from hydrad_tools.tensor_pickle import PickleRefused, Storage, View, run_pickle
 
-_STORAGES = {
-    "DoubleStorage": ("F64", np.float64), "FloatStorage": ("F32", np.float32), "HalfStorage": ("F16", np.float16),
-    "BFloat16Storage": ("BF16", np.uint16), "LongStorage": ("I64", np.int64), "IntStorage": ("I32", np.int32),
-    "ShortStorage": ("I16", np.int16), "CharStorage": ("I8", np.int8), "ByteStorage": ("U8", np.uint8),
-    "BoolStorage": ("BOOL", np.bool_),
+_TYPES = {
+    "Double": ("F64", np.float64), "Float": ("F32", np.float32), "Half": ("F16", np.float16),
+    "BFloat16": ("BF16", np.uint16), "Long": ("I64", np.int64), "Int": ("I32", np.int32), "Short": ("I16", np.int16),
+    "Char": ("I8", np.int8), "Byte": ("U8", np.uint8), "Bool": ("BOOL", np.bool_),
 }
-
-
-@dataclass(frozen=True)
-class _StorageKind:
-    """Stands for ``torch.<name>``; a class without behaviour, so that it cannot be called."""
-
-    name: str
+_MAX_SHARING = 8  # the tensors' bytes over the file's: views may share storages, but not without end
+_MAX_RANK = 16
+_TORCH_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # of files before PyTorch 1.6, after the protocol's two bytes
 
 
 def read_torch_pickle(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of a saved state dict by name.
+    """The tensors of a saved state dict by name; each is a view of its storage, not always row-major.
 
     Raises ToolError, naming the file, if it is no such file or asks for anything but tensors.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            state = _Unpickler(path, archive).load()
+        raw = path.read_bytes()
     except OSError as error:
-        raise ToolError(f"{path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, pickle.UnpicklingError, KeyError, ValueError, TypeError, IndexError, EOFError,
-            AttributeError) as error:
+        raise ToolError(f"{path}: {error.strerror}") from error
+    try:
+        _refuse_other_formats(raw)
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            return _Archive(archive, len(raw)).tensors()
+    except PickleRefused as error:
+        raise ToolError(f"{path}: {error}; refused") from error
+    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, NotImplementedError, OSError, ValueError,
+            KeyError, EOFError, OverflowError) as error:
         raise ToolError(f"{path}: not a readable torch.save file: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise ToolError(f"{path}: does not hold a dictionary of named tensors")
-    for name, value in state.items():
-        if not isinstance(value, StoredTensor):
-            raise ToolError(f"{path}: entry {name} is a {type(value).__name__}, not a tensor")
-    return dict(state)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Resolves the names in ``_allowed`` and no others."""
-
-    def __init__(self, path: Path, archive: zipfile.ZipFile):
-        self._path, self._archive = path, archive
-        self._root = _find_root(path, archive)
-        super().__init__(archive.open(_stored_entry(path, archive, f"{self._root}/data.pkl")))
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in _STORAGES:
-            return _StorageKind(name)
-        allowed = {("collections", "OrderedDict"): OrderedDict,
-                   ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-                   ("torch._utils", "_rebuild_parameter"): _rebuild_parameter}
-        if (module, name) not in allowed:
-            raise ToolError(f"{self._path}: the pickle asks for {module}.{name}, which no tensor needs; refused")
-        return allowed[module, name]
-
-    def persistent_load(self, identity: Any) -> StoredTensor:
-        """A storage, as a one-dimensional tensor, from ('storage', kind, key, device, count)."""
-        tag, kind, key, _, count = identity
-        if tag != "storage" or not isinstance(kind, _StorageKind):
-            raise pickle.UnpicklingError(f"unknown persistent object {identity!r}")
-        dtype, numpy_type = _STORAGES[kind.name]
-        raw = self._archive.read(_stored_entry(self._path, self._archive, f"{self._root}/data/{key}"))
-        data = np.frombuffer(raw, numpy_type)
-        if len(data) < count:
-            raise ToolError(f"{self._path}: storage {key} holds {len(data)} numbers, not {count}")
-        return StoredTensor(dtype, data)
+def _refuse_other_formats(raw: bytes) -> None:
+    """Names the formats that are met under the same file names."""
+    if raw[2:2 + len(_TORCH_MAGIC)] == _TORCH_MAGIC:
+        raise PickleRefused("it is in the format that torch.save had before PyTorch 1.6; load it in PyTorch and "
+                            "save it again")
+    if raw[257:262] == b"ustar":
+        raise PickleRefused("it is a tar archive, the format of the first PyTorch releases; load it in PyTorch and "
+                            "save it again")
+    if raw[:1] == b"\x80" and raw[-1:] == b".":
+        raise PickleRefused("it is a bare pickle, not the zip that torch.save writes")
+    if raw[8:9] == b"{" and len(raw) > 8:
+        raise PickleRefused("it looks like a safetensors file, which needs no import")
 
 
-def _find_root(path: Path, archive: zipfile.ZipFile) -> str:
-    """The folder inside the zip, and a check of its byte order."""
-    roots = [name.removesuffix("/data.pkl") for name in archive.namelist() if name.endswith("/data.pkl")]
-    if len(roots) != 1:
-        raise ToolError(f"{path}: a zip without the data.pkl of torch.save")
-    order = f"{roots[0]}/byteorder"
-    if order in archive.namelist() and archive.read(order) != b"little":
-        raise ToolError(f"{path}: written on a big-endian machine")
-    return roots[0]
+class _Archive:
+    def __init__(self, archive: zipfile.ZipFile, file_size: int):
+        self._archive, self._file_size, self._read = archive, file_size, 0
+        self._storages: dict[str, bytes] = {}
+        self._root = self._find_root()
+
+    def tensors(self) -> dict[str, StoredTensor]:
+        state = run_pickle(self._entry(f"{self._root}/data.pkl"))
+        if not isinstance(state, dict):
+            raise ValueError("does not hold a dictionary of named tensors")
+        tensors, total = {}, 0
+        for name, view in state.items():
+            if not isinstance(view, View):
+                raise ValueError(f"entry {name} is a {type(view).__name__}, not a tensor")
+            tensors[name] = self._tensor(name, view)
+            total += tensors[name].data.nbytes
+        if total > _MAX_SHARING * self._file_size:
+            raise ValueError(f"its tensors share storages to the sum of {total} bytes, over {_MAX_SHARING} times "
+                             "those of the file")
+        return tensors
+
+    def _find_root(self) -> str:
+        """The folder inside the zip, and a check of its byte order and kind."""
+        names = set(self._archive.namelist())
+        roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl")]
+        if len(roots) != 1:
+            raise ValueError("a zip without the data.pkl of torch.save")
+        if f"{roots[0]}/constants.pkl" in names:
+            raise PickleRefused("it is a TorchScript program, not a dictionary of tensors")
+        if f"{roots[0]}/byteorder" in names and self._entry(f"{roots[0]}/byteorder") != b"little":
+            raise ValueError("written on a big-endian machine")
+        return roots[0]
+
+    def _entry(self, name: str) -> bytes:
+        """An entry's bytes. It must not be compressed: torch never does, a zip bomb does."""
+        entry = self._archive.getinfo(name)
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise ValueError(f"entry {name} is compressed, which torch.save never does")
+        self._read += entry.file_size
+        if self._read > self._file_size:
+            raise ValueError(f"entry {name}: the entries overlap, or claim more bytes than the file has")
+        return self._archive.read(entry)
+
+    def _tensor(self, name: str, view: View) -> StoredTensor:
+        """The view as a NumPy view of its storage. Nothing is copied."""
+        if len(view.size) > _MAX_RANK:
+            raise ValueError(f"tensor {name} has {len(view.size)} dimensions")
+        dtype, numpy_type = _TYPES[view.storage.kind]
+        count = math.prod(view.size)
+        if not count:
+            return StoredTensor(dtype, np.empty(_bounded(name, view.size), numpy_type))
+        numbers = self._numbers(view.storage, np.dtype(numpy_type))
+        last = view.offset + sum((extent - 1) * step for extent, step in zip(view.size, view.stride))
+        if last >= len(numbers) or count > len(numbers):
+            raise ValueError(f"tensor {name}: a view of {view.size} with stride {view.stride} from {view.offset} on "
+                             f"leaves its storage of {len(numbers)}")
+        strides = [step * numbers.itemsize for step in view.stride]
+        return StoredTensor(dtype, np.lib.stride_tricks.as_strided(numbers[view.offset:], view.size, strides,
+                                                                   writeable=False))
+
+    def _numbers(self, storage: Storage, numpy_type: np.dtype) -> np.ndarray:
+        if storage.key not in self._storages:
+            self._storages[storage.key] = self._entry(f"{self._root}/data/{storage.key}")
+        raw = self._storages[storage.key]
+        if len(raw) < storage.count * numpy_type.itemsize:
+            raise ValueError(f"storage {storage.key} holds {len(raw)} bytes, too few for {storage.count} numbers")
+        return np.frombuffer(raw, numpy_type, storage.count)
 
 
-def _stored_entry(path: Path, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """The zip's entry, which must not be compressed: torch never does, a zip bomb does."""
-    entry = archive.getinfo(name)
-    if entry.compress_type != zipfile.ZIP_STORED:
-        raise ToolError(f"{path}: entry {name} is compressed, which torch.save never does")
-    return entry
-
-
-def _rebuild_tensor(storage: StoredTensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...],
-                    *_: Any) -> StoredTensor:
-    """``torch._utils._rebuild_tensor_v2``: a view of a storage, copied to be row-major."""
-    count = int(np.prod(size, dtype=np.int64)) if size else 1
-    if len(size) != len(stride) or offset < 0 or min((*size, *stride), default=0) < 0:
-        raise ValueError(f"bad view: offset {offset}, size {size}, stride {stride}")
-    last = offset + sum((extent - 1) * step for extent, step in zip(size, stride))
-    if count and (last >= len(storage.data) or count > len(storage.data)):
-        raise ValueError(f"view of {size} with stride {stride} leaves its storage of {len(storage.data)}")
-    width = storage.data.itemsize
-    view = np.lib.stride_tricks.as_strided(storage.data[offset:] if count else storage.data[:0], size,
-                                           [step * width for step in stride], writeable=False)
-    return StoredTensor(storage.dtype, np.ascontiguousarray(view).reshape(size))
-
-
-def _rebuild_parameter(tensor: StoredTensor, *_: Any) -> StoredTensor:
-    """``torch._utils._rebuild_parameter``: a parameter is its tensor."""
-    return tensor
+def _bounded(name: str, size: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a tensor without numbers, whose other extents nothing else bounds."""
+    if max(size) >= 1 << 31:
+        raise ValueError(f"tensor {name}: a shape of {size} is not one of an adapter")
+    return size
