@@ -24,8 +24,8 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 class CommandLineTest(unittest.TestCase):
     def test_help_of_every_command(self):
-        for command in ("", "model", "model import", "adapter", "adapter inspect", "adapter import", "train", "train tiny",
-                        "train lora", "train hydralora"):
+        for command in ("", "model", "model import", "adapter", "adapter inspect", "adapter import", "train",
+                        "train tiny", "train lora", "train hydralora", "train moa"):
             with self.subTest(command):
                 status, out, _ = run(*command.split(), "--help")
                 self.assertEqual(status, 0)
@@ -43,7 +43,7 @@ class CommandLineTest(unittest.TestCase):
 
     @unittest.skipIf(importlib.util.find_spec("torch"), "torch is installed")
     def test_training_without_torch_says_what_to_install(self):
-        for kind in (["tiny", "x"], ["lora", "x", "y"], ["hydralora", "x", "y"]):
+        for kind in (["tiny", "x"], ["lora", "x", "y"], ["hydralora", "x", "y"], ["moa", "x", "y"]):
             status, _, err = run("train", *kind, "--text", "a=b")
             self.assertEqual(status, 1)
             self.assertIn("hydrad-tools[train]", err)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from hydrad_tools.errors import ToolError
-from hydrad_tools.train.corpora import IGNORED, Corpus, Document, Mixture, TokenStream, encode, parse_corpus, read_documents
+from hydrad_tools.train.corpora import (IGNORED, PROMPT_TOKENS, Corpus, Document, Mixture, PromptMixture, TokenStream,
+                                        encode, encode_prompts, parse_corpus, read_documents)
 
 
 class CharacterTokenizer:
@@ -87,6 +88,24 @@ class PackTest(unittest.TestCase):
         ids, _, domains = first
         self.assertAlmostEqual(np.mean(domains == 0), 0.75, delta=0.06)
         np.testing.assert_array_equal((ids >= 100).all(axis=1), domains == 1)
+
+    def test_prompts_end_where_the_assistant_begins(self):
+        documents = [Document("42", "six by seven?"), Document("plain " * 50), Document("x", "y" * PROMPT_TOKENS)]
+        chat, plain = encode_prompts(CharacterTokenizer(), documents, np.random.default_rng(1))
+        self.assertEqual("".join(map(chr, chat)), "[user]six by seven?.[assistant]")
+        self.assertTrue(("plain " * 50).startswith("".join(map(chr, plain))))
+        self.assertTrue(8 <= len(plain) <= 64)
+
+    def test_prompts_are_drawn_by_weight_and_filled_up(self):
+        corpora = [Corpus("a", 3, [], []), Corpus("b", 1, [], [])]
+        prompts = [[np.array([1, 2, 3])], [np.array([7])]]
+        ids, lengths, domains = PromptMixture(corpora, prompts, seed=3).batch(200)
+        self.assertAlmostEqual(np.mean(domains == 0), 0.75, delta=0.1)
+        np.testing.assert_array_equal(ids[domains == 0], [[1, 2, 3]] * (domains == 0).sum())
+        np.testing.assert_array_equal(ids[domains == 1], [[7, 0, 0]] * (domains == 1).sum())
+        np.testing.assert_array_equal(lengths, np.where(domains == 0, 3, 1))
+        with self.assertRaisesRegex(ToolError, "text b: no prompt"):
+            PromptMixture(corpora, [prompts[0], []], seed=3)
 
     def test_too_little_text(self):
         with self.assertRaisesRegex(ToolError, "text a: 3 tokens"):

@@ -114,13 +114,33 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     hydra = kinds.add_parser(
         "hydralora", help="a HydraLoRA: one shared A, several B heads, a router per projection",
         description="Trains a HydraLoRA (arXiv 2404.19245) of the model in BASE and writes it into DIR; prints "
-                    "held-out losses and how far the routers tell the domains apart. The i-th --text belongs "
-                    "to head i.")
+                    "held-out losses and how far the routers tell the domains apart.")
     _add_adapter_options(hydra)
-    hydra.add_argument("--heads", type=int, default=4, help="B heads, at least one per --text (default %(default)s)")
+    hydra.add_argument("--heads", type=_heads, default="auto", metavar="N|auto",
+                       help="B heads; auto is the elbow of k-means over TF-IDF, as in the paper (default)")
     hydra.add_argument("--domain-weight", type=float, default=0.1,
-                       help="weight of the loss that teaches routers the domains (default %(default)s)")
+                       help="weight of a loss that ties head i to the i-th --text; 0, the paper's way, leaves "
+                            "the routers to the language-model loss (default %(default)s)")
     hydra.set_defaults(run=_train_adapter, rslora=False)
+    moa = kinds.add_parser(
+        "moa", help="a MoA: a LoRA per domain, and routers that pick one per sequence",
+        description="Trains a MoA (arXiv 2403.03432) of the model in BASE and writes it into DIR: first a LoRA for "
+                    "every --text on that text alone, then all of them and a router per layer together. Prints "
+                    "held-out losses and how often the routers are right.")
+    _add_adapter_options(moa)
+    moa.add_argument("--stage-one-steps", type=int, default=100, metavar="N",
+                     help="optimiser steps of each domain's LoRA, before --steps of them all (default %(default)s)")
+    moa.add_argument("--eta", type=float, default=1.0,
+                     help="weight of the routers' cross entropy against the domain (default %(default)s)")
+    moa.add_argument("--pool", choices=("last", "mean"), default="last",
+                     help="what a router reads of the prompt: its last token's state or the mean (default %(default)s)")
+    moa.add_argument("--decision", choices=("vote", "last", "layer", "label"), default="vote",
+                     help="who decides unless a request says (default %(default)s)")
+    moa.set_defaults(run=_train_moa)
+
+
+def _heads(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _add_adapter_options(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +150,8 @@ def _add_adapter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rank", type=int, default=8, help="default %(default)s")
     parser.add_argument("--alpha", type=float, default=16, help="default %(default)s")
     parser.add_argument("--targets", default="q_proj,v_proj", help="projections, by commas (default %(default)s)")
+    parser.add_argument("--windows", type=int, default=48,
+                        help="held-out sequences measured per domain, at most (default %(default)s)")
     parser.add_argument("--base-dtype", choices=("float32", "bfloat16"), default="float32",
                         help="arithmetic of the frozen base (default %(default)s)")
     _add_training_options(parser, steps=300, rows=8, length=128, learning_rate=1e-3)
@@ -167,15 +189,49 @@ def _train_adapter(options: argparse.Namespace) -> None:
     from hydrad_tools.train.corpora import parse_corpus
     from hydrad_tools.train.loop import Schedule
     from hydrad_tools.train.low_rank import AdapterShape
-    shape = AdapterShape(options.rank, options.alpha, tuple(options.targets.split(",")), options.heads,
-                         options.rslora)
+    corpora = [parse_corpus(text) for text in options.text]
+    heads = _picked_heads(corpora, options.seed) if options.heads == "auto" else options.heads
+    shape = AdapterShape(options.rank, options.alpha, tuple(options.targets.split(",")), heads, options.rslora)
     schedule = Schedule(options.steps, options.rows, options.learning_rate)
     run = Run(options.base, options.base_name or options.base.name, shape, schedule, options.length, options.seed,
-              options.threads, getattr(torch, options.base_dtype), options.domain_weight)
-    report = train_adapter(options.directory, [parse_corpus(text) for text in options.text], run)
+              options.threads, getattr(torch, options.base_dtype), options.domain_weight, options.windows)
+    report = train_adapter(options.directory, corpora, run)
+    print(f"parameters: {report.parameters:,}")
     print("domain  base  adapted   (held-out nats per token)")
     for name, (before, after) in report.losses.items():
         print(f"{name}  {before:.3f}  {after:.3f}")
     if report.separation:
         for figure, value in vars(report.separation).items():
             print(f"{figure}: {value:.3f}")
+
+
+def _picked_heads(corpora: list, seed: int) -> int:
+    from hydrad_tools.train.clusters import pick_heads
+    picked = pick_heads(corpora, seed)
+    print(f"heads: {picked.heads}, the elbow of " + " ".join(f"{value:.0f}" for value in picked.distances)
+          + " (squared distances in 1, 2, ... groups)", flush=True)
+    return picked.heads
+
+
+def _train_moa(options: argparse.Namespace) -> None:
+    import torch
+
+    from hydrad_tools.train.corpora import parse_corpus
+    from hydrad_tools.train.experts import MoaShape
+    from hydrad_tools.train.loop import Schedule
+    from hydrad_tools.train.moa import MoaRun, train_moa
+    corpora = [parse_corpus(text) for text in options.text]
+    shape = MoaShape(options.rank, options.alpha, tuple(options.targets.split(",")),
+                     tuple(corpus.name for corpus in corpora), options.pool, options.decision)
+    stages = (Schedule(steps, options.rows, options.learning_rate)
+              for steps in (options.stage_one_steps, options.steps))
+    run = MoaRun(options.base, options.base_name or options.base.name, shape, *stages, options.length, options.seed,
+                 options.threads, getattr(torch, options.base_dtype), options.eta, options.windows)
+    report = train_moa(options.directory, corpora, run)
+    print(f"parameters: {report.parameters:,}")
+    for name, losses in report.losses.items():
+        print(f"{name}  " + "  ".join(f"{how} {loss:.3f}" for how, loss in losses.items()))
+    print("router accuracy on held-out prompts: " + ", ".join(f"{k} {v:.3f}" for k, v in report.accuracy.items()))
+    print("by layer: " + " ".join(f"{value:.2f}" for value in report.layer_accuracy))
+    print(f"mutual information: {report.mutual_information:.3f} bits, best router {report.best_router:.3f}, "
+          f"of at most {report.bound:.3f}")

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hydrad_tools.errors import ToolError
 from hydrad_tools.train.corpora import Corpus, Mixture, encode
-from hydrad_tools.train.loop import ExtraLoss, Schedule, held_out_loss, seed_everything, train
+from hydrad_tools.train.loop import ExtraLoss, Schedule, held_out_loss, seed_everything, train, trained_parameters
 from hydrad_tools.train.low_rank import AdaptedLinear, AdapterShape, adapt, round_to_bf16, save_adapter
 from hydrad_tools.train.routing import Separation, domain_loss, mean_gates, separation
 
@@ -35,6 +35,7 @@ class Run:
 class Report:
     """Held-out losses in nats per token as {domain: (base, adapted)}, and the routers' separation."""
 
+    parameters: int
     losses: dict[str, tuple[float, float]]
     separation: Separation | None
 
@@ -42,10 +43,11 @@ class Report:
 def train_adapter(target: Path, corpora: list[Corpus], run: Run) -> Report:
     """Trains, writes the adapter into ``target`` and measures it as saved (bfloat16).
 
-    Raises ToolError if a HydraLoRA has fewer heads than there are domains.
+    Raises ToolError if the domain loss is asked for and there are fewer heads than domains.
     """
-    if run.shape.heads is not None and run.shape.heads < len(corpora):
-        raise ToolError(f"{len(corpora)} domains need as many heads; {run.shape.heads} were asked for")
+    if run.domain_weight and run.shape.heads is not None and run.shape.heads < len(corpora):
+        raise ToolError(f"the domain loss needs a head for each of {len(corpora)} domains; "
+                        f"there are {run.shape.heads}")
     seed_everything(run.seed, run.threads)
     tokenizer = AutoTokenizer.from_pretrained(run.base)
     model = AutoModelForCausalLM.from_pretrained(run.base, dtype=run.base_dtype)
@@ -59,15 +61,16 @@ def train_adapter(target: Path, corpora: list[Corpus], run: Run) -> Report:
     save_adapter(target, adapted, run.shape, run.base_name)
     after = [held_out_loss(model, stream, run.length, run.windows) for stream in held_out]
     losses = {corpus.name: pair for corpus, *pair in zip(corpora, before, after)}
+    parameters = trained_parameters(model)
     if run.shape.heads is None or len(corpora) < 2:
-        return Report(losses, None)
+        return Report(parameters, losses, None)
     gates = [[mean_gates(model, layers, stream, run.length, run.windows) for stream in part]
              for part in (streams, held_out)]
-    return Report(losses, separation(*gates))
+    return Report(parameters, losses, separation(*gates))
 
 
 def _router_loss(layers: list[AdaptedLinear], run: Run) -> ExtraLoss | None:
-    """The weighted domain loss of a HydraLoRA; None for a LoRA, which has no routers."""
-    if run.shape.heads is None:
+    """The weighted domain loss of a HydraLoRA; None if it has no weight, or there are no routers."""
+    if run.shape.heads is None or not run.domain_weight:
         return None
     return lambda domains: run.domain_weight * domain_loss(layers, domains)

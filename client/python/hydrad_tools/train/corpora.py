@@ -21,6 +21,7 @@ from hydrad_tools.errors import ToolError
 
 HELD_OUT_SHARE = 0.1
 IGNORED = -100  # the label PyTorch's cross entropy skips
+PROMPT_TOKENS = 256  # the longest prompt a router learns from
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,24 @@ def encode(tokenizer: Any, documents: list[Document]) -> TokenStream:
     return TokenStream(np.array(ids, np.int64), np.array(labels, np.int64))
 
 
+def encode_prompts(tokenizer: Any, documents: list[Document], rng: np.random.Generator) -> list[np.ndarray]:
+    """The ids of a prompt for each document, as a router will see them.
+
+    A document with a prompt gives that, up to the assistant's turn; plain text gives its first 8 to
+    64 tokens. Prompts of more than PROMPT_TOKENS tokens and empty ones are left out.
+    """
+    prompts = []
+    for document in documents:
+        prompt, reply = _render(tokenizer, document)
+        if prompt:
+            ids = tokenizer.encode(prompt, add_special_tokens=False)
+        else:
+            ids = tokenizer.encode(reply, add_special_tokens=False)[:int(rng.integers(8, 65))]
+        if 0 < len(ids) <= PROMPT_TOKENS:
+            prompts.append(np.array(ids, np.int64))
+    return prompts
+
+
 def _render(tokenizer: Any, document: Document) -> tuple[str, str]:
     """The text before and the text from the point where the model is to write."""
     if document.prompt is None:
@@ -157,3 +176,31 @@ class Mixture:
         domains = self._rng.choice(len(self._streams), size=rows, p=self._shares)
         drawn = [self._streams[domain].sample(self._rng, self._length) for domain in domains]
         return np.stack([ids for ids, _ in drawn]), np.stack([labels for _, labels in drawn]), domains
+
+
+class PromptMixture:
+    """Draws prompts from several domains by their weights; deterministic for a seed."""
+
+    def __init__(self, corpora: list[Corpus], prompts: list[list[np.ndarray]], seed: int):
+        for corpus, part in zip(corpora, prompts):
+            if not part:
+                raise ToolError(f"text {corpus.name}: no prompt of at most {PROMPT_TOKENS} tokens")
+        weights = np.array([corpus.weight for corpus in corpora])
+        self._shares = weights / weights.sum()
+        self._prompts = prompts
+        self._rng = np.random.default_rng(seed)
+
+    def batch(self, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(ids [rows, longest], lengths [rows], domain index [rows])."""
+        domains = self._rng.choice(len(self._prompts), size=rows, p=self._shares)
+        drawn = [self._prompts[domain][self._rng.integers(len(self._prompts[domain]))] for domain in domains]
+        return *self.pad(drawn), domains
+
+    @staticmethod
+    def pad(prompts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(ids [prompts, longest] filled up with 0 on the right, lengths [prompts])."""
+        lengths = np.array([len(ids) for ids in prompts], np.int64)
+        padded = np.zeros((len(prompts), lengths.max()), np.int64)
+        for row, ids in enumerate(prompts):
+            padded[row, :len(ids)] = ids
+        return padded, lengths

@@ -34,6 +34,7 @@ class Schedule:
 
 
 ExtraLoss = Callable[[np.ndarray], torch.Tensor]  # domain index [rows] -> scalar
+Prepare = Callable[[np.ndarray], None]
 
 
 def seed_everything(seed: int, threads: int) -> None:
@@ -41,6 +42,11 @@ def seed_everything(seed: int, threads: int) -> None:
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+
+
+def trained_parameters(model: torch.nn.Module) -> int:
+    """How many numbers a training of ``model`` changes."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def token_loss(model: torch.nn.Module, ids: np.ndarray, labels: np.ndarray) -> torch.Tensor:
@@ -51,14 +57,19 @@ def token_loss(model: torch.nn.Module, ids: np.ndarray, labels: np.ndarray) -> t
 
 
 def train(model: torch.nn.Module, mixture: Mixture, schedule: Schedule,
-          extra_loss: ExtraLoss | None = None) -> None:
-    """Trains the parameters of ``model`` that require gradients, with a progress bar."""
+          extra_loss: ExtraLoss | None = None, prepare: Prepare | None = None) -> None:
+    """Trains the parameters of ``model`` that require gradients, with a progress bar.
+
+    ``prepare`` is called with each batch's domains before its forward pass.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.95), weight_decay=schedule.weight_decay)
     model.train()
     average, bar = None, tqdm(range(schedule.steps), unit="step", mininterval=2)
     for step in bar:
         ids, labels, domains = mixture.batch(schedule.rows)
+        if prepare:
+            prepare(domains)
         loss = token_loss(model, ids, labels)
         average = loss.item() if average is None else 0.95 * average + 0.05 * loss.item()
         if extra_loss:
@@ -74,14 +85,20 @@ def train(model: torch.nn.Module, mixture: Mixture, schedule: Schedule,
 
 
 @torch.no_grad()
-def held_out_loss(model: torch.nn.Module, stream: TokenStream, length: int, limit: int, rows: int = 8) -> float:
-    """Mean loss in nats per labelled token over at most ``limit`` windows of ``length`` tokens."""
+def held_out_loss(model: torch.nn.Module, stream: TokenStream, length: int, limit: int, rows: int = 8,
+                  prepare: Prepare | None = None) -> float:
+    """Mean loss in nats per labelled token over at most ``limit`` windows of ``length`` tokens.
+
+    ``prepare`` is called with each batch's ids before its forward pass.
+    """
     all_ids, all_labels = stream.windows(length, limit)
     total, tokens = 0.0, 0
     for start in range(0, len(all_ids), rows):
         labels = all_labels[start:start + rows]
         count = int((labels[:, 1:] != IGNORED).sum())
         if count:
+            if prepare:
+                prepare(all_ids[start:start + rows])
             total += token_loss(model, all_ids[start:start + rows], labels).item() * count
             tokens += count
     return total / max(1, tokens)

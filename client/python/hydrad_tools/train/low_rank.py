@@ -17,6 +17,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable, Sequence, TypeVar
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ from torch import nn
 from hydrad_tools.errors import ToolError
 from hydrad_tools.safetensors_io import StoredTensor, bf16, write_safetensors
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,26 @@ def adapt(model: nn.Module, shape: AdapterShape) -> dict[str, AdaptedLinear]:
 
     Returns the adapted layers by module path. Raises ToolError if a target is not found.
     """
+    return replace_linears(model, shape.targets, lambda base: AdaptedLinear(base, shape))
+
+
+def replace_linears(model: nn.Module, targets: Sequence[str],
+                    make: Callable[[nn.Linear], Module]) -> dict[str, Module]:
+    """Freezes ``model`` and puts ``make(layer)`` in the place of every linear layer named in ``targets``.
+
+    Returns the new modules by path. Raises ToolError if a target is not found.
+    """
     model.requires_grad_(False)
-    adapted, found = {}, set()
+    replaced, found = {}, set()
     for path, module in list(model.named_modules()):
         parent, _, name = path.rpartition(".")
-        if name in shape.targets and isinstance(module, nn.Linear):
-            adapted[path] = AdaptedLinear(module, shape)
-            setattr(model.get_submodule(parent), name, adapted[path])
+        if name in targets and isinstance(module, nn.Linear):
+            replaced[path] = make(module)
+            setattr(model.get_submodule(parent), name, replaced[path])
             found.add(name)
-    if found != set(shape.targets):
-        raise ToolError(f"the model has no projection named {sorted(set(shape.targets) - found)}")
-    return adapted
+    if found != set(targets):
+        raise ToolError(f"the model has no projection named {sorted(set(targets) - found)}")
+    return replaced
 
 
 def round_to_bf16(adapted: dict[str, AdaptedLinear]) -> None:

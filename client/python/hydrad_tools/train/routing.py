@@ -59,8 +59,16 @@ def separation(train: list[np.ndarray], held_out: list[np.ndarray]) -> Separatio
     for domain, gates in enumerate(held_out):
         distance = np.linalg.norm(gates.reshape(len(gates), 1, -1) - centroids, axis=2)
         hits.append(np.mean(distance.argmin(axis=1) == domain))
-    joint = np.stack([gates.mean(axis=0) for gates in held_out]) / len(held_out)  # [domains, routers, N]
-    marginal = joint.sum(axis=0, keepdims=True) / len(held_out)
-    information = (joint * np.log2(joint / marginal)).sum(axis=(0, 2))
+    information = mutual_information(np.stack([gates.mean(axis=0) for gates in held_out]))
     return Separation(float(np.mean(hits)), 1 / len(held_out), float(information.mean()),
                       float(information.max()), float(np.log2(len(held_out))))
+
+
+def mutual_information(gates: np.ndarray) -> np.ndarray:
+    """Bits between domain and head for each router, [routers], from mean gates [domains, routers, N].
+
+    Domains are equally likely; a router without any preference has 0, a perfect one log2(domains).
+    """
+    marginal = gates.mean(axis=0, keepdims=True)
+    share = np.divide(gates, marginal, out=np.ones_like(gates), where=gates > 0)
+    return (gates * np.log2(share)).sum(axis=2).mean(axis=0)
