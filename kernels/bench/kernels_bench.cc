@@ -194,8 +194,8 @@ struct Adapters {
       std::vector<LoraMember<bf16>>& own = members.emplace_back();
       for (int out : shape.outs) {
         LoraMember<bf16> m{};
-        m.down_begin = row, m.out_begin = col, m.out = out, m.experts = 1, m.rank = kRank, m.scale = &kOne,
-        m.up = at;
+        m.down_begin = row, m.out_begin = col, m.out = out, m.experts = 1, m.rank_begin = kRanks,
+        m.scale = &kOne, m.up = at;
         own.push_back(m);
         at += kRank * out, row += kRank, col += out;
       }
@@ -211,6 +211,7 @@ struct Adapters {
     return n * kLayers * sizeof(bf16);
   }
   static constexpr float kOne = 1;
+  static constexpr int32_t kRanks[] = {0, kRank};
   Block memory;
   std::deque<std::vector<LoraMember<bf16>>> members;
   std::vector<LoraGroup<bf16>> groups;  // [adapter][layer][group]

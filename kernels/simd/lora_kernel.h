@@ -15,8 +15,8 @@ class DotsKernel {
  public:
   static void Run(const DotsCall<T>& c) {
     int r = 0;
-    for (; r + kRows <= c.x.rows; r += kRows) Row<kRows, kDots>(c, r);
-    for (; r < c.x.rows; ++r) Row<1, 8>(c, r);
+    for (; r + kRows <= c.rows.count; r += kRows) Row<kRows, kDots>(c, r);
+    for (; r < c.rows.count; ++r) Row<1, 8>(c, r);
   }
 
  private:
@@ -34,33 +34,34 @@ class DotsKernel {
   [[gnu::noinline]] static void Block(const DotsCall<T>& c, int r, int i) {
     const T* d = c.d + int64_t{i} * c.in;
     const T* next = c.next && r == 0 ? c.next + int64_t{i} * c.in : nullptr;
-    const float* x = c.x.data + r * c.x.stride;
+    const float* x[R];
+    for (int a = 0; a < R; ++a) x[a] = c.x.data + c.rows[r + a] * c.x.stride;
     V acc[kLanes];
 #pragma GCC unroll 16
     for (int j = 0; j < kLanes; ++j) acc[j] = V::Zero();
     int k = 0;
     for (; k + kLanes <= c.in; k += kLanes) {
-      Step<R, D>(acc, d + k, c.in, x + k, c.x.stride, kLanes);
+      Step<R, D>(acc, d + k, c.in, x, k, kLanes);
       if (next && k % kLine == 0) {
 #pragma GCC unroll 8
         for (int j = 0; j < D; ++j) Prefetch(next + int64_t{j} * c.in + k);
       }
     }
-    if (k < c.in) Step<R, D>(acc, d + k, c.in, x + k, c.x.stride, c.in - k);
+    if (k < c.in) Step<R, D>(acc, d + k, c.in, x, k, c.in - k);
     float sum[kLanes];
     V::Sum16(acc).Store(sum);
     for (int a = 0; a < R; ++a) {
-      for (int b = 0; b < D; ++b) c.u[(r + a) * c.u_stride + i + b] = sum[a * D + b];
+      for (int b = 0; b < D; ++b) c.u[c.rows[r + a] * c.u_stride + i + b] = sum[a * D + b];
     }
   }
   static constexpr int kLine = 64 / sizeof(T);
 
   template <int R, int D>
-  [[gnu::always_inline]] static void Step(V (&acc)[kLanes], const T* d, int64_t in, const float* x,
-                                          int64_t stride, int n) {
+  [[gnu::always_inline]] static void Step(V (&acc)[kLanes], const T* d, int64_t in,
+                                          const float* const (&x)[R], int k, int n) {
     V row[R];
 #pragma GCC unroll 8
-    for (int a = 0; a < R; ++a) row[a] = n == kLanes ? V::Load(x + a * stride) : V::LoadN(x + a * stride, n);
+    for (int a = 0; a < R; ++a) row[a] = n == kLanes ? V::Load(x[a] + k) : V::LoadN(x[a] + k, n);
 #pragma GCC unroll 8
     for (int b = 0; b < D; ++b) {
       const V w = n == kLanes ? V::Load(d + b * in) : V::LoadN(d + b * in, n);
@@ -76,8 +77,8 @@ class ExpandKernel {
  public:
   static void Run(const ExpandCall<T>& c) {
     int r = 0;
-    for (; r + kRows <= c.y.rows; r += kRows) Row<kRows>(c, r);
-    for (; r < c.y.rows; ++r) Row<1>(c, r);
+    for (; r + kRows <= c.rows.count; r += kRows) Row<kRows>(c, r);
+    for (; r < c.rows.count; ++r) Row<1>(c, r);
   }
 
  private:
@@ -90,7 +91,8 @@ class ExpandKernel {
 
   template <int R, int W>
   [[gnu::noinline]] static void Block(const ExpandCall<T>& c, int r, int col, int last) {
-    const float* z = c.z + r * c.z_stride;
+    const float* z[R];
+    for (int a = 0; a < R; ++a) z[a] = c.z + c.rows[r + a] * c.z_stride;
     const T* up = c.up + col;
     const T* next = c.next && r == 0 ? c.next + col : nullptr;
     V acc[R][W];
@@ -108,13 +110,14 @@ class ExpandKernel {
       for (int b = 0; b < W; ++b) {
         const V w = last == kLanes ? V::Load(up + b * kLanes) : V::LoadN(up + b * kLanes, last);
 #pragma GCC unroll 8
-        for (int a = 0; a < R; ++a) acc[a][b] = V::Fma(w, V::Set1(z[a * c.z_stride + j]), acc[a][b]);
+        for (int a = 0; a < R; ++a) acc[a][b] = V::Fma(w, V::Set1(z[a][j]), acc[a][b]);
       }
     }
 #pragma GCC unroll 8
     for (int a = 0; a < R; ++a) {
 #pragma GCC unroll 8
-      for (int b = 0; b < W; ++b) AddTo(c.y.data + (r + a) * c.y.stride + col + b * kLanes, acc[a][b], last);
+      for (int b = 0; b < W; ++b)
+        AddTo(c.y.data + c.rows[r + a] * c.y.stride + col + b * kLanes, acc[a][b], last);
     }
   }
 

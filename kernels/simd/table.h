@@ -37,20 +37,32 @@ struct GemmKernels {
   void (*panels)(const GemmCall& call, int panel_begin, int panel_end);
 };
 
-// u[r][i] = dot(d + i * in, x row r) for `count` rows of D; prefetches as many rows from `next`, if not null.
+// Rows of a tile: the first `count`, or those that `list` names.
+struct TileRows {
+  int count;
+  const int32_t* list;  // [count] ascending, or null
+
+  [[gnu::always_inline]] int64_t operator[](int i) const { return list ? list[i] : i; }
+};
+
+// u[r][i] = dot(d + i * in, x row r) for `count` rows of D and r in `rows`; prefetches as many rows of D from
+// `next`, if not null.
 template <class T>
 struct DotsCall {
   const T* d;
   const T* next;
   int count, in;
+  TileRows rows;
   Mat<const float> x;
   float* u;
   int64_t u_stride;
 };
 
-// y[r][c] += sum over j of z[r][j] * up[j * up_stride + c]; prefetches like columns of `next`, if not null.
+// y[r][c] += sum over j of z[r][j] * up[j * up_stride + c] for r in `rows`; prefetches like columns of
+// `next`, if not null.
 template <class T>
 struct ExpandCall {
+  TileRows rows;
   Mat<float> y;
   const float* z;
   int64_t z_stride;

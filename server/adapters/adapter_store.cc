@@ -21,6 +21,7 @@ struct Loaded {
   AdapterInfo info;
   Reservation bytes;
   std::unique_ptr<DeviceAdapter> device;
+  AdapterTraits traits;
 };
 
 AdapterInfo Describe(const std::string& name, const std::string& path, AdapterContents contents) {
@@ -177,14 +178,15 @@ absl::StatusOr<Loaded> AdapterStore::Impl::ReadToDevice(const std::string& name,
     return Internal("{}: took {} bytes of the device where {} were reserved", path, (*device)->bytes(),
                     bytes->bytes());
   }
-  Loaded loaded{Describe(name, path, std::move(contents)), *std::move(bytes), *std::move(device)};
+  const AdapterTraits traits = contents.traits;
+  Loaded loaded{Describe(name, path, std::move(contents)), *std::move(bytes), *std::move(device), traits};
   loaded.info.device_bytes = loaded.bytes.bytes();
   return loaded;
 }
 
 void AdapterStore::Impl::Publish(const std::string& name, Loaded loaded, const Done& done) {
   auto pinned = std::make_shared<Pinned>(shared_from_this(), std::move(loaded.bytes),
-                                         AdapterGeneration{name, 0, std::move(loaded.device)});
+                                         AdapterGeneration{name, 0, std::move(loaded.device), loaded.traits});
   absl::StatusOr<AdapterInfo> info;
   Registry::Pin replaced;
   {

@@ -17,6 +17,7 @@ struct AdapterGeneration {
   std::string name;
   uint64_t generation = 0;
   std::unique_ptr<DeviceAdapter> device;
+  AdapterTraits traits;
 };
 
 // Keeps one generation of one adapter on the device for as long as the handle lives. Unloading waits for the
@@ -31,6 +32,7 @@ class AdapterHandle {
   explicit operator bool() const { return pin_ != nullptr; }
   const DeviceAdapter* device() const { return pin_ ? pin_->device.get() : nullptr; }
   uint64_t generation() const { return pin_ ? pin_->generation : 0; }  // 0: the base model
+  AdapterTraits traits() const { return pin_ ? pin_->traits : AdapterTraits{}; }
   const std::string& name() const {
     static const std::string base;
     return pin_ ? pin_->name : base;

@@ -29,7 +29,7 @@ absl::StatusOr<ProjectionWeights> ReadHydraLora(const AdapterConfig& config, con
   ProjectionWeights weights;
   weights.layer = module.layer;
   weights.projection = module.projection;
-  weights.routing = Routing::kSoftmax;
+  weights.gate.rule = GateRule::kSoftmax;
   ASSIGN_OR_RETURN(weights.router, module.Matrix("lora_route", config.heads, module.in, storage));
   for (const std::string& part : a) {
     ASSIGN_OR_RETURN(const HostMatrix matrix, module.Matrix(part, config.rank, module.in, storage));

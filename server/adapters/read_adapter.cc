@@ -83,11 +83,12 @@ absl::StatusOr<AdapterContents> ReadTensors(DiskDirectory& directory, const Adap
 void Describe(AdapterContents* contents) {
   std::array<bool, kProjections> adapted = {};
   contents->family = "lora";
+  contents->traits = TraitsOf(contents->weights);
   for (const ProjectionWeights& weights : contents->weights.projections) {
     adapted[static_cast<int>(weights.projection)] = true;
     contents->max_rank = std::max(contents->max_rank, weights.a.front().rows);
     contents->experts = std::max(contents->experts, static_cast<int>(weights.b.size()));
-    if (weights.routing == Routing::kSoftmax)
+    if (weights.gate.rule == GateRule::kSoftmax)
       contents->family = weights.a.size() == 1 ? "hydralora" : "loramoe";
   }
   for (int i = 0; i < kProjections; ++i) {

@@ -24,6 +24,7 @@ struct AdapterContents {
   std::string digest;
   int max_rank = 0;
   int experts = 1;  // largest number of experts of a projection
+  AdapterTraits traits;
   std::vector<std::string>
       targets;  // names of the projections that some layer adapts, in kProjectionNames' order
 };

@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/lora.h"
 #include "server/backend/tensor.h"
 
 namespace hydrad {
@@ -25,22 +26,19 @@ inline constexpr std::array<const char*, kProjections> kProjectionNames = {
 enum class ProjectionGroup : uint8_t { kQkv, kO, kGateUp, kDown };
 inline constexpr int kProjectionGroups = 4;
 
-// How c[t,e] is decided.
-enum class Routing : uint8_t {
-  kAll,      // 1 for every expert: LoRA, static sums
-  kSoftmax,  // softmax in f32 of R x_t + router_bias over all experts: HydraLoRA, LoRAMoE
-};
-
-// An adapter's change to one projection of one layer.
+// An adapter's change to one projection of one layer. `gate` (kernels/lora.h) says how c[t,e] is decided.
 struct ProjectionWeights {
   int layer = 0;
   Projection projection = Projection::kQ;
-  Routing routing = Routing::kAll;
+  LoraGate gate;
   std::vector<HostMatrix> a;       // [rank, in]: one shared by all experts, or one per expert
-  std::vector<HostMatrix> b;       // [out, rank], one per expert
+  std::vector<HostMatrix> b;       // [out, rank], one per expert; ranks may differ
   std::vector<float> scale;        // per expert
   HostMatrix router;               // [experts, in], data null without a router
-  std::vector<float> router_bias;  // per expert, or empty
+  HostMatrix threshold;            // [1, in], data null unless the gate has a threshold
+  std::vector<float> router_bias;  // per expert, and then the threshold's; or empty
+  std::vector<float> out_scale;    // [out] or empty: what base output and change together are multiplied by
+  std::vector<float> out_bias;     // [out] or empty: added last
 };
 
 // A whole adapter in host memory. At most one entry per (layer, projection); shapes, finiteness and targets
@@ -48,6 +46,24 @@ struct ProjectionWeights {
 struct AdapterWeights {
   std::vector<ProjectionWeights> projections;
   std::shared_ptr<const void> storage;  // keeps every HostMatrix alive
+};
+
+// What decides how requests may use an adapter.
+struct AdapterTraits {
+  int experts = 1;      // most that a projection has
+  bool routed = false;  // some projection picks or weighs its experts by a router
+  bool top_k = true;    // ... and every router may be told to keep k; false without a router
+  bool dense = false;   // ... and some router weighs all of them: with top_k it is approximated
+  bool linear = true;   // its change may be weighted and added to others': no out_scale
+};
+AdapterTraits TraitsOf(const AdapterWeights& weights);
+
+// Where one routed projection's gates stand in a row of a gate record (Batch::Run::gates). Places are in the
+// order of layers and projections, each after the one before.
+struct GatePlace {
+  int32_t layer;
+  Projection projection;
+  int32_t begin, experts;
 };
 
 }  // namespace hydrad

@@ -41,6 +41,13 @@ class DeviceAdapter {
  public:
   virtual ~DeviceAdapter() = default;
   virtual size_t bytes() const = 0;  // exactly what it holds on the device
+  // Of its routed projections; empty without routers.
+  virtual std::span<const GatePlace> gate_places() const { return {}; }
+  // Gates in a row of a record.
+  int gate_count() const {
+    const auto places = gate_places();
+    return places.empty() ? 0 : places.back().begin + places.back().experts;
+  }
 };
 
 // The sizes of the network that adapters are packed against.
@@ -123,6 +130,9 @@ class Backend {
   // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs
   // stand side by side in y (q|k|v, gate|up). Launches nothing when the batch has no runs.
   virtual void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) = 0;
+  // [rows of the run, gate_count() of its adapter]: the gates that the step's AddLora calls used for the run
+  // with this Batch::Run::gates. Waits for the device. Valid until the next BeginStep.
+  virtual std::span<const float> Gates(int record) = 0;
   // In `qkv` [rows, q | k | v], in place: norms each head of q and k where the network does, rotates them by
   // the positions of the batch; and writes k and v into the batch's slots.
   virtual void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) = 0;

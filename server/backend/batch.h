@@ -3,6 +3,7 @@
 #define HYDRAD_SERVER_BACKEND_BATCH_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace hydrad {
@@ -26,12 +27,28 @@ struct Batch {
   std::vector<Segment> segments;
   std::vector<int32_t> block_tables;
 
-  // Consecutive rows that use the same adapter generation. Rows of the base model are in no run.
+  // Consecutive rows that use the same adapter generation in the same way. Rows of the base model are in no
+  // run; rows of a request that composes several adapters are in one run for each.
   struct Run {
     int32_t row_begin, row_end;
     const DeviceAdapter* adapter;
+    // [layers] an adapter for each layer, which may be filled in as late as that layer's turn; null:
+    // `adapter` in all.
+    const DeviceAdapter* const* by_layer = nullptr;
+    float weight = 1;  // kernels/lora.h LoraRun, as top_k
+    int32_t top_k = 0;
+    int32_t gates = -1;  // number of this run's gate record: 0, 1, ... in the order of runs; -1: not recorded
   };
+  // In passes: within a pass runs ascend and do not overlap. The passes are added one after the other, so the
+  // order of a row's sum is that of its own request's adapters.
   std::vector<Run> runs;
+  std::vector<int32_t> pass_begin;  // first run of each pass after the first
+  size_t passes() const { return runs.empty() ? 0 : 1 + pass_begin.size(); }
+  std::span<const Run> pass(size_t i) const {
+    const size_t begin = i == 0 ? 0 : static_cast<size_t>(pass_begin[i - 1]);
+    const size_t end = i < pass_begin.size() ? static_cast<size_t>(pass_begin[i]) : runs.size();
+    return std::span(runs).subspan(begin, end - begin);
+  }
 
   std::vector<int32_t> logit_rows;  // ascending rows whose logits are wanted
 

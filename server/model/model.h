@@ -30,6 +30,9 @@ class Model {
   // batch.logit_rows wait for Sample and Score. REQUIRES: the batch keeps to limits().
   virtual void Forward(const Batch& batch) = 0;
 
+  // Backend::Gates of the batch. Valid until the next Forward.
+  virtual std::span<const float> Gates(int record) = 0;
+
   // Draws from the logits of logit_rows[i], for i in the ascending `indices`: rows and out have as many
   // entries.
   virtual void Sample(std::span<const int> indices, std::span<const SampleRow> rows,

@@ -31,6 +31,7 @@ class Transformer : public Model {
 
   // A batch outside the limits ends the process: it would write over another sequence's cache.
   void Forward(const Batch& batch) override;
+  std::span<const float> Gates(int record) override { return backend_.Gates(record); }
   void Sample(std::span<const int> indices, std::span<const SampleRow> rows, std::span<Sampled> out) override;
   Sampled Score(int index, int32_t token, int top) override;
 

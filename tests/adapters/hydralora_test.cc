@@ -40,7 +40,7 @@ TEST(ReadHydraLora, HeadsShareOneA) {
   const ProjectionWeights& p = contents->weights.projections[3];
   EXPECT_EQ(p.layer, 1);
   EXPECT_EQ(p.projection, Projection::kDown);
-  EXPECT_EQ(p.routing, Routing::kSoftmax);
+  EXPECT_EQ(p.gate, LoraGate{GateRule::kSoftmax});
   EXPECT_TRUE(Holds(p.router, files.tensors.at(kModule + "lora_route.weight")));
   EXPECT_TRUE(p.router_bias.empty());
   ASSERT_EQ(p.a.size(), 1);

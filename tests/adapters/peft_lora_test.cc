@@ -44,7 +44,7 @@ TEST(ReadPeftLora, TranslatesEveryModule) {
       const std::string module = i % 2 == 0 ? "self_attn.q_proj" : "mlp.down_proj";
       EXPECT_EQ(p.layer, i / 2);
       EXPECT_EQ(p.projection, i % 2 == 0 ? Projection::kQ : Projection::kDown);
-      EXPECT_EQ(p.routing, Routing::kAll);
+      EXPECT_EQ(p.gate, LoraGate{});
       EXPECT_EQ(p.router.data, nullptr);
       ASSERT_EQ(p.a.size(), 1);
       ASSERT_EQ(p.b.size(), 1);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -19,29 +20,48 @@ float At(const HostMatrix& m, int row, int col) {
   return static_cast<const float*>(m.data)[row * m.cols + col];
 }
 
-// The formula of adapter_weights.h, straight from the host matrices, in double.
-std::vector<double> ByFormula(const ProjectionWeights& p, const std::vector<float>& x) {
-  const size_t experts = p.b.size();
-  std::vector<double> gate(experts, 1.0);
-  if (p.routing == Routing::kSoftmax) {
-    double sum = 0;
-    for (size_t e = 0; e < experts; ++e) {
-      double logit = p.router_bias.empty() ? 0 : p.router_bias[e];
-      for (size_t i = 0; i < x.size(); ++i)
-        logit += At(p.router, static_cast<int>(e), static_cast<int>(i)) * x[i];
-      sum += gate[e] = std::exp(logit);
-    }
-    for (double& g : gate) g /= sum;
+double Dot(const HostMatrix& m, int row, const std::vector<float>& x) {
+  double sum = 0;
+  for (size_t i = 0; i < x.size(); ++i) sum += At(m, row, static_cast<int>(i)) * x[i];
+  return sum;
+}
+
+std::vector<double> GatesByFormula(const ProjectionWeights& p, const std::vector<float>& x) {
+  const int experts = static_cast<int>(p.b.size());
+  if (p.gate.rule == GateRule::kNone) return std::vector<double>(experts, 1.0);
+  const auto bias = [&](int e) { return p.router_bias.empty() ? 0 : p.router_bias[e]; };
+  std::vector<double> gate(experts);
+  double sum = 0;
+  for (int e = 0; e < experts; ++e) sum += gate[e] = std::exp(Dot(p.router, e, x) + bias(e));
+  for (double& g : gate) g /= sum;
+  std::vector<double> sorted = gate;
+  std::sort(sorted.begin(), sorted.end(), std::greater());
+  double least = 0, off = 0, kept = 0;
+  if (p.gate.rule == GateRule::kTopK) least = sorted[p.gate.top_k - 1];
+  if (p.gate.rule == GateRule::kThreshold) {
+    least = off = p.gate.max_threshold / (1 + std::exp(-Dot(p.threshold, 0, x) - bias(experts)));
   }
-  std::vector<double> y(p.b[0].rows);
-  for (size_t e = 0; e < experts; ++e) {
+  for (double& g : gate) kept += g = g < least ? 0 : g - off;
+  const bool divide = p.gate.renormalize || p.gate.rule == GateRule::kThreshold;
+  for (double& g : gate) g = divide && kept > 0 ? g / kept : g;
+  return gate;
+}
+
+// The formula of adapter_weights.h, straight from the host matrices, in double; on a base output of 1.
+std::vector<double> ByFormula(const ProjectionWeights& p, const std::vector<float>& x) {
+  const std::vector<double> gate = GatesByFormula(p, x);
+  std::vector<double> y(p.b[0].rows, 1.0);
+  for (size_t e = 0; e < p.b.size(); ++e) {
     const HostMatrix& a = p.a[p.a.size() == 1 ? 0 : e];
     for (int j = 0; j < a.rows; ++j) {
-      double u = 0;
-      for (size_t i = 0; i < x.size(); ++i) u += At(a, j, static_cast<int>(i)) * x[i];
+      const double u = Dot(a, j, x);
       for (size_t n = 0; n < y.size(); ++n)
         y[n] += gate[e] * p.scale[e] * u * At(p.b[e], static_cast<int>(n), j);
     }
+  }
+  for (size_t n = 0; n < y.size(); ++n) {
+    if (!p.out_scale.empty()) y[n] *= p.out_scale[n];
+    if (!p.out_bias.empty()) y[n] += p.out_bias[n];
   }
   return y;
 }
@@ -49,7 +69,7 @@ std::vector<double> ByFormula(const ProjectionWeights& p, const std::vector<floa
 // What the packed adapter adds to one projection, through the reference kernel.
 std::vector<float> ByKernel(const PackedAdapter<float>& packed, int layer, ProjectionGroup group, int outputs,
                             const std::vector<float>& x) {
-  std::vector<float> y(outputs, 0.f), in = x;
+  std::vector<float> y(outputs, 1.f), in = x;
   const LoraRun<float> run{0, 1, &packed.group(layer, group)};
   const int width = static_cast<int>(in.size());
   ref::AddLora<float>({y.data(), 1, outputs, outputs}, {in.data(), 1, width, width}, {&run, 1});
@@ -90,15 +110,41 @@ void ExpectSameChange(const AdapterWeights& weights) {
   }
 }
 
+constexpr LoraGate kDense{GateRule::kSoftmax};
+
 TEST(PackedAdapter, ComputesTheFormulaOfEveryFamily) {
   ExpectSameChange(RandomAdapter(1, kShape, {.rank = 4}));
   ExpectSameChange(RandomAdapter(2, kShape, {.rank = 1, .targets = {Projection::kV}}));
-  ExpectSameChange(
-      RandomAdapter(3, kShape, {.rank = 3, .experts = 4, .shared_a = true, .routing = Routing::kSoftmax}));
-  ExpectSameChange(
-      RandomAdapter(4, kShape, {.rank = 2, .experts = 3, .routing = Routing::kSoftmax, .router_bias = true}));
+  ExpectSameChange(RandomAdapter(3, kShape, {.rank = 3, .experts = 4, .shared_a = true, .gate = kDense}));
+  ExpectSameChange(RandomAdapter(4, kShape, {.rank = 2, .experts = 3, .gate = kDense, .router_bias = true}));
   ExpectSameChange(
       RandomAdapter(5, kShape, {.rank = 2, .experts = 3, .targets = {Projection::kUp, Projection::kO}}));
+  ExpectSameChange(
+      RandomAdapter(6, kShape, {.experts = 4, .gate = {GateRule::kTopK, 2, true}, .ranks = {1, 5, 2, 9}}));
+  ExpectSameChange(RandomAdapter(
+      7, kShape, {.rank = 3, .experts = 5, .shared_a = true, .gate = {GateRule::kTopK, 1, false}}));
+  ExpectSameChange(RandomAdapter(
+      8, kShape,
+      {.rank = 2, .experts = 4, .gate = {GateRule::kThreshold, 0, false, 0.5f}, .router_bias = true}));
+  ExpectSameChange(RandomAdapter(9, kShape, {.rank = 2, .out_scale = true, .out_bias = true}));
+}
+
+// A record's row has the routed projections' gates one after the other.
+TEST(PackedAdapter, PlacesItsGates) {
+  AdapterWeights weights = RandomAdapter(
+      1, kShape, {.experts = 3, .gate = kDense, .targets = {Projection::kV, Projection::kDown}});
+  weights.projections[1].gate = {};  // layer 0's down is not routed
+  const auto packed = PackedAdapter<bf16>::Pack(weights, kShape);
+  ASSERT_TRUE(packed.ok());
+  const auto places = (*packed)->gate_places();
+  ASSERT_EQ(places.size(), 5);
+  EXPECT_EQ((*packed)->gate_count(), 15);
+  EXPECT_EQ(places[1].layer, 1);
+  EXPECT_EQ(places[1].projection, Projection::kV);
+  EXPECT_EQ(places[1].begin, 3);
+  EXPECT_EQ(places[1].experts, 3);
+  EXPECT_EQ((*packed)->gate_begin(1, ProjectionGroup::kQkv), 3);
+  EXPECT_EQ((*packed)->gate_begin(2, ProjectionGroup::kDown), 12);
 }
 
 // A sum of LoRAs of different ranks.
@@ -160,10 +206,23 @@ TEST(PackedAdapter, RefusesWhatDoesNotFitByLayerAndProjection) {
       {"no router", [](AdapterWeights& w) { w.projections[1].router.data = nullptr; }},
       {"a router of a wrong shape", [](AdapterWeights& w) { w.projections[1].router.rows -= 1; }},
       {"a router bias of a wrong length", [](AdapterWeights& w) { w.projections[1].router_bias.pop_back(); }},
+      {"keeps no expert",
+       [](AdapterWeights& w) {
+         w.projections[1].gate = {GateRule::kTopK, 0};
+       }},
+      {"no threshold", [](AdapterWeights& w) { w.projections[1].threshold.data = nullptr; }},
+      {"a threshold of a wrong shape", [](AdapterWeights& w) { w.projections[1].threshold.rows = 2; }},
+      {"an output scale of a wrong length", [](AdapterWeights& w) { w.projections[1].out_scale.pop_back(); }},
+      {"an output bias of a wrong length", [](AdapterWeights& w) { w.projections[1].out_bias.pop_back(); }},
   };
   for (const Fault& fault : kFaults) {
-    AdapterWeights weights = RandomAdapter(
-        1, kShape, {.rank = 2, .experts = 3, .routing = Routing::kSoftmax, .router_bias = true});
+    AdapterWeights weights = RandomAdapter(1, kShape,
+                                           {.rank = 2,
+                                            .experts = 3,
+                                            .gate = {GateRule::kThreshold, 0, false, 0.5f},
+                                            .router_bias = true,
+                                            .out_scale = true,
+                                            .out_bias = true});
     fault.break_it(weights);
     const absl::Status status = PackedAdapter<bf16>::Pack(weights, kShape).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << fault.error;

@@ -52,14 +52,14 @@ TEST(Step, ListsOnlyRunsWhoseAdapterChangesTheGroup) {
   Step<bf16> step;
   step.Begin(batch, kInvFreq, 1);
   for (int layer = 0; layer < kShape.layers; ++layer) {
-    ASSERT_EQ(step.runs(layer, ProjectionGroup::kQkv).size(), 1);
-    EXPECT_EQ(step.runs(layer, ProjectionGroup::kQkv)[0].row_end, 2);
-    ASSERT_EQ(step.runs(layer, ProjectionGroup::kO).size(), 2);
-    EXPECT_EQ(step.runs(layer, ProjectionGroup::kO)[1].group,
+    ASSERT_EQ(step.runs(0, layer, ProjectionGroup::kQkv).size(), 1);
+    EXPECT_EQ(step.runs(0, layer, ProjectionGroup::kQkv)[0].row_end, 2);
+    ASSERT_EQ(step.runs(0, layer, ProjectionGroup::kO).size(), 2);
+    EXPECT_EQ(step.runs(0, layer, ProjectionGroup::kO)[1].group,
               &feed_forward->group(layer, ProjectionGroup::kO));
-    ASSERT_EQ(step.runs(layer, ProjectionGroup::kGateUp).size(), 1);
-    EXPECT_EQ(step.runs(layer, ProjectionGroup::kGateUp)[0].row_begin, 3);
-    EXPECT_TRUE(step.runs(layer, ProjectionGroup::kDown).empty());
+    ASSERT_EQ(step.runs(0, layer, ProjectionGroup::kGateUp).size(), 1);
+    EXPECT_EQ(step.runs(0, layer, ProjectionGroup::kGateUp)[0].row_begin, 3);
+    EXPECT_TRUE(step.runs(0, layer, ProjectionGroup::kDown).empty());
   }
 }
 
@@ -70,9 +70,64 @@ TEST(Step, ForgetsTheRunsOfTheStepBefore) {
   const Batch without = FiveRows();
   Step<float> step;
   step.Begin(with, kInvFreq, 1);
-  EXPECT_FALSE(step.runs(1, ProjectionGroup::kDown).empty());
+  EXPECT_FALSE(step.runs(0, 1, ProjectionGroup::kDown).empty());
   step.Begin(without, kInvFreq, 1);
-  EXPECT_TRUE(step.runs(1, ProjectionGroup::kDown).empty());
+  EXPECT_EQ(step.passes(), 0);
+}
+
+TEST(Step, GoesPassByPass) {
+  const auto x = *PackedAdapter<float>::Pack(RandomAdapter(1, kShape, {}), kShape);
+  const auto y = *PackedAdapter<float>::Pack(RandomAdapter(2, kShape, {}), kShape);
+  Batch batch = FiveRows();
+  batch.runs = {{0, 2, x.get()}, {2, 5, y.get()}, {0, 2, y.get()}};
+  batch.runs[2].weight = 0.5f, batch.runs[2].top_k = 3;
+  batch.pass_begin = {2};
+  Step<float> step;
+  step.Begin(batch, kInvFreq, 1);
+  ASSERT_EQ(step.passes(), 2);
+  EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO).size(), 2);
+  const auto second = step.runs(1, 1, ProjectionGroup::kO);
+  ASSERT_EQ(second.size(), 1);
+  EXPECT_EQ(second[0].group, &y->group(1, ProjectionGroup::kO));
+  EXPECT_EQ(second[0].weight, 0.5f);
+  EXPECT_EQ(second[0].top_k, 3);
+}
+
+// An adapter for each layer, told when its turn comes.
+TEST(Step, ReadsTheAdapterOfTheLayer) {
+  const auto x = *PackedAdapter<float>::Pack(RandomAdapter(1, kShape, {}), kShape);
+  const auto y = *PackedAdapter<float>::Pack(RandomAdapter(2, kShape, {}), kShape);
+  const DeviceAdapter* by_layer[] = {x.get(), nullptr};
+  Batch batch = FiveRows();
+  batch.runs = {{0, 2, nullptr, by_layer}};
+  Step<float> step;
+  step.Begin(batch, kInvFreq, 1);
+  EXPECT_EQ(step.runs(0, 0, ProjectionGroup::kO)[0].group, &x->group(0, ProjectionGroup::kO));
+  by_layer[1] = y.get();
+  EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO)[0].group, &y->group(1, ProjectionGroup::kO));
+}
+
+TEST(Step, GivesEveryRecordItsPlace) {
+  const LoraGate gate{GateRule::kSoftmax};
+  const auto x = *PackedAdapter<float>::Pack(
+      RandomAdapter(1, kShape, {.experts = 2, .gate = gate, .targets = {Projection::kQ, Projection::kV}}),
+      kShape);
+  const auto y = *PackedAdapter<float>::Pack(
+      RandomAdapter(2, kShape, {.experts = 3, .gate = gate, .targets = {Projection::kO}}), kShape);
+  Batch batch = FiveRows();
+  batch.runs = {{0, 2, x.get()}, {2, 3, x.get()}, {3, 5, y.get()}};
+  batch.runs[0].gates = 0, batch.runs[2].gates = 1;
+  Step<float> step;
+  step.Begin(batch, kInvFreq, 1);
+  const auto first = step.gates(0), second = step.gates(1);
+  EXPECT_EQ(first.size(), 2 * 8);
+  EXPECT_EQ(second.size(), 2 * 6);
+  const auto qkv = step.runs(0, 1, ProjectionGroup::kQkv);
+  ASSERT_EQ(qkv.size(), 2);
+  EXPECT_EQ(qkv[0].gates, first.data() + 4);
+  EXPECT_EQ(qkv[0].gates_stride, 8);
+  EXPECT_EQ(qkv[1].gates, nullptr);
+  EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO)[0].gates, second.data() + 3);
 }
 
 }  // namespace

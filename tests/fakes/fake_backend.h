@@ -99,6 +99,7 @@ class FakeBackend final : public Backend {
   void RmsNormRows(Tensor, Tensor, std::span<const int32_t>, const Buffer&, float) override { Unused(); }
   void Gemm(Tensor, Tensor, const Weight&) override { Unused(); }
   void AddLora(Tensor, Tensor, int, ProjectionGroup) override { Unused(); }
+  std::span<const float> Gates(int) override { Unused(); }
   void AddRmsNorm(Tensor, Tensor, Tensor, const Buffer&, float) override { Unused(); }
   void RopeAndWriteKv(Tensor, const HeadNorms&, const KvCacheView&) override { Unused(); }
   void Attend(Tensor, Tensor, const KvCacheView&, float) override { Unused(); }

@@ -85,6 +85,8 @@ class FakeModel final : public Model {
     rows_run_ += batch.rows();
   }
 
+  std::span<const float> Gates(int) override { CheckFailed(__FILE__, __LINE__, "no gates here"); }
+
   void Sample(std::span<const int> indices, std::span<const SampleRow> rows,
               std::span<Sampled> out) override {
     HYDRAD_CHECK(indices.size() == rows.size() && rows.size() == out.size());

@@ -16,6 +16,12 @@ struct Source {
     for (float& value : values) value = number(random);
     return {values.data(), DType::kF32, rows, cols};
   }
+  std::vector<float> Vector(int length, float low, float high) {
+    std::uniform_real_distribution<float> number(low, high);
+    std::vector<float> values(length);
+    for (float& value : values) value = number(random);
+    return values;
+  }
 };
 
 int InputOf(Projection projection, const AdapterShape& shape) {
@@ -55,15 +61,19 @@ AdapterWeights RandomAdapter(uint32_t seed, const AdapterShape& shape, const Ran
       ProjectionWeights p;
       p.layer = layer;
       p.projection = projection;
-      p.routing = options.routing;
+      p.gate = options.gate;
+      const auto rank = [&](int e) { return options.ranks.empty() ? options.rank : options.ranks[e]; };
       const int matrices_a = options.shared_a ? 1 : options.experts;
-      for (int i = 0; i < matrices_a; ++i) p.a.push_back(source.Matrix(options.rank, in));
+      for (int i = 0; i < matrices_a; ++i) p.a.push_back(source.Matrix(rank(i), in));
       for (int e = 0; e < options.experts; ++e) {
-        p.b.push_back(source.Matrix(out, options.rank));
+        p.b.push_back(source.Matrix(out, rank(e)));
         p.scale.push_back(0.5f + 0.25f * static_cast<float>(e));
       }
-      if (options.routing == Routing::kSoftmax) p.router = source.Matrix(options.experts, in);
-      if (options.router_bias) p.router_bias.assign(options.experts, 0.1f);
+      if (options.gate.rule != GateRule::kNone) p.router = source.Matrix(options.experts, in);
+      if (options.gate.rule == GateRule::kThreshold) p.threshold = source.Matrix(1, in);
+      if (options.router_bias) p.router_bias.assign(RouterRows(options.gate, options.experts), 0.1f);
+      if (options.out_scale) p.out_scale = source.Vector(out, 0.5f, 1.5f);
+      if (options.out_bias) p.out_bias = source.Vector(out, -options.size, options.size);
       weights.projections.push_back(std::move(p));
     }
   }

@@ -17,9 +17,11 @@ struct RandomAdapterOptions {
   int rank = 4;
   int experts = 1;
   bool shared_a = false;
-  Routing routing = Routing::kAll;
+  LoraGate gate{};
   bool router_bias = false;
   std::vector<Projection> targets = AllProjections();
+  std::vector<int> ranks{};  // of each expert, if they differ
+  bool out_scale = false, out_bias = false;
   float size = 0.3f;  // of every factor's numbers: large enough that a wrong adapter shows in the logits
 };
 

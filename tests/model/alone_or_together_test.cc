@@ -34,9 +34,9 @@ struct World {
     Load({.rank = 5,
           .experts = 4,
           .shared_a = true,
-          .routing = Routing::kSoftmax,
+          .gate = {GateRule::kSoftmax},
           .targets = {Projection::kGate, Projection::kUp, Projection::kDown}});
-    Load({.rank = 2, .experts = 3, .routing = Routing::kSoftmax, .router_bias = true});
+    Load({.rank = 2, .experts = 3, .gate = {GateRule::kSoftmax}, .router_bias = true});
     Load({.rank = 17, .targets = {Projection::kO, Projection::kDown}});
     Load({.rank = 4, .size = 1e30f});  // overflows: its own sequences turn to NaN, and no others
   }

@@ -120,10 +120,14 @@ class CpuBackend : public Backend {
   }
 
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override {
-    const std::span<const LoraRun<T>> runs = step_.runs(layer, group);
-    if (runs.empty()) return;
-    simd::AddLora(pool_, Floats(y), Floats(x), runs, scratch_.AtLeast(LoraScratchBytes(runs)));
+    for (size_t pass = 0; pass < step_.passes(); ++pass) {
+      const std::span<const LoraRun<T>> runs = step_.runs(pass, layer, group);
+      if (runs.empty()) continue;
+      simd::AddLora(pool_, Floats(y), Floats(x), runs, scratch_.AtLeast(LoraScratchBytes(runs)));
+    }
   }
+
+  std::span<const float> Gates(int record) override { return step_.gates(record); }
 
   void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
     const int kv_out = kv.kv_heads * kv.head_dim, q_out = qkv.cols - 2 * kv_out;

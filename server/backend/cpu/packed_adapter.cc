@@ -37,11 +37,10 @@ Place PlaceOf(Projection projection, const AdapterShape& s) {
   return {};
 }
 
-bool MixedRanks(const ProjectionWeights& p) {
-  return std::any_of(p.b.begin(), p.b.end(), [&](const HostMatrix& b) { return b.cols != p.b[0].cols; });
-}
+bool Routed(const ProjectionWeights& p) { return p.gate.rule != GateRule::kNone; }
 
-const char* FirstFault(const ProjectionWeights& p, const Place& place) {
+// What is wrong with the experts, or null.
+const char* ExpertFault(const ProjectionWeights& p, const Place& place) {
   const size_t experts = p.b.size();
   if (experts == 0) return "has no expert";
   if (p.a.size() != 1 && p.a.size() != experts) return "needs one A, or one per expert";
@@ -51,11 +50,30 @@ const char* FirstFault(const ProjectionWeights& p, const Place& place) {
     if (a.rows < 1 || a.cols != place.in) return "has an A of a wrong shape";
     if (p.b[e].cols != a.rows || p.b[e].rows != place.out) return "has a B of a wrong shape";
   }
-  if (p.routing != Routing::kSoftmax) return nullptr;
+  return nullptr;
+}
+
+const char* RouterFault(const ProjectionWeights& p, const Place& place) {
+  const int experts = static_cast<int>(p.b.size());
+  if (!Routed(p)) return nullptr;
   if (p.router.data == nullptr) return "has no router";
-  if (p.router.rows != static_cast<int>(experts) || p.router.cols != place.in)
-    return "has a router of a wrong shape";
-  if (!p.router_bias.empty() && p.router_bias.size() != experts) return "has a router bias of a wrong length";
+  if (p.router.rows != experts || p.router.cols != place.in) return "has a router of a wrong shape";
+  if (p.gate.rule == GateRule::kTopK && p.gate.top_k < 1) return "keeps no expert";
+  if (p.gate.rule == GateRule::kThreshold) {
+    if (p.threshold.data == nullptr) return "has no threshold";
+    if (p.threshold.rows != 1 || p.threshold.cols != place.in) return "has a threshold of a wrong shape";
+  }
+  const size_t rows = static_cast<size_t>(RouterRows(p.gate, experts));
+  if (!p.router_bias.empty() && p.router_bias.size() != rows) return "has a router bias of a wrong length";
+  return nullptr;
+}
+
+const char* FirstFault(const ProjectionWeights& p, const Place& place) {
+  if (const char* fault = ExpertFault(p, place)) return fault;
+  if (const char* fault = RouterFault(p, place)) return fault;
+  const size_t out = static_cast<size_t>(place.out);
+  if (!p.out_scale.empty() && p.out_scale.size() != out) return "has an output scale of a wrong length";
+  if (!p.out_bias.empty() && p.out_bias.size() != out) return "has an output bias of a wrong length";
   return nullptr;
 }
 
@@ -71,9 +89,6 @@ absl::Status Check(const AdapterWeights& weights, const AdapterShape& shape) {
     seen[index] = true;
     if (const char* fault = FirstFault(p, PlaceOf(p.projection, shape))) {
       return InvalidArgument("layer {} {}: {}", p.layer, name, fault);
-    }
-    if (p.routing == Routing::kSoftmax && MixedRanks(p)) {
-      return Unimplemented("layer {} {}: routed experts of different ranks", p.layer, name);
     }
   }
   return absl::OkStatus();
@@ -103,12 +118,11 @@ int Sum(const std::vector<HostMatrix>& matrices, int HostMatrix::*extent) {
   return std::accumulate(matrices.begin(), matrices.end(), 0,
                          [=](int sum, const HostMatrix& m) { return sum + m.*extent; });
 }
-bool Routed(const ProjectionWeights& p) { return p.routing == Routing::kSoftmax; }
 int DownRows(const ProjectionWeights& p) {
-  return (Routed(p) ? p.router.rows : 0) + Sum(p.a, &HostMatrix::rows);
+  return RouterRows(p.gate, static_cast<int>(p.b.size())) + Sum(p.a, &HostMatrix::rows);
 }
 
-// down [DownRows, in] = the router, then every A.
+// down [DownRows, in] = the router and its threshold, then every A.
 template <class T>
 void CopyDown(const ProjectionWeights& p, T* down) {
   const auto append = [&](const HostMatrix& m) {
@@ -116,6 +130,7 @@ void CopyDown(const ProjectionWeights& p, T* down) {
     down += static_cast<size_t>(m.rows) * m.cols;
   };
   if (Routed(p)) append(p.router);
+  if (p.gate.rule == GateRule::kThreshold) append(p.threshold);
   for (const HostMatrix& a : p.a) append(a);
 }
 
@@ -140,28 +155,29 @@ const float* CopyFloats(const std::vector<float>& values, Arena& arena) {
   return copy;
 }
 
-// Unrouted experts of different ranks are, rank by rank, experts of rank 1 with their expert's scale: the
-// same sum, and nothing is padded.
-std::vector<float> ScalePerRank(const ProjectionWeights& p) {
-  std::vector<float> scales;
-  for (size_t e = 0; e < p.b.size(); ++e) scales.insert(scales.end(), p.b[e].cols, p.scale[e]);
-  return scales;
+const int32_t* CopyRanks(const ProjectionWeights& p, Arena& arena) {
+  int32_t* begin = arena.Take<int32_t>(p.b.size() + 1);
+  if (begin == nullptr) return nullptr;
+  begin[0] = 0;
+  for (size_t e = 0; e < p.b.size(); ++e) begin[e + 1] = begin[e] + p.b[e].cols;
+  return begin;
 }
 
 template <class T>
 LoraMember<T> PackMember(const ProjectionWeights& p, const Place& place, int down_begin, T* down,
                          Arena& arena) {
-  const bool by_rank = p.a.size() > 1 && MixedRanks(p);
   LoraMember<T> member{};
   member.down_begin = down_begin;
   member.out_begin = place.out_begin;
   member.out = place.out;
-  member.experts = by_rank ? Sum(p.b, &HostMatrix::cols) : static_cast<int>(p.b.size());
-  member.rank = by_rank ? 1 : p.b[0].cols;
-  member.routed = Routed(p);
+  member.experts = static_cast<int>(p.b.size());
+  member.rank_begin = CopyRanks(p, arena);
+  member.gate = p.gate;
   member.shared_a = p.a.size() == 1;
-  member.scale = CopyFloats(by_rank ? ScalePerRank(p) : p.scale, arena);
+  member.scale = CopyFloats(p.scale, arena);
   member.router_bias = Routed(p) ? CopyFloats(p.router_bias, arena) : nullptr;
+  member.out_scale = CopyFloats(p.out_scale, arena);
+  member.out_bias = CopyFloats(p.out_bias, arena);
   T* up = arena.Take<T>(static_cast<size_t>(Sum(p.b, &HostMatrix::cols)) * place.out);
   member.up = up;
   if (arena.measuring()) return member;
@@ -191,22 +207,51 @@ void PackGroup(const GroupProjections& projections, const AdapterShape& shape, L
   if (!arena.measuring()) *group = {down, rows, in, {members, projections.size()}};
 }
 
-// Lays the whole adapter into `arena`; the table of its groups comes first.
-template <class T>
-const LoraGroup<T>* PackAll(const AdapterWeights& weights, const AdapterShape& shape, Arena& arena) {
+// Every layer's groups, members in the order of kProjectionNames.
+std::vector<GroupProjections> SortByGroup(const AdapterWeights& weights, const AdapterShape& shape) {
   std::vector<GroupProjections> by_group(static_cast<size_t>(shape.layers) * kProjectionGroups);
   for (const ProjectionWeights& p : weights.projections) {
     const int group = static_cast<int>(PlaceOf(p.projection, shape).group);
     by_group[static_cast<size_t>(p.layer) * kProjectionGroups + group].push_back(&p);
   }
-  LoraGroup<T>* groups = arena.Take<LoraGroup<T>>(by_group.size());
-  for (size_t i = 0; i < by_group.size(); ++i) {
-    std::sort(by_group[i].begin(), by_group[i].end(),
+  for (GroupProjections& group : by_group) {
+    std::sort(group.begin(), group.end(),
               [](const auto* a, const auto* b) { return a->projection < b->projection; });
+  }
+  return by_group;
+}
+
+std::span<const GatePlace> PackPlaces(const std::vector<GroupProjections>& by_group, int32_t* gate_begin,
+                                      Arena& arena) {
+  std::vector<GatePlace> places;
+  int begin = 0;
+  for (size_t i = 0; i < by_group.size(); ++i) {
+    if (gate_begin != nullptr) gate_begin[i] = begin;
+    for (const ProjectionWeights* p : by_group[i]) {
+      if (!Routed(*p)) continue;
+      places.push_back({p->layer, p->projection, begin, static_cast<int32_t>(p->b.size())});
+      begin += places.back().experts;
+    }
+  }
+  GatePlace* copy = arena.Take<GatePlace>(places.size());
+  if (copy == nullptr) return {};
+  std::copy(places.begin(), places.end(), copy);
+  return {copy, places.size()};
+}
+
+// Lays the whole adapter into `arena`; the tables come first.
+template <class T>
+typename PackedAdapter<T>::Tables PackAll(const AdapterWeights& weights, const AdapterShape& shape,
+                                          Arena& arena) {
+  const std::vector<GroupProjections> by_group = SortByGroup(weights, shape);
+  LoraGroup<T>* groups = arena.Take<LoraGroup<T>>(by_group.size());
+  int32_t* gate_begin = arena.Take<int32_t>(by_group.size());
+  const std::span<const GatePlace> places = PackPlaces(by_group, gate_begin, arena);
+  for (size_t i = 0; i < by_group.size(); ++i) {
     if (groups != nullptr) groups[i] = {};
     PackGroup(by_group[i], shape, groups == nullptr ? nullptr : groups + i, arena);
   }
-  return groups;
+  return {groups, gate_begin, places};
 }
 
 }  // namespace
@@ -225,9 +270,9 @@ absl::StatusOr<std::unique_ptr<PackedAdapter<T>>> PackedAdapter<T>::Pack(const A
   RETURN_IF_ERROR(Check(weights, shape));
   ASSIGN_OR_RETURN(auto memory, AlignedBuffer::Allocate(Bytes(weights, shape)));
   Arena arena(static_cast<std::byte*>(memory->data()));
-  const LoraGroup<T>* groups = PackAll<T>(weights, shape, arena);
+  const Tables tables = PackAll<T>(weights, shape, arena);
   HYDRAD_CHECK(arena.used() == memory->bytes());
-  return std::unique_ptr<PackedAdapter>(new PackedAdapter(std::move(memory), groups, shape.layers));
+  return std::unique_ptr<PackedAdapter>(new PackedAdapter(std::move(memory), tables, shape.layers));
 }
 
 template class PackedAdapter<bf16>;

@@ -4,6 +4,7 @@
 #define HYDRAD_SERVER_BACKEND_CPU_PACKED_ADAPTER_H_
 
 #include <memory>
+#include <span>
 
 #include "kernels/lora.h"
 #include "server/backend/backend.h"
@@ -20,24 +21,37 @@ class PackedAdapter : public DeviceAdapter {
   static size_t Bytes(const AdapterWeights& weights, const AdapterShape& shape);
 
   // INVALID_ARGUMENT, naming layer and projection, for weights that do not fit `shape` or each other;
-  // UNIMPLEMENTED for routed experts of different ranks; RESOURCE_EXHAUSTED.
+  // RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<PackedAdapter>> Pack(const AdapterWeights& weights,
                                                              const AdapterShape& shape);
 
   size_t bytes() const override { return memory_->bytes(); }
+  std::span<const GatePlace> gate_places() const override { return tables_.places; }
 
   int layers() const { return layers_; }
   // Without members where the adapter leaves the group alone.
   const LoraGroup<T>& group(int layer, ProjectionGroup group) const {
-    return groups_[layer * kProjectionGroups + static_cast<int>(group)];
+    return tables_.groups[Index(layer, group)];
   }
+  // Where the group's gates begin in a row of a gate record.
+  int gate_begin(int layer, ProjectionGroup group) const { return tables_.gate_begin[Index(layer, group)]; }
+
+  // What finds the rest; in the adapter's memory too.
+  struct Tables {
+    const LoraGroup<T>* groups;  // [layers, kProjectionGroups]
+    const int32_t* gate_begin;   // [layers, kProjectionGroups]
+    std::span<const GatePlace> places;
+  };
 
  private:
-  PackedAdapter(std::unique_ptr<AlignedBuffer> memory, const LoraGroup<T>* groups, int layers)
-      : memory_(std::move(memory)), groups_(groups), layers_(layers) {}
+  PackedAdapter(std::unique_ptr<AlignedBuffer> memory, const Tables& tables, int layers)
+      : memory_(std::move(memory)), tables_(tables), layers_(layers) {}
+  static int Index(int layer, ProjectionGroup group) {
+    return layer * kProjectionGroups + static_cast<int>(group);
+  }
 
   std::unique_ptr<AlignedBuffer> memory_;
-  const LoraGroup<T>* groups_;  // [layers, kProjectionGroups], in memory_
+  Tables tables_;
   int layers_;
 };
 

@@ -17,34 +17,47 @@ void Step<T>::Begin(const Batch& batch, std::span<const double> inv_freq, float 
   cos_sin_values_.resize(static_cast<size_t>(batch.rows()) * width);
   cos_sin_ = {cos_sin_values_.data(), batch.rows(), width, width};
   RopeTable(cos_sin_, batch.positions, inv_freq, attention_factor);
-  PlanRuns();
+  PlaceRecords();
 }
 
 template <class T>
-void Step<T>::PlanRuns() {
-  runs_.clear();
-  runs_begin_.clear();
-  if (batch_->runs.empty()) return;
-  const auto packed = [](const Batch::Run& run) { return static_cast<const PackedAdapter<T>*>(run.adapter); };
-  const int layers = packed(batch_->runs.front())->layers();
-  for (int layer = 0; layer < layers; ++layer) {
-    for (int group = 0; group < kProjectionGroups; ++group) {
-      runs_begin_.push_back(static_cast<int>(runs_.size()));
-      for (const Batch::Run& run : batch_->runs) {
-        const LoraGroup<T>& factors = packed(run)->group(layer, static_cast<ProjectionGroup>(group));
-        if (!factors.members.empty()) runs_.push_back({run.row_begin, run.row_end, &factors});
-      }
-    }
+void Step<T>::PlaceRecords() {
+  record_begin_.assign(1, 0);
+  for (const Batch::Run& run : batch_->runs) {
+    if (run.gates < 0) continue;
+    HYDRAD_CHECK(run.gates + 1 == static_cast<int>(record_begin_.size()));
+    const size_t rows = static_cast<size_t>(run.row_end - run.row_begin);
+    record_begin_.push_back(record_begin_.back() + rows * run.adapter->gate_count());
   }
-  runs_begin_.push_back(static_cast<int>(runs_.size()));
+  if (gates_.size() < record_begin_.back()) gates_.resize(record_begin_.back());
 }
 
 template <class T>
-std::span<const LoraRun<T>> Step<T>::runs(int layer, ProjectionGroup group) const {
-  if (runs_begin_.empty()) return {};
-  const int index = layer * kProjectionGroups + static_cast<int>(group);
-  const std::span<const LoraRun<T>> all = runs_;
-  return all.subspan(runs_begin_[index], runs_begin_[index + 1] - runs_begin_[index]);
+std::span<const LoraRun<T>> Step<T>::runs(size_t pass, int layer, ProjectionGroup group) {
+  runs_.clear();
+  for (const Batch::Run& run : batch_->pass(pass)) {
+    const LoraRun<T> made = MakeRun(run, layer, group);
+    if (!made.group->members.empty()) runs_.push_back(made);
+  }
+  return runs_;
+}
+
+template <class T>
+LoraRun<T> Step<T>::MakeRun(const Batch::Run& run, int layer, ProjectionGroup group) {
+  const DeviceAdapter* adapter = run.by_layer != nullptr ? run.by_layer[layer] : run.adapter;
+  const PackedAdapter<T>& packed = static_cast<const PackedAdapter<T>&>(*adapter);
+  LoraRun<T> made{run.row_begin, run.row_end, &packed.group(layer, group), run.weight, run.top_k};
+  if (run.gates >= 0) {
+    made.gates = gates_.data() + record_begin_[run.gates] + packed.gate_begin(layer, group);
+    made.gates_stride = packed.gate_count();
+  }
+  return made;
+}
+
+template <class T>
+std::span<const float> Step<T>::gates(int record) const {
+  const std::span<const float> all = gates_;
+  return all.subspan(record_begin_[record], record_begin_[record + 1] - record_begin_[record]);
 }
 
 template class Step<bf16>;

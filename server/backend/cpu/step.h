@@ -22,18 +22,24 @@ class Step {
   std::span<const AttentionSegment> segments() const { return segments_; }
   // [rows, head_dim], see kernels/elementwise.h Rope.
   Mat<const float> cos_sin() const { return cos_sin_; }
-  // The runs whose adapter changes the group in the layer.
-  std::span<const LoraRun<T>> runs(int layer, ProjectionGroup group) const;
+  size_t passes() const { return batch_->passes(); }
+  // The runs of a pass (see Batch::runs) whose adapter changes the group in the layer. Valid until the next
+  // call.
+  std::span<const LoraRun<T>> runs(size_t pass, int layer, ProjectionGroup group);
+  // See Backend::Gates.
+  std::span<const float> gates(int record) const;
 
  private:
-  void PlanRuns();
+  void PlaceRecords();
+  LoraRun<T> MakeRun(const Batch::Run& run, int layer, ProjectionGroup group);
 
   const Batch* batch_ = nullptr;
   std::vector<AttentionSegment> segments_;
   std::vector<float> cos_sin_values_;
   Mat<float> cos_sin_{};
-  std::vector<LoraRun<T>> runs_;  // by layer, then group, then row
-  std::vector<int> runs_begin_;   // [layers * groups + 1] into runs_; empty when the batch has no runs
+  std::vector<LoraRun<T>> runs_;
+  std::vector<float> gates_;          // the records, one after the other
+  std::vector<size_t> record_begin_;  // [records + 1] into gates_
 };
 
 }  // namespace hydrad

@@ -1,0 +1,59 @@
+// From a router's dots to gates, in f32 and in place: the rules of kernels/lora.h GateRule. Sums run in an
+// order that depends on the values alone. NaN in, NaN out: a broken row is never served as if it had picked
+// no expert.
+#ifndef HYDRAD_KERNELS_SIMD_LORA_GATES_H_
+#define HYDRAD_KERNELS_SIMD_LORA_GATES_H_
+
+#include <limits>
+
+#include "kernels/lora.h"
+#include "kernels/simd/table.h"
+
+namespace hydrad::simd {
+
+// Sets all but the k largest to 0, of equal ones keeping the first.
+inline void KeepLargest(float* p, int n, int k, bool renormalize) {
+  float last = std::numeric_limits<float>::infinity(), sum = 0;
+  int at = -1;
+  const auto follows = [&](int e) { return p[e] < last || (p[e] == last && e > at); };
+  for (int i = 0; i < k; ++i) {
+    int best = -1;
+    for (int e = 0; e < n; ++e) {
+      if (follows(e) && (best < 0 || p[e] > p[best])) best = e;
+    }
+    if (best < 0) break;  // only NaN are left
+    last = p[best], at = best;
+    sum += last;
+  }
+  for (int e = 0; e < n; ++e) {
+    if (follows(e)) p[e] = 0;
+    if (renormalize) p[e] /= sum;
+  }
+}
+
+// Lowers all by the threshold, sets those below it to 0, and divides by the sum of what is left.
+inline void KeepAbove(float* p, int n, float threshold) {
+  float sum = 0;
+  for (int e = 0; e < n; ++e) sum += p[e] = p[e] < threshold ? 0 : p[e] - threshold;
+  for (int e = 0; e < n && sum != 0; ++e) p[e] /= sum;
+}
+
+// `u` holds the dots of the member's router rows; its first `experts` become the gates. `gate`: what the run
+// makes of the member's.
+template <class T>
+void Gate(const Table& table, const LoraMember<T>& m, const LoraGate& gate, float* u) {
+  if (gate.rule == GateRule::kNone) return;
+  const int router = RouterRows(gate, m.experts);
+  for (int i = 0; m.router_bias && i < router; ++i) u[i] += m.router_bias[i];
+  table.softmax(u, m.experts);
+  if (gate.rule == GateRule::kTopK) KeepLargest(u, m.experts, gate.top_k, gate.renormalize);
+  if (gate.rule == GateRule::kThreshold) {
+    float pair[] = {u[m.experts], 0};
+    table.softmax(pair, 2);  // the first is the sigmoid of the logit
+    KeepAbove(u, m.experts, gate.max_threshold * pair[0]);
+  }
+}
+
+}  // namespace hydrad::simd
+
+#endif  // HYDRAD_KERNELS_SIMD_LORA_GATES_H_

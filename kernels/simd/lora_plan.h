@@ -1,0 +1,172 @@
+// How one AddLora is cut into units: tiles of rows by pieces of D or of columns. A unit never changes a
+// result, only who computes it.
+#ifndef HYDRAD_KERNELS_SIMD_LORA_PLAN_H_
+#define HYDRAD_KERNELS_SIMD_LORA_PLAN_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+#include "kernels/lora.h"
+#include "kernels/simd/pool.h"
+
+namespace hydrad::simd {
+
+constexpr int kTileRows = 16;    // rows that share one reading of a piece
+constexpr int kPieceDots = 8;    // rows of D in a shrink unit
+constexpr int kPieceCols = 256;  // columns of y in an expand unit
+
+inline int CeilDiv(int a, int b) { return (a + b - 1) / b; }
+inline int Pad(int n) { return CeilDiv(n, 16) * 16; }
+inline size_t Align64(size_t n) { return (n + 63) / 64 * 64; }
+
+template <class T>
+int Rows(const LoraRun<T>& run) {
+  return run.row_end - run.row_begin;
+}
+template <class T>
+int Coefficients(const LoraMember<T>& m) {
+  return m.rank_begin[m.experts];
+}
+template <class T>
+int Coefficients(const LoraGroup<T>& group) {
+  int sum = 0;
+  for (const LoraMember<T>& m : group.members) sum += Coefficients(m);
+  return sum;
+}
+
+template <class T>
+LoraGate GateOf(const LoraRun<T>& run, const LoraMember<T>& m) {
+  return WithTopK(m.gate, run.top_k, m.experts);
+}
+// Whether each row leaves some of the experts out.
+template <class T>
+bool Picks(const LoraRun<T>& run, const LoraMember<T>& m) {
+  const GateRule rule = GateOf(run, m).rule;
+  return rule == GateRule::kTopK || rule == GateRule::kThreshold;
+}
+// Whether the A of a picked expert must be multiplied for the rows that picked it, after the gates are known.
+template <class T>
+bool PicksA(const LoraRun<T>& run, const LoraMember<T>& m) {
+  return !m.shared_a && Picks(run, m);
+}
+// The member's rows of D that every row of the run is multiplied by.
+template <class T>
+int SharedDots(const LoraRun<T>& run, const LoraMember<T>& m) {
+  const int router = RouterRows(m.gate, m.experts);
+  if (PicksA(run, m)) return router;
+  return router + (m.shared_a ? m.rank_begin[1] : Coefficients(m));
+}
+
+// Some rows of D.
+struct Dots {
+  int begin, count;
+};
+
+// Calls f(Dots) for each piece of the rows of D that all rows of the run need, until f returns false. Members
+// that lie side by side share pieces.
+template <class T, class F>
+void ForEachSharedPiece(const LoraRun<T>& run, const F& f) {
+  const auto members = run.group->members;
+  for (size_t i = 0; i < members.size();) {
+    int begin = members[i].down_begin, end = begin + SharedDots(run, members[i]);
+    while (++i < members.size() && members[i].down_begin == end) end += SharedDots(run, members[i]);
+    for (; begin < end; begin += kPieceDots) {
+      if (!f(Dots{begin, std::min(kPieceDots, end - begin)})) return;
+    }
+  }
+}
+
+// A piece of the A of one expert that rows pick.
+template <class T>
+struct PickedPiece {
+  const LoraMember<T>* member;
+  int z_begin;  // of the member's coefficients in a row of z
+  int expert;
+  int begin, count;  // of the member's coefficients
+};
+template <class T, class F>
+void ForEachPickedPiece(const LoraRun<T>& run, const F& f) {
+  int z_begin = 0;
+  for (const LoraMember<T>& m : run.group->members) {
+    for (int e = 0; PicksA(run, m) && e < m.experts; ++e) {
+      for (int i = m.rank_begin[e]; i < m.rank_begin[e + 1]; i += kPieceDots) {
+        if (!f(PickedPiece<T>{&m, z_begin, e, i, std::min(kPieceDots, m.rank_begin[e + 1] - i)})) return;
+      }
+    }
+    z_begin += Coefficients(m);
+  }
+}
+
+// Some columns of one member.
+template <class T>
+struct ColumnPiece {
+  const LoraMember<T>* member;
+  int z_begin;  // of the member's coefficients in a row of z
+  int begin, cols;
+};
+template <class T, class F>
+void ForEachColumnPiece(const LoraRun<T>& run, const F& f) {
+  int z_begin = 0;
+  for (const LoraMember<T>& m : run.group->members) {
+    for (int begin = 0; begin < m.out; begin += kPieceCols) {
+      if (!f(ColumnPiece<T>{&m, z_begin, begin, std::min(kPieceCols, m.out - begin)})) return;
+    }
+    z_begin += Coefficients(m);
+  }
+}
+
+// Where a run's units start and where its u and z lie in scratch. The last entry only ends the one before.
+struct RunPlan {
+  int shrink_begin, picked_begin, expand_begin;
+  int shrink_pieces, picked_pieces, expand_pieces;
+  int u_stride, z_stride;
+  float* u;  // [rows, u_stride]
+  float* z;  // [rows, z_stride]: the members' coefficients one after the other
+};
+
+// Fills in what of the plan depends on the run alone.
+template <class T>
+void CountPieces(const LoraRun<T>& run, RunPlan* plan) {
+  plan->shrink_pieces = plan->picked_pieces = plan->expand_pieces = 0;
+  ForEachSharedPiece(run, [&](Dots) { return ++plan->shrink_pieces; });
+  ForEachPickedPiece(run, [&](const PickedPiece<T>&) { return ++plan->picked_pieces; });
+  ForEachColumnPiece(run, [&](const ColumnPiece<T>&) { return ++plan->expand_pieces; });
+  plan->u_stride = Pad(run.group->down_rows);
+  plan->z_stride = Pad(Coefficients(*run.group));
+}
+
+// Calls f(run, unit of the run, whether this task goes on to the next unit) for all units that `begin`
+// numbers.
+template <class F>
+void RunUnits(Pool& pool, std::span<const RunPlan> plan, int RunPlan::*begin, const F& f) {
+  constexpr int kShares = 4;
+  const int units = plan.back().*begin;
+  if (units == 0) return;
+  const int tasks = std::min(units, pool.threads() * kShares);
+  pool.Run(tasks, [&](int task) {
+    const int from = static_cast<int>(int64_t{units} * task / tasks);
+    const int to = static_cast<int>(int64_t{units} * (task + 1) / tasks);
+    const auto after = [begin](int unit, const RunPlan& p) { return unit < p.*begin; };
+    size_t run = std::upper_bound(plan.begin(), plan.end(), from, after) - plan.begin() - 1;
+    for (int unit = from; unit < to; ++unit) {
+      while (unit >= plan[run + 1].*begin) ++run;
+      f(run, unit - plan[run].*begin, unit + 1 < to);
+    }
+  });
+}
+
+// The n-th piece that `for_each` gives.
+template <class Piece, class F>
+Piece Nth(int n, const F& for_each) {
+  Piece result{};
+  for_each([&](const Piece& piece) {
+    result = piece;
+    return n-- > 0;
+  });
+  return result;
+}
+
+}  // namespace hydrad::simd
+
+#endif  // HYDRAD_KERNELS_SIMD_LORA_PLAN_H_
