@@ -160,7 +160,7 @@ class SoundAdapterTest(DirectoryCase):
             with self.subTest(path), self.assertRaisesRegex(ToolError, "not inside the directory"):
                 inspect(self.directory)
         self.write(moa("x"), **MOA | {"expert_paths": ["y"]})
-        with self.assertRaisesRegex(ToolError, "no object of names"):
+        with self.assertRaisesRegex(ToolError, "field 'expert_paths' cannot be"):
             inspect(self.directory)
 
 
@@ -240,7 +240,7 @@ class BrokenAdapterTest(DirectoryCase):
             "decision is 'dice'": (moa("x", "y"), {"decision": "dice"}),
             "decision is 'vote', but there are no routers": (no_router, {}),
             "requests must name the domain": (no_router, {"decision": "label"}),
-            "experts is not a list": (moa("x", "y"), {"experts": "x"}),
+            "experts names nobody": (moa("x", "y"), {"experts": []}),
         }
         self.write({name: ones(2, 8) if "lora_A" in name else ones(8, 2) for name in self.pair()}, self.directory / "z")
         self.assertEqual(self.warnings(moa("x", "y"), **MOA), "")
@@ -256,6 +256,39 @@ class BrokenAdapterTest(DirectoryCase):
         (self.directory / "moe_args.pth").write_bytes(b"")
         self.write(self.pair())
         self.assertEqual(inspect(self.directory).family, "MLLM-HydraLoRA")
+
+    def test_whatever_a_field_holds_there_is_an_answer(self):
+        values = [None, True, 0, 3, -1, 1.5, float("inf"), float("nan"), 1 << 80, "", "x", "(", [], [1], ["x"], [None], [[]],
+                  {}, {"x": 1}, {"x": "y"}, {"x": None}]
+        fields = ["peft_type", "r", "lora_alpha", "target_modules", "lora_nums", "experts", "expert_paths", "router", "bias",
+                  "decision", "modules_to_save", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "lora_bias",
+                  "init_lora_weights", "layer_replication", "alora_invocation_tokens", "top_k", "threshold", "lora_rank",
+                  "base_model_name_or_path"]
+        answers = {True: 0, False: 0}
+        for tensors, config in ((self.pair(), {}), (heads(2), {"lora_nums": 2}), (moa("x", "y"), MOA)):
+            self.write(tensors)
+            for field in fields:
+                for value in values:
+                    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4} | config | {field: value}
+                    (self.directory / "adapter_config.json").write_text(json.dumps(settings))
+                    with self.subTest(field, value=value):
+                        try:
+                            self.assertTrue(inspect(self.directory).lines())
+                            answers[True] += 1
+                        except ToolError as error:
+                            self.assertIn(str(self.directory), str(error))
+                            answers[False] += 1
+        self.assertGreater(min(answers.values()), 100)
+
+    def test_whatever_shape_a_tensor_has_there_is_an_answer(self):
+        cases = ((self.pair(lora_route=ones(2, 8)), {"lora_nums": 2}), (heads(2), {"lora_nums": 2}),
+                 (heads(2, shared=False), {"lora_nums": 2}), (moa("x", "y"), MOA),
+                 (self.pair() | {f"{Q}.lora_magnitude_vector": ones(8), f"{Q}.lora_B.bias": ones(8)}, {"use_dora": True}))
+        for tensors, config in cases:
+            for name in tensors:
+                for shape in ((), (0,), (5,), (0, 8), (2, 0), (3, 3), (1, 2, 3)):
+                    with self.subTest(name, shape=shape):
+                        self.warnings(tensors | {name: ones(*shape)}, **config)
 
     def test_missing_and_malformed_files(self):
         with self.assertRaisesRegex(ToolError, "adapter_config.json"):

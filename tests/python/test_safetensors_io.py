@@ -83,13 +83,29 @@ class FileTest(unittest.TestCase):
             "tensor t: bytes": _file({"t": entry | {"data_offsets": [0, 16]}}, 16),
             r"tensor t: bytes \[4, 12": _file({"t": entry | {"data_offsets": [4, 12]}}, 8),
             r"tensor t: bytes \[0, 8": _file({"t": entry | {"shape": [3]}}, 8),
-            "tensor t: bytes .* do not": _file({"t": entry | {"shape": [-2]}}, 8),
-            "tensor t: bad header entry": _file({"t": entry | {"dtype": "F3"}}, 8),
+            "not JSON: maximum recursion": struct.pack("<Q", 100000) + b"[" * 100000,
         }
         for message, content in cases.items():
-            self.path.write_bytes(content)
-            with self.subTest(message), self.assertRaisesRegex(ToolError, f"some.safetensors.*{message}"):
-                read_safetensors(self.path)
+            self.refused(message, content)
+
+    def test_malformed_entries(self):
+        entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+        changes = [{"dtype": "F3"}, {"dtype": ["F32"]}, {"dtype": None}, {"shape": [-2]}, {"shape": ["2"]}, {"shape": [2.0]},
+                   {"shape": [True, 2]}, {"shape": 2}, {"shape": None}, {"shape": [1] * 17}, {"data_offsets": [0]},
+                   {"data_offsets": [0, 8, 8]}, {"data_offsets": ["0", "8"]}, {"data_offsets": [-8, 0]},
+                   {"shape": [1 << 32, 1 << 32]}, {"shape": [1 << 64]}, {"data_offsets": [8, 0]},
+                   {"shape": [0, 1 << 40, 1 << 40], "data_offsets": [0, 0]}]
+        for change in changes:
+            with self.subTest(change):
+                self.refused("tensor t: ", _file({"t": entry | change}, 8))
+        for value in (None, [], "x", 3):
+            with self.subTest(value):
+                self.refused("tensor t: bad header entry", _file({"t": value}, 8))
+
+    def refused(self, message, content):
+        self.path.write_bytes(content)
+        with self.subTest(message), self.assertRaisesRegex(ToolError, f"some.safetensors.*{message}"):
+            read_safetensors(self.path)
 
 
 def _file(header: dict, size: int) -> bytes:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from hydrad_tools.adapter_tensors import Contents, sort_tensors
 from hydrad_tools.adapter_traps import NOT_SERVED, config_warnings, moa_warnings, module_warnings
@@ -20,6 +21,34 @@ from hydrad_tools.errors import ToolError
 from hydrad_tools.safetensors_io import StoredTensor, read_safetensors
 
 _CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_rank(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= 1 << 16
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _list_of(what: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(what, value))
+
+
+# What the fields that are read here can be; null is none of them.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "peft_type": _is_text, "base_model_name_or_path": _is_text, "lora_nums": _is_rank, "lora_rank": _is_rank,
+    "r": lambda value: _is_rank(value) or _list_of(_is_rank)(value),
+    "lora_alpha": lambda value: _is_number(value) or _list_of(_is_number)(value),
+    "target_modules": lambda value: _is_text(value) or _list_of(_is_text)(value),
+    "modules_to_save": _list_of(_is_text), "experts": _list_of(_is_text), "router": lambda v: isinstance(v, dict),
+    "expert_paths": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+    "decision": _is_text,
+}
 
 
 @dataclass
@@ -79,10 +108,13 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ToolError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ToolError(f"{path}: not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ToolError(f"{path}: not a JSON object")
+    for name, value in config.items():
+        if value is not None and not _FIELDS.get(name, lambda _: True)(value):
+            raise ToolError(f"{path}: field {name!r} cannot be {str(value)[:100]}")
     return config
 
 
@@ -100,8 +132,6 @@ def _read_tensors(directory: Path, config: dict[str, Any]) -> dict[str, StoredTe
 
 def _expert_paths(directory: Path, config: dict[str, Any]) -> dict[str, str]:
     paths = config.get("expert_paths") or {}
-    if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
-        raise ToolError(f"{directory / _CONFIG}: expert_paths is no object of names and directories")
     for name, path in paths.items():
         if not (directory / path).resolve().is_relative_to(directory.resolve()) or path in ("", "."):
             raise ToolError(f"{directory / _CONFIG}: expert_paths: {name}: {path!r} is not inside the directory")
@@ -143,7 +173,7 @@ def _family(config: dict[str, Any], contents: Contents, directory: Path) -> tupl
 
 def _scale(config: dict[str, Any]) -> str:
     rank, alpha = config.get("r") or config.get("lora_rank"), config.get("lora_alpha")
-    if not rank or alpha is None:
+    if rank is None or alpha is None:
         return "not given"
     if isinstance(rank, list) or isinstance(alpha, list):
         return f"by expert (alpha {alpha}, r {rank})"
@@ -190,7 +220,7 @@ def _experts(config: dict[str, Any], contents: Contents) -> dict[str, str]:
     ranks: dict[str, set[int]] = {}
     for module in contents.modules.values():
         for name, a in module.a.items():
-            ranks.setdefault(name, set()).add(a.shape[0])
+            ranks.setdefault(name, set()).add(a.shape[0] if a.data.ndim == 2 else 0)
     return {name: f"rank {_join(sorted(found))}" for name, found in ranks.items()}
 
 

@@ -28,7 +28,7 @@ _SWITCHES = {
     "megatron_config": "made for Megatron's parallel layers",
     "enable_lora": "LoRA on parts of a merged layer",
 }
-_HARMLESS_INITS = (None, True, False, "gaussian", "orthogonal", "eva")
+_HARMLESS_INITS = [None, True, False, "gaussian", "orthogonal", "eva"]
 _DECISIONS = ("vote", "last", "layer", "label")
 
 
@@ -119,8 +119,8 @@ def _matches(pattern: str, path: str) -> bool:
 def moa_warnings(config: dict[str, Any], contents: Contents) -> list[str]:
     """MoA: a router for every layer, a row and an adapter for every expert."""
     experts, warnings = config.get("experts"), []
-    if not isinstance(experts, list) or not experts:
-        return ["experts is not a list of names"]
+    if not experts:
+        return ["experts names nobody"]
     paths = config.get("expert_paths") or {}
     present = {name for module in contents.modules.values() for name in module.b}
     for name in experts:
@@ -128,7 +128,7 @@ def moa_warnings(config: dict[str, Any], contents: Contents) -> list[str]:
             warnings.append(f"expert {name} has neither tensors nor a directory in expert_paths")
     warnings += [f"tensors of {name}, which experts does not name" for name in sorted(present - set(experts))]
     warnings += [f"expert_paths names {name}, which experts does not" for name in paths if name not in experts]
-    decision = config.get("decision", "vote")
+    decision = config.get("decision") or "vote"
     if decision not in _DECISIONS:
         warnings.append(f"decision is {decision!r}, none of {', '.join(_DECISIONS)}")
     if not contents.routers and not paths:
@@ -143,6 +143,8 @@ def _moa_routers(config: dict[str, Any], contents: Contents, experts: int) -> li
     for path, router in contents.routers.items():
         if router.router is None:
             warnings.append(f"{path}: a router bias without a router")
+        elif router.router.data.ndim != 2:
+            warnings.append(f"{path}: the router is not a matrix but {router.router.shape}")
         elif router.router.shape[0] != experts:
             warnings.append(f"{path}: the router has {router.router.shape[0]} rows for {experts} experts")
         if has_bias != (router.router_bias is not None):
@@ -181,7 +183,7 @@ def _module_problems(module: Module) -> list[str]:
 
 def _pair_problems(module: Module) -> list[str]:
     flat = [f"{name} is not a matrix but {tensor.shape}" for name, tensor in module.named().items()
-            if name.startswith(("lora_A", "lora_B")) and name != "lora_B.bias" and tensor.data.ndim != 2]
+            if name.startswith(("lora_A", "lora_B", "router")) and not name.endswith("bias") and tensor.data.ndim != 2]
     if flat:
         return flat
     problems = []

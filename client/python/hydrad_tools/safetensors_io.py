@@ -9,6 +9,7 @@ data. numpy has no bfloat16, so a bfloat16 tensor is held as its ``uint16`` bit 
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _NUMPY_OF = {
     "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
 }
 _MAX_HEADER_BYTES = 100 << 20
+_MAX_RANK = 16
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _parse_header(path: Path, raw: bytes) -> tuple[dict, memoryview]:
         raise ToolError(f"{path}: header length {length} exceeds the file")
     try:
         header = json.loads(raw[8:8 + length])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ToolError(f"{path}: header is not JSON: {error}") from error
     if not isinstance(header, dict):
         raise ToolError(f"{path}: header is not a JSON object")
@@ -120,9 +122,14 @@ def _tensor(path: Path, name: str, entry: dict, body: memoryview) -> StoredTenso
         dtype, shape = entry["dtype"], tuple(entry["shape"])
         begin, end = entry["data_offsets"]
         numpy_type = np.dtype(_NUMPY_OF[dtype])
+        fits = all(type(value) is int and 0 <= value < 1 << 48 for value in (*shape, begin, end))
+        if not fits or len(shape) > _MAX_RANK:
+            raise ValueError("no such shape or place")
     except (KeyError, TypeError, ValueError) as error:
-        raise ToolError(f"{path}: tensor {name}: bad header entry {entry!r}") from error
-    count = int(np.prod(shape, dtype=np.int64))
-    if not 0 <= begin <= end <= len(body) or end - begin != count * numpy_type.itemsize:
+        raise ToolError(f"{path}: tensor {name}: bad header entry {str(entry)[:200]}") from error
+    if not begin <= end <= len(body) or end - begin != math.prod(shape) * numpy_type.itemsize:
         raise ToolError(f"{path}: tensor {name}: bytes [{begin}, {end}) do not hold {dtype} {shape}")
-    return StoredTensor(dtype, np.frombuffer(body[begin:end], numpy_type).reshape(shape))
+    try:
+        return StoredTensor(dtype, np.frombuffer(body[begin:end], numpy_type).reshape(shape))
+    except ValueError as error:  # no numbers, but extents beyond what an array can have
+        raise ToolError(f"{path}: tensor {name}: {error}") from error
