@@ -90,11 +90,13 @@ class PackTest(unittest.TestCase):
         np.testing.assert_array_equal((ids >= 100).all(axis=1), domains == 1)
 
     def test_prompts_end_where_the_assistant_begins(self):
-        documents = [Document("42", "six by seven?"), Document("plain " * 50), Document("x", "y" * PROMPT_TOKENS)]
-        chat, plain = encode_prompts(CharacterTokenizer(), documents, np.random.default_rng(1))
+        documents = [Document("42", "six by seven?"), Document("plain " * 50), Document("x", "y" * PROMPT_TOKENS),
+                     Document("short"), Document("x"), Document("")]
+        chat, plain, short = encode_prompts(CharacterTokenizer(), documents, np.random.default_rng(1))
         self.assertEqual("".join(map(chr, chat)), "[user]six by seven?.[assistant]")
         self.assertTrue(("plain " * 50).startswith("".join(map(chr, plain))))
         self.assertTrue(8 <= len(plain) <= 64)
+        self.assertEqual("".join(map(chr, short)), "shor")
 
     def test_prompts_are_drawn_by_weight_and_filled_up(self):
         corpora = [Corpus("a", 3, [], []), Corpus("b", 1, [], [])]

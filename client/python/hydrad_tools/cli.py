@@ -130,6 +130,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     _add_adapter_options(moa)
     moa.add_argument("--stage-one-steps", type=int, default=100, metavar="N",
                      help="optimiser steps of each domain's LoRA, before --steps of them all (default %(default)s)")
+    moa.add_argument("--expert", type=_named_path, action="append", default=[], metavar="NAME=DIR",
+                     help="a LoRA in PEFT's format that is NAME's already, instead of stage 1; repeatable")
     moa.add_argument("--eta", type=float, default=1.0,
                      help="weight of the routers' cross entropy against the domain (default %(default)s)")
     moa.add_argument("--pool", choices=("last", "mean"), default="last",
@@ -137,6 +139,13 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     moa.add_argument("--decision", choices=("vote", "last", "layer", "label"), default="vote",
                      help="who decides unless a request says (default %(default)s)")
     moa.set_defaults(run=_train_moa)
+
+
+def _named_path(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=DIR")
+    return name, Path(path)
 
 
 def _heads(text: str) -> int | str:
@@ -226,7 +235,8 @@ def _train_moa(options: argparse.Namespace) -> None:
     stages = (Schedule(steps, options.rows, options.learning_rate)
               for steps in (options.stage_one_steps, options.steps))
     run = MoaRun(options.base, options.base_name or options.base.name, shape, *stages, options.length, options.seed,
-                 options.threads, getattr(torch, options.base_dtype), options.eta, options.windows)
+                 options.threads, getattr(torch, options.base_dtype), options.eta, dict(options.expert),
+                 options.windows)
     report = train_moa(options.directory, corpora, run)
     print(f"parameters: {report.parameters:,}")
     for name, losses in report.losses.items():

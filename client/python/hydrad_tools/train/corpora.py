@@ -129,16 +129,17 @@ def encode(tokenizer: Any, documents: list[Document]) -> TokenStream:
 def encode_prompts(tokenizer: Any, documents: list[Document], rng: np.random.Generator) -> list[np.ndarray]:
     """The ids of a prompt for each document, as a router will see them.
 
-    A document with a prompt gives that, up to the assistant's turn; plain text gives its first 8 to
-    64 tokens. Prompts of more than PROMPT_TOKENS tokens and empty ones are left out.
+    A document with a prompt gives that, up to the assistant's turn; plain text is cut after 8 to 64
+    tokens, and before its end, which would give its kind away. Prompts of more than PROMPT_TOKENS
+    tokens and empty ones are left out.
     """
     prompts = []
     for document in documents:
-        prompt, reply = _render(tokenizer, document)
-        if prompt:
-            ids = tokenizer.encode(prompt, add_special_tokens=False)
-        else:
-            ids = tokenizer.encode(reply, add_special_tokens=False)[:int(rng.integers(8, 65))]
+        plain = document.prompt is None
+        ids = tokenizer.encode(document.reply if plain else _render(tokenizer, document)[0], add_special_tokens=False)
+        if plain:
+            last = min(64, len(ids) - 1)
+            ids = ids[:int(rng.integers(min(8, last), last + 1))] if last > 0 else []
         if 0 < len(ids) <= PROMPT_TOKENS:
             prompts.append(np.array(ids, np.int64))
     return prompts

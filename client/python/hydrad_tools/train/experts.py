@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from hydrad_tools.errors import ToolError
-from hydrad_tools.safetensors_io import StoredTensor, bf16, write_safetensors
+from hydrad_tools.safetensors_io import StoredTensor, bf16, read_safetensors, write_safetensors
 from hydrad_tools.train.low_rank import replace_linears
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -129,6 +129,28 @@ class Moa:
         self.routers = nn.ModuleList(
             Router(model.config.hidden_size, len(shape.experts)) for _ in model.model.layers)
         model.moa_routers = self.routers  # so that they are among the model's parameters
+
+    def load_expert(self, name: str, directory: Path) -> None:
+        """Puts a LoRA in PEFT's format in the place of the expert ``name``.
+
+        Raises ToolError unless it has the MoA's rank and targets and nothing else.
+        """
+        config = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
+        tensors = read_safetensors(directory / "adapter_model.safetensors")
+        rank = config.get("r")
+        if config.get("peft_type") != "LORA" or config.get("lora_nums") or rank != self.shape.rank:
+            raise ToolError(f"{directory}: not a plain LoRA of rank {self.shape.rank}")
+        scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+        index, factor = self.shape.experts.index(name), scale * rank / self.shape.alpha
+        with torch.no_grad():
+            for path, expert in self.experts.items():
+                for part, held in (("A", expert.lora_A), ("B", expert.lora_B)):
+                    tensor = tensors.pop(f"base_model.model.{path}.lora_{part}.weight", None)
+                    if tensor is None or tensor.shape != tuple(held[index].shape):
+                        raise ToolError(f"{directory}: {path} has no lora_{part} of {tuple(held[index].shape)}")
+                    held[index] = torch.from_numpy(tensor.to_f32()) * (factor if part == "B" else 1)
+        if tensors:
+            raise ToolError(f"{directory}: tensor {next(iter(tensors))} is of no target of the MoA")
 
     def choose(self, choice: torch.Tensor | None) -> None:
         """Sets the expert of each row, [rows], or of each row in each layer, [layers, rows]."""

@@ -13,7 +13,7 @@ would lower this loss and tell nothing of prompts whose domain is not known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hydrad_tools.errors import ToolError
 from hydrad_tools.train.corpora import Corpus, Mixture, PromptMixture, TokenStream, encode, encode_prompts
 from hydrad_tools.train.experts import Moa, MoaShape
 from hydrad_tools.train.loop import Schedule, held_out_loss, seed_everything, train, trained_parameters
@@ -44,6 +45,7 @@ class MoaRun:
     threads: int
     base_dtype: torch.dtype
     eta: float = 1.0
+    trained: dict[str, Path] = field(default_factory=dict)  # experts that are there already, as PEFT directories
     windows: int = 48  # held-out sequences per domain
     prompts: int = 64  # held-out prompts per domain
 
@@ -62,7 +64,13 @@ class MoaReport:
 
 
 def train_moa(target: Path, corpora: list[Corpus], run: MoaRun) -> MoaReport:
-    """Trains, writes the adapter into ``target`` and measures it as saved (bfloat16)."""
+    """Trains, writes the adapter into ``target`` and measures it as saved (bfloat16).
+
+    Raises ToolError if a trained expert is none of the domains, or does not fit.
+    """
+    strangers = set(run.trained) - {corpus.name for corpus in corpora}
+    if strangers:
+        raise ToolError(f"expert {min(strangers)} has no --text")
     seed_everything(run.seed, run.threads)
     tokenizer = AutoTokenizer.from_pretrained(run.base)
     moa = Moa(AutoModelForCausalLM.from_pretrained(run.base, dtype=run.base_dtype), run.shape)
@@ -72,7 +80,10 @@ def train_moa(target: Path, corpora: list[Corpus], run: MoaRun) -> MoaReport:
     prompts = [encode_prompts(tokenizer, corpus.train, rng) for corpus in corpora]
     losses = {corpus.name: {"base": _loss(moa, stream, run, None)} for corpus, stream in zip(corpora, held_out)}
     for domain, corpus in enumerate(corpora):
-        _train_expert(moa, domain, corpus, streams[domain], run)
+        if corpus.name in run.trained:
+            moa.load_expert(corpus.name, run.trained[corpus.name])
+        else:
+            _train_expert(moa, domain, corpus, streams[domain], run)
         losses[corpus.name]["stage 1"] = _loss(moa, held_out[domain], run, domain)
     _train_together(moa, corpora, streams, PromptMixture(corpora, prompts, run.seed), run)
     moa.round_to_bf16()
