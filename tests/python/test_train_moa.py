@@ -136,7 +136,7 @@ class MoaTest(unittest.TestCase):
         found = inspect(self.directory / "moa")
         self.assertEqual((found.family, list(found.experts), found.warnings), ("MoA", ["abc", "numbers"], []))
         config = json.loads((self.directory / "moa" / "adapter_config.json").read_text())
-        self.assertEqual(config["router"], {"bias": True, "input": "block_input", "pool": "last"})
+        self.assertEqual(config["router"], {"bias": True, "input": "block_input", "pool": "mean"})
 
     def test_an_expert_may_be_there_already(self):
         """As PEFT saves it, whatever its scale; it must fit."""

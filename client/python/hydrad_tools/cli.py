@@ -134,8 +134,9 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
                      help="a LoRA in PEFT's format that is NAME's already, instead of stage 1; repeatable")
     moa.add_argument("--eta", type=float, default=1.0,
                      help="weight of the routers' cross entropy against the domain (default %(default)s)")
-    moa.add_argument("--pool", choices=("last", "mean"), default="last",
-                     help="what a router reads of the prompt: its last token's state or the mean (default %(default)s)")
+    moa.add_argument("--pool", choices=("mean", "last"), default="mean",
+                     help="what a router reads of the prompt: the mean of its tokens' states, or the last one's "
+                          "(default %(default)s)")
     moa.add_argument("--decision", choices=("vote", "last", "layer", "label"), default="vote",
                      help="who decides unless a request says (default %(default)s)")
     moa.set_defaults(run=_train_moa)

@@ -37,7 +37,7 @@ class MoaShape:
     alpha: float
     targets: tuple[str, ...]
     experts: tuple[str, ...]
-    pool: str = "last"
+    pool: str = "mean"  # or "last"
     decision: str = "vote"
 
     def __post_init__(self) -> None:
