@@ -100,7 +100,13 @@ void AddNetwork(CLI::App& app, Config& c) {
 }
 
 void AddEngine(CLI::App& app, Config& c) {
-  app.add_option("--weights", c.weights, "Type of weights and KV cache: bf16, or f32 (twice the memory)")
+  app.add_option("--device", c.device, "Where the model runs: cuda, cpu, or auto (cuda where there is one)")
+      ->check(CLI::IsMember({"auto", "cuda", "cpu"}));
+  app.add_option("--device-memory-fraction", c.device_memory_fraction,
+                 "Share of the CUDA device's memory for weights, KV cache, adapters and scratch together")
+      ->check(CLI::Range(0.01, 1.0));
+  app.add_option("--weights", c.weights,
+                 "Type of weights and KV cache: bf16, or f32 (twice the memory, CPU only)")
       ->check(CLI::IsMember({"bf16", "f32"}));
   app.add_option("--threads", c.threads, "Threads of the CPU kernels; 0: one per usable core")
       ->check(CLI::Range(0, 1024));
@@ -112,10 +118,10 @@ void AddEngine(CLI::App& app, Config& c) {
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--prefill-chunk", c.prefill_chunk, "Prompt tokens of one step, over all sequences")
       ->check(CLI::Range(1, 65536));
-  app.add_option("--kv-cache-memory", c.kv_cache_memory,
-                 "Memory for the KV cache, e.g. 4GiB; 0: enough for --max-running full sequences, at most "
-                 "2GiB unless "
-                 "one sequence needs more")
+  app.add_option(
+         "--kv-cache-memory", c.kv_cache_memory,
+         "Memory for the KV cache, e.g. 4GiB; 0: enough for --max-running full sequences, but on the CPU at "
+         "most 2GiB unless one sequence needs more, and on CUDA at most what the device has left")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->check(CLI::Range(uint64_t{0}, kMostMemory));
   app.add_option("--adapter-memory", c.adapter_memory, "Memory for adapters on the device, e.g. 512MiB")

@@ -27,6 +27,8 @@ struct Config {
   bool allow_plaintext_public = false;
   bool reflection = false;
 
+  std::string device = "auto";   // or "cuda", "cpu"
+  double device_memory_fraction = 0.9;
   std::string weights = "bf16";  // or "f32"
   int threads = 0;               // 0: one per usable core
   int max_context = 0;           // 0: the model's

@@ -12,7 +12,7 @@
 #include "server/adapter_census.h"
 #include "server/adapters/adapter_store.h"
 #include "server/admission/admission.h"
-#include "server/backend/cpu/cpu_backend.h"
+#include "server/backend/device.h"
 #include "server/base/log.h"
 #include "server/config.h"
 #include "server/metrics/exporter.h"
@@ -88,7 +88,7 @@ absl::Status CheckConfig(const Config& config) {
     return NotFound("--adapter-root '{}' is not a directory", config.adapter_root);
   }
   ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(config.model));
-  return SizeModel(config, model, WeightType(config)).status();
+  return SizeModel(config, model, WeightType(config), /*budgeted=*/false).status();
 }
 
 // Every room, in the order of construction: each may use those above it, and goes before them.
@@ -104,6 +104,7 @@ class Daemon {
   void Drain(Signals& signals);
 
  private:
+  absl::Status OpenBackend();
   absl::Status LoadModel();
   absl::Status LoadAdapters();
   absl::Status Serve();
@@ -142,17 +143,32 @@ void Daemon::LogReady() const {
               exporter_ == nullptr ? "none" : exporter_->address(), ModelName(config_));
 }
 
+absl::Status Daemon::OpenBackend() {
+  const DeviceOptions options = {
+      .device = config_.device,
+      .cuda_library = CudaLibraryPath(),
+      .cpu = {.threads = config_.threads, .weight_type = WeightType(config_)},
+      .cuda = {.memory_fraction = config_.device_memory_fraction, .adapter_bytes = config_.adapter_memory}};
+  ASSIGN_OR_RETURN(Device device, OpenDevice(options));
+  if (!device.fell_back.empty()) Log()->warn("--device auto serves on the CPU: {}", device.fell_back);
+  backend_ = std::move(device.backend);
+  return absl::OkStatus();
+}
+
 absl::Status Daemon::LoadModel() {
   ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(config_.model));
-  backend_ = MakeCpuBackend({.threads = config_.threads, .weight_type = WeightType(config_)});
-  ASSIGN_OR_RETURN(const ModelLimits limits, SizeModel(config_, model, backend_->weight_type()));
+  RETURN_IF_ERROR(OpenBackend());
+  ASSIGN_OR_RETURN(const ModelLimits limits, SizeModel(config_, model, backend_->weight_type(),
+                                                       /*budgeted=*/backend_->free_bytes().has_value()));
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model + "/tokenizer.json"));
   ASSIGN_OR_RETURN(model_, LoadTransformer(config_.model, *backend_, limits));
   metrics_.SetBuildInfo(HYDRAD_VERSION, backend_->description(), ModelName(config_));
+  const int blocks = model_->limits().kv_blocks;
   Log()->info("model {}: context {}, KV cache {} MiB in {} blocks, device {}", ModelName(config_),
-              limits.max_context,
-              (limits.kv_blocks * KvBlockBytes(model, limits, backend_->weight_type())) >> 20,
-              limits.kv_blocks, backend_->description());
+              limits.max_context, (blocks * KvBlockBytes(model, limits, backend_->weight_type())) >> 20,
+              blocks, backend_->description());
+  if (const std::string memory = backend_->memory_report(); !memory.empty())
+    Log()->info("memory: {}", memory);
   return absl::OkStatus();
 }
 

@@ -7,7 +7,8 @@
 
 namespace hydrad {
 
-absl::StatusOr<ModelLimits> SizeModel(const Config& config, const ModelConfig& model, DType kv_type) {
+absl::StatusOr<ModelLimits> SizeModel(const Config& config, const ModelConfig& model, DType kv_type,
+                                      bool budgeted) {
   if (config.max_context > model.max_positions) {
     return FailedPrecondition("--max-context {} is more than the {} positions that the model was made for",
                               config.max_context, model.max_positions);
@@ -21,8 +22,9 @@ absl::StatusOr<ModelLimits> SizeModel(const Config& config, const ModelConfig& m
   const uint64_t per_sequence = (limits.max_context + limits.block_size - 1) / limits.block_size;
   uint64_t blocks = config.kv_cache_memory / block_bytes;
   if (config.kv_cache_memory == 0) {
-    blocks = std::min(config.max_running * per_sequence, kDefaultKvCacheMemory / block_bytes);
-    blocks = std::max(blocks, per_sequence);
+    blocks = config.max_running * per_sequence;
+    if (!budgeted) blocks = std::max(std::min(blocks, kDefaultKvCacheMemory / block_bytes), per_sequence);
+    if (budgeted) limits.min_kv_blocks = static_cast<int>(per_sequence);
   }
   if (blocks < per_sequence) {
     return FailedPrecondition(

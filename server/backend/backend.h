@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -71,7 +72,7 @@ struct HeadNorms {
 struct StepLimits {
   int max_rows = 0, max_logit_rows = 0;
   int max_context = 0, block_size = 0;  // of one sequence, and of the KV cache
-  int heads = 0, head_dim = 0, vocab = 0;
+  int heads = 0, kv_heads = 0, head_dim = 0;
 };
 
 // Ops are called by the scheduler thread alone, and run in order. LoadAdapter may be called by loader threads
@@ -85,6 +86,11 @@ class Backend {
   virtual DType stream_type() const { return activation_type(); }  // the residual stream
   virtual DType logits_type() const { return activation_type(); }
   virtual DType weight_type() const = 0;  // of base weights, adapters and the KV cache
+
+  // Bytes that Allocate and the loads below may still take together; nullopt where nobody has set a limit.
+  virtual std::optional<size_t> free_bytes() const { return std::nullopt; }
+  // What the memory has gone to, for the log; empty without a limit.
+  virtual std::string memory_report() const { return ""; }
 
   // RESOURCE_EXHAUSTED when the device has no room. Contents unspecified.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;

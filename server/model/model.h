@@ -17,6 +17,8 @@ struct ModelLimits {
   int max_context = 0;       // positions of one sequence
   int block_size = 16;       // token positions of one KV block
   int kv_blocks = 0;         // blocks in the cache
+  int min_kv_blocks =
+      0;  // where the device has not room for kv_blocks, down to this many will do; 0: no fewer
 };
 
 // Every method is for the scheduler thread. Tests use a fake.

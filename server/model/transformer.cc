@@ -127,6 +127,18 @@ absl::StatusOr<KvCache> AllocateCache(Backend& backend, const ModelConfig& confi
   return cache;
 }
 
+// As many blocks as are asked for, or as the device has room for once all else is there.
+void FitCache(const Backend& backend, const ModelConfig& config, ModelLimits& limits) {
+  const std::optional<size_t> free = backend.free_bytes();
+  if (!free || limits.min_kv_blocks == 0) return;
+  const size_t padding = 128 * static_cast<size_t>(config.num_layers);  // of every layer's two sides
+  const size_t room =
+      (*free - std::min(*free, padding)) / KvBlockBytes(config, limits, backend.weight_type());
+  if (room < static_cast<size_t>(limits.kv_blocks)) {
+    limits.kv_blocks = std::max(limits.min_kv_blocks, static_cast<int>(room));
+  }
+}
+
 absl::StatusOr<ModelLimits> FillIn(ModelLimits limits, const ModelConfig& config, const std::string& dir) {
   const bool windowed = config.sliding_window > 0;
   const int allowed = windowed ? config.sliding_window : config.max_positions;
@@ -141,10 +153,10 @@ absl::StatusOr<ModelLimits> FillIn(ModelLimits limits, const ModelConfig& config
   }
   if (limits.kv_blocks == 0)
     limits.kv_blocks = (limits.max_context + limits.block_size - 1) / limits.block_size;
-  const int64_t kv_rows = int64_t{limits.kv_blocks} * limits.block_size * config.num_kv_heads;
-  if (limits.kv_blocks < 1 || kv_rows > INT32_MAX) {
-    return InvalidArgument("{} KV blocks are not within 1 to {}", limits.kv_blocks,
-                           INT32_MAX / (limits.block_size * config.num_kv_heads));
+  const int most = INT32_MAX / (limits.block_size * config.num_kv_heads);
+  if (limits.min_kv_blocks > 0) limits.kv_blocks = std::min(limits.kv_blocks, most);
+  if (limits.kv_blocks < 1 || limits.kv_blocks > most) {
+    return InvalidArgument("{} KV blocks are not within 1 to {}", limits.kv_blocks, most);
   }
   return limits;
 }
@@ -165,10 +177,11 @@ absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& 
                                    .max_context = limits.max_context,
                                    .block_size = limits.block_size,
                                    .heads = config.num_heads,
-                                   .head_dim = config.head_dim,
-                                   .vocab = config.vocab_size}));
+                                   .kv_heads = config.num_kv_heads,
+                                   .head_dim = config.head_dim}));
   ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(dir, config, backend));
   ASSIGN_OR_RETURN(Activations activations, Activations::Allocate(backend, config, limits));
+  FitCache(backend, config, limits);
   ASSIGN_OR_RETURN(KvCache cache, AllocateCache(backend, config, limits));
   return std::make_unique<Transformer>(backend, config, limits, std::move(weights), std::move(activations),
                                        std::move(cache));

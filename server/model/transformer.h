@@ -60,7 +60,8 @@ class Transformer : public Model {
 // model, and takes the KV cache and activations for `limits`. Zero fields of `limits` are filled in:
 // max_context with all that the config allows (its positions, or its sliding window where that is shorter),
 // kv_blocks with one sequence's. Errors: INVALID_ARGUMENT naming file and field or tensor, also for a
-// max_context beyond what the config allows; NOT_FOUND without the files; RESOURCE_EXHAUSTED.
+// max_context beyond what the config allows; NOT_FOUND without the files; RESOURCE_EXHAUSTED. The model's
+// limits() say how many KV blocks it has got.
 absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& dir, Backend& backend,
                                                              ModelLimits limits);
 

@@ -23,7 +23,9 @@ class SizingTest : public testing::Test {
     const ModelLimits limits;
     block_bytes_ = KvBlockBytes(model_, limits, DType::kBf16);
   }
-  absl::StatusOr<ModelLimits> Size() const { return SizeModel(config_, model_, DType::kBf16); }
+  absl::StatusOr<ModelLimits> Size(bool budgeted = false) const {
+    return SizeModel(config_, model_, DType::kBf16, budgeted);
+  }
 
   Config config_;
   ModelConfig model_;
@@ -44,6 +46,18 @@ TEST_F(SizingTest, TheDefaultIsBounded) {
   const auto limits = Size();
   ASSERT_TRUE(limits.ok()) << limits.status();
   EXPECT_EQ(limits->kv_blocks, static_cast<int>(kDefaultKvCacheMemory / block_bytes_));
+}
+
+TEST_F(SizingTest, ADeviceWithABudgetBoundsItself) {
+  config_.max_running = 100'000;
+  model_.max_positions = 10'000;
+  const auto limits = Size(/*budgeted=*/true);
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  EXPECT_EQ(limits->kv_blocks, 100'000 * 625);
+  EXPECT_EQ(limits->min_kv_blocks, 625);
+  config_.kv_cache_memory = 625 * block_bytes_;  // what is asked for is not made smaller
+  EXPECT_EQ(Size(true)->kv_blocks, 625);
+  EXPECT_EQ(Size(true)->min_kv_blocks, 0);
 }
 
 TEST_F(SizingTest, OneFullSequenceAlwaysFits) {
