@@ -32,7 +32,7 @@ struct Mat {
   int rows, cols;
   int64_t stride;  // elements from one row to the next, >= cols
 
-  T* row(int r) const { return data + r * stride; }
+  constexpr T* row(int r) const { return data + r * stride; }
   Mat Rows(int begin, int count) const { return {data + begin * stride, count, cols, stride}; }
   Mat Cols(int begin, int count) const { return {data + begin, rows, count, stride}; }
   operator Mat<const T>() const requires(!std::is_const_v<T>) { return {data, rows, cols, stride}; }

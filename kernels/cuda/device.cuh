@@ -1,0 +1,126 @@
+// What several CUDA kernels share: bf16 in registers, sums over warps and blocks in a fixed order, tiles in
+// shared memory, and the launch.
+#ifndef HYDRAD_KERNELS_CUDA_DEVICE_CUH_
+#define HYDRAD_KERNELS_CUDA_DEVICE_CUH_
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/ptx.cuh"
+#include "kernels/types.h"
+
+namespace hydrad::cuda {
+
+inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+__device__ __forceinline__ float Widen(bf16 x) { return __uint_as_float(uint32_t{x.bits} << 16); }
+__device__ __forceinline__ float Widen(float x) { return x; }
+__device__ __forceinline__ float LowOf(uint32_t pair) { return __uint_as_float(pair << 16); }
+__device__ __forceinline__ float HighOf(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
+// Two floats rounded to nearest even; the first in the lower half.
+__device__ __forceinline__ uint32_t PackPair(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return uint32_t{__bfloat16_as_ushort(pair.y)} << 16 | __bfloat16_as_ushort(pair.x);
+}
+__device__ __forceinline__ void Narrow(bf16& to, float x) {
+  to.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
+__device__ __forceinline__ void Narrow(float& to, float x) { to = x; }
+
+// Eight consecutive elements, aligned to 16 bytes.
+__device__ __forceinline__ void Load8(float (&to)[8], const bf16* from) {
+  const uint4 v = *reinterpret_cast<const uint4*>(from);
+  to[0] = LowOf(v.x), to[1] = HighOf(v.x), to[2] = LowOf(v.y), to[3] = HighOf(v.y);
+  to[4] = LowOf(v.z), to[5] = HighOf(v.z), to[6] = LowOf(v.w), to[7] = HighOf(v.w);
+}
+__device__ __forceinline__ void Load8(float (&to)[8], const float* from) {
+  const float4 a = reinterpret_cast<const float4*>(from)[0], b = reinterpret_cast<const float4*>(from)[1];
+  to[0] = a.x, to[1] = a.y, to[2] = a.z, to[3] = a.w, to[4] = b.x, to[5] = b.y, to[6] = b.z, to[7] = b.w;
+}
+__device__ __forceinline__ void Store8(bf16* to, const float (&x)[8]) {
+  *reinterpret_cast<uint4*>(to) =
+      make_uint4(PackPair(x[0], x[1]), PackPair(x[2], x[3]), PackPair(x[4], x[5]), PackPair(x[6], x[7]));
+}
+__device__ __forceinline__ void Store8(float* to, const float (&x)[8]) {
+  reinterpret_cast<float4*>(to)[0] = make_float4(x[0], x[1], x[2], x[3]);
+  reinterpret_cast<float4*>(to)[1] = make_float4(x[4], x[5], x[6], x[7]);
+}
+
+__host__ __device__ __forceinline__ bool Aligned16(const void* p) {
+  return reinterpret_cast<uintptr_t>(p) % 16 == 0;
+}
+// Whether every row of m begins at 16 bytes.
+template <class T>
+__host__ __device__ __forceinline__ bool RowsAligned16(const Mat<T>& m) {
+  return Aligned16(m.data) && m.stride * sizeof(T) % 16 == 0;
+}
+
+// Every lane gets the same sum, pairs of lanes first.
+template <class T>
+__device__ __forceinline__ T WarpSum(T x) {
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) x += __shfl_xor_sync(kAllLanes, x, step);
+  return x;
+}
+__device__ __forceinline__ float WarpMax(float x) {
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, step));
+  return x;
+}
+
+// The sum over a block of whole warps, for every thread: warps in ascending order. `parts` is shared memory
+// of 32 elements that nobody else uses until the next barrier after this.
+template <class T>
+__device__ __forceinline__ T BlockSum(T x, T* parts) {
+  x = WarpSum(x);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
+  __syncthreads();
+  T sum = parts[0];
+  for (unsigned w = 1; w < blockDim.x / 32; ++w) sum += parts[w];
+  return sum;
+}
+
+__host__ __device__ constexpr int CeilDiv(int a, int b) { return (a + b - 1) / b; }
+__host__ __device__ constexpr int RoundUp(int a, int b) { return CeilDiv(a, b) * b; }
+
+// Place of 16-byte chunk `chunk` of row `row` in a tile of rows of kChunks chunks (a multiple of 8). Eight
+// consecutive rows keep one chunk in eight different bank groups, as ldmatrix wants.
+template <int kChunks>
+__device__ __forceinline__ int TileAt(int row, int chunk) {
+  static_assert(kChunks % 8 == 0);
+  return row * kChunks + (chunk ^ (row & 7));
+}
+
+// Brings 8 elements from[0..7], of which the first `count` exist, to 16 bytes of shared memory; the others
+// become 0. `fast`: from is 16-byte aligned, and count is at least 8 or at most 0.
+__device__ __forceinline__ void Fetch8(uint4* to, const bf16* from, int count, const bf16* valid, bool fast) {
+  if (fast) {
+    ptx::CopyAsync16(to, count > 0 ? from : valid, count > 0);
+    return;
+  }
+  uint32_t pair[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t low = 2 * i < count ? from[2 * i].bits : 0,
+                   high = 2 * i + 1 < count ? from[2 * i + 1].bits : 0;
+    pair[i] = high << 16 | low;
+  }
+  *to = make_uint4(pair[0], pair[1], pair[2], pair[3]);
+}
+
+template <class... Params, class... Args>
+cudaError_t Launch(void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared, cudaStream_t stream,
+                   Args... args) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...);
+}
+
+}  // namespace hydrad::cuda
+
+#endif  // HYDRAD_KERNELS_CUDA_DEVICE_CUH_

@@ -1,0 +1,145 @@
+// What the CUDA kernels read from device memory, and the host code that plans it once per step. No CUDA
+// header is needed here. The structs are uploaded as they are; pointers inside them are device pointers.
+#ifndef HYDRAD_KERNELS_CUDA_PLAN_H_
+#define HYDRAD_KERNELS_CUDA_PLAN_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/lora.h"
+#include "kernels/sampling.h"
+#include "kernels/types.h"
+
+namespace hydrad::cuda {
+
+// ---- Adapters ----
+
+// kernels/lora.h LoraMember in device memory. In z its coefficients take columns
+// z_begin .. z_begin + rank_begin[experts], and z_begin is a multiple of 8.
+struct LoraMember {
+  int32_t down_begin, out_begin, out, experts;
+  int32_t z_begin;
+  int32_t gate_begin;  // place of its first gate in a row of a run's gate record
+  const int32_t* rank_begin;
+  LoraGate gate;
+  bool shared_a;
+  const float *scale, *router_bias;
+  const bf16* up;  // 16-byte aligned for the fast path, which also wants out and out_begin multiples of 8
+  const float *out_scale, *out_bias;
+};
+// kernels/lora.h LoraGroup. A group that the adapter leaves alone has no members and no rows.
+struct LoraGroup {
+  const bf16* down;  // [down_rows, in]  16-byte aligned for the fast path, which wants in a multiple of 8
+  int32_t down_rows, in;
+  const LoraMember* members;  // ascending in out_begin
+  int32_t member_count;
+  int32_t z_cols;  // end of the last member's coefficients, rounded up to a multiple of 8
+};
+// kernels/lora.h LoraRun, for every layer at once.
+struct LoraRun {
+  int32_t row_begin, row_end;
+  const LoraGroup* groups;           // [layers * kinds] of its adapter
+  const LoraGroup* const* by_layer;  // [layers] such tables, read at the layer's launches; null: `groups`
+  float weight;
+  int32_t top_k;
+  float* gates;  // [rows of the run, gates_stride] or null
+  int64_t gates_stride;
+};
+
+// Rows of one run that are multiplied together.
+struct LoraTile {
+  int32_t run, row, rows;
+};
+// The work of one pass, the same for every layer and group.
+inline constexpr int kLoraMaxKinds = 8;
+struct LoraPlan {
+  const LoraRun* runs;
+  const LoraTile* tiles;  // short runs' (dot products), then others', then long runs' (no split)
+  int32_t tile_count[3];
+  int32_t down_rows[kLoraMaxKinds];  // largest of the runs' groups of each kind, over all layers
+};
+
+inline constexpr int kLoraDotRows = 3;     // runs up to this long are dot products
+inline constexpr int kLoraTileRows = 64;   // of a tile of a longer run
+inline constexpr int kLoraLongRows = 256;  // runs from here on do not split the sum over `in`
+inline constexpr int kLoraMaxSplits = 8;
+
+// Upper bound of the tiles of a pass of `runs` runs over `rows` rows.
+constexpr int LoraTilesAtMost(int runs, int rows) { return runs + rows / kLoraTileRows; }
+// Fills tiles (room for LoraTilesAtMost) and tile_count from row_begin and row_end of the runs; the rest of
+// the plan is the caller's.
+void PlanLoraTiles(std::span<const LoraRun> runs, LoraTile* tiles, LoraPlan* plan);
+
+// ---- Attention ----
+
+// kernels/attention.h AttentionSegment, its table as a place in AttentionPlan::tables.
+struct AttentionSegment {
+  int32_t row_begin, row_end, first_position, table_begin;
+};
+// Queries of one segment that are multiplied together, over positions position_begin .. position_end - 1. A
+// query is a pair (row, head of the group that shares a kv head): pair p is row p / group, head p % group.
+struct AttentionItem {
+  int32_t segment, pair_begin, pair_count;
+  int32_t position_begin, position_end;
+  int32_t partial;  // where the first pair's partial result goes, or -1: straight to the output
+};
+// The splits of one pair: partials partial, partial + stride, ...
+struct AttentionMerge {
+  int32_t row, head, partial, stride, splits;
+};
+struct AttentionPlan {
+  const AttentionSegment* segments;
+  const int32_t* tables;
+  const AttentionItem* items;
+  const AttentionMerge* merges;
+  int32_t item_count, merge_count;
+};
+
+inline constexpr int kAttentionTilePairs = 64;
+inline constexpr int kAttentionSmallPairs = 16;   // segments up to here take the decode path
+inline constexpr int kAttentionSplitPairs = 256;  // segments up to here split long contexts
+inline constexpr int kAttentionSplit = 512;       // positions of a split, more where there would be too many
+inline constexpr int kAttentionMaxSplits = 32;
+
+// Appends the items and merges of `segments` with heads / kv_heads = group. A context is split by its own
+// length alone, while partial results fit in `partials`; later segments are not split then.
+void PlanAttention(std::span<const AttentionSegment> segments, int group, int partials,
+                   std::vector<AttentionItem>* items, std::vector<AttentionMerge>* merges);
+// Upper bound of the items, for segments that have `rows` rows together.
+constexpr int AttentionItemsAtMost(int rows, int group) {
+  return rows * ((group + kAttentionSmallPairs - 1) / kAttentionSmallPairs) * kAttentionMaxSplits;
+}
+
+// ---- Sampling ----
+
+// One change of one logit before the draw. All of a token's stand together, in the order in which they apply.
+struct SampleEdit {
+  enum class Op : int32_t { kAdd, kRepetition, kBan };
+  int32_t token;
+  Op op;
+  float value;
+  float before;  // the device keeps the logit here and puts it back
+};
+struct SampleRow {
+  int32_t row;     // of logits; -1: skip
+  int32_t scored;  // a token: no draw, its log-probability; -1: draw
+  float temperature, top_p, min_p;
+  int32_t top_k;
+  int32_t edit_begin, edit_end;
+  uint64_t seed, step;
+  int32_t top;  // as kernels/sampling.h SampleRow::top_logprobs, at most max_top
+};
+struct SampleResult {
+  int32_t token;  // as kernels/sampling.h Sampled
+  float logprob;
+  int32_t top_count;
+};
+inline constexpr int kSampleMaxTop = 1024;
+
+// The device's row for a draw from logits row `row`, its edits appended to `edits`.
+SampleRow PlanSample(const hydrad::SampleRow& draw, int row, int vocab, std::vector<SampleEdit>* edits);
+
+}  // namespace hydrad::cuda
+
+#endif  // HYDRAD_KERNELS_CUDA_PLAN_H_
