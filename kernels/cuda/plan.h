@@ -71,6 +71,28 @@ constexpr int LoraTilesAtMost(int runs, int rows) { return runs + rows / kLoraTi
 // the plan is the caller's.
 void PlanLoraTiles(std::span<const LoraRun> runs, LoraTile* tiles, LoraPlan* plan);
 
+// ---- The two ends of the network ----
+
+// Rows of a [vocab, hidden] matrix that an adapter has in place of the base's.
+struct OwnRows {
+  const bf16* rows;       // [count, hidden]  16-byte aligned for the fast path, hidden a multiple of 8
+  const int32_t* tokens;  // [count] ascending, the token of each row; null: row i is token i's
+  int32_t count;          // 0: none
+};
+// One run's adapter at one end. For the embedding row_begin and row_end are rows of the batch, for lm_head
+// logit rows.
+struct VocabularyRun {
+  int32_t row_begin, row_end;
+  OwnRows own;
+  // The embedding's LoRA: x = out_scale * (x + scale * U^T a[token]) + weight * out_bias.
+  const bf16* a;   // [vocab, rank]; null: none
+  const bf16* up;  // [rank, hidden]
+  int32_t rank;
+  float scale;  // weight times the adapter's scale
+  float weight;
+  const float *out_scale, *out_bias;  // [hidden] or null
+};
+
 // ---- Attention ----
 
 // kernels/attention.h AttentionSegment, its table as a place in AttentionPlan::tables.

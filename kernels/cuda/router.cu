@@ -28,8 +28,10 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   if (threadIdx.x != 0 || probe.chosen == nullptr) return;
   int best = 0;
-  for (int e = 1; e < probe.experts; ++e) {
-    if (probe.sums[e] > probe.sums[best]) best = e;
+  double most = -INFINITY;
+  for (int e = 0; e < probe.experts; ++e) {
+    const double logit = probe.sums[e] / probe.pooled + (probe.bias != nullptr ? probe.bias[e] : 0);
+    if (logit > most) most = logit, best = e;
   }
   *probe.chosen = probe.choices[best];
   if (probe.choice != nullptr) *probe.choice = best;

@@ -12,7 +12,8 @@ TEST_F(CudaRouterTest, SumsRowsInOrderAndChooses) {
   constexpr int kExperts = 11, kCols = 70, kRows = 9;
   const auto x = Matrix<float>::Random(kRows, kCols, 1, 1, 3),
              routers = Matrix<float>::Random(kExperts, kCols, 2);
-  const DeviceMatrix<float> values(x), weights(routers);
+  const auto bias = Matrix<float>::Random(1, kExperts, 3, 2);
+  const DeviceMatrix<float> values(x), weights(routers), biases(bias);
   std::vector<const float*> rows;
   std::vector<cuda::LoraGroup> tables(kExperts);
   const OnDevice<cuda::LoraGroup> groups(tables);
@@ -26,10 +27,11 @@ TEST_F(CudaRouterTest, SumsRowsInOrderAndChooses) {
   const OnDevice<int32_t> choice(std::vector<int32_t>{-1}), count(std::vector<int32_t>{2}),
       one(std::vector<int32_t>{1});
   const OnDevice<cuda::RouterProbe> probes(std::vector<cuda::RouterProbe>{
-      {1, kRows, kExperts, router.data(), whole.data(), choice_list.data(), chosen.data(), choice.data()},
-      {1, 4, kExperts, router.data(), cut.data(), nullptr, nullptr, nullptr}});
+      {1, kRows, kExperts, kRows - 1, router.data(), biases.view().data, whole.data(), choice_list.data(),
+       chosen.data(), choice.data()},
+      {1, 4, kExperts, 1, router.data(), nullptr, cut.data(), nullptr, nullptr, nullptr}});
   const OnDevice<cuda::RouterProbe> rest(std::vector<cuda::RouterProbe>{
-      {4, kRows, kExperts, router.data(), cut.data(), nullptr, nullptr, nullptr}});
+      {4, kRows, kExperts, 1, router.data(), nullptr, cut.data(), nullptr, nullptr, nullptr}});
   Check(cuda::ProbeRouters(probes.data(), count.data(), 5, values, stream_));
   Check(cuda::ProbeRouters(rest.data(), one.data(), 5, values, stream_));
   Finish();
@@ -45,7 +47,8 @@ TEST_F(CudaRouterTest, SumsRowsInOrderAndChooses) {
     }
     EXPECT_NEAR(got[e], want, kCols * 0x1p-53 * size);
     EXPECT_EQ(pieces[e], got[e]);
-    if (got[e] > got[best]) best = e;
+    const auto logit = [&](int i) { return got[i] / (kRows - 1) + bias.view().data[i]; };
+    if (logit(e) > logit(best)) best = e;
   }
   EXPECT_EQ(choice.Read()[0], best);
   EXPECT_EQ(chosen.Read()[0], groups.data() + best);
@@ -59,7 +62,7 @@ TEST_F(CudaRouterTest, TiesGoToTheLowerExpert) {
   const OnDevice<const cuda::LoraGroup*> choices(std::vector<const cuda::LoraGroup*>(3)), chosen(1);
   const OnDevice<int32_t> choice(std::vector<int32_t>{-1}), count(std::vector<int32_t>{1});
   const OnDevice<cuda::RouterProbe> probe(std::vector<cuda::RouterProbe>{
-      {0, 1, 3, router.data(), sums.data(), choices.data(), chosen.data(), choice.data()}});
+      {0, 1, 3, 1, router.data(), nullptr, sums.data(), choices.data(), chosen.data(), choice.data()}});
   Check(cuda::ProbeRouters(probe.data(), count.data(), 1, x, stream_));
   Finish();
   EXPECT_EQ(choice.Read()[0], 0);
