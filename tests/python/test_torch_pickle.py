@@ -281,6 +281,35 @@ class HostileArchiveTest(FileCase):
             with self.assertRaises(ToolError):
                 read_torch_pickle(self.path)
 
+    def test_every_changed_program_is_survived(self):
+        """Here the sums of the archive are right, so that the changes reach the machine."""
+        entries = {"a": tf.view("FloatStorage", "0", (2, 3), (3, 1)),
+                   "b": tf.view("HalfStorage", "0", (4,), (2,), count=12),
+                   "c": tf.view("FloatStorage", "1", (5,), (1,), parameter=True)}
+        program = tf.dictionary(entries, b"}" + tf.text("_metadata") + b"}sb")
+        rng = np.random.default_rng(5)
+        outcomes = {True: 0, False: 0}
+        for _ in range(1500):
+            changed = bytearray(program)
+            for _ in range(int(rng.integers(1, 3))):
+                place, kind = int(rng.integers(len(changed))), int(rng.integers(3))
+                if kind == 0:
+                    changed[place] = int(rng.integers(256))
+                elif kind == 1:
+                    del changed[place:place + int(rng.integers(1, 20))]
+                else:
+                    begin = int(rng.integers(len(program)))
+                    changed[place:place] = program[begin:begin + int(rng.integers(1, 40))]
+            tf.write(self.path, bytes(changed), {"0": bytes(24), "1": bytes(20)})
+            try:
+                for tensor in read_torch_pickle(self.path).values():
+                    self.assertLessEqual(tensor.data.nbytes, 24)
+                outcomes[True] += 1
+            except ToolError as error:
+                self.assertIn(str(self.path), str(error))
+                outcomes[False] += 1
+        self.assertGreater(min(outcomes.values()), 5)  # most changes are refused
+
     def test_other_formats_are_named(self):
         with tarfile.open(self.path, "w") as archive:
             archive.add(__file__, "sys_info")
