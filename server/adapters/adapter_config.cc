@@ -23,11 +23,7 @@ struct Named {
 constexpr std::array kFamilies = {
     Named{"XLORA", "X-LoRA"},
     Named{"MIXLORA", "MixLoRA"},
-    Named{"MOLA", "MoLA"},
-    Named{"ADAMOLE", "AdaMoLE"},
-    Named{"MOLE", "MoLE"},
     Named{"MOA", "MoA"},
-    Named{"LORAMOE", "MoE-PEFT's LoRAMoE"},
     Named{"MMOELORA", "MOELoRA"},
     Named{"POLY", "Poly"},
     Named{"ADALORA", "AdaLoRA"},
@@ -41,6 +37,38 @@ constexpr std::array kFamilies = {
     Named{"PREFIX_TUNING", "prefix tuning"},
     Named{"P_TUNING", "p-tuning"},
 };
+
+// Other codes than PEFT's and HydraLoRA's whose adapters have a router per module.
+struct RoutedFormat {
+  std::string_view type;
+  const char* family;
+  TensorNames names;
+  const char* rank_field;
+  LoraGate gate;
+};
+constexpr std::array kRouted = {
+    RoutedFormat{"MOLA", "mola", TensorNames::kMola, "r", {GateRule::kTopK, 2, true}},
+    RoutedFormat{"LORAMOE", "loramoe", TensorNames::kLoraMoe, "r", {GateRule::kSoftmax}},
+    RoutedFormat{"ADAMOLE", "adamole", TensorNames::kAdaMole, "lora_rank", {GateRule::kThreshold}},
+    RoutedFormat{"MOLE", "mole", TensorNames::kAdaMole, "lora_rank", {GateRule::kTopK, 0, true}},
+};
+const RoutedFormat* FindRouted(const Json& type) {
+  const auto found = std::ranges::find_if(kRouted, [&](const RoutedFormat& f) { return type == f.type; });
+  return found == kRouted.end() ? nullptr : &*found;
+}
+
+// Fields of theirs, and those that a HydraLoRA that keeps some of its heads has here.
+constexpr std::array<std::string_view, 11> kRoutedKnown = {"jitter_noise",
+                                                           "lora_init",
+                                                           "lora_rank",
+                                                           "max_threshold",
+                                                           "norm_topk_prob",
+                                                           "num_experts",
+                                                           "router_aux_loss_coef",
+                                                           "router_loss",
+                                                           "router_init_range",
+                                                           "threshold",
+                                                           "top_k"};
 
 // Fields that must not be switched on, and what they are.
 constexpr std::array kRefused = {
@@ -120,11 +148,13 @@ absl::Status CheckFamily(const Json& config) {
   const Json& value = Field(config, "peft_type");
   if (!value.is_string()) return Bad("peft_type", "must be a string");
   const auto& type = value.get_ref<const std::string&>();
-  if (type == "LORA") return absl::OkStatus();
+  if (type == "LORA" || FindRouted(type) != nullptr) return absl::OkStatus();
   const auto known = std::ranges::find(kFamilies, type, &Named::key);
   if (known == kFamilies.end()) return InvalidArgument("field 'peft_type': '{}' is not known", type);
-  return InvalidArgument("field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA and LoRAMoE are",
-                         known->text);
+  return InvalidArgument(
+      "field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA, LoRAMoE, MoLA, AdaMoLE and MoLE "
+      "are",
+      known->text);
 }
 
 absl::Status CheckNothingElseIsOn(const Json& config) {
@@ -133,7 +163,8 @@ absl::Status CheckNothingElseIsOn(const Json& config) {
     if (const auto refused = std::ranges::find(kRefused, key, &Named::key); refused != kRefused.end()) {
       return InvalidArgument("field '{}': {} is not supported", key, refused->text);
     }
-    const bool known = std::ranges::find(kKnown, key) != kKnown.end();
+    const bool known = std::ranges::find(kKnown, key) != kKnown.end() ||
+                       std::ranges::find(kRoutedKnown, key) != kRoutedKnown.end();
     if (!known && !value.is_number() && !value.is_string()) {
       return InvalidArgument("field '{}': is not known and switched on, so it may change the result", key);
     }
@@ -191,7 +222,54 @@ absl::Status ReadPatterns(const Json& config, const char* field, bool ranks, Pat
   return absl::OkStatus();
 }
 
+// top_k and norm_topk_prob of an adapter that keeps some of its experts; without top_k it keeps all.
+absl::Status ReadTopK(const Json& config, AdapterConfig* out) {
+  const Json& normalise = Field(config, "norm_topk_prob");
+  if (!normalise.is_null() && !normalise.is_boolean()) return Bad("norm_topk_prob", "must be true or false");
+  if (!Field(config, "top_k").is_null()) {
+    out->gate = {GateRule::kTopK, 0, normalise != false};
+    return ReadInt(config, "top_k", out->heads, &out->gate.top_k);
+  }
+  if (out->gate.top_k > out->heads) return Bad("top_k", "must be given where there are fewer experts than 2");
+  return absl::OkStatus();
+}
+
+absl::Status ReadThreshold(const Json& config, AdapterConfig* out) {
+  const Json& value = Field(config, "max_threshold");
+  const double threshold = value.is_number() ? value.get<double>() : value.is_null() ? 1.0 / out->heads : -1;
+  if (!(threshold >= 0 && threshold <= 1e6)) return Bad("max_threshold", "must be a number from 0");
+  out->gate.max_threshold = static_cast<float>(threshold);
+  return absl::OkStatus();
+}
+
+absl::Status ReadRouted(const Json& config, const RoutedFormat& format, AdapterConfig* out) {
+  RETURN_IF_ERROR(ReadInt(config, "num_experts", kMaxHeads, &out->heads));
+  out->gate = format.gate;
+  out->names = format.names;
+  out->family = format.family;
+  for (const auto* patterns : {&out->rank_pattern, &out->alpha_pattern}) {
+    if (!patterns->empty())
+      return Bad(patterns == &out->rank_pattern ? "rank_pattern" : "alpha_pattern",
+                 "is not known to this family");
+  }
+  if (out->rslora && format.names == TensorNames::kAdaMole)
+    return Bad("use_rslora", "is not known to this family");
+  if (IsOn(Field(config, "jitter_noise"))) return Bad("jitter_noise", "would make the router random");
+  const Json& strategy = Field(config, "routing_strategy");
+  if (!strategy.is_null() && strategy != format.family) {
+    return InvalidArgument("field 'routing_strategy': must be '{}'", format.family);
+  }
+  if (format.gate.rule == GateRule::kThreshold) return ReadThreshold(config, out);
+  if (format.gate.rule == GateRule::kSoftmax) return absl::OkStatus();
+  if (!Field(config, "threshold").is_null())
+    return Bad("threshold", "MoLE with a fixed threshold is not supported; with top_k it is");
+  if (format.gate.top_k == 0 && Field(config, "top_k").is_null()) return Bad("top_k", "must be given");
+  return ReadTopK(config, out);
+}
+
 absl::Status ReadHeads(const Json& config, AdapterConfig* out) {
+  if (const RoutedFormat* format = FindRouted(Field(config, "peft_type")))
+    return ReadRouted(config, *format, out);
   if (Field(config, "lora_nums").is_null()) return absl::OkStatus();
   RETURN_IF_ERROR(ReadInt(config, "lora_nums", kMaxHeads, &out->heads));
   const char* extra = out->rslora                   ? "use_rslora"
@@ -200,7 +278,8 @@ absl::Status ReadHeads(const Json& config, AdapterConfig* out) {
                                                     : nullptr;
   if (extra != nullptr)
     return Bad(extra, "has no meaning beside lora_nums: HydraLoRA scales by lora_alpha / r alone");
-  return absl::OkStatus();
+  out->gate.rule = GateRule::kSoftmax;
+  return ReadTopK(config, out);
 }
 
 }  // namespace
@@ -214,7 +293,8 @@ absl::StatusOr<AdapterConfig> ParseAdapterConfig(std::string_view json) {
   RETURN_IF_ERROR(CheckInit(config));
 
   AdapterConfig out;
-  RETURN_IF_ERROR(ReadInt(config, "r", kMaxRank, &out.rank));
+  const RoutedFormat* routed = FindRouted(Field(config, "peft_type"));
+  RETURN_IF_ERROR(ReadInt(config, routed != nullptr ? routed->rank_field : "r", kMaxRank, &out.rank));
   const Json& alpha = Field(config, "lora_alpha");
   if (!alpha.is_number()) return Bad("lora_alpha", "must be a number");
   out.alpha = alpha.get<double>();

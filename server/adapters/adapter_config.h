@@ -1,10 +1,12 @@
-// adapter_config.json: what PEFT and the HydraLoRA code say about an adapter beside its tensors.
+// adapter_config.json: what PEFT and the codes of routed adapters say about an adapter beside its tensors.
 #ifndef HYDRAD_SERVER_ADAPTERS_ADAPTER_CONFIG_H_
 #define HYDRAD_SERVER_ADAPTERS_ADAPTER_CONFIG_H_
 
 #include <string_view>
 
+#include "kernels/lora.h"
 #include "server/adapters/pattern_table.h"
+#include "server/adapters/routed_names.h"
 #include "server/base/status.h"
 
 namespace hydrad {
@@ -16,7 +18,11 @@ struct AdapterConfig {
   double alpha = 0;     // lora_alpha
   bool rslora = false;  // scale is alpha / sqrt(r) instead of alpha / r
   PatternTable rank_pattern, alpha_pattern;
-  int heads = 0;  // lora_nums of HydraLoRA and LoRAMoE; 0: plain LoRA
+  int heads = 0;  // experts of a module: lora_nums, num_experts; 0: plain LoRA
+  // With heads: how the router's outputs become weights, and how the tensors are called.
+  LoraGate gate{};
+  TensorNames names = TensorNames::kPeft;
+  const char* family = nullptr;  // "mola", ...; null: told by the tensors
 
   // Of the module `path` ("model.layers.0.self_attn.q_proj"), its patterns applied.
   absl::StatusOr<int> RankOf(std::string_view path) const;

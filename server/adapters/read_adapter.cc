@@ -63,24 +63,39 @@ absl::StatusOr<AdapterConfig> ReadConfig(DiskDirectory& directory, Sha256& diges
   return ParseAdapterConfig(bytes.text());
 }
 
+absl::StatusOr<AdapterWeights> ReadModules(const AdapterConfig& config, const Safetensors& file,
+                                           const AdapterShape& shape, TensorStorage& storage) {
+  ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape));
+  AdapterWeights all;
+  for (const ModuleTensors& module : modules) {
+    const auto read = config.heads > 0 ? ReadHydraLora : ReadPeftLora;
+    ASSIGN_OR_RETURN(ProjectionWeights weights, read(config, module, storage));
+    all.projections.push_back(std::move(weights));
+  }
+  return all;
+}
+
 absl::StatusOr<AdapterContents> ReadTensors(DiskDirectory& directory, const AdapterConfig& config,
                                             const AdapterShape& shape, uint64_t max_bytes, Sha256& digest) {
   auto storage = std::make_shared<TensorStorage>();
   ASSIGN_OR_RETURN(storage->file, ReadFile(directory, kTensorFile, max_bytes, digest));
-  ASSIGN_OR_RETURN(const Safetensors file,
+  ASSIGN_OR_RETURN(Safetensors file,
                    Safetensors::ParseBytes(storage->file.span(), Safetensors::kMaxAdapterHeader));
-  ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape));
-  AdapterContents contents;
-  for (const ModuleTensors& module : modules) {
-    const auto read = config.heads > 0 ? ReadHydraLora : ReadPeftLora;
-    ASSIGN_OR_RETURN(ProjectionWeights weights, read(config, module, *storage));
-    contents.weights.projections.push_back(std::move(weights));
+  if (config.names != TensorNames::kPeft) {
+    ASSIGN_OR_RETURN(file, InHydraNames(config.names, file));
   }
+  auto weights = ReadModules(config, file, shape, *storage);
+  if (!weights.ok()) {
+    return absl::Status(weights.status().code(),
+                        InFileNames(config.names, std::string(weights.status().message())));
+  }
+  AdapterContents contents;
+  contents.weights = *std::move(weights);
   contents.weights.storage = std::move(storage);
   return contents;
 }
 
-void Describe(AdapterContents* contents) {
+void Describe(const AdapterConfig& config, AdapterContents* contents) {
   std::array<bool, kProjections> adapted = {};
   contents->family = "lora";
   contents->traits = TraitsOf(contents->weights);
@@ -88,12 +103,13 @@ void Describe(AdapterContents* contents) {
     adapted[static_cast<int>(weights.projection)] = true;
     contents->max_rank = std::max(contents->max_rank, weights.a.front().rows);
     contents->experts = std::max(contents->experts, static_cast<int>(weights.b.size()));
-    if (weights.gate.rule == GateRule::kSoftmax)
+    if (weights.gate.rule != GateRule::kNone)
       contents->family = weights.a.size() == 1 ? "hydralora" : "loramoe";
   }
   for (int i = 0; i < kProjections; ++i) {
     if (adapted[i]) contents->targets.push_back(kProjectionNames[i]);
   }
+  if (config.family != nullptr) contents->family = config.family;
 }
 
 absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const AdapterShape& shape,
@@ -107,7 +123,7 @@ absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const 
   auto contents = ReadTensors(**directory, *config, shape, max_file_bytes, digest);
   if (!contents.ok()) return Annotate(Explain(contents.status(), **directory), path + "/" + kTensorFile);
   contents->digest = "sha256:" + Hex(digest.Finish());
-  Describe(&*contents);
+  Describe(*config, &*contents);
   return contents;
 }
 

@@ -18,7 +18,7 @@ inline constexpr uint64_t kMaxConfigBytes = 1u << 20;
 // An adapter in host memory, and what people want to know of it.
 struct AdapterContents {
   AdapterWeights weights;
-  std::string family;  // "lora", "hydralora", "loramoe"
+  std::string family;  // "lora", "hydralora", "loramoe", "mola", "adamole", "mole"
   // "sha256:<hex>" over the two files one after the other, as of
   // `cat adapter_config.json adapter_model.safetensors | sha256sum`.
   std::string digest;

@@ -218,6 +218,12 @@ absl::StatusOr<Safetensors> Safetensors::Parse(std::shared_ptr<const MappedFile>
   return result;
 }
 
+Safetensors Safetensors::View(Tensors tensors) {
+  Safetensors view;
+  view.tensors_ = std::move(tensors);
+  return view;
+}
+
 const TensorInfo* Safetensors::Find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;

@@ -38,12 +38,16 @@ class Safetensors {
   static absl::StatusOr<Safetensors> Parse(std::shared_ptr<const MappedFile> file, size_t max_header);
   static absl::StatusOr<Safetensors> ParseBytes(std::span<const std::byte> bytes, size_t max_header);
 
-  const std::map<std::string, TensorInfo, std::less<>>& tensors() const { return tensors_; }
+  // Tensors of another Safetensors, which must outlive this.
+  using Tensors = std::map<std::string, TensorInfo, std::less<>>;
+  static Safetensors View(Tensors tensors);
+
+  const Tensors& tensors() const { return tensors_; }
   const TensorInfo* Find(std::string_view name) const;
 
  private:
-  std::shared_ptr<const MappedFile> file_;  // null after ParseBytes
-  std::map<std::string, TensorInfo, std::less<>> tensors_;
+  std::shared_ptr<const MappedFile> file_;  // null after ParseBytes and View
+  Tensors tensors_;
 };
 
 // A one- or two-dimensional tensor (a vector is one row) of type F32, BF16 or F16 as a matrix.

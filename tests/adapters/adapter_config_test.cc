@@ -83,6 +83,48 @@ TEST(ParseAdapterConfig, HydraLoraIsToldByItsHeads) {
               StartsWith("field 'rank_pattern'"));
 }
 
+TEST(ParseAdapterConfig, HeadsMayBePicked) {
+  const auto gate = [](const Json& fields) { return With(fields)->gate; };
+  EXPECT_EQ(gate({{"lora_nums", 3}}), LoraGate{GateRule::kSoftmax});
+  EXPECT_EQ(gate({{"lora_nums", 3}, {"top_k", 2}}), (LoraGate{GateRule::kTopK, 2, true}));
+  EXPECT_EQ(gate({{"lora_nums", 3}, {"top_k", 1}, {"norm_topk_prob", false}}),
+            (LoraGate{GateRule::kTopK, 1, false}));
+  EXPECT_EQ(ErrorWith({{"lora_nums", 3}, {"top_k", 4}}), "field 'top_k': must be an integer from 1 to 3");
+  EXPECT_EQ(ErrorWith({{"lora_nums", 3}, {"top_k", 0}}), "field 'top_k': must be an integer from 1 to 3");
+  EXPECT_EQ(ErrorWith({{"lora_nums", 3}, {"norm_topk_prob", 1}}),
+            "field 'norm_topk_prob': must be true or false");
+}
+
+TEST(ParseAdapterConfig, RoutedFamiliesSayHowTheyRoute) {
+  const auto family = [](const char* type, const Json& fields) {
+    Json all = {{"peft_type", type}, {"num_experts", 4}, {"lora_rank", 8}};
+    all.update(fields);
+    return With(all);
+  };
+  const auto error = [&](const char* type, const Json& fields) {
+    return std::string(family(type, fields).status().message());
+  };
+  EXPECT_EQ(family("MOLA", Json::object())->gate, (LoraGate{GateRule::kTopK, 2, true}));
+  EXPECT_EQ(family("MOLA", {{"use_rslora", true}})->rank, 16);
+  EXPECT_EQ(family("ADAMOLE", Json::object())->rank, 8);
+  EXPECT_EQ(family("ADAMOLE", Json::object())->gate.max_threshold, 0.25f);
+  EXPECT_EQ(family("MOLE", {{"top_k", 3}})->gate, (LoraGate{GateRule::kTopK, 3, true}));
+  EXPECT_EQ(error("MOLA", {{"num_experts", nullptr}}),
+            "field 'num_experts': must be an integer from 1 to 1024");
+  EXPECT_EQ(error("MOLA", {{"top_k", 5}}), "field 'top_k': must be an integer from 1 to 4");
+  EXPECT_EQ(error("MOLA", {{"num_experts", 1}}),
+            "field 'top_k': must be given where there are fewer experts than 2");
+  EXPECT_EQ(error("MOLA", {{"routing_strategy", "mixlora"}}), "field 'routing_strategy': must be 'mola'");
+  EXPECT_EQ(error("LORAMOE", {{"jitter_noise", 0.1}}), "field 'jitter_noise': would make the router random");
+  EXPECT_EQ(error("LORAMOE", {{"rank_pattern", {{"q", 1}}}}),
+            "field 'rank_pattern': is not known to this family");
+  EXPECT_EQ(error("ADAMOLE", {{"max_threshold", -1}}), "field 'max_threshold': must be a number from 0");
+  EXPECT_EQ(error("ADAMOLE", {{"use_rslora", true}}), "field 'use_rslora': is not known to this family");
+  EXPECT_EQ(error("MOLE", Json::object()), "field 'top_k': must be given");
+  EXPECT_EQ(error("MOLE", {{"threshold", 0.2}}),
+            "field 'threshold': MoLE with a fixed threshold is not supported; with top_k it is");
+}
+
 TEST(ParseAdapterConfig, InitsThatLeaveTheBaseAloneAreFine) {
   for (const Json& init :
        {Json(true), Json(false), Json(nullptr), Json("gaussian"), Json("orthogonal"), Json("eva")}) {
@@ -97,13 +139,12 @@ TEST(ParseAdapterConfig, InitsThatLeaveTheBaseAloneAreFine) {
 
 TEST(ParseAdapterConfig, OtherFamiliesAreRefusedByName) {
   const std::vector<std::pair<const char*, const char*>> families = {
-      {"XLORA", "X-LoRA"},    {"MIXLORA", "MixLoRA"},
-      {"MOLA", "MoLA"},       {"ADAMOLE", "AdaMoLE"},
-      {"MOA", "MoA"},         {"MMOELORA", "MOELoRA"},
-      {"ADALORA", "AdaLoRA"}, {"PREFIX_TUNING", "prefix tuning"}};
+      {"XLORA", "X-LoRA"},     {"MIXLORA", "MixLoRA"}, {"MOA", "MoA"},
+      {"MMOELORA", "MOELoRA"}, {"ADALORA", "AdaLoRA"}, {"PREFIX_TUNING", "prefix tuning"}};
   for (const auto& [type, name] : families) {
     EXPECT_EQ(ErrorWith({{"peft_type", type}}),
-              fmt::format("field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA and LoRAMoE are",
+              fmt::format("field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA, LoRAMoE, MoLA, "
+                          "AdaMoLE and MoLE are",
                           name));
   }
   EXPECT_EQ(ErrorWith({{"peft_type", "NEW"}}), "field 'peft_type': 'NEW' is not known");

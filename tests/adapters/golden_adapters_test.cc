@@ -27,9 +27,17 @@ struct Golden {
 
 TEST(GoldenAdapters, AreReadAsWhatTheyAre) {
   const std::vector<Golden> goldens = {
-      {"llama", "llama_lora", "lora", 14, 4, 1},          {"llama", "llama_rslora", "lora", 4, 3, 1},
-      {"qwen2", "qwen2_patterns", "lora", 4, 7, 1},       {"llama", "llama_hydralora", "hydralora", 6, 4, 4},
-      {"qwen3", "qwen3_hydralora", "hydralora", 8, 3, 3}, {"mistral", "mistral_loramoe", "loramoe", 6, 2, 3},
+      {"llama", "llama_lora", "lora", 14, 4, 1},
+      {"llama", "llama_rslora", "lora", 4, 3, 1},
+      {"qwen2", "qwen2_patterns", "lora", 4, 7, 1},
+      {"llama", "llama_hydralora", "hydralora", 6, 4, 4},
+      {"qwen3", "qwen3_hydralora", "hydralora", 8, 3, 3},
+      {"mistral", "mistral_loramoe", "loramoe", 6, 2, 3},
+      {"llama", "llama_mola", "mola", 14, 3, 4},
+      {"qwen3", "qwen3_adamole", "adamole", 8, 2, 5},
+      {"mistral", "mistral_mole", "mole", 6, 4, 3},
+      {"llama", "llama_hydralora_top", "hydralora", 6, 3, 4},
+      {"llama", "llama_moe_peft", "loramoe", 4, 2, 2},
   };
   for (const Golden& golden : goldens) {
     const auto contents = Read(golden.model, golden.adapter);

@@ -122,4 +122,48 @@ AdapterFiles Hydra(uint32_t seed, bool shared_a) {
   return files;
 }
 
+AdapterFiles MoePeft(const std::string& type) {
+  const bool mola = type == "MOLA";
+  AdapterFiles files{Config(), {}, {}};
+  files.config.update(
+      Json{{"peft_type", type}, {"routing_strategy", mola ? "mola" : "loramoe"}, {"num_experts", 3}});
+  if (mola) files.config["top_k"] = 2;
+  uint32_t seed = 1;
+  for (int layer = 0; layer < 2; ++layer) {
+    for (const Target& target : kTargets) {
+      const std::string module =
+          (mola ? "mola.layers." : "loramoe.layers.") + std::to_string(layer) + "." + target.name;
+      files.tensors[module + ".moe_gate.weight"] = MakeTensor("F32", {3, target.in}, ++seed);
+      for (int e = 0; e < 3; ++e) {
+        const std::string expert = module + ".experts." + std::to_string(e);
+        files.tensors[expert + ".lora_A.weight"] = MakeTensor("F32", {2, target.in}, ++seed);
+        files.tensors[expert + ".lora_B.weight"] = MakeTensor("F32", {target.out, 2}, ++seed);
+      }
+    }
+  }
+  return files;
+}
+
+AdapterFiles AdaMole() {
+  AdapterFiles files{Config(), {}, {}};
+  files.config.erase("r");
+  files.config.update(
+      Json{{"peft_type", "ADAMOLE"}, {"lora_rank", 2}, {"num_experts", 3}, {"max_threshold", 0.5}});
+  uint32_t seed = 1;
+  for (int layer = 0; layer < 2; ++layer) {
+    for (const Target& target : kTargets) {
+      const std::string module = kPrefix + std::to_string(layer) + "." + target.name;
+      files.tensors[module + ".lora_gating.weight"] = MakeTensor("F32", {3, target.in}, ++seed);
+      files.tensors[module + ".lora_threshold.weight"] = MakeTensor("F32", {1, target.in}, ++seed);
+      files.tensors[module + ".lora_threshold.bias"] = MakeTensor("F32", {1}, ++seed);
+      for (int e = 0; e < 3; ++e) {
+        const std::string number = "." + std::to_string(e) + ".weight";
+        files.tensors[module + ".lora_A" + number] = MakeTensor("F32", {2, target.in}, ++seed);
+        files.tensors[module + ".lora_B" + number] = MakeTensor("F32", {target.out, 2}, ++seed);
+      }
+    }
+  }
+  return files;
+}
+
 }  // namespace hydrad

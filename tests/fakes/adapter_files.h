@@ -45,6 +45,12 @@ AdapterFiles PlainLora(uint32_t seed = 1, const std::string& dtype = "F32");
 // A.
 AdapterFiles Hydra(uint32_t seed = 1, bool shared_a = true);
 
+// As MoE-PEFT writes its "MOLA" (keeping 2) and "LORAMOE": 3 experts of rank 2 and alpha 8 on the same
+// projections.
+AdapterFiles MoePeft(const std::string& type);
+// As AdaMoLE's code writes it, with max_threshold 0.5; otherwise the same.
+AdapterFiles AdaMole();
+
 // The bytes of a safetensors file.
 std::string SafetensorsBytes(const std::map<std::string, FakeTensor>& tensors);
 

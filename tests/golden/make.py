@@ -39,12 +39,14 @@ class Case:
     """A model, perhaps with an adapter, and prompts; paths are relative to the repository."""
 
     model: str
-    adapter: str | None
+    adapter: str | tuple[str, ...] | None  # several are composed
     prompts: tuple[str | list[int], ...]  # text, or token ids
     steps: int  # greedy tokens
     every_position: bool  # keep whole logits of all positions, or of the last alone
     decision: str | None = None  # how MoA chooses its experts
     label: int | None = None  # the expert of decision "label"
+    weights: tuple[float, ...] | None = None  # of the composed adapters
+    top_k: int | None = None  # experts that the request keeps
 
 
 _TINY_PROMPTS = ("First Citizen:\nBefore we proceed", "Once upon a time there was",
@@ -62,6 +64,15 @@ for _name in ("shakespeare", "sql", "domains"):
     CASES[f"tiny_{_name}"] = Case(_TINY, f"deploy/adapters/tiny/{_name}", _TINY_PROMPTS[::2], 48, True)
     _picked = (_SMOLLM2_PROMPTS[0], _SMOLLM2_PROMPTS[3])
     CASES[f"smollm2_{_name}"] = Case(_SMOLLM2, f"deploy/adapters/smollm2/{_name}", _picked, 32, False)
+
+
+# What a request may ask of adapters: (model, adapters, weights of a composition, top_k).
+REQUESTS = {
+    "llama_composed": ("llama", ("llama_lora", "llama_rslora"), (0.75, -0.5), None),
+    "llama_composed_routed": ("llama", ("llama_hydralora", "llama_rslora"), (1.0, -0.5), None),
+    "llama_hydralora_top2": ("llama", ("llama_hydralora",), None, 2),
+    "mistral_loramoe_top1": ("mistral", ("mistral_loramoe",), None, 1),
+}
 
 
 def main() -> int:
@@ -95,6 +106,11 @@ def random_cases() -> dict[str, Case]:
     cases = {name: Case(f"{root}/models/{name}", None, prompts, 24, True) for name in MODELS}
     for name, (model, *_) in ADAPTERS.items():
         cases[name] = Case(f"{root}/models/{model}", f"{root}/adapters/{name}", prompts[1:], 24, True)
+    for name, (model, adapters, weights, top_k) in REQUESTS.items():
+        paths = tuple(f"{root}/adapters/{adapter}" for adapter in adapters)
+        # Where one expert of two near equals is kept, bfloat16 may keep the other: a short prompt has none such.
+        cases[name] = Case(f"{root}/models/{model}", paths if weights else paths[0],
+                           prompts[1:2] if top_k == 1 else prompts[1:], 24, True, weights=weights, top_k=top_k)
     routed = tuple(rng.integers(3, 131, size=length).tolist() for length in (4, 6, 20, 24))
     for name in MOA_ADAPTERS:
         for decision in ("label", "vote", "last", "layer"):
@@ -106,13 +122,14 @@ def random_cases() -> dict[str, Case]:
 def make_case(name: str, case: Case) -> None:
     """Writes ``cases/<name>.json`` and ``.safetensors``. Raises if the references disagree."""
     directory = Path(case.model)
-    exact = Reference(directory, Path(case.adapter) if case.adapter else None)
+    exact = Reference(directory, [Path(adapter) for adapter in adapters_of(case)], case.weights, case.top_k)
     runs = {dtype: load(case, dtype) for dtype in (torch.float32, torch.bfloat16)}
     tensors: dict[str, StoredTensor] = {}
     entries = [make_prompt(case, index, prompt, exact, runs, tensors) for index, prompt in enumerate(case.prompts)]
     versions = {module.__name__: module.__version__ for module in (torch, transformers, peft)}
     document = {"format": 1, "model": case.model, "model_sha256": sha256_of_weights(directory),
-                "adapter": case.adapter, "decision": case.decision, "label": case.label, "versions": versions,
+                "adapter": case.adapter} | ({"weights": case.weights} if case.weights else {}) | (
+                    {"top_k": case.top_k} if case.top_k else {}) | {"decision": case.decision, "label": case.label, "versions": versions,
                 "prompts": entries}
     (HERE / "cases").mkdir(exist_ok=True)
     write_safetensors(HERE / "cases" / f"{name}.safetensors", tensors)
@@ -187,42 +204,101 @@ def greedy(model: torch.nn.Module, ids: list[int], steps: int) -> tuple[list[int
 def load(case: Case, dtype: torch.dtype) -> torch.nn.Module:
     """The model with its adapter in ``dtype`` throughout; the file's values, only widened or rounded."""
     model = AutoModelForCausalLM.from_pretrained(case.model, dtype=dtype, attn_implementation="eager").eval()
-    if case.adapter is None:
+    configs = [json.loads((Path(adapter) / "adapter_config.json").read_text()) for adapter in adapters_of(case)]
+    if not configs:
         return model
-    config = json.loads((Path(case.adapter) / "adapter_config.json").read_text())
-    if "lora_nums" in config or "experts" in config:
-        return with_hooks(model, Path(case.adapter), config, dtype)
-    return peft.PeftModel.from_pretrained(model, case.adapter).to(dtype).eval()
+    if all(config["peft_type"] == "LORA" and "lora_nums" not in config for config in configs):
+        return with_peft(model, case).to(dtype).eval()
+    for index, (adapter, config) in enumerate(zip(adapters_of(case), configs)):
+        weight = case.weights[index] if case.weights else 1
+        with_hooks(model, Path(adapter), config | ({"top_k": case.top_k} if case.top_k else {}), dtype, weight)
+    return model
 
 
-def with_hooks(model: torch.nn.Module, adapter: Path, config: dict, dtype: torch.dtype) -> torch.nn.Module:
-    """Hooks a HydraLoRA, LoRAMoE or MoA, which peft does not know, into the layers of ``model``."""
+def adapters_of(case: Case) -> tuple[str, ...]:
+    """Its adapters' directories."""
+    return case.adapter if isinstance(case.adapter, tuple) else (case.adapter,) if case.adapter else ()
+
+
+def with_peft(model: torch.nn.Module, case: Case) -> torch.nn.Module:
+    """The model with one adapter, or with peft's own weighted concatenation of several."""
+    names = [f"part{index}" for index in range(len(adapters_of(case)))]
+    model = peft.PeftModel.from_pretrained(model, adapters_of(case)[0], adapter_name=names[0])
+    for name, adapter in zip(names[1:], adapters_of(case)[1:]):
+        model.load_adapter(adapter, adapter_name=name)
+    if case.weights:
+        model.add_weighted_adapter(names, list(case.weights), "all", combination_type="cat")
+        model.set_adapter("all")
+    return model
+
+
+def with_hooks(model: torch.nn.Module, adapter: Path, config: dict, dtype: torch.dtype,
+               weight: float) -> torch.nn.Module:
+    """Hooks an adapter into the layers of ``model``: for the families that peft does not know."""
     stored = {name: torch.from_numpy(tensor.to_f32()).to(dtype)
               for name, tensor in read_safetensors(adapter / "adapter_model.safetensors").items()}
     for path, module in model.named_modules():
         prefix = f"base_model.model.{path}"
-        if f"{prefix}.lora_route.weight" in stored:
-            module.register_forward_hook(heads_hook(stored, prefix, config))
+        names = {"moe_gate": f"{config['peft_type'].lower()}.{path.removeprefix('model.')}",
+                 "lora_gating": prefix, "lora_route": prefix}
+        router = next((name for name, start in names.items() if f"{start}.{name}.weight" in stored), None)
+        if router:
+            module.register_forward_hook(routed_hook(stored, names[router], router, config, weight))
         elif f"{prefix}.lora_A.{config.get('experts', [''])[0]}.weight" in stored:
             module.register_forward_hook(expert_hook(model, stored, prefix, config))
+        elif f"{prefix}.lora_A.weight" in stored:
+            module.register_forward_hook(plain_hook(stored, prefix, config, weight))
     return model
 
 
-def heads_hook(stored: dict[str, torch.Tensor], prefix: str, config: dict):
-    """A forward hook that adds the heads in the order of operations of the HydraLoRA code."""
-    route = stored[f"{prefix}.lora_route.weight"]
-    scaling = config["lora_alpha"] / config["r"]
+def plain_hook(stored: dict[str, torch.Tensor], prefix: str, config: dict, weight: float):
+    """A forward hook that adds a plain LoRA, for a composition with one that peft does not know."""
+    a, b = stored[f"{prefix}.lora_A.weight"], stored[f"{prefix}.lora_B.weight"]
+    scaling = weight * config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+    return lambda module, inputs, result: result + ((inputs[0] @ a.T) @ b.T) * scaling
 
-    def add_heads(module, inputs, result):
+
+def routed_hook(stored: dict[str, torch.Tensor], prefix: str, router: str, config: dict, weight: float):
+    """A forward hook that adds the experts one by one, each weighed, as the families' codes do.
+
+    HydraLoRA's and LoRAMoE's multiply the router in the model's type, MoE-PEFT's in float32;
+    AdaMoLE's takes the softmax in the model's type too.
+    """
+    route = stored[f"{prefix}.{router}.weight"]
+    spelled = {"moe_gate": ".experts.{i}.lora_{kind}", "lora_gating": ".lora_{kind}.{i}",
+               "lora_route": ".lora_{kind}{i}"}[router]
+    rank = config.get("r", config.get("lora_rank"))
+    scaling = weight * config["lora_alpha"] / (rank ** 0.5 if config.get("use_rslora") else rank)
+
+    def add_experts(module, inputs, result):
         x = inputs[0]
-        gates = torch.softmax(x @ route.T, dim=-1, dtype=torch.float32).to(x.dtype)
-        for i in range(config["lora_nums"]):
-            a = stored.get(f"{prefix}.lora_A{i}.weight", stored.get(f"{prefix}.lora_A.weight"))
-            b = stored[f"{prefix}.lora_B{i}.weight"]
+        logits = x.float() @ route.float().T if router == "moe_gate" else x @ route.T
+        p = torch.softmax(logits, dim=-1, dtype=x.dtype if router == "lora_gating" else torch.float32)
+        gates = weigh(p, x, stored, prefix, config).to(x.dtype)
+        for i in range(len(route)):
+            a, b = (stored.get(f"{prefix}{spelled.format(i=i, kind=kind)}.weight") for kind in "AB")
+            a = stored[f"{prefix}.lora_A.weight"] if a is None else a
             result = result + (gates[..., i:i + 1] * ((x @ a.T) @ b.T)) * scaling
         return result
 
-    return add_heads
+    return add_experts
+
+
+def weigh(p: torch.Tensor, x: torch.Tensor, stored: dict[str, torch.Tensor], prefix: str,
+          config: dict) -> torch.Tensor:
+    """The experts' weights from the router's softmax ``p``."""
+    if config["peft_type"] == "ADAMOLE":
+        name = f"{prefix}.lora_threshold"
+        threshold = torch.sigmoid(x @ stored[f"{name}.weight"].T + stored[f"{name}.bias"]) * config["max_threshold"]
+        above = torch.clamp(p - threshold, min=0)
+        total = above.sum(dim=-1, keepdim=True)
+        return above / torch.where(total == 0, torch.ones_like(total), total)
+    if not config.get("top_k"):
+        return p
+    largest, index = torch.topk(p, config["top_k"], dim=-1)
+    if config.get("norm_topk_prob") is not False:
+        largest = largest / largest.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(p).scatter(-1, index, largest)
 
 
 def expert_hook(model: torch.nn.Module, stored: dict[str, torch.Tensor], prefix: str, config: dict):

@@ -66,6 +66,17 @@ ADAPTERS = {
     "qwen3_hydralora": ("qwen3", _ATTENTION, {"r": 3, "lora_alpha": 6, "lora_nums": 3}),
     "mistral_loramoe": ("mistral", _MLP, {"r": 2, "lora_alpha": 8, "lora_nums": 3, "blc_alpha": 0.0,
                                           "blc_weight": 0.0}),
+    "llama_mola": ("llama", _ATTENTION + _MLP, {"r": 3, "lora_alpha": 6, "peft_type": "MOLA",
+                                                "routing_strategy": "mola", "num_experts": 4, "top_k": 2}),
+    "llama_moe_peft": ("llama", ("self_attn.v_proj", "mlp.up_proj"), {
+        "r": 2, "lora_alpha": 4, "use_rslora": True, "peft_type": "LORAMOE", "routing_strategy": "loramoe",
+        "num_experts": 2}),
+    "qwen3_adamole": ("qwen3", _ATTENTION, {"lora_rank": 2, "lora_alpha": 6, "peft_type": "ADAMOLE", "num_experts": 5,
+                                            "max_threshold": 0.4}),
+    "mistral_mole": ("mistral", _MLP, {"lora_rank": 4, "lora_alpha": 8, "peft_type": "MOLE", "num_experts": 3,
+                                       "top_k": 1}),
+    "llama_hydralora_top": ("llama", _MLP, {"r": 3, "lora_alpha": 6, "lora_nums": 4, "top_k": 2,
+                                            "norm_topk_prob": False}),
 }
 # MoA, in the format that hydrad defines: an expert per domain, a router per layer.
 _MOA = {"peft_type": "MOA", "experts": ["poems", "sums", "queries"], "decision": "vote"}
@@ -156,6 +167,8 @@ def _model_tensors(config: dict, rng: np.random.Generator) -> dict[str, np.ndarr
 
 def _adapter_tensors(path: str, extents: tuple[int, int], config: dict,
                      rng: np.random.Generator) -> dict[str, np.ndarray]:
+    if "num_experts" in config:
+        return _routed_tensors(path, extents, config, rng)
     out, inputs = extents
     heads = config.get("lora_nums")
     rank = next((rank for pattern, rank in config.get("rank_pattern", {}).items() if path.endswith(pattern)),
@@ -168,6 +181,28 @@ def _adapter_tensors(path: str, extents: tuple[int, int], config: dict,
     if "blc_alpha" in config:  # LoRAMoE: every head has an A of its own
         a = {f"lora_A{i}": rng.normal(size=(rank, inputs)) / math.sqrt(inputs) for i in range(heads)}
     return {f"base_model.model.{path}.{name}.weight": value for name, value in (a | b).items()}
+
+
+def _routed_tensors(path: str, extents: tuple[int, int], config: dict,
+                    rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A router and an A and a B per expert, by the names of MoE-PEFT or of AdaMoLE's code."""
+    out, inputs = extents
+    router, experts = rng.normal(size=(config["num_experts"], inputs)) * 2 / math.sqrt(inputs), {}
+    for i in range(config["num_experts"]):
+        rank = config.get("lora_rank", config.get("r"))
+        experts["A", i] = rng.normal(size=(rank, inputs)) / math.sqrt(inputs)
+        experts["B", i] = rng.normal(size=(out, rank)) * 0.3
+    if "routing_strategy" in config:
+        prefix = f"{config['routing_strategy']}.{path.removeprefix('model.')}"
+        return {f"{prefix}.moe_gate.weight": router} | {
+            f"{prefix}.experts.{i}.lora_{kind}.weight": value for (kind, i), value in experts.items()}
+    prefix = f"base_model.model.{path}"
+    tensors = {f"{prefix}.lora_gating.weight": router} | {
+        f"{prefix}.lora_{kind}.{i}.weight": value for (kind, i), value in experts.items()}
+    if "max_threshold" in config:
+        tensors[f"{prefix}.lora_threshold.weight"] = rng.normal(size=(1, inputs)) / math.sqrt(inputs)
+        tensors[f"{prefix}.lora_threshold.bias"] = rng.normal(size=1)
+    return tensors
 
 
 def _module_paths(layers: int, names: tuple[str, ...]) -> list[str]:

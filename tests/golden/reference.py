@@ -3,9 +3,12 @@
 One forward pass over a whole prompt: no cache, no batch, every intermediate in float64. Covers
 Llama, Mistral, Qwen2 and Qwen3 (grouped-query attention, q/k/v/o and MLP biases, q/k norm,
 default, linear and llama3 rotary embeddings, sliding windows, tied or separate output
-embeddings) with LoRA, rsLoRA, HydraLoRA, LoRAMoE and MoA adapters. For a projection with input x:
+embeddings) with LoRA, rsLoRA, HydraLoRA, LoRAMoE, MoLA, MoLE, AdaMoLE and MoA adapters, and weighted sums of
+them. For a projection with input x:
 
-    y = W x + b + s * sum_i g_i B_i A_i x      g = softmax(R x), or 1 without a router
+    y = W x + b + s * sum_i g_i B_i A_i x      g = 1 without a router, else of p = softmax(R x):
+                                               p; its k largest, perhaps divided by their sum; or
+                                               (p - t) / sum of those with p >= t (AdaMoLE)
 
 MoA has an expert per domain and a router per layer, which sees the residual stream that enters
 the layer; one expert is chosen per layer for the whole prompt (``Reference.route``).
@@ -54,19 +57,44 @@ class Adapter:
         self._tensors = {name.removeprefix(_ADAPTER_PREFIX): tensor.to_f32().astype(np.float64)
                          for name, tensor in read_safetensors(directory / "adapter_model.safetensors").items()}
         self.route: dict[int, int] = {}
+        self.top_k: int | None = None  # asked for by a request
 
     def delta(self, path: str, x: np.ndarray) -> np.ndarray | float:
         """What the adapter adds to the projection ``path`` for rows x [tokens, in]: [tokens, out]."""
         if "experts" in self.config:
             return self._expert_delta(path, self.route[int(path.split(".")[2])], x)
-        route = self._tensors.get(f"{path}.lora_route.weight")
+        route = self._tensors.get(self._name(path, "route"))
         if route is None:
             if f"{path}.lora_A.weight" not in self._tensors:
                 return 0.0
             return self._scale(path) * self._low_rank(path, "", x)
-        gates = softmax(x @ route.T)  # [tokens, heads]
+        gates = self._gates(path, softmax(x @ route.T), x)  # [tokens, heads]
         heads = range(len(route))
         return self._scale(path) * sum(gates[:, i:i + 1] * self._low_rank(path, str(i), x) for i in heads)
+
+    def _gates(self, path: str, p: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The experts' weights [tokens, experts] from the router's softmax ``p``."""
+        if self.config["peft_type"] == "ADAMOLE":
+            logit = x @ self._tensors[f"{path}.lora_threshold.weight"].T + self._tensors[f"{path}.lora_threshold.bias"]
+            above = p - self.config["max_threshold"] / (1 + np.exp(-logit))
+            kept = np.where(above >= 0, above, 0)
+            return kept / np.where(kept.sum(axis=-1, keepdims=True) > 0, kept.sum(axis=-1, keepdims=True), 1)
+        top_k = self.top_k or self.config.get("top_k")
+        if not top_k:
+            return p
+        rank = np.argsort(np.argsort(-p, axis=-1, kind="stable"), axis=-1)
+        kept = np.where(rank < top_k, p, 0)
+        return kept if self.config.get("norm_topk_prob") is False else kept / kept.sum(axis=-1, keepdims=True)
+
+    def _name(self, path: str, part: str, head: str = "") -> str:
+        """The tensor of a part ("route", "A", "B") in the names of the code that wrote the file."""
+        kind = self.config["peft_type"]
+        if kind in ("MOLA", "LORAMOE"):
+            prefix = f"{kind.lower()}.{path.removeprefix('model.')}"
+            return f"{prefix}.moe_gate.weight" if part == "route" else f"{prefix}.experts.{head}.lora_{part}.weight"
+        if kind in ("ADAMOLE", "MOLE"):
+            return f"{path}.lora_gating.weight" if part == "route" else f"{path}.lora_{part}.{head}.weight"
+        return f"{path}.lora_{part}{head}.weight"
 
     def choose(self, layer: int, x: np.ndarray) -> int:
         """The expert that MoA's router of ``layer`` picks for the layer's input x [tokens, hidden]."""
@@ -87,13 +115,13 @@ class Adapter:
 
     def _low_rank(self, path: str, head: str, x: np.ndarray) -> np.ndarray:
         """B_i A_i x, with the A of the head (LoRAMoE) or the one that all share."""
-        a = self._tensors.get(f"{path}.lora_A{head}.weight")
+        a = self._tensors.get(self._name(path, "A", head))
         if a is None:
             a = self._tensors[f"{path}.lora_A.weight"]
-        return x @ a.T @ self._tensors[f"{path}.lora_B{head}.weight"].T
+        return x @ a.T @ self._tensors[self._name(path, "B", head)].T
 
     def _scale(self, path: str) -> float:
-        rank = self._pattern("rank_pattern", path, self.config["r"])
+        rank = self._pattern("rank_pattern", path, self.config.get("r", self.config.get("lora_rank")))
         alpha = self._pattern("alpha_pattern", path, self.config["lora_alpha"])
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
@@ -105,13 +133,28 @@ class Adapter:
         return default
 
 
-class Reference:
-    """A model directory, with or without an adapter directory."""
+class WeightedSum:
+    """Several adapters at once: the sum of what each adds, times its weight."""
 
-    def __init__(self, model: Path, adapter: Path | None = None):
+    def __init__(self, adapters: list[Adapter], weights: list[float]):
+        self._parts = list(zip(adapters, weights))
+
+    def delta(self, path: str, x: np.ndarray) -> np.ndarray | float:
+        """As Adapter.delta."""
+        return sum(weight * adapter.delta(path, x) for adapter, weight in self._parts)
+
+
+class Reference:
+    """A model directory, with or without an adapter: a directory, or several with their weights."""
+
+    def __init__(self, model: Path, adapter: Path | list[Path] | None = None, weights: list[float] | None = None,
+                 top_k: int | None = None):
         self.config = json.loads((model / "config.json").read_text())
         self._weights = Weights(model)
-        self._adapter = Adapter(adapter) if adapter else None
+        adapters = [Adapter(path) for path in (adapter if isinstance(adapter, list) else [adapter] if adapter else [])]
+        for each in adapters:
+            each.top_k = top_k
+        self._adapter = WeightedSum(adapters, weights) if weights else adapters[0] if adapters else None
         self._heads = self.config["num_attention_heads"]
         self._kv_heads = self.config.get("num_key_value_heads") or self._heads
         self._head_dim = self.config.get("head_dim") or self.config["hidden_size"] // self._heads

@@ -20,11 +20,17 @@ class AdapterGolden : public ::testing::TestWithParam<std::string> {
     ASSERT_TRUE(model.ok()) << model.status();
     const AdapterShape shape = (*model)->config().adapter_shape();
     const auto disk = MakePosixDisk(".");
-    const auto contents = ReadAdapter(*disk, golden.adapter, shape, 1u << 30);
-    ASSERT_TRUE(contents.ok()) << contents.status();
-    const auto adapter = backend->LoadAdapter(contents->weights, shape);
-    ASSERT_TRUE(adapter.ok()) << adapter.status();
-    CheckGolden(golden, **model, adapter->get(), weight_type == DType::kBf16, (*model)->limits().max_context);
+    std::vector<std::unique_ptr<DeviceAdapter>> adapters;
+    std::vector<const DeviceAdapter*> views;
+    for (const std::string& path : golden.adapters) {
+      const auto contents = ReadAdapter(*disk, path, shape, 1u << 30);
+      ASSERT_TRUE(contents.ok()) << contents.status();
+      auto adapter = backend->LoadAdapter(contents->weights, shape);
+      ASSERT_TRUE(adapter.ok()) << adapter.status();
+      adapters.push_back(*std::move(adapter));
+      views.push_back(adapters.back().get());
+    }
+    CheckGolden(golden, **model, views, weight_type == DType::kBf16, (*model)->limits().max_context);
   }
 };
 

@@ -18,7 +18,7 @@
 namespace hydrad {
 namespace {
 
-constexpr int kSequences = 14, kMaxTokens = 40, kSteps = 60;
+constexpr int kSequences = 20, kMaxTokens = 40, kSteps = 60;
 using Logits = std::vector<std::vector<float>>;  // [position][vocab]
 
 // A model on a backend of its own, with the adapters of the script.
@@ -38,6 +38,9 @@ struct World {
           .targets = {Projection::kGate, Projection::kUp, Projection::kDown}});
     Load({.rank = 2, .experts = 3, .gate = {GateRule::kSoftmax}, .router_bias = true});
     Load({.rank = 17, .targets = {Projection::kO, Projection::kDown}});
+    Load({.experts = 4, .gate = {GateRule::kTopK, 2, true}, .ranks = {1, 3, 8, 2}});
+    Load({.rank = 3, .experts = 5, .gate = {GateRule::kThreshold, 0, false, 0.3f}, .router_bias = true});
+    Load({.rank = 2, .targets = {Projection::kV, Projection::kDown}, .out_scale = true, .out_bias = true});
     Load({.rank = 4, .size = 1e30f});  // overflows: its own sequences turn to NaN, and no others
   }
   void Load(const RandomAdapterOptions& options) {
@@ -57,6 +60,8 @@ struct World {
 
 struct Script {
   std::vector<int> adapter;                  // per sequence, -1: base
+  std::vector<int> second;                   // likewise, composed with it; -1: none
+  std::vector<int> top_k;                    // per sequence
   std::vector<std::vector<int32_t>> tokens;  // per sequence
 };
 
@@ -64,17 +69,27 @@ Script RandomScript(std::mt19937& random, int vocab, int adapters) {
   Script script;
   for (int s = 0; s < kSequences; ++s) {
     script.adapter.push_back(static_cast<int>(random() % (adapters + 1)) - 1);
+    const bool composed = script.adapter.back() >= 0 && random() % 3 == 0;
+    script.second.push_back(composed ? static_cast<int>(random() % adapters) : -1);
+    script.top_k.push_back(random() % 3 == 0 ? 1 + static_cast<int>(random() % 3) : 0);
     script.tokens.emplace_back(1 + random() % kMaxTokens);
     for (int32_t& token : script.tokens.back()) token = static_cast<int32_t>(random() % vocab);
   }
   return script;
 }
 
+TestSequence SequenceOf(const Script& script, int s, const World& world) {
+  TestSequence sequence{script.tokens[s], world.adapter(script.adapter[s]), 0, {}};
+  sequence.top_k = script.top_k[s];
+  if (script.second[s] >= 0) sequence.more = {{world.adapter(script.second[s]), -0.5f}};
+  return sequence;
+}
+
 std::vector<Logits> RunAlone(const Script& script, World& world) {
   std::vector<Logits> result;
   for (int s = 0; s < kSequences; ++s) {
     BlockPool pool(world.model->limits().kv_blocks);
-    TestSequence sequence{script.tokens[s], world.adapter(script.adapter[s]), 0, {}};
+    TestSequence sequence = SequenceOf(script, s, world);
     const Chunk all{&sequence, static_cast<int>(sequence.tokens.size())};
     result.push_back(RunStep(*world.model, pool, {&all, 1}));
   }
@@ -124,8 +139,7 @@ void RunTogether(const Script& script, World& world, const std::vector<Logits>& 
   BlockPool pool(world.model->limits().kv_blocks);
   Shuffle(pool, random);
   std::vector<TestSequence> sequences;
-  for (int s = 0; s < kSequences; ++s)
-    sequences.push_back({script.tokens[s], world.adapter(script.adapter[s]), 0, {}});
+  for (int s = 0; s < kSequences; ++s) sequences.push_back(SequenceOf(script, s, world));
   for (int step = 0; step < kSteps; ++step) {
     if (step < kSteps / 2 && random() % 4 == 0) Preempt(sequences[random() % kSequences]);
     const std::vector<Chunk> chunks = RandomStep(script, sequences, random);

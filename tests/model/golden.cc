@@ -51,10 +51,15 @@ int ArgMax(const std::vector<float>& logits) {
 }
 
 // The prompt in one step, then the reference's own continuation token by token: logits of every position.
-std::vector<std::vector<float>> Run(Transformer& model, const GoldenPrompt& prompt,
-                                    const DeviceAdapter* adapter, int positions) {
+std::vector<std::vector<float>> Run(Transformer& model, const GoldenCase& golden, const GoldenPrompt& prompt,
+                                    std::span<const DeviceAdapter* const> adapters, int positions) {
   BlockPool pool(model.limits().kv_blocks);
-  TestSequence sequence{.tokens = prompt.ids, .adapter = adapter, .computed = 0, .blocks = {}};
+  TestSequence sequence{.tokens = prompt.ids, .adapter = nullptr, .computed = 0, .blocks = {}};
+  sequence.top_k = golden.top_k;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    if (i > 0) sequence.more.push_back({adapters[i], golden.weights[i]});
+    if (i == 0) sequence.adapter = adapters[i], sequence.weight = golden.weights[i];
+  }
   sequence.tokens.insert(sequence.tokens.end(), prompt.greedy.begin(), prompt.greedy.end());
   const int total = std::min<int>(positions, static_cast<int>(sequence.tokens.size()));
   const Chunk first{&sequence, std::min<int>(total, static_cast<int>(prompt.ids.size()))};
@@ -108,8 +113,11 @@ GoldenCase LoadGolden(const std::string& name) {
   HYDRAD_CHECK(mapped.ok());
   const auto file = Safetensors::Parse(*mapped, Safetensors::kMaxModelHeader);
   HYDRAD_CHECK(file.ok());
-  GoldenCase golden{
-      name, json["model"], json["adapter"].is_null() ? "" : json["adapter"].get<std::string>(), {}};
+  GoldenCase golden{.name = name, .model = json["model"], .adapters = {}, .weights = {}, .prompts = {}};
+  if (json["adapter"].is_string()) golden.adapters = {json["adapter"]};
+  if (json["adapter"].is_array()) golden.adapters = json["adapter"];
+  golden.weights = json.value("weights", std::vector<float>(golden.adapters.size(), 1));
+  golden.top_k = json.value("top_k", 0);
   for (const auto& prompt : json["prompts"]) {
     const std::string prefix = fmt::format("prompt{}.", golden.prompts.size());
     golden.prompts.push_back({prompt["ids"], prompt["greedy"]["ids"], prompt["greedy"]["margins"],
@@ -121,11 +129,11 @@ GoldenCase LoadGolden(const std::string& name) {
   return golden;
 }
 
-void CheckGolden(const GoldenCase& golden, Transformer& model, const DeviceAdapter* adapter, bool bf16,
-                 int positions) {
+void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const DeviceAdapter* const> adapters,
+                 bool bf16, int positions) {
   for (size_t i = 0; i < golden.prompts.size(); ++i) {
     const GoldenPrompt& prompt = golden.prompts[i];
-    const auto logits = Run(model, prompt, adapter, positions);
+    const auto logits = Run(model, golden, prompt, adapters, positions);
     const std::string where = fmt::format("{} {} prompt {}", golden.name, bf16 ? "bf16" : "f32", i);
     CheckPrompt(prompt, logits, bf16 ? prompt.bf16_error : std::min(8 * prompt.f32_error, 1e-3f), where);
   }
@@ -146,7 +154,7 @@ void CheckBaseGolden(const std::string& name, DType weight_type) {
   auto model =
       LoadTransformer(ModelDir(golden), *backend, {.max_rows = 256, .max_logit_rows = 256, .kv_blocks = 64});
   ASSERT_TRUE(model.ok()) << model.status();
-  CheckGolden(golden, **model, nullptr, weight_type == DType::kBf16, (*model)->limits().max_context);
+  CheckGolden(golden, **model, {}, weight_type == DType::kBf16, (*model)->limits().max_context);
 }
 
 }  // namespace hydrad

@@ -2,6 +2,7 @@
 #ifndef HYDRAD_TESTS_MODEL_GOLDEN_H_
 #define HYDRAD_TESTS_MODEL_GOLDEN_H_
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,10 @@ struct GoldenPrompt {
 };
 
 struct GoldenCase {
-  std::string name, model, adapter;  // directories; adapter is empty for the base model
+  std::string name, model;            // model's directory
+  std::vector<std::string> adapters;  // directories; several are composed with `weights`
+  std::vector<float> weights;         // [adapters]
+  int top_k = 0;                      // that the request asks for
   std::vector<GoldenPrompt> prompts;
 };
 
@@ -44,8 +48,9 @@ GoldenCase LoadGolden(const std::string& name);
 // - with f32 weights eight times the error of transformers' f32 run, at most 1e-3: two runs that sum in other
 // orders;
 // - with bf16 weights the error of transformers' own bf16 run on the prompt.
-void CheckGolden(const GoldenCase& golden, Transformer& model, const DeviceAdapter* adapter, bool bf16,
-                 int positions);
+// `adapters` are those of the case, loaded.
+void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const DeviceAdapter* const> adapters,
+                 bool bf16, int positions);
 
 // The default model's directory: HYDRAD_MODEL_DIR where it is set, else build/models/smollm2.
 std::string Smollm2Dir();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace hydrad {
 namespace {
 
@@ -12,20 +14,39 @@ void AddRows(const Chunk& chunk, int block_size, BlockPool& pool, Batch& batch) 
   batch.segments.push_back({batch.rows(), batch.rows() + chunk.tokens, s.computed,
                             static_cast<int32_t>(batch.block_tables.size())});
   for (const Block& block : s.blocks) batch.block_tables.push_back(block.id());
-  if (s.adapter != nullptr) {
-    const int begin = batch.rows();
-    if (!batch.runs.empty() && batch.runs.back().adapter == s.adapter && batch.runs.back().row_end == begin) {
-      batch.runs.back().row_end += chunk.tokens;
-    } else {
-      batch.runs.push_back({begin, begin + chunk.tokens, s.adapter});
-    }
-  }
   for (; s.computed < end; ++s.computed) {
     batch.logit_rows.push_back(batch.rows());
     batch.tokens.push_back(s.tokens[s.computed]);
     batch.positions.push_back(s.computed);
     batch.slots.push_back(s.blocks[s.computed / block_size].id() * block_size + s.computed % block_size);
   }
+}
+
+// The `pass`-th adapter of a sequence, its adapter null when it has fewer.
+ComposedAdapter AdapterOf(const TestSequence& s, size_t pass) {
+  if (pass == 0) return {s.adapter, s.weight};
+  return pass <= s.more.size() ? s.more[pass - 1] : ComposedAdapter{nullptr, 0};
+}
+
+// Adjacent rows that use one adapter alike are one run.
+void AddPass(std::span<const Chunk> chunks, size_t pass, Batch& batch) {
+  const size_t begin = batch.runs.size();
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const TestSequence& s = *chunks[i].sequence;
+    const auto [adapter, weight] = AdapterOf(s, pass);
+    if (adapter == nullptr) continue;
+    Batch::Run run{batch.segments[i].row_begin, batch.segments[i].row_end, adapter};
+    run.weight = weight, run.top_k = s.top_k;
+    Batch::Run* last = batch.runs.size() > begin ? &batch.runs.back() : nullptr;
+    const bool joins = last != nullptr && last->adapter == adapter && last->row_end == run.row_begin &&
+                       last->weight == weight && last->top_k == s.top_k;
+    if (joins) {
+      last->row_end = run.row_end;
+    } else {
+      batch.runs.push_back(run);
+    }
+  }
+  if (pass > 0 && batch.runs.size() > begin) batch.pass_begin.push_back(static_cast<int32_t>(begin));
 }
 
 }  // namespace
@@ -38,6 +59,9 @@ void Preempt(TestSequence& sequence) {
 std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks) {
   Batch batch;
   for (const Chunk& chunk : chunks) AddRows(chunk, model.limits().block_size, pool, batch);
+  size_t passes = 1;
+  for (const Chunk& chunk : chunks) passes = std::max(passes, 1 + chunk.sequence->more.size());
+  for (size_t pass = 0; pass < passes; ++pass) AddPass(chunks, pass, batch);
   model.Forward(batch);
   std::vector<std::vector<float>> logits;
   for (int row = 0; row < batch.rows(); ++row) {

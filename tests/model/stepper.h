@@ -11,11 +11,20 @@
 
 namespace hydrad {
 
+// A further adapter of a sequence, with its weight.
+struct ComposedAdapter {
+  const DeviceAdapter* adapter;
+  float weight;
+};
+
 struct TestSequence {
   std::vector<int32_t> tokens;  // to be fed, prompt and continuation alike
   const DeviceAdapter* adapter = nullptr;
   int computed = 0;  // tokens whose K and V are in the cache
   std::vector<Block> blocks;
+  float weight = 1;                     // of `adapter`
+  std::vector<ComposedAdapter> more{};  // after it
+  int top_k = 0;                        // Batch::Run::top_k of all
 };
 
 // Gives the sequence's cache back: it starts again from its first token.
