@@ -26,6 +26,10 @@ class PackedAdapter : public DeviceAdapter {
                                                              const AdapterShape& shape);
 
   size_t bytes() const override { return memory_->bytes(); }
+  // All of it: every pointer in its tables points in here, so that it can be moved elsewhere as one.
+  std::span<const std::byte> memory() const {
+    return {static_cast<const std::byte*>(memory_->data()), memory_->bytes()};
+  }
   std::span<const GatePlace> gate_places() const override { return tables_.places; }
 
   int layers() const { return layers_; }

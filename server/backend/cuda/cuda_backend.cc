@@ -1,0 +1,354 @@
+#include "server/backend/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <vector>
+
+#include "kernels/cuda/kernels.h"
+#include "kernels/elementwise.h"
+#include "server/backend/cuda/adapter_pool.h"
+#include "server/backend/cuda/device_adapter.h"
+#include "server/backend/cuda/device_memory.h"
+#include "server/backend/cuda/gemm.h"
+#include "server/backend/cuda/graphs.h"
+#include "server/backend/cuda/lora_scratch.h"
+#include "server/backend/cuda/sampler.h"
+#include "server/backend/cuda/step_tables.h"
+#include "server/backend/cuda/uploader.h"
+#include "server/backend/host_rows.h"
+
+namespace hydrad {
+namespace {
+
+// Rows that recorded steps are padded to: few recordings, and little work for nothing.
+constexpr std::array<int, 22> kRowBuckets = {1,  2,  4,  6,  8,  12,  16,  20,  24,  28,  32,
+                                             40, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512};
+constexpr int kPartialsPerRow = 64;  // of attention: a row's heads of one group, times splits of its context
+constexpr int kRopeChunk = 4096;     // positions whose angles are worked out at once
+
+template <class T>
+Mat<T> View(const Tensor& t) {
+  HYDRAD_CHECK(t.dtype == (std::is_same_v<std::remove_const_t<T>, float> ? DType::kF32 : DType::kBf16));
+  return {static_cast<T*>(t.data), t.rows, t.cols, t.stride};
+}
+
+const float* Values(const Buffer* vector) {
+  return vector == nullptr ? nullptr : static_cast<const float*>(vector->data());
+}
+
+KvLayer<bf16> Layer(const KvCacheView& kv) {
+  return {static_cast<bf16*>(kv.k.data), static_cast<bf16*>(kv.v.data), kv.block_size, kv.kv_heads,
+          kv.head_dim};
+}
+
+// W [rows, cols] in bf16, row-major, and a bias in bf16.
+class CudaWeight final : public Weight {
+ public:
+  CudaWeight(int rows, int cols, std::unique_ptr<Buffer> values, std::unique_ptr<Buffer> bias)
+      : rows_(rows), cols_(cols), values_(std::move(values)), bias_(std::move(bias)) {}
+  int rows() const override { return rows_; }
+  int cols() const override { return cols_; }
+  size_t bytes() const override { return values_->bytes() + (bias_ == nullptr ? 0 : bias_->bytes()); }
+  const bf16* values() const { return static_cast<const bf16*>(values_->data()); }
+  const void* bias() const { return bias_ == nullptr ? nullptr : bias_->data(); }
+
+ private:
+  const int rows_, cols_;
+  const std::unique_ptr<Buffer> values_, bias_;
+};
+
+const CudaWeight& OnCuda(const Weight& weight) { return static_cast<const CudaWeight&>(weight); }
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(const CudaBackendOptions& options, const cudaDeviceProp& properties, size_t budget)
+      : options_(options), properties_(properties), memory_(budget) {}
+  ~CudaBackend() override { cudaStreamSynchronize(stream_.get()); }
+
+  // Takes what does not depend on the model.
+  absl::Status Open();
+
+  std::string description() const override {
+    return fmt::format("cuda {}, sm_{}{}, bf16 weights", properties_.name, properties_.major,
+                       properties_.minor);
+  }
+  std::string memory_report() const override { return memory_.Report(); }
+  std::optional<size_t> free_bytes() const override { return memory_.free(); }
+  DType activation_type() const override { return DType::kBf16; }
+  DType stream_type() const override { return DType::kF32; }
+  DType logits_type() const override { return DType::kF32; }
+  DType weight_type() const override { return DType::kBf16; }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    return memory_.Allocate(bytes, MemoryUse::kModel);
+  }
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
+                                                     std::span<const float> bias) override;
+  absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) override {
+    return Load(values.data(), values.size_bytes());
+  }
+
+  size_t AdapterBytes(const AdapterWeights& weights, const AdapterShape& shape) const override {
+    return CudaAdapter::Bytes(weights, shape);
+  }
+  absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
+                                                             const AdapterShape& shape) override;
+
+  absl::Status Reserve(const StepLimits& limits) override;
+  int PaddedRows(const Batch& batch) const override;
+  void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override;
+  void RunStep(absl::FunctionRef<void()> ops) override;
+
+  void Embed(Tensor out, const Weight& embedding) override {
+    HYDRAD_CUDA_CHECK(
+        cuda::Embed(View<float>(out), OnCuda(embedding).values(), tables_->tokens(), stream_.get()));
+  }
+  void RmsNorm(Tensor y, Tensor x, const Buffer& weight, float eps) override {
+    HYDRAD_CUDA_CHECK(
+        cuda::RmsNorm(View<bf16>(y), View<const float>(x), nullptr, Values(&weight), eps, stream_.get()));
+  }
+  void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, float eps) override {
+    HYDRAD_CUDA_CHECK(cuda::AddRmsNorm(View<bf16>(y), View<float>(x), View<const bf16>(delta),
+                                       Values(&weight), eps, stream_.get()));
+  }
+  void RmsNormRows(Tensor y, Tensor x, std::span<const int32_t> rows, const Buffer& weight,
+                   float eps) override {
+    HYDRAD_CHECK(rows.data() == batch_->logit_rows.data());
+    HYDRAD_CUDA_CHECK(cuda::RmsNorm(View<bf16>(y), View<const float>(x), tables_->logit_rows(),
+                                    Values(&weight), eps, stream_.get()));
+  }
+  void Gemm(Tensor y, Tensor x, const Weight& weight) override {
+    gemm_->Multiply(y, x, OnCuda(weight).values(), OnCuda(weight).bias(), stream_.get());
+  }
+  void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override;
+  void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
+    const int q_heads = qkv.cols / kv.head_dim - 2 * kv.kv_heads;
+    const cuda::RopeArgs args = {q_heads,         Values(norms.q),       Values(norms.k),
+                                 norms.eps,       Values(angles_.get()), tables_->positions(),
+                                 tables_->slots()};
+    HYDRAD_CUDA_CHECK(cuda::RopeWriteKv(View<bf16>(qkv), args, Layer(kv), stream_.get()));
+  }
+  void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) override {
+    HYDRAD_CUDA_CHECK(cuda::Attend(View<bf16>(out), View<const bf16>(q), Layer(kv), tables_->attention(),
+                                   scale, attention_, stream_.get()));
+  }
+  void SiluMul(Tensor y, Tensor gate_up) override {
+    HYDRAD_CUDA_CHECK(cuda::SiluMul(View<bf16>(y), View<const bf16>(gate_up), stream_.get()));
+  }
+  void Add(Tensor y, Tensor x) override {
+    HYDRAD_CUDA_CHECK(cuda::Add(View<float>(y), View<const bf16>(x), stream_.get()));
+  }
+
+  std::span<const float> Gates(int record) override { return tables_->Gates(record, stream_.get()); }
+  void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
+    sampler_->Draw(logits, rows, out, stream_.get());
+  }
+  void ReadBack(Tensor x, std::span<float> out) override;
+
+ private:
+  absl::StatusOr<std::unique_ptr<Buffer>> Load(const void* values, size_t bytes);
+  absl::Status ReserveAttention(const StepLimits& limits);
+  void ExtendAngles(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
+  // Whether a step may be recorded: one row of each sequence, its logits wanted, at most one adapter a row.
+  bool MayRecord(const Batch& batch) const;
+  int Blocks() const { return 2 * properties_.multiProcessorCount; }
+
+  const CudaBackendOptions options_;
+  const cudaDeviceProp properties_;
+  DeviceMemory memory_;
+  const CudaStream stream_ = MakeStream();
+  StepClock clock_;
+  Uploader uploader_;
+  std::unique_ptr<Buffer> workspace_, adapter_memory_;
+  std::unique_ptr<CudaGemm> gemm_;
+  std::unique_ptr<AdapterPool> pool_;
+
+  // From Reserve.
+  StepLimits limits_;
+  std::unique_ptr<StepTables> tables_;
+  std::unique_ptr<CudaSampler> sampler_;
+  std::unique_ptr<LoraScratchSpace> lora_space_;
+  std::unique_ptr<Buffer> angles_;  // [max_context, head_dim]: cosines, sines
+  int angles_filled_ = 0;           // positions
+  std::unique_ptr<Buffer> attention_out_, attention_sum_;
+  cuda::AttentionScratch attention_{};
+
+  // Of the step.
+  const Batch* batch_ = nullptr;
+  cuda::LoraScratch lora_{};
+  StepGraphs graphs_;
+};
+
+absl::Status CudaBackend::Open() {
+  ASSIGN_OR_RETURN(workspace_, memory_.Allocate(CudaGemm::kWorkspaceBytes, MemoryUse::kScratch));
+  gemm_ = std::make_unique<CudaGemm>(workspace_->data(), workspace_->bytes());
+  ASSIGN_OR_RETURN(adapter_memory_, memory_.Allocate(options_.adapter_bytes, MemoryUse::kAdapters));
+  pool_ = std::make_unique<AdapterPool>(static_cast<std::byte*>(adapter_memory_->data()),
+                                        options_.adapter_bytes, clock_);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Load(const void* values, size_t bytes) {
+  ASSIGN_OR_RETURN(auto buffer, memory_.Allocate(bytes, MemoryUse::kWeights));
+  uploader_.Copy(static_cast<std::byte*>(buffer->data()), static_cast<const std::byte*>(values), bytes);
+  uploader_.Await();
+  return buffer;
+}
+
+absl::StatusOr<std::unique_ptr<Weight>> CudaBackend::LoadWeight(std::span<const HostMatrix> parts,
+                                                                std::span<const float> bias) {
+  int rows = 0;
+  const int cols = parts.front().cols;
+  for (const HostMatrix& part : parts) rows += part.rows;
+  const size_t row_bytes = sizeof(bf16) * cols;
+  ASSIGN_OR_RETURN(auto values, memory_.Allocate(rows * row_bytes, MemoryUse::kWeights));
+  std::byte* to = static_cast<std::byte*>(values->data());
+  for (const HostMatrix& part : parts) {
+    uploader_.Copy(to, part.rows * row_bytes, row_bytes, [&](size_t begin, size_t count, std::byte* out) {
+      CopyRows(part, static_cast<int>(begin / row_bytes), static_cast<int>(count / row_bytes),
+               reinterpret_cast<bf16*>(out));
+    });
+    to += part.rows * row_bytes;
+  }
+  std::unique_ptr<Buffer> device_bias;
+  if (!bias.empty()) {
+    std::vector<bf16> narrow(bias.size());
+    std::transform(bias.begin(), bias.end(), narrow.begin(), [](float x) { return ToBf16(x); });
+    ASSIGN_OR_RETURN(device_bias, Load(narrow.data(), narrow.size() * sizeof(bf16)));
+  }
+  uploader_.Await();
+  return std::make_unique<CudaWeight>(rows, cols, std::move(values), std::move(device_bias));
+}
+
+absl::StatusOr<std::unique_ptr<DeviceAdapter>> CudaBackend::LoadAdapter(const AdapterWeights& weights,
+                                                                        const AdapterShape& shape) {
+  RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
+  ASSIGN_OR_RETURN(auto adapter, CudaAdapter::Load(weights, shape, *pool_, uploader_));
+  RETURN_IF_ERROR(lora_space_->WidenFor(adapter->extents()));
+  return adapter;
+}
+
+absl::Status CudaBackend::Reserve(const StepLimits& limits) {
+  graphs_.Clear(stream_.get());
+  limits_ = limits;
+  const int partials = kPartialsPerRow * limits.max_logit_rows;
+  ASSIGN_OR_RETURN(tables_, StepTables::Make(memory_, limits, partials));
+  ASSIGN_OR_RETURN(sampler_, CudaSampler::Make(memory_, limits.max_logit_rows));
+  lora_space_ = std::make_unique<LoraScratchSpace>(memory_, uploader_, limits.max_rows, Blocks());
+  const size_t angles = static_cast<size_t>(limits.max_context) * limits.head_dim;
+  ASSIGN_OR_RETURN(angles_, memory_.Allocate(sizeof(float) * angles, MemoryUse::kScratch));
+  angles_filled_ = 0;
+  const size_t heads = static_cast<size_t>(partials) * limits.kv_heads;
+  ASSIGN_OR_RETURN(attention_out_,
+                   memory_.Allocate(sizeof(float) * heads * limits.head_dim, MemoryUse::kScratch));
+  ASSIGN_OR_RETURN(attention_sum_, memory_.Allocate(sizeof(float2) * heads, MemoryUse::kScratch));
+  attention_ = {static_cast<float*>(attention_out_->data()), static_cast<float2*>(attention_sum_->data()),
+                partials, Blocks()};
+  return absl::OkStatus();
+}
+
+bool CudaBackend::MayRecord(const Batch& batch) const {
+  const size_t rows = batch.tokens.size();
+  return options_.graphs && batch.segments.size() == rows && batch.logit_rows.size() == rows &&
+         batch.passes() <= 1;
+}
+
+int CudaBackend::PaddedRows(const Batch& batch) const {
+  const int rows = batch.rows();
+  if (!MayRecord(batch)) return rows;
+  const int most = std::min(limits_.max_rows, limits_.max_logit_rows);
+  const auto bucket = std::lower_bound(kRowBuckets.begin(), kRowBuckets.end(), rows);
+  return bucket == kRowBuckets.end() ? most : std::min(most, *bucket);
+}
+
+void CudaBackend::BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) {
+  HYDRAD_CUDA_CHECK(cudaSetDevice(options_.device));
+  clock_.Begin();
+  batch_ = &batch;
+  ExtendAngles(batch, inv_freq, attention_factor);
+  bool moved = tables_->Begin(batch, PaddedRows(batch), stream_.get());
+  if (!batch.runs.empty()) {
+    const cuda::LoraScratch& scratch = lora_space_->Use(stream_.get());
+    moved = moved || scratch.u != lora_.u;
+    lora_ = scratch;
+  }
+  if (moved) graphs_.Clear(stream_.get());
+}
+
+void CudaBackend::RunStep(absl::FunctionRef<void()> ops) {
+  if (MayRecord(*batch_)) {
+    graphs_.Run({PaddedRows(*batch_), !batch_->runs.empty()}, stream_.get(), ops);
+  } else {
+    ops();
+  }
+  clock_.End(stream_.get());
+}
+
+void CudaBackend::ExtendAngles(const Batch& batch, std::span<const double> inv_freq, float attention_factor) {
+  const int width = static_cast<int>(2 * inv_freq.size());
+  const int last = *std::max_element(batch.positions.begin(), batch.positions.end());
+  if (last < angles_filled_) return;
+  const int end = std::min(limits_.max_context, (last / kRopeChunk + 1) * kRopeChunk);
+  std::vector<int32_t> positions(end - angles_filled_);
+  std::iota(positions.begin(), positions.end(), angles_filled_);
+  std::vector<float> angles(positions.size() * width);
+  RopeTable({angles.data(), static_cast<int>(positions.size()), width, width}, positions, inv_freq,
+            attention_factor);
+  uploader_.Copy(static_cast<std::byte*>(angles_->data()) + sizeof(float) * width * angles_filled_,
+                 reinterpret_cast<const std::byte*>(angles.data()), sizeof(float) * angles.size());
+  uploader_.Await();
+  angles_filled_ = end;
+}
+
+void CudaBackend::AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) {
+  const cuda::LoraSite site = {layer, static_cast<int>(group), kProjectionGroups};
+  for (size_t pass = 0; pass < tables_->passes(); ++pass) {
+    const cuda::LoraPlan* plan = tables_->lora(pass);
+    HYDRAD_CUDA_CHECK(cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get()));
+    if (y.dtype == DType::kF32) {
+      HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<float>(y), plan, site, lora_, stream_.get()));
+    } else {
+      HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<bf16>(y), plan, site, lora_, stream_.get()));
+    }
+  }
+}
+
+void CudaBackend::ReadBack(Tensor x, std::span<float> out) {
+  const size_t row_bytes = static_cast<size_t>(x.cols) * SizeOf(x.dtype);
+  std::vector<std::byte> row(row_bytes);
+  for (int r = 0; r < x.rows; ++r) {
+    HYDRAD_CUDA_CHECK(
+        cudaMemcpyAsync(row.data(), x.Rows(r, 1).data, row_bytes, cudaMemcpyDeviceToHost, stream_.get()));
+    HYDRAD_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    CopyRows(HostMatrix{row.data(), x.dtype, 1, x.cols}, 0, 1, out.data() + static_cast<size_t>(r) * x.cols);
+  }
+}
+
+absl::StatusOr<size_t> Budget(double fraction) {
+  size_t free = 0, total = 0;
+  RETURN_IF_ERROR(CudaStatus(cudaMemGetInfo(&free, &total), "asking for the device's memory"));
+  return std::min(free, static_cast<size_t>(fraction * static_cast<double>(total)));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options) {
+  int devices = 0;
+  RETURN_IF_ERROR(CudaStatus(cudaGetDeviceCount(&devices), "looking for CUDA devices"));
+  if (options.device >= devices)
+    return Unavailable("there is no CUDA device {}: {} are there", options.device, devices);
+  RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options.device), "choosing the device"));
+  cudaDeviceProp properties;
+  RETURN_IF_ERROR(CudaStatus(cudaGetDeviceProperties(&properties, options.device), "describing the device"));
+  if (properties.major < 8) {
+    return Unavailable("{} is of compute capability {}.{}, and 8.0 is the least", properties.name,
+                       properties.major, properties.minor);
+  }
+  ASSIGN_OR_RETURN(const size_t budget, Budget(options.memory_fraction));
+  auto backend = std::make_unique<CudaBackend>(options, properties, budget);
+  RETURN_IF_ERROR(backend->Open());
+  return backend;
+}
+
+}  // namespace hydrad

@@ -1,0 +1,60 @@
+// An adapter in device memory: the CPU's packed form with its tables rewritten for kernels/cuda/plan.h.
+#ifndef HYDRAD_SERVER_BACKEND_CUDA_DEVICE_ADAPTER_H_
+#define HYDRAD_SERVER_BACKEND_CUDA_DEVICE_ADAPTER_H_
+
+#include <array>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/cuda/plan.h"
+#include "server/backend/backend.h"
+#include "server/backend/cuda/adapter_pool.h"
+#include "server/backend/cuda/uploader.h"
+
+namespace hydrad {
+
+// Immutable once loaded, but for what Use notes. Its memory goes back to the pool, as AdapterPool::Piece
+// says.
+class CudaAdapter final : public DeviceAdapter {
+ public:
+  // Bytes that Load will take; 0 for weights that it refuses.
+  static size_t Bytes(const AdapterWeights& weights, const AdapterShape& shape);
+
+  // Errors of PackedAdapter::Pack and of the pool. Returns before the bytes are on the device: see Use.
+  static absl::StatusOr<std::unique_ptr<CudaAdapter>> Load(const AdapterWeights& weights,
+                                                           const AdapterShape& shape, AdapterPool& pool,
+                                                           Uploader& uploader);
+
+  size_t bytes() const override { return memory_->bytes(); }
+  std::span<const GatePlace> gate_places() const override { return places_; }
+
+  int layers() const { return layers_; }
+  // [layers, kProjectionGroups] in device memory.
+  const cuda::LoraGroup* groups() const { return groups_; }
+
+  // The most that any layer's group of a kind takes.
+  struct Extents {
+    std::array<int, kProjectionGroups> down_rows{};
+    int z_cols = 0;
+  };
+  const Extents& extents() const { return extents_; }
+
+  // What is launched on `stream` from now on finds the adapter uploaded. For the scheduler thread.
+  void Use(cudaStream_t stream) const;
+
+ private:
+  CudaAdapter() = default;
+
+  std::unique_ptr<AdapterPool::Piece> memory_;
+  const cuda::LoraGroup* groups_ = nullptr;
+  int layers_ = 0;
+  std::vector<GatePlace> places_;
+  Extents extents_;
+  CudaEvent uploaded_;
+  mutable bool awaited_ = false;  // by the one compute stream
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BACKEND_CUDA_DEVICE_ADAPTER_H_

@@ -1,0 +1,69 @@
+#include "server/backend/cuda/device_memory.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "server/backend/cuda/cuda_status.h"
+
+namespace hydrad {
+
+class DeviceMemory::Allocation final : public Buffer {
+ public:
+  Allocation(DeviceMemory& memory, void* data, size_t bytes, MemoryUse use)
+      : memory_(memory), data_(data), bytes_(bytes), use_(use) {}
+  ~Allocation() override {
+    HYDRAD_CUDA_CHECK(cudaFree(data_));
+    memory_.GiveBack(bytes_, use_);
+  }
+  void* data() const override { return data_; }
+  size_t bytes() const override { return bytes_; }
+
+ private:
+  DeviceMemory& memory_;
+  void* const data_;
+  const size_t bytes_;
+  const MemoryUse use_;
+};
+
+absl::StatusOr<std::unique_ptr<Buffer>> DeviceMemory::Allocate(size_t bytes, MemoryUse use) {
+  bytes = std::max<size_t>(bytes, 1);
+  {
+    MutexLock lock(&mu_);
+    if (bytes > FreeLocked()) {
+      return ResourceExhausted("the device has {} bytes left of its budget of {}, and {} were asked for",
+                               FreeLocked(), budget_, bytes);
+    }
+    used_[static_cast<int>(use)] += bytes;
+  }
+  void* data = nullptr;
+  if (const absl::Status taken = CudaStatus(cudaMalloc(&data, bytes), fmt::format("taking {} bytes", bytes));
+      !taken.ok()) {
+    GiveBack(bytes, use);
+    return taken;
+  }
+  return std::make_unique<Allocation>(*this, data, bytes, use);
+}
+
+size_t DeviceMemory::free() const {
+  MutexLock lock(&mu_);
+  return FreeLocked();
+}
+
+std::string DeviceMemory::Report() const {
+  MutexLock lock(&mu_);
+  const auto mib = [](size_t bytes) { return bytes >> 20; };
+  return fmt::format(
+      "budget {} MiB: weights {}, KV cache and activations {}, adapters {}, scratch {}, free {}",
+      mib(budget_), mib(used_[0]), mib(used_[1]), mib(used_[2]), mib(used_[3]), mib(FreeLocked()));
+}
+
+void DeviceMemory::GiveBack(size_t bytes, MemoryUse use) {
+  MutexLock lock(&mu_);
+  used_[static_cast<int>(use)] -= bytes;
+}
+
+size_t DeviceMemory::FreeLocked() const {
+  return budget_ - std::accumulate(used_.begin(), used_.end(), size_t{0});
+}
+
+}  // namespace hydrad

@@ -1,0 +1,42 @@
+// Draws on the device: what a request asks of its draw goes there, only tokens come back.
+#ifndef HYDRAD_SERVER_BACKEND_CUDA_SAMPLER_H_
+#define HYDRAD_SERVER_BACKEND_CUDA_SAMPLER_H_
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/cuda/plan.h"
+#include "server/backend/cuda/cuda_handles.h"
+#include "server/backend/cuda/device_memory.h"
+
+namespace hydrad {
+
+// Owned by the scheduler thread.
+class CudaSampler {
+ public:
+  // For at most `rows` draws at once. RESOURCE_EXHAUSTED.
+  static absl::StatusOr<std::unique_ptr<CudaSampler>> Make(DeviceMemory& memory, int rows);
+
+  // One draw per row of `logits` (f32), as Backend::Sample. Waits for `stream`.
+  void Draw(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out, cudaStream_t stream);
+
+ private:
+  CudaSampler(DeviceMemory& memory, int max_rows) : memory_(memory), max_rows_(max_rows) {}
+  absl::Status Grow(int edits, int top);
+  size_t InputBytes(size_t edits) const;
+  size_t OutputBytes(size_t top) const;
+
+  DeviceMemory& memory_;
+  const int max_rows_;
+  int max_edits_ = 0;  // of one call
+  int max_top_ = 0;    // of one row
+  std::unique_ptr<Buffer> device_input_, device_output_;
+  PinnedBuffer input_, output_;  // rows and edits; results and their most likely tokens
+  std::vector<cuda::SampleRow> planned_;
+  std::vector<cuda::SampleEdit> edits_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BACKEND_CUDA_SAMPLER_H_

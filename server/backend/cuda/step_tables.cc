@@ -1,0 +1,214 @@
+#include "server/backend/cuda/step_tables.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace hydrad {
+namespace {
+
+constexpr size_t kAlignment = 16;
+
+size_t Padded(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+const CudaAdapter& OnCuda(const DeviceAdapter* adapter) {
+  HYDRAD_CHECK(adapter != nullptr);
+  return static_cast<const CudaAdapter&>(*adapter);
+}
+
+// The kernels' segments have the batch's fields.
+std::span<const cuda::AttentionSegment> SegmentsOf(const Batch& batch) {
+  static_assert(sizeof(Batch::Segment) == sizeof(cuda::AttentionSegment));
+  return {reinterpret_cast<const cuda::AttentionSegment*>(batch.segments.data()), batch.segments.size()};
+}
+
+// Calls `use` with every adapter of the run, layer by layer where it says so.
+template <class Use>
+void ForEachAdapter(const Batch::Run& run, Use use) {
+  if (run.by_layer == nullptr) return use(OnCuda(run.adapter));
+  const int layers = OnCuda(run.adapter).layers();
+  for (int layer = 0; layer < layers; ++layer) use(OnCuda(run.by_layer[layer]));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StepTables>> StepTables::Make(DeviceMemory& memory, const StepLimits& limits,
+                                                             int partials) {
+  std::unique_ptr<StepTables> tables(new StepTables(memory, limits, partials));
+  tables->column_bytes_ = Padded(sizeof(int32_t) * std::max(limits.max_rows, limits.max_logit_rows));
+  // A step of as many sequences as logits may be asked for, each as long as it gets, and as many runs.
+  const size_t blocks = static_cast<size_t>(limits.max_context / limits.block_size + 1);
+  const size_t sequences = static_cast<size_t>(limits.max_logit_rows);
+  const size_t run = sizeof(cuda::LoraRun) + sizeof(cuda::LoraTile);
+  RETURN_IF_ERROR(tables->Grow(tables->FixedBytes() + sequences * (sizeof(int32_t) * blocks + run) +
+                               static_cast<size_t>(limits.max_rows) * 4 * sizeof(cuda::AttentionItem)));
+  return tables;
+}
+
+size_t StepTables::FixedBytes() const {
+  return Column(4) + Padded(sizeof(cuda::AttentionPlan)) + Padded(sizeof(cuda::LoraPlan));
+}
+
+absl::Status StepTables::Grow(size_t bytes) {
+  device_.reset();
+  ASSIGN_OR_RETURN(device_, memory_.Allocate(bytes, MemoryUse::kScratch));
+  for (Stage& stage : stages_) stage.memory = PinnedBuffer(bytes);
+  return absl::OkStatus();
+}
+
+bool StepTables::Begin(const Batch& batch, int rows, cudaStream_t stream) {
+  items_.clear();
+  merges_.clear();
+  cuda::PlanAttention(SegmentsOf(batch), limits_.heads / limits_.kv_heads, partials_, &items_, &merges_);
+  PlaceRecords(batch);
+  const size_t bytes = BytesFor(batch);
+  const bool grows = bytes > device_->bytes();
+  if (grows) {
+    HYDRAD_CUDA_CHECK(cudaStreamSynchronize(stream));
+    HYDRAD_CHECK(Grow(2 * bytes).ok());
+  }
+  Stage& stage = stages_[next_stage_++ % stages_.size()];
+  HYDRAD_CUDA_CHECK(cudaEventSynchronize(stage.copied.get()));
+  host_ = stage.memory.data();
+  used_ = FixedBytes();
+  WriteRows(batch, rows);
+  WriteAttention(batch);
+  WriteAdapters(batch);
+  HYDRAD_CHECK(used_ <= bytes);
+  HYDRAD_CUDA_CHECK(cudaMemcpyAsync(device_->data(), host_, used_, cudaMemcpyHostToDevice, stream));
+  HYDRAD_CUDA_CHECK(cudaEventRecord(stage.copied.get(), stream));
+  for (const Batch::Run& run : batch.runs) {
+    ForEachAdapter(run, [&](const CudaAdapter& adapter) { adapter.Use(stream); });
+  }
+  return grows;
+}
+
+size_t StepTables::BytesFor(const Batch& batch) const {
+  size_t bytes = FixedBytes() + Padded(batch.segments.size() * sizeof(cuda::AttentionSegment)) +
+                 Padded(batch.block_tables.size() * sizeof(int32_t)) +
+                 Padded(items_.size() * sizeof(cuda::AttentionItem)) +
+                 Padded(merges_.size() * sizeof(cuda::AttentionMerge));
+  for (size_t pass = 0; pass < batch.passes(); ++pass) {
+    const size_t runs = batch.pass(pass).size();
+    bytes += Padded(sizeof(cuda::LoraPlan)) + Padded(runs * sizeof(cuda::LoraRun)) +
+             Padded(cuda::LoraTilesAtMost(static_cast<int>(runs), batch.rows()) * sizeof(cuda::LoraTile));
+  }
+  for (const Batch::Run& run : batch.runs) {
+    if (run.by_layer != nullptr) bytes += Padded(OnCuda(run.adapter).layers() * sizeof(void*));
+  }
+  return bytes;
+}
+
+void StepTables::PlaceRecords(const Batch& batch) {
+  host_gates_.clear();
+  record_begin_.assign(1, 0);
+  for (const Batch::Run& run : batch.runs) {
+    if (run.gates < 0) continue;
+    HYDRAD_CHECK(run.gates + 1 == static_cast<int>(record_begin_.size()));
+    const size_t rows = static_cast<size_t>(run.row_end - run.row_begin);
+    record_begin_.push_back(record_begin_.back() + rows * run.adapter->gate_count());
+  }
+  const size_t bytes = sizeof(float) * record_begin_.back();
+  if (bytes == 0 || (gates_ != nullptr && gates_->bytes() >= bytes)) return;
+  gates_.reset();
+  absl::StatusOr<std::unique_ptr<Buffer>> grown = memory_.Allocate(2 * bytes, MemoryUse::kScratch);
+  HYDRAD_CHECK(grown.ok());
+  gates_ = *std::move(grown);
+}
+
+template <class V>
+void StepTables::PutAt(size_t offset, std::span<const V> values) {
+  if (!values.empty()) std::memcpy(host_ + offset, values.data(), values.size_bytes());
+}
+
+// Returns where the device will have them.
+template <class V>
+V* StepTables::Put(std::span<const V> values) {
+  const size_t offset = used_;
+  used_ += Padded(values.size_bytes());
+  PutAt(offset, values);
+  return At<V>(offset);
+}
+
+// A padded row is token 0 at position 0; it belongs to no sequence, and its K and V are not kept.
+void StepTables::WriteRows(const Batch& batch, int rows) {
+  HYDRAD_CHECK(rows <= limits_.max_rows &&
+               batch.logit_rows.size() <= static_cast<size_t>(limits_.max_logit_rows));
+  const auto padded = [&](size_t column, const std::vector<int32_t>& values, int32_t fill) {
+    PutAt(Column(static_cast<int>(column)), std::span<const int32_t>(values));
+    auto* begin = reinterpret_cast<int32_t*>(host_ + Column(static_cast<int>(column)));
+    std::fill(begin + values.size(), begin + std::max<size_t>(values.size(), rows), fill);
+  };
+  padded(0, batch.tokens, 0);
+  padded(1, batch.positions, 0);
+  padded(2, batch.slots, -1);
+  padded(3, batch.logit_rows, 0);
+}
+
+void StepTables::WriteAttention(const Batch& batch) {
+  const cuda::AttentionPlan plan = {.segments = Put(SegmentsOf(batch)),
+                                    .tables = Put(std::span<const int32_t>(batch.block_tables)),
+                                    .items = Put(std::span<const cuda::AttentionItem>(items_)),
+                                    .merges = Put(std::span<const cuda::AttentionMerge>(merges_)),
+                                    .item_count = static_cast<int32_t>(items_.size()),
+                                    .merge_count = static_cast<int32_t>(merges_.size())};
+  PutAt(Column(4), std::span<const cuda::AttentionPlan>(&plan, 1));
+}
+
+void StepTables::WriteAdapters(const Batch& batch) {
+  lora_begin_.clear();
+  for (size_t pass = 0; pass < batch.passes(); ++pass) {
+    cuda::LoraPlan plan{};
+    runs_.clear();
+    for (const Batch::Run& run : batch.pass(pass)) {
+      runs_.push_back(MakeRun(run));
+      ForEachAdapter(run, [&](const CudaAdapter& adapter) {
+        for (int kind = 0; kind < kProjectionGroups; ++kind) {
+          plan.down_rows[kind] = std::max<int32_t>(plan.down_rows[kind], adapter.extents().down_rows[kind]);
+        }
+      });
+    }
+    tiles_.resize(cuda::LoraTilesAtMost(static_cast<int>(runs_.size()), batch.rows()));
+    cuda::PlanLoraTiles(runs_, tiles_.data(), &plan);
+    const int tiles = plan.tile_count[0] + plan.tile_count[1] + plan.tile_count[2];
+    plan.runs = Put(std::span<const cuda::LoraRun>(runs_));
+    plan.tiles = Put(std::span<const cuda::LoraTile>(tiles_).first(tiles));
+    const size_t first = Column(4) + Padded(sizeof(cuda::AttentionPlan));
+    lora_begin_.push_back(pass == 0 ? first : used_);
+    if (pass > 0) used_ += Padded(sizeof plan);
+    PutAt(lora_begin_.back(), std::span<const cuda::LoraPlan>(&plan, 1));
+  }
+}
+
+cuda::LoraRun StepTables::MakeRun(const Batch::Run& run) {
+  cuda::LoraRun made = {.row_begin = run.row_begin,
+                        .row_end = run.row_end,
+                        .groups = OnCuda(run.adapter).groups(),
+                        .by_layer = nullptr,
+                        .weight = run.weight,
+                        .top_k = run.top_k,
+                        .gates = nullptr,
+                        .gates_stride = 0};
+  if (run.by_layer != nullptr) {
+    std::vector<const cuda::LoraGroup*> tables;
+    ForEachAdapter(run, [&](const CudaAdapter& adapter) { tables.push_back(adapter.groups()); });
+    made.by_layer = Put(std::span<const cuda::LoraGroup* const>(tables));
+  }
+  if (run.gates >= 0) {
+    made.gates = static_cast<float*>(gates_ == nullptr ? nullptr : gates_->data()) + record_begin_[run.gates];
+    made.gates_stride = run.adapter->gate_count();
+  }
+  return made;
+}
+
+std::span<const float> StepTables::Gates(int record, cudaStream_t stream) {
+  if (host_gates_.empty() && record_begin_.back() > 0) {
+    host_gates_.resize(record_begin_.back());
+    HYDRAD_CUDA_CHECK(cudaMemcpyAsync(host_gates_.data(), gates_->data(), sizeof(float) * host_gates_.size(),
+                                      cudaMemcpyDeviceToHost, stream));
+    HYDRAD_CUDA_CHECK(cudaStreamSynchronize(stream));
+  }
+  const std::span<const float> all = host_gates_;
+  return all.subspan(record_begin_[record], record_begin_[record + 1] - record_begin_[record]);
+}
+
+}  // namespace hydrad

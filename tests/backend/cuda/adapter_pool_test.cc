@@ -1,0 +1,85 @@
+#include "server/backend/cuda/adapter_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace hydrad {
+namespace {
+
+TEST(FreeList, TakesTheFirstHoleThatFits) {
+  FreeList list(100);
+  EXPECT_EQ(list.Take(40), 0);
+  EXPECT_EQ(list.Take(40), 40);
+  EXPECT_EQ(list.Take(40), std::nullopt);
+  EXPECT_EQ(list.free(), 20);
+  list.GiveBack(0, 40);
+  EXPECT_EQ(list.Take(30), 0);
+  EXPECT_EQ(list.Take(20), 80);
+  EXPECT_EQ(list.Take(10), 30);
+  EXPECT_EQ(list.free(), 0);
+}
+
+// Every order of giving back ends in one hole.
+TEST(FreeList, JoinsNeighbours) {
+  std::vector<size_t> order = {0, 1, 2, 3};
+  do {
+    FreeList list(40);
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(list.Take(10), 10 * i);
+    for (const size_t i : order) list.GiveBack(10 * i, 10);
+    EXPECT_EQ(list.Take(40), 0);
+  } while (std::next_permutation(order.begin(), order.end()));
+}
+
+TEST(FreeList, OfNothingGivesNothing) {
+  FreeList list(0);
+  EXPECT_EQ(list.Take(1), std::nullopt);
+}
+
+class AdapterPoolTest : public testing::Test {
+ protected:
+  void Step() {
+    clock_.Begin();
+    clock_.End(stream_.get());
+  }
+  CudaStream stream_ = MakeStream();
+  StepClock clock_;
+  std::byte* const base_ = reinterpret_cast<std::byte*>(4096);  // only addresses are handed out
+  AdapterPool pool_{base_, 1024, clock_};
+};
+
+TEST_F(AdapterPoolTest, RoundsAndRefuses) {
+  const auto a = pool_.Take(1), b = pool_.Take(513);
+  ASSERT_TRUE(a.ok() && b.ok());
+  EXPECT_EQ((*a)->data(), base_);
+  EXPECT_EQ((*a)->bytes(), 256);
+  EXPECT_EQ((*b)->data(), base_ + 256);
+  EXPECT_EQ(pool_.Take(1).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(AdapterPoolTest, GivesBackAtOnceWhatNoStepUses) {
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(pool_.Take(1024).ok());
+}
+
+// The step that had begun when the piece was let go is waited for.
+TEST_F(AdapterPoolTest, WaitsForTheStepThatMayUseThePiece) {
+  Step();
+  auto piece = pool_.Take(1024);
+  ASSERT_TRUE(piece.ok());
+  clock_.Begin();
+  piece->reset();
+  EXPECT_LT(clock_.Finished(), clock_.begun());
+  clock_.End(stream_.get());
+  EXPECT_TRUE(pool_.Take(1024).ok());
+  EXPECT_EQ(clock_.Finished(), clock_.begun());
+}
+
+TEST_F(AdapterPoolTest, ManyStepsLaterTheClockKnowsThemAll) {
+  for (int i = 0; i < 20; ++i) Step();
+  clock_.Await(3);
+  HYDRAD_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  EXPECT_EQ(clock_.Finished(), 20);
+}
+
+}  // namespace
+}  // namespace hydrad
