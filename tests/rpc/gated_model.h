@@ -41,6 +41,7 @@ class GatedModel final : public Model {
     }
     model_->Forward(batch);
   }
+  std::span<const float> Gates(int record) override { return model_->Gates(record); }
   void Sample(std::span<const int> indices, std::span<const SampleRow> rows,
               std::span<Sampled> out) override {
     model_->Sample(indices, rows, out);

@@ -20,6 +20,7 @@ class IdleModel final : public Model {
   const ModelConfig& config() const override { return config_; }
   const ModelLimits& limits() const override { return limits_; }
   void Forward(const Batch&) override {}
+  std::span<const float> Gates(int) override { return {}; }
   void Sample(std::span<const int>, std::span<const SampleRow>, std::span<Sampled> out) override {
     for (Sampled& drawn : out) drawn.token = token::kAb;
   }
