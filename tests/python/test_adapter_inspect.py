@@ -81,6 +81,18 @@ class SoundAdapterTest(DirectoryCase):
                 self.assertEqual((found.family, found.ranks, found.heads), (family, ranks, count))
                 self.assertEqual(found.warnings, [])
 
+    def test_committed_adapters_have_no_traps(self):
+        for path in sorted(ADAPTERS.glob("*/adapter_config.json")):
+            with self.subTest(path.parent.name):
+                self.assertEqual([w for w in inspect(path.parent).warnings if not w.startswith("DoRA: needs")], [])
+
+    def test_a_copy_of_the_base_is_no_part(self):
+        self.write(self.pair() | {"base_model.model.model.embed_tokens.base_layer.weight": ones(30, 8)})
+        found = inspect(self.directory)
+        self.assertEqual((found.parameters, found.targets, found.warnings), (32, ["q_proj"], []))
+        self.write(heads(3), lora_nums=3, top_k=2)
+        self.assertIn("the 2 largest of all heads", inspect(self.directory).router)
+
     def test_facts(self):
         found = inspect(ADAPTERS / "llama_hydralora")
         self.assertEqual(found.targets, ["down_proj", "gate_proj", "up_proj"])
@@ -127,6 +139,9 @@ class SoundAdapterTest(DirectoryCase):
             "LoRA ": (embedding, {"target_modules": ["embed_tokens"]}, ["embed_tokens"]),
             "LoRA  ": (self.pair() | {"base_model.model.lm_head.weight": ones(30, 8)}, {"modules_to_save": ["lm_head"]},
                        ["lm_head (whole)", "q_proj"]),
+            "LoRA    ": (self.pair() | {f"{Q}.base_layer.bias": ones(8)}, {"bias": "lora_only"}, ["q_proj"]),
+            "LoRA     ": (self.pair() | {f"{Q}.bias": ones(8), f"{Q}.bias".replace("q_proj", "k_proj"): ones(8)},
+                          {"bias": "all"}, ["k_proj", "q_proj"]),
             "LoRA   ": (self.pair() | {"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta":
                                        ones(3, 8)}, {"trainable_token_indices": [1, 2, 3],
                                                      "target_modules": ["q_proj", "embed_tokens"]},
@@ -196,7 +211,7 @@ class BrokenAdapterTest(DirectoryCase):
             "'.*mlp.*' does not match: q_proj": {"target_modules": ".*mlp.*"},
             "there is no lora_magnitude_vector": {"use_dora": True},
             "lora_bias together with use_dora": {"use_dora": True, "lora_bias": True},
-            "bias is 'all'": {"bias": "all"},
+            "bias is 'all', but there are no trained biases": {"bias": "all"},
             "init_lora_weights is 'pissa_niter_4'": {"init_lora_weights": "pissa_niter_4"},
             "init_lora_weights is 'olora'": {"init_lora_weights": "olora"},
             "fan_in_fan_out is True": {"fan_in_fan_out": True},
@@ -258,12 +273,12 @@ class BrokenAdapterTest(DirectoryCase):
         self.assertEqual(inspect(self.directory).family, "MLLM-HydraLoRA")
 
     def test_whatever_a_field_holds_there_is_an_answer(self):
-        values = [None, True, 0, 3, -1, 1.5, float("inf"), float("nan"), 1 << 80, "", "x", "(", [], [1], ["x"], [None], [[]],
-                  {}, {"x": 1}, {"x": "y"}, {"x": None}]
-        fields = ["peft_type", "r", "lora_alpha", "target_modules", "lora_nums", "experts", "expert_paths", "router", "bias",
-                  "decision", "modules_to_save", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "lora_bias",
-                  "init_lora_weights", "layer_replication", "alora_invocation_tokens", "top_k", "threshold", "lora_rank",
-                  "base_model_name_or_path"]
+        values = [None, True, 0, 3, -1, 1.5, float("inf"), float("nan"), 1 << 80, "", "x", "(", [], [1], ["x"],
+                  [None], [[]], {}, {"x": 1}, {"x": "y"}, {"x": None}]
+        fields = ["peft_type", "r", "lora_alpha", "target_modules", "lora_nums", "experts", "expert_paths", "router",
+                  "bias", "decision", "modules_to_save", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "lora_bias",
+                  "init_lora_weights", "layer_replication", "alora_invocation_tokens", "top_k", "threshold",
+                  "lora_rank", "base_model_name_or_path"]
         answers = {True: 0, False: 0}
         for tensors, config in ((self.pair(), {}), (heads(2), {"lora_nums": 2}), (moa("x", "y"), MOA)):
             self.write(tensors)
@@ -283,7 +298,8 @@ class BrokenAdapterTest(DirectoryCase):
     def test_whatever_shape_a_tensor_has_there_is_an_answer(self):
         cases = ((self.pair(lora_route=ones(2, 8)), {"lora_nums": 2}), (heads(2), {"lora_nums": 2}),
                  (heads(2, shared=False), {"lora_nums": 2}), (moa("x", "y"), MOA),
-                 (self.pair() | {f"{Q}.lora_magnitude_vector": ones(8), f"{Q}.lora_B.bias": ones(8)}, {"use_dora": True}))
+                 (self.pair() | {f"{Q}.lora_magnitude_vector": ones(8), f"{Q}.lora_B.bias": ones(8)},
+                  {"use_dora": True}))
         for tensors, config in cases:
             for name in tensors:
                 for shape in ((), (0,), (5,), (0, 8), (2, 0), (3, 3), (1, 2, 3)):

@@ -198,7 +198,9 @@ def _router(config: dict[str, Any], contents: Contents) -> str:
     if kind == "MOLE":
         return f"one per projection, by token: experts over {config.get('threshold')}"
     if any(module.router is not None for module in contents.modules.values()):
-        return "one per projection, by token: softmax over all heads"
+        few = kind == "LORA" and config.get("top_k")
+        rule = f"the {few} largest of all heads, renormalised" if few else "softmax over all heads"
+        return f"one per projection, by token: {rule}"
     return "none"
 
 

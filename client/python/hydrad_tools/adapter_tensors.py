@@ -16,6 +16,8 @@ _PAIR = re.compile(r"(?P<path>.+?)\.(?:experts\.(?P<e1>[^.]+)\.)?lora_(?P<kind>[
 _ROUTER = re.compile(r"(?P<path>.+)\.(lora_route|lora_gating|moe_gate|moa_router)\.(?P<part>weight|bias)")
 _EXTRA = re.compile(r"(?P<path>.+)\.(?P<part>lora_threshold\.weight|lora_threshold\.bias|lora_B\.bias|"
                     r"lora_magnitude_vector|lora_embedding_[AB]|token_adapter\.trainable_tokens_delta)(\.weight)?")
+_BIAS = re.compile(r"(?P<path>.+?)(\.base_layer)?\.bias")  # the base's own, trained
+_COPY = re.compile(r".+\.base_layer\.weight")  # the base's matrix, which PEFT saves beside a targeted embedding
 _ALIAS = re.compile(r".+\.moe_layer\..+")  # AdaMoLE's second names
 
 
@@ -39,11 +41,15 @@ class Module:
 
 @dataclass
 class Contents:
-    """A file, sorted. ``modules`` have low-rank pairs or extras; ``routers`` are those of whole layers or MLPs."""
+    """A file, sorted. ``modules`` have low-rank pairs or extras; ``routers`` are those of whole layers or MLPs.
+
+    ``copies`` are matrices of the base as the adapter saw them; they are no part of it.
+    """
 
     modules: dict[str, Module]
     routers: dict[str, Module]
     whole: dict[str, StoredTensor]  # modules_to_save: full tensors of the base model
+    copies: list[str]
     aliases: list[str]
     strangers: list[str]
 
@@ -57,11 +63,15 @@ class Contents:
 def sort_tensors(tensors: dict[str, StoredTensor], config: dict[str, Any]) -> Contents:
     """Every tensor to its place; one that no family has goes to the strangers."""
     modules: dict[str, Module] = defaultdict(Module)
-    whole, aliases, strangers = {}, [], []
+    whole, copies, aliases, strangers = {}, [], [], []
     for name, tensor in tensors.items():
         key = _PREFIX.sub("", name, count=1) if _PREFIX.match(name) else name
         if _ALIAS.fullmatch(key):
             aliases.append(name)
+        elif _COPY.fullmatch(key):
+            copies.append(name)
+        elif (match := _BIAS.fullmatch(key)) and config.get("bias") in ("all", "lora_only") and ".lora_" not in key:
+            modules[match["path"]].extras["bias"] = tensor
         elif not _place(modules, key, tensor):
             if _is_whole(key, config):
                 whole[key] = tensor
@@ -69,7 +79,7 @@ def sort_tensors(tensors: dict[str, StoredTensor], config: dict[str, Any]) -> Co
                 strangers.append(name)
     pairs = {path: module for path, module in modules.items() if module.a or module.b or module.extras}
     routers = {path: module for path, module in modules.items() if path not in pairs}
-    return Contents(pairs, routers, whole, aliases, strangers)
+    return Contents(pairs, routers, whole, copies, aliases, strangers)
 
 
 def _place(modules: dict[str, Module], key: str, tensor: StoredTensor) -> bool:
@@ -92,6 +102,5 @@ def _place(modules: dict[str, Module], key: str, tensor: StoredTensor) -> bool:
 def _is_whole(key: str, config: dict[str, Any]) -> bool:
     """Whether it is a full tensor of a module that the adapter brings along."""
     saved = config.get("modules_to_save") or []
-    module = key.rpartition(".")[0].removesuffix(".base_layer")
-    name = module.rpartition(".")[2]
+    name = key.rpartition(".")[0].rpartition(".")[2]
     return name in saved or name in ("embed_tokens", "lm_head")

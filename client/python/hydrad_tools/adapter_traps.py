@@ -13,8 +13,8 @@ from hydrad_tools.safetensors_io import StoredTensor
 # peft_type of families that hydrad refuses to load.
 NOT_SERVED = {
     "XLORA": "X-LoRA", "MIXLORA": "MixLoRA", "MMOELORA": "MOELoRA", "POLY": "Poly", "ADALORA": "AdaLoRA",
-    "LOHA": "LoHa", "LOKR": "LoKr", "VERA": "VeRA", "IA3": "IA3", "OFT": "OFT", "BOFT": "BOFT", "PROMPT_TUNING": "prompt tuning",
-    "PREFIX_TUNING": "prefix tuning", "P_TUNING": "p-tuning",
+    "LOHA": "LoHa", "LOKR": "LoKr", "VERA": "VeRA", "IA3": "IA3", "OFT": "OFT", "BOFT": "BOFT",
+    "PROMPT_TUNING": "prompt tuning", "PREFIX_TUNING": "prefix tuning", "P_TUNING": "p-tuning",
 }
 _SWITCHES = {
     "fan_in_fan_out": "weights stored as [in, out], for layers that Llamas do not have",
@@ -39,8 +39,9 @@ def config_warnings(config: dict[str, Any], contents: Contents) -> list[str]:
     if init not in _HARMLESS_INITS:
         warnings.append(f"init_lora_weights is {init!r}: such a training starts by changing the base's weights, and "
                         "the adapter is wrong on the plain base unless it was converted when it was saved; not served")
-    if config.get("bias", "none") not in ("none", None):
-        warnings.append(f"bias is {config['bias']!r}: the base's own biases were trained; not served")
+    biases = any("bias" in module.extras for module in contents.modules.values())
+    if config.get("bias") in ("all", "lora_only") and not biases:
+        warnings.append(f"bias is {config['bias']!r}, but there are no trained biases")
     if config.get("merge_weights"):
         warnings.append("merge_weights is set, but a router decides by token: nothing merges such an adapter")
     return warnings + _dora_warnings(config, contents) + _heads_warnings(config, contents) + _targets(config, contents)
@@ -90,15 +91,16 @@ def _heads_warnings(config: dict[str, Any], contents: Contents) -> list[str]:
 def _targets(config: dict[str, Any], contents: Contents) -> list[str]:
     """target_modules against the tensors, which decide."""
     targets, warnings = config.get("target_modules"), []
+    adapted = [path for path, module in contents.modules.items() if not set(module.extras) >= set(module.named())]
     if isinstance(targets, list):
         unused = [t for t in targets if not any(p == t or p.endswith(f".{t}") for p in contents.modules)]
         if unused:
             warnings.append(f"target_modules without tensors: {', '.join(unused)}")
-        stray = sorted({p.rpartition(".")[2] for p in contents.modules if not any(p.endswith(t) for t in targets)})
+        stray = sorted({p.rpartition(".")[2] for p in adapted if not any(p.endswith(t) for t in targets)})
         if stray:
             warnings.append(f"tensors of modules that target_modules does not name: {', '.join(stray)}")
     elif isinstance(targets, str) and targets != "all-linear":
-        stray = sorted({p.rpartition(".")[2] for p in contents.modules if not _matches(targets, p)})
+        stray = sorted({p.rpartition(".")[2] for p in adapted if not _matches(targets, p)})
         if stray:
             warnings.append(f"tensors of modules that target_modules {targets!r} does not match: {', '.join(stray)}")
     if not config.get("rank_pattern") and isinstance(config.get("r"), int) and config.get("peft_type") == "LORA":
@@ -171,7 +173,7 @@ def _module_problems(module: Module) -> list[str]:
     if problems:
         return problems
     embedding = {"lora_embedding_A", "lora_embedding_B"} & set(module.extras)
-    if embedding or "token_adapter.trainable_tokens_delta" in module.extras:
+    if embedding or module.extras and not module.a and not module.b:
         problems = ["has only one of lora_embedding_A and lora_embedding_B"] if len(embedding) == 1 else []
     elif not module.a or not module.b:
         return [f"has no {'lora_A' if not module.a else 'lora_B'}"]
