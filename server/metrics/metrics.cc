@@ -49,13 +49,16 @@ std::string FirstNames(std::string_view comma_separated, size_t most) {
 
 struct Metrics::Impl {
   explicit Impl(size_t max_label_values)
-      : max_label_values(max_label_values), series(*registry, max_label_values) {}
+      : max_label_values(max_label_values),
+        series(*registry, max_label_values),
+        routed(*registry, max_label_values, Metrics::kMaxExperts) {}
 
   const size_t max_label_values;
   const std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   prometheus::Registry& r = *registry;
 
   RequestSeries series;
+  RoutedSeries routed;
   Family<Counter>& rejected =
       AddCounter(r, "hydrad_rejected_total", "Requests refused at the door, by reason.");
   Counter& cancelled =
@@ -162,7 +165,14 @@ void Metrics::SetAdapterBytes(std::string_view tier, uint64_t bytes) {
   impl_->adapter_bytes.Add({{"tier", std::string(tier)}}).Set(static_cast<double>(bytes));
 }
 
-void Metrics::AdapterGone(std::string_view name) { impl_->series.AdapterGone(name); }
+void Metrics::AdapterGone(std::string_view name) {
+  impl_->series.AdapterGone(name);
+  impl_->routed.AdapterGone(name);
+}
+
+void Metrics::Routed(std::string_view adapter, std::span<const double> expert_tokens, double entropy) {
+  impl_->routed.Count(adapter, expert_tokens, entropy);
+}
 
 void Metrics::SetKvBlocks(int used, int free) {
   impl_->kv_used.Set(used);

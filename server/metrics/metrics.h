@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -43,6 +44,11 @@ class Metrics {
   void SetAdapters(std::string_view state, int count);  // "available", "loading", ...
   void SetAdapterBytes(std::string_view tier, uint64_t bytes);
   void AdapterGone(std::string_view name);  // its series go
+  // An ended request drew its tokens through a routed adapter: how they were shared out among the experts,
+  // and the mean entropy of the routers, 0 to 1. The first kMaxExperts experts have a line each, the others
+  // one.
+  void Routed(std::string_view adapter, std::span<const double> expert_tokens, double entropy);
+  static constexpr size_t kMaxExperts = 64;
 
   // The engine.
   void SetKvBlocks(int used, int free);

@@ -2,6 +2,8 @@
 
 #include <prometheus/registry.h>
 
+#include <algorithm>
+
 namespace hydrad {
 
 std::string LabelBound::Bound(std::string_view value) {
@@ -60,6 +62,50 @@ void RequestSeries::AdapterGone(std::string_view adapter) {
     line.first.family->Remove(line.second);
     return true;
   });
+}
+
+RoutedSeries::RoutedSeries(prometheus::Registry& registry, size_t max_label_values, size_t max_experts)
+    : max_experts_(max_experts),
+      expert_tokens_(
+          prometheus::BuildCounter()
+              .Name("hydrad_expert_tokens_total")
+              .Help("Generated tokens of ended requests by the experts of their adapter; each counts "
+                    "1, shared out by its weights over all routers.")
+              .Register(registry)),
+      entropy_(
+          prometheus::BuildHistogram()
+              .Name("hydrad_router_entropy")
+              .Help("Mean entropy of the adapter's routers in an ended request: 0 one expert, 1 all alike.")
+              .Register(registry)),
+      adapters_(max_label_values) {}
+
+void RoutedSeries::Count(std::string_view adapter, std::span<const double> expert_tokens, double entropy) {
+  MutexLock lock(&mu_);
+  const std::string label = adapters_.Bound(adapter);
+  Lines& lines = lines_[label];
+  while (lines.experts.size() < std::min(expert_tokens.size(), max_experts_ + 1)) {
+    const size_t expert = lines.experts.size();
+    const std::string name = expert == max_experts_ ? "other" : std::to_string(expert);
+    lines.experts.push_back(&expert_tokens_.Add({{"adapter", label}, {"expert", name}}));
+  }
+  for (size_t e = 0; e < expert_tokens.size(); ++e) {
+    lines.experts[std::min(e, max_experts_)]->Increment(expert_tokens[e]);
+  }
+  if (lines.entropy == nullptr) {
+    const prometheus::Histogram::BucketBoundaries tenths = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1};
+    lines.entropy = &entropy_.Add({{"adapter", label}}, tenths);
+  }
+  lines.entropy->Observe(entropy);
+}
+
+void RoutedSeries::AdapterGone(std::string_view adapter) {
+  MutexLock lock(&mu_);
+  adapters_.Forget(adapter);
+  const auto found = lines_.find(adapter);
+  if (found == lines_.end()) return;
+  for (prometheus::Counter* line : found->second.experts) expert_tokens_.Remove(line);
+  entropy_.Remove(found->second.entropy);
+  lines_.erase(found);
 }
 
 }  // namespace hydrad

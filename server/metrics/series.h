@@ -1,4 +1,4 @@
-// Series whose labels are a tenant and an adapter: the only ones that clients can make many of, so the only
+// Series whose labels are a tenant or an adapter: the only ones that clients can make many of, so the only
 // ones whose number must be bounded and whose lines must go with their adapter.
 #ifndef HYDRAD_SERVER_METRICS_SERIES_H_
 #define HYDRAD_SERVER_METRICS_SERIES_H_
@@ -6,12 +6,15 @@
 #include <absl/base/thread_annotations.h>
 #include <prometheus/counter.h>
 #include <prometheus/family.h>
+#include <prometheus/histogram.h>
 
 #include <cstddef>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "server/base/mutex.h"
 
@@ -59,6 +62,30 @@ class RequestSeries {
   LabelBound tenants_ ABSL_GUARDED_BY(mu_);
   LabelBound adapters_ ABSL_GUARDED_BY(mu_);
   std::map<Key, prometheus::Counter*> lines_ ABSL_GUARDED_BY(mu_);  // owned by their family
+};
+
+// What the routers of adapters did. Thread-safe.
+class RoutedSeries {
+ public:
+  // Adds its families to `registry`, which must outlive this.
+  RoutedSeries(prometheus::Registry& registry, size_t max_label_values, size_t max_experts);
+
+  void Count(std::string_view adapter, std::span<const double> expert_tokens, double entropy);
+  void AdapterGone(std::string_view adapter);
+
+ private:
+  // The lines of one adapter, owned by their families.
+  struct Lines {
+    std::vector<prometheus::Counter*> experts;  // by expert; the last may stand for several
+    prometheus::Histogram* entropy = nullptr;
+  };
+
+  const size_t max_experts_;
+  prometheus::Family<prometheus::Counter>& expert_tokens_;
+  prometheus::Family<prometheus::Histogram>& entropy_;
+  Mutex mu_;
+  LabelBound adapters_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, Lines, std::less<>> lines_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace hydrad

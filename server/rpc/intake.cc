@@ -48,8 +48,8 @@ absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, con
   Request& request = prepared.request;
   request.arrival = rooms_.clock.Now();
   request.deadline = caller.deadline;
-  ASSIGN_OR_RETURN(request.ticket, Admit(tenant, message.adapter(), caller));
-  ASSIGN_OR_RETURN(request.adapter, Acquire(message.adapter()));
+  ASSIGN_OR_RETURN(request.ticket, Admit(tenant, message, caller));
+  RETURN_IF_ERROR(FillAdapters(message, &request));
   if (const absl::Status fits = FillPrompt(message, &request); !fits.ok())
     return Refuse(fits, "invalid", nullptr);
   request.id = next_id_.fetch_add(1, std::memory_order_relaxed);
@@ -78,18 +78,48 @@ absl::StatusOr<std::string> Intake::Authenticate(const Caller& caller) {
   return Refuse(WithReason(status, "INVALID_KEY"), "auth", &caller);
 }
 
-absl::StatusOr<Ticket> Intake::Admit(const std::string& tenant, const std::string& adapter,
+// The ticket is for the first adapter; the tenant must be allowed every one.
+absl::StatusOr<Ticket> Intake::Admit(const std::string& tenant, const v1::GenerateRequest& message,
                                      const Caller& caller) {
+  const auto metadata = [&](const std::string& adapter) {
+    return std::map<std::string, std::string>{{"tenant", tenant}, {"adapter", adapter}};
+  };
+  for (const v1::WeightedAdapter& composed : message.adapters()) {
+    if (rooms_.admission.Allowed(tenant, composed.name())) continue;
+    return Refuse(
+        WithReason(PermissionDenied("tenant '{}' may not use adapter '{}'", tenant, composed.name()),
+                   "ADAPTER_NOT_ALLOWED", metadata(composed.name())),
+        "permission", &caller, tenant, composed.name());
+  }
+  const std::string& adapter = message.adapters().empty() ? message.adapter() : message.adapters(0).name();
   Duration retry_after{};
   absl::StatusOr<Ticket> ticket = rooms_.admission.Admit(tenant, adapter, &retry_after);
   if (ticket.ok()) return ticket;
-  const std::map<std::string, std::string> metadata = {{"tenant", tenant}, {"adapter", adapter}};
   if (ticket.status().code() == absl::StatusCode::kResourceExhausted) {
-    return Refuse(WithRetry(WithReason(ticket.status(), "TENANT_LIMIT", metadata), retry_after),
+    return Refuse(WithRetry(WithReason(ticket.status(), "TENANT_LIMIT", metadata(adapter)), retry_after),
                   "tenant_limit", &caller, tenant, adapter);
   }
-  return Refuse(WithReason(ticket.status(), "ADAPTER_NOT_ALLOWED", metadata), "permission", &caller, tenant,
-                adapter);
+  return Refuse(WithReason(ticket.status(), "ADAPTER_NOT_ALLOWED", metadata(adapter)), "permission", &caller,
+                tenant, adapter);
+}
+
+absl::Status Intake::FillAdapters(const v1::GenerateRequest& message, Request* request) {
+  request->adapter_top_k = message.adapter_top_k();
+  if (message.adapters().empty()) {
+    ASSIGN_OR_RETURN(request->adapter, Acquire(message.adapter()));
+    return absl::OkStatus();
+  }
+  for (const v1::WeightedAdapter& composed : message.adapters()) {
+    ASSIGN_OR_RETURN(AdapterHandle handle, Acquire(composed.name()));
+    const float weight = composed.has_weight() ? composed.weight() : 1;
+    if (!request->adapter) {
+      request->adapter = std::move(handle);
+      request->adapter_weight = weight;
+    } else {
+      request->composed.push_back({std::move(handle), weight});
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<AdapterHandle> Intake::Acquire(const std::string& adapter) {

@@ -68,7 +68,9 @@ class Intake {
   // Counts a refusal, and writes it to the audit log if `audited`.
   absl::Status Refuse(absl::Status status, std::string_view metric, const Caller* audited,
                       std::string_view tenant = "", std::string_view adapter = "");
-  absl::StatusOr<Ticket> Admit(const std::string& tenant, const std::string& adapter, const Caller& caller);
+  absl::StatusOr<Ticket> Admit(const std::string& tenant, const v1::GenerateRequest& message,
+                               const Caller& caller);
+  absl::Status FillAdapters(const v1::GenerateRequest& message, Request* request);
   absl::StatusOr<AdapterHandle> Acquire(const std::string& adapter);
   absl::Status FillPrompt(const v1::GenerateRequest& message, Request* request) const;
 

@@ -38,6 +38,8 @@ void StreamSink::OnDone(absl::Status status, const Usage& usage) {
   if (!status.ok()) return queue_->Close(std::move(status));
   v1::GenerateResponse message;
   *message.mutable_end()->mutable_usage() = ToProto(usage);
+  for (const AdapterRouting& routing : usage.routing)
+    *message.mutable_end()->add_routing() = ToProto(routing);
   queue_->Close(std::move(status), std::move(message));
 }
 
@@ -70,6 +72,7 @@ bool GatherSink::OnPiece(OutputPiece piece) {
 
 void GatherSink::OnDone(absl::Status status, const Usage& usage) {
   *result_->mutable_usage() = ToProto(usage);
+  for (const AdapterRouting& routing : usage.routing) *result_->add_routing() = ToProto(routing);
   std::exchange(done_, nullptr)(status);
 }
 

@@ -1,6 +1,7 @@
 #include "server/rpc/validate.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ constexpr size_t kMaxStopBytes = 256;
 constexpr int kMaxStopIds = 64;
 constexpr int kMaxLogprobs = 20;
 constexpr int kMaxChoices = 16;
+constexpr int kMaxComposed = 8;
+constexpr float kMaxWeight = 100;
+constexpr int kMaxTopExperts = 1024;
 constexpr size_t kMaxPathBytes = 1024;
 constexpr size_t kMaxPageToken = 256;
 
@@ -84,6 +88,30 @@ void CheckPrompt(const v1::GenerateRequest& request, const RequestLimits& limits
     }
     case v1::GenerateRequest::PROMPT_NOT_SET:
       check.Fail("prompt", "must be set: text or token_ids");
+  }
+}
+
+void CheckAdapters(const v1::GenerateRequest& request, Checker& check) {
+  if (!request.adapter().empty()) check.AdapterName(request.adapter(), "adapter");
+  check.Expect(request.adapter().empty() || request.adapters().empty(), "adapters",
+               "must be empty when adapter is set");
+  if (request.has_adapter_top_k()) {
+    check.Within(request.adapter_top_k(), 1, kMaxTopExperts, "adapter_top_k");
+    check.Expect(!request.adapter().empty() || !request.adapters().empty(), "adapter_top_k",
+                 "needs an adapter");
+  }
+  if (request.adapters_size() > kMaxComposed) {
+    check.Fail("adapters",
+               fmt::format("has {} adapters: at most {} are taken", request.adapters_size(), kMaxComposed));
+    return;
+  }
+  std::set<std::string_view> names;
+  for (int i = 0; i < request.adapters_size(); ++i) {
+    const v1::WeightedAdapter& adapter = request.adapters(i);
+    check.AdapterName(adapter.name(), fmt::format("adapters[{}].name", i));
+    check.Expect(names.insert(adapter.name()).second, fmt::format("adapters[{}].name", i), "is there twice");
+    if (adapter.has_weight())
+      check.Within(adapter.weight(), -kMaxWeight, kMaxWeight, fmt::format("adapters[{}].weight", i));
   }
 }
 
@@ -158,7 +186,7 @@ absl::Status CheckName(std::string_view name) {
 absl::Status Validate(const v1::GenerateRequest& request, const RequestLimits& limits) {
   Checker check;
   CheckPrompt(request, limits, check);
-  if (!request.adapter().empty()) check.AdapterName(request.adapter(), "adapter");
+  CheckAdapters(request, check);
   CheckSampling(request.sampling(), limits, check);
   CheckStopping(request.stopping(), limits, check);
   const v1::Output& output = request.output();

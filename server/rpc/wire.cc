@@ -45,6 +45,7 @@ OutputOptions FromProto(const v1::Output& output) {
   if (output.has_logprobs()) out.top_logprobs = output.logprobs();
   if (output.has_prompt_logprobs()) out.prompt_logprobs = output.prompt_logprobs();
   out.skip_special_tokens = !output.keep_special_tokens();
+  out.routing = output.routing();
   return out;
 }
 
@@ -90,6 +91,21 @@ v1::Usage ToProto(const Usage& usage) {
   out.set_queue_seconds(Seconds(usage.queue));
   out.set_prefill_seconds(Seconds(usage.prefill));
   out.set_decode_seconds(Seconds(usage.decode));
+  return out;
+}
+
+v1::Routing ToProto(const AdapterRouting& routing) {
+  v1::Routing out;
+  out.set_adapter(routing.adapter);
+  out.set_tokens(routing.rows);
+  for (const AdapterRouting::Router& router : routing.routers) {
+    v1::Routing::Router* entry = out.add_routers();
+    entry->set_layer(router.layer);
+    entry->set_projection(kProjectionNames[static_cast<size_t>(router.projection)]);
+    entry->mutable_mean()->Add(router.mean.begin(), router.mean.end());
+  }
+  for (const std::vector<int32_t>& top : routing.top)
+    out.add_choices()->mutable_top()->Add(top.begin(), top.end());
   return out;
 }
 

@@ -23,6 +23,7 @@ Stopping FromProto(const v1::Stopping& stopping);
 v1::Chunk ToProto(OutputPiece piece, bool token_ids);
 v1::Logprob ToProto(const Sampled& sampled);
 v1::Usage ToProto(const Usage& usage);
+v1::Routing ToProto(const AdapterRouting& routing);
 v1::Adapter ToProto(const AdapterInfo& info);
 google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time);
 

@@ -1,8 +1,18 @@
 #include "server/scheduler/batch.h"
 
 #include <algorithm>
+#include <functional>
+#include <tuple>
 
 namespace hydrad {
+namespace {
+
+// Whether the second run, whose rows follow the first one's, may be part of it.
+bool UsesAlike(const Batch::Run& a, const Batch::Run& b) {
+  return a.row_end == b.row_begin && a.adapter == b.adapter && a.weight == b.weight && a.top_k == b.top_k;
+}
+
+}  // namespace
 
 void BatchBuilder::Build(std::span<Part> parts) {
   batch_.tokens.clear();
@@ -11,14 +21,23 @@ void BatchBuilder::Build(std::span<Part> parts) {
   batch_.segments.clear();
   batch_.block_tables.clear();
   batch_.runs.clear();
+  batch_.pass_begin.clear();
   batch_.logit_rows.clear();
   logit_uses_.clear();
-  std::ranges::sort(parts, [](const Part& a, const Part& b) {
-    return a.adapter_order != b.adapter_order ? a.adapter_order < b.adapter_order
-                                              : a.sequence->id() < b.sequence->id();
+  gate_uses_.clear();
+  records_ = 0;
+  std::ranges::sort(parts, {}, [](const Part& part) {
+    const Request& request = part.sequence->request();
+    return std::tuple(part.adapter_order, request.adapters(), request.adapter_top_k, request.adapter_weight,
+                      part.sequence->id());
   });
-  for (const Part& part : parts) Add(part);
-  distinct_adapters_ = static_cast<int>(batch_.runs.size());
+  size_t passes = 0;
+  for (const Part& part : parts) {
+    Add(part);
+    passes = std::max(passes, part.sequence->request().adapters());
+  }
+  for (size_t pass = 0; pass < passes; ++pass) AddPass(parts, pass);
+  CountAdapters();
 }
 
 void BatchBuilder::Add(const Part& part) {
@@ -29,7 +48,6 @@ void BatchBuilder::Add(const Part& part) {
                              .first_position = position,
                              .table_begin = static_cast<int32_t>(batch_.block_tables.size())});
   AddRows(sequence, part.rows);
-  AddRun(first, first + part.rows, sequence.request().adapter.device());
   const int last = sequence.length() - 1;
   for (int p = std::max(position, sequence.first_logit()); p < position + part.rows; ++p) {
     batch_.logit_rows.push_back(first + p - position);
@@ -49,14 +67,35 @@ void BatchBuilder::AddRows(const Sequence& sequence, int rows) {
   for (int i = 0; i < table; ++i) batch_.block_tables.push_back(blocks[i]->id());
 }
 
-void BatchBuilder::AddRun(int row_begin, int row_end, const DeviceAdapter* adapter) {
-  if (adapter == nullptr) return;
+void BatchBuilder::CountAdapters() {
+  adapters_.clear();
+  for (const Batch::Run& run : batch_.runs) adapters_.push_back(run.adapter);
+  std::ranges::sort(adapters_, std::less());
+  distinct_adapters_ = static_cast<int>(std::ranges::unique(adapters_).begin() - adapters_.begin());
+}
+
+void BatchBuilder::AddPass(std::span<const Part> parts, size_t pass) {
   auto& runs = batch_.runs;
-  if (!runs.empty() && runs.back().adapter == adapter) {
-    runs.back().row_end = row_end;
-  } else {
-    runs.push_back({row_begin, row_end, adapter});
+  const size_t begin = runs.size();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Request& request = parts[i].sequence->request();
+    if (pass >= request.adapters() || request.adapter_at(pass).device() == nullptr) continue;
+    const Batch::Segment& segment = batch_.segments[i];
+    Batch::Run run{segment.row_begin, segment.row_end, request.adapter_at(pass).device()};
+    run.weight = request.weight_at(pass);
+    run.top_k = request.adapter_top_k;
+    const bool joins = runs.size() > begin && UsesAlike(runs.back(), run);
+    if (joins) {
+      runs.back().row_end = run.row_end;
+    } else {
+      if (run.adapter->gate_count() > 0) run.gates = records_++;
+      runs.push_back(run);
+    }
+    if (runs.back().gates < 0) continue;
+    gate_uses_.push_back({parts[i].sequence, pass, runs.back().gates,
+                          segment.row_begin - runs.back().row_begin, parts[i].rows, segment.first_position});
   }
+  if (pass > 0 && runs.size() > begin) batch_.pass_begin.push_back(static_cast<int32_t>(begin));
 }
 
 }  // namespace hydrad

@@ -22,9 +22,9 @@ class BatchBuilder {
     int rows;
     uint64_t adapter_order;  // equal for equal adapter generations; 0 for the base model
   };
-  // Sorts `parts` by adapter and then by sequence, and lays them out: positions from what each sequence has
-  // computed, slots and tables from its blocks. REQUIRES: rows is 1 to the sequence's pending tokens, and
-  // Sequence::Reserve(rows) has succeeded; one adapter order per device adapter.
+  // Sorts `parts` by adapter, by how they use it and then by sequence, and lays them out: positions from what
+  // each sequence has computed, slots and tables from its blocks. REQUIRES: rows is 1 to the sequence's
+  // pending tokens, and Sequence::Reserve(rows) has succeeded; one adapter order per device adapter.
   void Build(std::span<Part> parts);
 
   // Of the last Build; until the next one.
@@ -39,15 +39,30 @@ class BatchBuilder {
   };
   std::span<const LogitUse> logit_uses() const { return logit_uses_; }
 
+  // Which rows of which gate record are a sequence's.
+  struct GateUse {
+    Sequence* sequence;
+    size_t adapter;  // Request::adapter_at
+    int record;
+    int row_begin, rows;  // of the record
+    int position;         // of the first row
+  };
+  std::span<const GateUse> gate_uses() const { return gate_uses_; }
+
  private:
   void Add(const Part& part);
   void AddRows(const Sequence& sequence, int rows);
-  void AddRun(int row_begin, int row_end, const DeviceAdapter* adapter);
+  void CountAdapters();
+  // The runs of every part's `pass`-th adapter.
+  void AddPass(std::span<const Part> parts, size_t pass);
 
   const int block_size_;
   Batch batch_;
   std::vector<LogitUse> logit_uses_;
+  std::vector<GateUse> gate_uses_;
+  std::vector<const DeviceAdapter*> adapters_;  // of the runs; a member only to keep its memory
   int distinct_adapters_ = 0;
+  int records_ = 0;
 };
 
 }  // namespace hydrad

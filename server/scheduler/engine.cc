@@ -59,6 +59,17 @@ RequestRecord RecordOf(const ActiveRequest& active, const Usage& usage, const ab
   return record;
 }
 
+// Counts what the routers did, and tells the client if it asked.
+void ReportGates(const ActiveRequest& active, Metrics& metrics, Usage* usage) {
+  for (size_t i = 0; i < active.gates.size(); ++i) {
+    const GateTally& tally = active.gates[i];
+    const std::string& adapter = active.request.adapter_at(i).name();
+    if (tally.drawn() > 0) metrics.Routed(adapter, tally.expert_tokens(), tally.entropy());
+    if (active.request.output.routing && !tally.expert_tokens().empty())
+      usage->routing.push_back(tally.Routing(adapter));
+  }
+}
+
 // What kind of rows a step has, the metrics' label.
 const char* Phase(bool decodes, bool prefills) {
   if (decodes && prefills) return "mixed";
@@ -103,7 +114,8 @@ void Engine::Expire() {
 void Engine::EndRequest(ActiveRequest& active, const absl::Status& status) {
   const TimePoint now = clock_.Now();
   std::unique_ptr<ActiveRequest> ended = roster_.Remove(active);
-  const Usage usage = UsageOf(*ended, now);
+  Usage usage = UsageOf(*ended, now);
+  ReportGates(*ended, metrics_, &usage);
   metrics_.RequestFinished(RecordOf(*ended, usage, status, now));
   const std::shared_ptr<TokenSink> sink = ended->request.sink;
   ended.reset();
@@ -115,7 +127,7 @@ bool Engine::Step() {
   MakePlan();
   CarryOut();
   if (!parts_.empty()) RunModel();
-  return !parts_.empty() || !plan_.preempt.empty();
+  return !plan_.run.empty() || !plan_.preempt.empty();
 }
 
 void Engine::MakePlan() {
@@ -137,6 +149,10 @@ void Engine::CarryOut() {
   for (const Plan::Chunk& chunk : plan_.run) {
     const Roster::Entry entry = roster_.FindSequence(chunk.id);
     if (entry.sequence->state() == Sequence::State::kWaiting) {
+      if (const absl::Status use = CheckAdapterUse(entry.request->request); !use.ok()) {
+        EndRequest(*entry.request, use);
+        continue;
+      }
       roster_.Start(entry);
       if (!entry.request->started) entry.request->started = clock_.Now();
     }
@@ -158,12 +174,35 @@ void Engine::RunModel() {
     const int fresh = part.sequence->Advance(part.rows);
     roster_.fair_share().Charge(roster_.FindSequence(part.sequence->id()).request->tenant, fresh, 0);
   }
+  TallyGates();
   ScorePrompts();
   Draw();
   const TimePoint now = clock_.Now();
   metrics_.Step(Phase(decodes, prefills), Seconds(now - begin), batch_.batch().rows(),
                 batch_.distinct_adapters());
   for (size_t i = 0; i < drawing_.size(); ++i) Absorb(drawing_[i], std::move(drawn_[i]), now);
+}
+
+// After Advance: a sequence whose last token has run draws the next one from that row.
+void Engine::TallyGates() {
+  for (const BatchBuilder::GateUse& use : batch_.gate_uses()) {
+    ActiveRequest& active = *roster_.FindSequence(use.sequence->id()).request;
+    const Request& request = active.request;
+    if (active.gates.empty()) {
+      for (size_t i = 0; i < request.adapters(); ++i) {
+        const DeviceAdapter* device = request.adapter_at(i).device();
+        active.gates.emplace_back(device != nullptr ? device->gate_places() : std::span<const GatePlace>(),
+                                  request.output.routing);
+      }
+    }
+    const std::span<const float> record = model_.Gates(use.record);
+    const auto width = static_cast<size_t>(request.adapter_at(use.adapter).device()->gate_count());
+    const int last = use.sequence->length() - 1 - use.position;  // the row that is drawn from, if it is here
+    for (int r = request.output.routing ? 0 : std::max(0, last); r < use.rows; ++r) {
+      const auto gates = record.subspan(static_cast<size_t>(use.row_begin + r) * width, width);
+      active.gates[use.adapter].Add(gates, r == last ? use.sequence->choice() : -1);
+    }
+  }
 }
 
 void Engine::ScorePrompts() {

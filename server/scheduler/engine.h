@@ -49,6 +49,7 @@ class Engine {
   void MakePlan();
   void CarryOut();
   void RunModel();
+  void TallyGates();
   void ScorePrompts();
   void Draw();
   void Absorb(SequenceId id, Sampled drawn, TimePoint now);

@@ -31,6 +31,13 @@ struct OutputOptions {
   int top_logprobs = -1;     // -1: no log-probabilities; k: the drawn token's and the k most likely
   int prompt_logprobs = -1;  // likewise for prompt tokens 1..
   bool skip_special_tokens = true;
+  bool routing = false;  // tell at the end how the adapters' routers weighed their experts
+};
+
+// One adapter of a composition.
+struct WeightedAdapter {
+  AdapterHandle handle;
+  float weight = 1;
 };
 
 struct Request {
@@ -42,11 +49,25 @@ struct Request {
   uint64_t seed = 0;      // choice i draws with seed + i
   int n = 1;              // sequences
   AdapterHandle adapter;  // empty: the base model
+  float adapter_weight = 1;
+  std::vector<WeightedAdapter> composed;  // adapters whose changes are added to that of `adapter`
+  int adapter_top_k = 0;                  // experts that routed adapters keep; 0: as they say
   Ticket ticket;
   TimePoint arrival{};
   std::optional<TimePoint> deadline;
   std::shared_ptr<TokenSink> sink;
+
+  // All adapters, `adapter` first; of the base model there is one, empty.
+  size_t adapters() const { return 1 + composed.size(); }
+  const AdapterHandle& adapter_at(size_t i) const { return i == 0 ? adapter : composed[i - 1].handle; }
+  float weight_at(size_t i) const { return i == 0 ? adapter_weight : composed[i - 1].weight; }
 };
+
+// Whether the adapters may be used as the request says; INVALID_ARGUMENT, naming the adapter, where they may
+// not. Known once the adapters are.
+absl::Status CheckAdapterUse(const Request& request);
+// Whether adapter_top_k makes less of an adapter than it was trained to be.
+bool Approximates(const Request& request);
 
 }  // namespace hydrad
 

@@ -21,6 +21,7 @@ void Roster::Add(Request request, WaitingRoom::Seat seat) {
   const Request& r = active.request;
   active.tenant = fair_share_.Enter(r.ticket.tenant(), r.ticket.weight());
   active.adapter_order = adapter_use_.Enter(r.adapter);
+  for (const WeightedAdapter& composed : r.composed) adapter_use_.Enter(composed.handle);
   active.first_sequence = next_sequence_;
   next_sequence_ += static_cast<SequenceId>(r.n);
   if (r.deadline) deadlines_.emplace(*r.deadline, r.id);
@@ -57,7 +58,8 @@ void Roster::Start(Entry entry) {
   InsertRunning(entry);
   if (entry.request->seat) {
     entry.request->seat.reset();
-    adapter_use_.Start(entry.request->request.adapter);
+    const Request& request = entry.request->request;
+    for (size_t i = 0; i < request.adapters(); ++i) adapter_use_.Start(request.adapter_at(i));
   }
 }
 
@@ -87,7 +89,9 @@ std::unique_ptr<ActiveRequest> Roster::Remove(ActiveRequest& active) {
   const Request& request = active.request;
   if (request.deadline) deadlines_.erase({*request.deadline, request.id});
   fair_share_.Leave(active.tenant);
-  adapter_use_.Leave(request.adapter, !active.seat.has_value());
+  for (size_t i = 0; i < request.adapters(); ++i) {
+    adapter_use_.Leave(request.adapter_at(i), !active.seat.has_value());
+  }
   const auto found = requests_.find(request.id);
   std::unique_ptr<ActiveRequest> owned = std::move(found->second);
   requests_.erase(found);

@@ -31,6 +31,7 @@ struct ActiveRequest {
   std::vector<std::unique_ptr<Sequence>> choices;  // those made so far: one, then request.n
   std::vector<TimePoint> last_token;               // [n] when each choice's last token was drawn
   std::vector<Sampled> prompt_logprobs;            // so far, if they were asked for
+  std::vector<GateTally> gates;  // [request.adapters()] once a routed one has run, else empty
   std::optional<TimePoint> started, first_token;
   int finished = 0;   // choices
   int generated = 0;  // tokens, over all choices

@@ -9,6 +9,7 @@
 #include "kernels/sampling.h"
 #include "server/base/clock.h"
 #include "server/base/status.h"
+#include "server/scheduler/gate_tally.h"
 
 namespace hydrad {
 
@@ -32,6 +33,7 @@ struct OutputPiece {
 struct Usage {
   int prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   Duration queue{}, prefill{}, decode{};
+  std::vector<AdapterRouting> routing;  // of each routed adapter, when it was asked for
 };
 
 // The scheduler thread calls these and must not wait, so an implementation only queues. Order: OnStart once,

@@ -2,12 +2,15 @@
 #ifndef HYDRAD_TESTS_FAKES_FAKE_MODEL_H_
 #define HYDRAD_TESTS_FAKES_FAKE_MODEL_H_
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <set>
 #include <span>
+#include <tuple>
 #include <vector>
 
 #include "kernels/sampling.h"
@@ -20,18 +23,23 @@ namespace hydrad {
 // An adapter that only changes the hash. Counts its live instances in `*live` if given.
 class FakeAdapter final : public DeviceAdapter {
  public:
-  explicit FakeAdapter(uint64_t salt, std::atomic<int>* live = nullptr) : salt_(salt), live_(live) {
+  // `experts`: of its one router, in layer 0; 0: it has none.
+  explicit FakeAdapter(uint64_t salt, std::atomic<int>* live = nullptr, int experts = 0)
+      : salt_(salt), live_(live) {
+    if (experts > 0) places_.push_back({0, Projection::kQ, 0, experts});
     if (live_ != nullptr) ++*live_;
   }
   ~FakeAdapter() override {
     if (live_ != nullptr) --*live_;
   }
   size_t bytes() const override { return 1; }
+  std::span<const GatePlace> gate_places() const override { return places_; }
   uint64_t salt() const { return salt_; }
 
  private:
   const uint64_t salt_;
   std::atomic<int>* live_;
+  std::vector<GatePlace> places_;
 };
 
 // Each slot of the cache holds a hash of the token, its position, its adapter and everything that attention
@@ -71,21 +79,29 @@ class FakeModel final : public Model {
     CheckShape(batch);
     MarkWriters(batch);
     rows_.assign(batch.rows(), Cell{});
-    size_t run = 0;
     for (size_t s = 0; s < batch.segments.size(); ++s) {
-      while (run < batch.runs.size() && batch.runs[run].row_end <= batch.segments[s].row_begin) ++run;
-      const bool adapted =
-          run < batch.runs.size() && batch.runs[run].row_begin <= batch.segments[s].row_begin;
-      const auto* adapter = adapted ? static_cast<const FakeAdapter*>(batch.runs[run].adapter) : nullptr;
-      if (adapted) HYDRAD_CHECK(batch.segments[s].row_end <= batch.runs[run].row_end);
-      RunSegment(batch, static_cast<int>(s), adapter != nullptr ? adapter->salt() : 0);
+      RunSegment(batch, static_cast<int>(s), SaltOf(batch, batch.segments[s]));
     }
+    runs_ = batch.runs;
     logit_rows_ = batch.logit_rows;
     ++steps_;
     rows_run_ += batch.rows();
   }
 
-  std::span<const float> Gates(int) override { CheckFailed(__FILE__, __LINE__, "no gates here"); }
+  // The row's own expert, GateOf, has a weight of 3/4; the others share the rest.
+  std::span<const float> Gates(int record) override {
+    const auto run =
+        std::find_if(runs_.begin(), runs_.end(), [&](const auto& r) { return r.gates == record; });
+    HYDRAD_CHECK(run != runs_.end());
+    gates_.clear();
+    const int experts = run->adapter->gate_count();
+    for (int row = run->row_begin; row < run->row_end; ++row) {
+      const int most = static_cast<int>(rows_[row].hash % static_cast<uint64_t>(experts));
+      for (int e = 0; e < experts; ++e)
+        gates_.push_back(e == most ? 0.75f : 0.25f / static_cast<float>(experts - 1));
+    }
+    return gates_;
+  }
 
   void Sample(std::span<const int> indices, std::span<const SampleRow> rows,
               std::span<Sampled> out) override {
@@ -125,14 +141,36 @@ class FakeModel final : public Model {
       HYDRAD_CHECK(batch.logit_rows[i] < batch.rows());
       HYDRAD_CHECK(i == 0 || batch.logit_rows[i - 1] < batch.logit_rows[i]);
     }
-    std::set<const DeviceAdapter*> adapters;
+    for (size_t pass = 0; pass < batch.passes(); ++pass) {
+      CheckPass(batch.pass(pass), batch.rows(), batch.passes() > 1);
+    }
+  }
+
+  // One run per generation and way of using it, unless what it is composed with stands between.
+  static void CheckPass(std::span<const Batch::Run> runs, int rows, bool composed) {
+    std::set<std::tuple<const DeviceAdapter*, float, int>> uses;
     int end = 0;
-    for (const Batch::Run& run : batch.runs) {
-      HYDRAD_CHECK(run.adapter != nullptr && adapters.insert(run.adapter).second);  // one run per generation
+    for (const Batch::Run& run : runs) {
+      HYDRAD_CHECK(run.adapter != nullptr);
+      uses.insert({run.adapter, run.weight, run.top_k});
       HYDRAD_CHECK(run.row_begin >= end && run.row_end > run.row_begin);
       end = run.row_end;
     }
-    HYDRAD_CHECK(end <= batch.rows());
+    HYDRAD_CHECK(end <= rows && (composed || uses.size() == runs.size()));
+  }
+
+  // Of all adapters of a segment's rows, in the order of the passes, and how they are used.
+  static uint64_t SaltOf(const Batch& batch, const Batch::Segment& segment) {
+    uint64_t salt = 0;
+    for (size_t pass = 0; pass < batch.passes(); ++pass) {
+      for (const Batch::Run& run : batch.pass(pass)) {
+        if (run.row_end <= segment.row_begin || run.row_begin > segment.row_begin) continue;
+        HYDRAD_CHECK(segment.row_end <= run.row_end);
+        const uint64_t use = std::bit_cast<uint32_t>(run.weight) + static_cast<uint64_t>(run.top_k);
+        salt = Mix(salt, Mix(static_cast<const FakeAdapter*>(run.adapter)->salt(), use));
+      }
+    }
+    return salt;
   }
 
   // A block that one sequence writes in this step is in no other's table.
@@ -196,6 +234,8 @@ class FakeModel final : public Model {
   std::vector<int> writer_;  // [kv_blocks] the segment that writes it in this step, or -1
   std::vector<Cell> rows_;   // [rows] of the last step
   std::vector<int32_t> logit_rows_;
+  std::vector<Batch::Run> runs_;
+  std::vector<float> gates_;
   int64_t steps_ = 0, rows_run_ = 0;
 };
 

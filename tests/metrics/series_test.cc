@@ -33,6 +33,29 @@ std::string Text(const prometheus::Registry& registry) {
   return prometheus::TextSerializer().Serialize(registry.Collect());
 }
 
+TEST(RoutedSeriesTest, CountsTokensByExpert) {
+  prometheus::Registry registry;
+  RoutedSeries series(registry, 10, /*max_experts=*/2);
+  series.Count("a", std::vector<double>{1.5, 0.5}, 0.25);
+  series.Count("a", std::vector<double>{1, 0, 2, 4}, 0.75);
+  EXPECT_THAT(Text(registry), HasSubstr("hydrad_expert_tokens_total{adapter=\"a\",expert=\"0\"} 2.5"));
+  EXPECT_THAT(Text(registry), HasSubstr("hydrad_expert_tokens_total{adapter=\"a\",expert=\"other\"} 6"));
+  EXPECT_THAT(Text(registry), HasSubstr("hydrad_router_entropy_sum{adapter=\"a\"} 1"));
+}
+
+TEST(RoutedSeriesTest, LinesGoWithTheirAdapterAndAreBounded) {
+  prometheus::Registry registry;
+  RoutedSeries series(registry, 1, 2);
+  series.Count("a", std::vector<double>{1}, 1);
+  series.Count("b", std::vector<double>{1}, 1);
+  EXPECT_THAT(Text(registry), HasSubstr("adapter=\"other\",expert=\"0\"} 1"));
+  series.AdapterGone("a");
+  EXPECT_THAT(Text(registry), Not(HasSubstr("adapter=\"a\"")));
+  series.AdapterGone("a");
+  series.Count("b", std::vector<double>{1}, 1);
+  EXPECT_THAT(Text(registry), HasSubstr("adapter=\"b\",expert=\"0\"} 1"));
+}
+
 TEST(RequestSeriesTest, CountsByTenantAdapterAndOutcome) {
   prometheus::Registry registry;
   RequestSeries series(registry, 10);

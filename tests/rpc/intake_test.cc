@@ -70,6 +70,39 @@ TEST_F(IntakeTest, MakesARequestOfAMessage) {
   EXPECT_EQ(prepared->echo, "");
 }
 
+TEST_F(IntakeTest, HoldsEveryAdapterOfAComposition) {
+  ASSERT_TRUE(Load("one", "one").ok());
+  ASSERT_TRUE(Load("two", "two").ok());
+  v1::GenerateRequest message = Ask("Once upon a time");
+  message.add_adapters()->set_name("two");
+  message.add_adapters()->set_name("one");
+  message.mutable_adapters(1)->set_weight(-0.5f);
+  message.set_adapter_top_k(2);
+  message.mutable_output()->set_routing(true);
+  const auto prepared = intake_->Prepare(message, As("key-globex"));
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  const Request& request = prepared->request;
+  ASSERT_EQ(request.adapters(), 2u);
+  EXPECT_EQ(request.adapter_at(0).name(), "two");
+  EXPECT_EQ(request.weight_at(0), 1);
+  EXPECT_EQ(request.adapter_at(1).name(), "one");
+  EXPECT_EQ(request.weight_at(1), -0.5f);
+  EXPECT_EQ(request.adapter_top_k, 2);
+  EXPECT_TRUE(request.output.routing);
+}
+
+TEST_F(IntakeTest, EveryAdapterOfACompositionMustBeAllowedAndThere) {
+  ASSERT_TRUE(Load("one", "one").ok());
+  v1::GenerateRequest message = Ask("Once upon a time");
+  message.add_adapters()->set_name("one");
+  message.add_adapters()->set_name("two");
+  const absl::Status refused = intake_->Prepare(message, As("key-acme")).status();
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("tenant 'acme' may not use adapter 'two'"));
+  ExpectRefusal(refused, absl::StatusCode::kPermissionDenied, "ADAPTER_NOT_ALLOWED", "permission");
+  ExpectRefusal(intake_->Prepare(message, As("key-globex")).status(), absl::StatusCode::kNotFound,
+                "ADAPTER_NOT_FOUND", "unknown_adapter");
+}
+
 TEST_F(IntakeTest, UnsetFieldsTakeDefaults) {
   const auto prepared = intake_->Prepare(Ask("x"), As("key-acme"));
   ASSERT_TRUE(prepared.ok()) << prepared.status();

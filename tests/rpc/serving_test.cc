@@ -208,6 +208,33 @@ TEST_F(ServingTest, AnAdapterChangesOnlyItsOwnRequests) {
   EXPECT_EQ(UnaryText(Ask("Once upon a time", 30)), base);
 }
 
+TEST_F(ServingTest, AdaptersAreComposedByWeight) {
+  ASSERT_TRUE(LoadAdapter("one", "one").ok());
+  ASSERT_TRUE(LoadAdapter("two", "two").ok());
+  const auto compose = [&](float one, float two) {
+    v1::GenerateRequest request = Ask("Once upon a time", 30);
+    for (const auto& [name, weight] : {std::pair{"one", one}, {"two", two}}) {
+      v1::WeightedAdapter* adapter = request.add_adapters();
+      adapter->set_name(name);
+      adapter->set_weight(weight);
+    }
+    v1::GenerateResult result;
+    const grpc::Status status = Unary(request, &result);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(result.start().adapter(), "");
+    EXPECT_EQ(result.start().adapters_size(), 2);
+    EXPECT_EQ(result.start().adapters(1).name(), "two");
+    EXPECT_EQ(result.start().adapters(1).weight(), two);
+    EXPECT_GT(result.start().adapters(1).generation(), 0u);
+    return result.choices(0).text();
+  };
+  const std::string base = UnaryText(Ask("Once upon a time", 30));
+  EXPECT_EQ(compose(1, 0), UnaryText(Ask("Once upon a time", 30, "one")));
+  EXPECT_EQ(compose(0, 1), UnaryText(Ask("Once upon a time", 30, "two")));
+  EXPECT_EQ(compose(0, 0), base);
+  EXPECT_NE(compose(0.5f, 0.5f), base);
+}
+
 TEST_F(ServingTest, ACancelGivesTheBlocksBack) {
   {
     Stream stream(*inference_, Ask("Once upon a time", 500));

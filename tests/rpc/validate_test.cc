@@ -40,6 +40,24 @@ struct Case {
   const char* field;    // the one that is wrong; nullptr: none
 };
 
+TEST(ValidateAdaptersTest, BoundsCompositions) {
+  const auto fields = [](const std::string& text) {
+    return BadFieldsOf(Validate(Parse<v1::GenerateRequest>("text: 'a' " + text), kLimits));
+  };
+  std::string nine;
+  for (int i = 0; i < 9; ++i) nine += fmt::format("adapters {{ name: 'a{}' }} ", i);
+  EXPECT_THAT(fields("adapters { name: 'a' } adapters { name: 'b' weight: -2.5 } adapter_top_k: 2"),
+              IsEmpty());
+  EXPECT_THAT(fields(nine), ElementsAre("adapters"));
+  EXPECT_THAT(fields("adapter: 'a' adapters { name: 'b' }"), ElementsAre("adapters"));
+  EXPECT_THAT(fields("adapters { name: 'a' } adapters { name: 'a' }"), ElementsAre("adapters[1].name"));
+  EXPECT_THAT(fields("adapters { name: '/' }"), ElementsAre("adapters[0].name"));
+  EXPECT_THAT(fields("adapters { name: 'a' weight: nan }"), ElementsAre("adapters[0].weight"));
+  EXPECT_THAT(fields("adapters { name: 'a' weight: 101 }"), ElementsAre("adapters[0].weight"));
+  EXPECT_THAT(fields("adapter: 'a' adapter_top_k: 0"), ElementsAre("adapter_top_k"));
+  EXPECT_THAT(fields("adapter_top_k: 1"), ElementsAre("adapter_top_k"));
+}
+
 class GenerateTest : public testing::TestWithParam<Case> {};
 
 TEST_P(GenerateTest, NamesTheField) {

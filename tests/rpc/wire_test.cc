@@ -80,6 +80,20 @@ TEST(WireTest, TokenIdsAreSentOnRequest) {
   EXPECT_EQ(ToProto(piece, true).token_ids_size(), 2);
 }
 
+TEST(WireTest, Routing) {
+  AdapterRouting routing{"a", 9, {{3, Projection::kUp, {0.25f, 0.75f}}}, {{1, 0}, {1}}};
+  const v1::Routing out = ToProto(routing);
+  EXPECT_EQ(out.adapter(), "a");
+  EXPECT_EQ(out.tokens(), 9);
+  ASSERT_EQ(out.routers_size(), 1);
+  EXPECT_EQ(out.routers(0).layer(), 3);
+  EXPECT_EQ(out.routers(0).projection(), "up_proj");
+  EXPECT_EQ(out.routers(0).mean(1), 0.75f);
+  ASSERT_EQ(out.choices_size(), 2);
+  EXPECT_EQ(out.choices(0).top(0), 1);
+  EXPECT_EQ(out.choices(1).top_size(), 1);
+}
+
 TEST(WireTest, AnAdapter) {
   AdapterInfo info;
   info.name = "sql";

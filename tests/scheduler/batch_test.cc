@@ -110,6 +110,51 @@ TEST_F(BatchBuilderTest, RowsAreSortedIntoOneRunPerAdapter) {
   EXPECT_THAT(batch.logit_rows, ElementsAre(2, 3, 5, 7));
 }
 
+// A composition is a run in every pass; what others do in the first pass does not break it up.
+TEST_F(BatchBuilderTest, ComposedAdaptersRunInPasses) {
+  const auto x = Adapter(), y = Adapter();
+  Sequence& both = Make(1, {1, 1}, x);
+  Sequence& alone = Make(2, {2}, x);
+  Sequence& again = Make(3, {3, 3}, x);
+  for (const size_t i : {0u, 2u}) {
+    requests_[i].adapter_weight = 0.5f;
+    requests_[i].composed.push_back({AdapterHandle(y), 2.f});
+  }
+  std::vector<BatchBuilder::Part> parts = {Part(again, 2, 5), Part(alone, 1, 5), Part(both, 2, 5)};
+  builder_.Build(parts);
+  const Batch& batch = builder_.batch();
+  EXPECT_THAT(batch.tokens, ElementsAre(2, 1, 1, 3, 3));
+  ASSERT_EQ(batch.passes(), 2u);
+  ASSERT_EQ(batch.pass(0).size(), 2u);
+  EXPECT_EQ(batch.pass(0)[0].weight, 1);
+  EXPECT_EQ(batch.pass(0)[1].weight, 0.5f);
+  EXPECT_EQ(batch.pass(0)[1].row_end, 5);
+  ASSERT_EQ(batch.pass(1).size(), 1u);
+  EXPECT_EQ(batch.pass(1)[0].adapter, y->device.get());
+  EXPECT_EQ(batch.pass(1)[0].row_begin, 1);
+  EXPECT_EQ(batch.pass(1)[0].weight, 2);
+  EXPECT_EQ(builder_.distinct_adapters(), 2);
+}
+
+TEST_F(BatchBuilderTest, RoutedRunsAreRecorded) {
+  const auto routed = std::make_shared<AdapterGeneration>();
+  routed->device = std::make_unique<FakeAdapter>(1, nullptr, /*experts=*/3);
+  const auto plain = Adapter();
+  Sequence& first = Make(1, {1, 1}, routed);
+  Sequence& second = Make(2, {2}, routed);
+  Sequence& other = Make(3, {3}, plain);
+  requests_[1].adapter_top_k = 0;
+  std::vector<BatchBuilder::Part> parts = {Part(first, 2, 5), Part(second, 1, 5), Part(other, 1, 6)};
+  builder_.Build(parts);
+  ASSERT_EQ(builder_.batch().runs.size(), 2u);
+  EXPECT_EQ(builder_.batch().runs[0].gates, 0);
+  EXPECT_EQ(builder_.batch().runs[1].gates, -1);
+  ASSERT_EQ(builder_.gate_uses().size(), 2u);
+  EXPECT_EQ(builder_.gate_uses()[1].sequence, &second);
+  EXPECT_EQ(builder_.gate_uses()[1].row_begin, 2);
+  EXPECT_EQ(builder_.gate_uses()[1].rows, 1);
+}
+
 TEST_F(BatchBuilderTest, ScoredRowsAreLogitRowsToo) {
   Sequence& sequence = Make(1, {1, 2, 3, 4}, nullptr, /*prompt_logprobs=*/0);
   std::vector<BatchBuilder::Part> parts = {Part(sequence, 4)};

@@ -1,0 +1,41 @@
+#include "server/scheduler/request.h"
+
+namespace hydrad {
+
+absl::Status CheckAdapterUse(const Request& request) {
+  for (size_t i = 0; i < request.adapters(); ++i) {
+    const AdapterHandle& handle = request.adapter_at(i);
+    const AdapterTraits traits = handle.traits();
+    const bool weighted = request.adapters() > 1 || request.weight_at(i) != 1;
+    if (weighted && !traits.linear) {
+      return InvalidArgument(
+          "adapter '{}' scales the base model's output (DoRA), so a weighted sum of it is not defined",
+          handle.name());
+    }
+    if (request.adapter_top_k > 0 && traits.routed && !traits.top_k) {
+      return InvalidArgument("adapter '{}' picks its experts by a threshold: adapter_top_k does not apply",
+                             handle.name());
+    }
+    if (request.adapter_top_k > traits.experts && traits.routed) {
+      return InvalidArgument("adapter '{}' has {} experts: adapter_top_k is {}", handle.name(),
+                             traits.experts, request.adapter_top_k);
+    }
+  }
+  bool routed = false;
+  for (size_t i = 0; i < request.adapters(); ++i) routed |= request.adapter_at(i).traits().routed;
+  if (request.adapter_top_k > 0 && !routed) {
+    return InvalidArgument("adapter '{}' has no router: adapter_top_k does not apply",
+                           request.adapter.name());
+  }
+  return absl::OkStatus();
+}
+
+bool Approximates(const Request& request) {
+  for (size_t i = 0; i < request.adapters(); ++i) {
+    const AdapterTraits traits = request.adapter_at(i).traits();
+    if (traits.dense && request.adapter_top_k > 0 && request.adapter_top_k < traits.experts) return true;
+  }
+  return false;
+}
+
+}  // namespace hydrad
