@@ -22,7 +22,9 @@ void GatherChunk(const v1::Chunk& chunk, v1::GenerateResult& result) {
 void Gather(const v1::GenerateResponse& message, v1::GenerateResult& result) {
   if (message.has_start()) *result.mutable_start() = message.start();
   if (message.has_chunk()) GatherChunk(message.chunk(), result);
-  if (message.has_end()) *result.mutable_usage() = message.end().usage();
+  if (!message.has_end()) return;
+  *result.mutable_usage() = message.end().usage();
+  *result.mutable_routing() = message.end().routing();
 }
 
 }  // namespace hydrad

@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <memory>
 #include <optional>
 
@@ -16,19 +17,39 @@ constexpr char kFooter[] =
     "Examples:\n"
     "  hydractl generate 'Once upon a time'\n"
     "  hydractl generate --adapter sql --max-tokens 64 --temperature 0 --stop ';' 'List all users: SELECT'\n"
+    "  hydractl generate --compose sql=0.7 --compose poems=0.3 'Select, O muse,'\n"
+    "  hydractl generate --adapter domains --adapter-top-k 1 --json --routing 'List all users: SELECT'\n"
     "  hydractl generate --parse-special $'<|im_start|>user\\nHello<|im_end|>\\n<|im_start|>assistant\\n'\n"
     "  hydractl generate --json --seed 7 --n 3 'A name for a cat:' | jq -r '.choices[].text'\n"
     "  HYDRAD_TENANT_KEY=$(cat key) hydractl generate - < prompt.txt";
 
 struct GenerateFlags {
   std::string prompt, adapter;
+  std::vector<std::string> compose;
+  std::optional<int> adapter_top_k;
   CallFlags call;
   std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<int> top_k, n, max_tokens, min_tokens, logprobs;
   std::optional<uint64_t> seed;
   std::vector<std::string> stop;
   bool ignore_eos = false, parse_special = false, no_special = false, echo = false, json = false;
+  bool routing = false;
 };
+
+// Accepts NAME and NAME=NUMBER.
+CLI::Validator WeightIsANumber() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const size_t equals = text.find('=');
+        if (equals == std::string::npos) return std::string();
+        float weight = 0;
+        const char* end = text.data() + text.size();
+        const auto read = std::from_chars(text.data() + equals + 1, end, weight);
+        const bool number = read.ec == std::errc() && read.ptr == end;
+        return number ? std::string() : "the weight in " + text + " is not a number";
+      },
+      "");
+}
 
 void AddSamplingFlags(CLI::App& app, GenerateFlags& f) {
   const std::string group = "Sampling";
@@ -65,6 +86,8 @@ void AddOutputFlags(CLI::App& app, GenerateFlags& f) {
                  "With --json: log-probability of each token and of the K most likely")
       ->type_name("K")
       ->needs(json);
+  app.add_flag("--routing", f.routing, "With --json: how the adapters' routers weighed their experts")
+      ->needs(json);
   app.add_flag("--echo", f.echo, "Repeat the prompt before the text");
   app.add_flag("--parse-special", f.parse_special,
                "Special tokens written in the prompt, such as <|im_start|>, count as such");
@@ -89,6 +112,13 @@ v1::GenerateRequest RequestOf(const GenerateFlags& f, std::string text) {
   v1::GenerateRequest request;
   request.set_text(std::move(text));
   request.set_adapter(f.adapter);
+  for (const std::string& composed : f.compose) {
+    const size_t equals = composed.find('=');
+    v1::WeightedAdapter* adapter = request.add_adapters();
+    adapter->set_name(composed.substr(0, equals));
+    if (equals != std::string::npos) adapter->set_weight(std::stof(composed.substr(equals + 1)));
+  }
+  if (f.adapter_top_k) request.set_adapter_top_k(*f.adapter_top_k);
   request.set_parse_special(f.parse_special);
   request.set_no_special(f.no_special);
   *request.mutable_sampling() = SamplingOf(f);
@@ -100,6 +130,7 @@ v1::GenerateRequest RequestOf(const GenerateFlags& f, std::string text) {
   v1::Output& output = *request.mutable_output();
   output.set_token_ids(f.json);
   output.set_echo(f.echo);
+  output.set_routing(f.routing);
   if (f.logprobs) output.set_logprobs(*f.logprobs);
   return request;
 }
@@ -134,6 +165,20 @@ class Printer {
   v1::GenerateResult result_;
 };
 
+void AddAdapterFlags(CLI::App& app, GenerateFlags& f) {
+  auto* adapter =
+      app.add_option("--adapter", f.adapter, "A loaded adapter; none: the base model")->type_name("NAME");
+  app.add_option("--compose", f.compose,
+                 "An adapter and its weight (1), added to the others; may be repeated")
+      ->type_name("NAME[=WEIGHT]")
+      ->allow_extra_args(false)
+      ->check(WeightIsANumber())
+      ->excludes(adapter);
+  app.add_option("--adapter-top-k", f.adapter_top_k,
+                 "Keep the K experts that weigh most of a routed adapter, for every token")
+      ->type_name("K");
+}
+
 void RunGenerate(const GenerateFlags& flags, Session& session) {
   const Client client(session.server);
   Printer printer(flags, session.out);
@@ -153,8 +198,7 @@ void AddGenerateCommand(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("generate", "Continue a prompt with the base model or an adapter");
   const auto flags = std::make_shared<GenerateFlags>();
   command->add_option("PROMPT", flags->prompt, "The prompt, or - for standard input")->required();
-  command->add_option("--adapter", flags->adapter, "A loaded adapter; none: the base model")
-      ->type_name("NAME");
+  AddAdapterFlags(*command, *flags);
   AddTenantKeyFlag(*command, flags->call);
   AddTimeoutFlag(*command, flags->call);
   AddSamplingFlags(*command, *flags);

@@ -14,6 +14,7 @@ constexpr char kFooter[] =
     "Examples:\n"
     "  hydractl generate 'Once upon a time'\n"
     "  hydractl generate --adapter pirate --max-tokens 64 --temperature 0 'The weather today'\n"
+    "  hydractl route --adapter domains 'SELECT name FROM'\n"
     "  hydractl adapter load pirate --path pirate-v2\n"
     "  hydractl adapter list\n"
     "  hydractl bench --prompts prompts.txt --all-adapters --rate 20 --duration 60\n"
@@ -36,6 +37,7 @@ void AddCommonFlags(CLI::App& app, Session& session) {
 void AddCommands(CLI::App& app, Session& session) {
   AddGenerateCommand(app, session);
   AddAdapterCommand(app, session);
+  AddRouteCommand(app, session);
   AddTokenizeCommand(app, session);
   AddModelsCommand(app, session);
   AddStatusCommand(app, session);

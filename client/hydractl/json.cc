@@ -60,7 +60,26 @@ Json ToJson(const v1::GenerateResult& result) {
     Json& choices = json["choices"] = Json::array();
     for (const v1::Chunk& choice : result.choices()) choices.push_back(ChoiceJson(choice));
   }
+  for (const v1::UsedAdapter& used : result.start().adapters()) {
+    json["adapters"].push_back(
+        {{"name", used.name()}, {"generation", used.generation()}, {"weight", used.weight()}});
+  }
+  if (result.start().approximate()) json["approximate"] = true;
+  for (const v1::Routing& routing : result.routing()) json["routing"].push_back(ToJson(routing));
   return json;
+}
+
+Json ToJson(const v1::Routing& routing) {
+  Json routers = Json::array(), choices = Json::array();
+  for (const v1::Routing::Router& router : routing.routers()) {
+    routers.push_back(
+        {{"layer", router.layer()}, {"projection", router.projection()}, {"mean", router.mean()}});
+  }
+  for (const v1::Routing::Choice& choice : routing.choices()) choices.push_back({{"top", choice.top()}});
+  return {{"adapter", routing.adapter()},
+          {"tokens", routing.tokens()},
+          {"routers", std::move(routers)},
+          {"choices", std::move(choices)}};
 }
 
 Json ToJson(const v1::Adapter& adapter) {

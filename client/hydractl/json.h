@@ -11,9 +11,13 @@
 
 namespace hydrad {
 
-// {text, token_ids, finish_reason, stop?, usage, adapter, generation, request_id, logprobs?, choices?}. The
-// first group is of choice 0; `choices` is there when there are several, `logprobs` when they were asked for.
+// {text, token_ids, finish_reason, stop?, usage, adapter, generation, request_id, logprobs?, choices?,
+// adapters?, approximate?, routing?}. The first group is of choice 0; `choices` is there when there are
+// several, `logprobs` and `routing` when they were asked for, `adapters` for a composition, `approximate`
+// when it is true.
 Json ToJson(const v1::GenerateResult& result);
+// {adapter, tokens, routers: [{layer, projection, mean}], choices: [{top}]}
+Json ToJson(const v1::Routing& routing);
 Json ToJson(const v1::Adapter& adapter);
 Json ToJson(const v1::AdapterEvent& event);  // {time, adapter}
 Json ToJson(const v1::ServerStatus& status);

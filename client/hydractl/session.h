@@ -35,6 +35,7 @@ struct Session {
 // Each adds one command, with its options, help and action, to `app`. `session` must outlive `app`.
 void AddGenerateCommand(CLI::App& app, Session& session);
 void AddAdapterCommand(CLI::App& app, Session& session);
+void AddRouteCommand(CLI::App& app, Session& session);
 void AddTokenizeCommand(CLI::App& app, Session& session);
 void AddModelsCommand(CLI::App& app, Session& session);
 void AddStatusCommand(CLI::App& app, Session& session);

@@ -18,6 +18,24 @@ TEST_F(GenerateCommand, ReadsThePromptFromStdin) {
   EXPECT_EQ(server_.last_generate().text(), "from there\n");
 }
 
+TEST_F(GenerateCommand, ComposesAdapters) {
+  ASSERT_EQ(Run({"generate", "--compose", "a=0.5", "--compose", "b", "--adapter-top-k", "2", "--json",
+                 "--routing", "p"}),
+            0)
+      << err_;
+  const v1::GenerateRequest request = server_.last_generate();
+  ASSERT_EQ(request.adapters_size(), 2);
+  EXPECT_EQ(request.adapters(0).name(), "a");
+  EXPECT_EQ(request.adapters(0).weight(), 0.5f);
+  EXPECT_EQ(request.adapters(1).name(), "b");
+  EXPECT_FALSE(request.adapters(1).has_weight());
+  EXPECT_EQ(request.adapter_top_k(), 2);
+  EXPECT_TRUE(request.output().routing());
+  EXPECT_EQ(Parsed()["routing"][0]["adapter"], "domains");
+  EXPECT_EQ(Run({"generate", "--compose", "a=x", "p"}), 2);
+  EXPECT_EQ(Run({"generate", "--compose", "a", "--adapter", "b", "p"}), 2);
+}
+
 TEST_F(GenerateCommand, EveryFlagReachesTheRequest) {
   ASSERT_EQ(Run({"generate",
                  "--adapter",

@@ -64,6 +64,20 @@ v1::Chunk WordChunk(int choice, int n, const std::string& word, bool first) {
   return chunk;
 }
 
+// What an adapter with two experts might answer.
+v1::Routing SomeRouting() {
+  v1::Routing routing;
+  routing.set_adapter("domains");
+  routing.set_tokens(7);
+  v1::Routing::Router* router = routing.add_routers();
+  router->set_layer(3);
+  router->set_projection("up_proj");
+  router->add_mean(0.25f);
+  router->add_mean(0.75f);
+  routing.add_choices()->add_top(1);
+  return routing;
+}
+
 // The whole stream for a request.
 std::vector<v1::GenerateResponse> Answer(const v1::GenerateRequest& request) {
   std::vector<std::string> words;
@@ -87,7 +101,9 @@ std::vector<v1::GenerateResponse> Answer(const v1::GenerateRequest& request) {
       }
     }
   }
-  v1::Usage& usage = *messages.emplace_back().mutable_end()->mutable_usage();
+  v1::End& end = *messages.emplace_back().mutable_end();
+  if (request.output().routing() && request.adapter() != "plain") *end.add_routing() = SomeRouting();
+  v1::Usage& usage = *end.mutable_usage();
   usage.set_prompt_tokens(words.size());
   usage.set_generated_tokens(n * count);
   usage.set_decode_seconds(0.25);
@@ -140,6 +156,7 @@ class InferenceService final : public v1::Inference::WithCallbackMethod_Generate
     const auto messages = Answer(*request);
     *result->mutable_start() = messages.front().start();
     *result->mutable_usage() = messages.back().end().usage();
+    *result->mutable_routing() = messages.back().end().routing();
     v1::Chunk& choice = *result->add_choices();
     choice.set_text(request->text());
     choice.set_finish_reason(v1::FINISH_REASON_STOP);
