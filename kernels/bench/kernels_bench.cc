@@ -178,66 +178,102 @@ struct GroupShape {
 };
 const std::vector<GroupShape> kGroups = {
     {576, {576, 192, 192}}, {576, {576}}, {576, {1536, 1536}}, {1536, {576}}};
-constexpr int kRank = 16, kLayers = 30;
+constexpr int kLayers = 30;
+
+// What every projection of an adapter is like.
+struct AdapterShape {
+  const char* name;
+  int experts, rank;
+  LoraGate gate;
+  bool shared_a;
+
+  int router() const { return RouterRows(gate, experts); }
+  int down() const { return router() + rank * (shared_a ? 1 : experts); }
+  // Numbers that one row reads, of a projection from `in` to `out`.
+  double Read(int in, int out) const {
+    const int picked = gate.rule == GateRule::kTopK ? gate.top_k : experts;
+    return double(in) * (router() + rank * (shared_a ? 1 : picked)) + double(out) * rank * picked;
+  }
+};
 
 struct Adapters {
-  explicit Adapters(int count) : memory(Bytes() * count) {
+  Adapters(int count, const AdapterShape& shape) : memory(Bytes(shape) * count) {
+    for (int e = 0; e <= shape.experts; ++e) ranks.push_back(e * shape.rank);
+    scale.assign(shape.experts, 1);
     bf16* at = memory.as<bf16>();
     for (int a = 0; a < count * kLayers * 4; ++a) {
-      const GroupShape& shape = kGroups[a % 4];
+      const GroupShape& outs = kGroups[a % 4];
       LoraGroup<bf16> group{};
-      group.in = shape.in;
-      group.down_rows = kRank * static_cast<int>(shape.outs.size());
+      group.in = outs.in;
+      group.down_rows = shape.down() * static_cast<int>(outs.outs.size());
       group.down = at;
       at += group.down_rows * group.in;
       int row = 0, col = 0;
       std::vector<LoraMember<bf16>>& own = members.emplace_back();
-      for (int out : shape.outs) {
+      for (int out : outs.outs) {
         LoraMember<bf16> m{};
-        m.down_begin = row, m.out_begin = col, m.out = out, m.experts = 1, m.rank_begin = kRanks,
-        m.scale = &kOne, m.up = at;
+        m.down_begin = row, m.out_begin = col, m.out = out, m.experts = shape.experts;
+        m.rank_begin = ranks.data(), m.gate = shape.gate, m.shared_a = shape.shared_a, m.scale = scale.data();
+        m.up = at;
         own.push_back(m);
-        at += kRank * out, row += kRank, col += out;
+        at += ranks.back() * out, row += shape.down(), col += out;
       }
       group.members = own;
       groups.push_back(group);
     }
   }
-  static size_t Bytes() {
+  static size_t Bytes(const AdapterShape& shape) {
     size_t n = 0;
     for (const GroupShape& g : kGroups) {
-      for (int out : g.outs) n += kRank * (g.in + out);
+      for (int out : g.outs) n += shape.down() * g.in + shape.experts * shape.rank * out;
     }
     return n * kLayers * sizeof(bf16);
   }
-  static constexpr float kOne = 1;
-  static constexpr int32_t kRanks[] = {0, kRank};
+  static double ReadPerRow(const AdapterShape& shape) {
+    double n = 0;
+    for (const GroupShape& g : kGroups) {
+      for (int out : g.outs) n += shape.Read(g.in, out);
+    }
+    return n * kLayers;
+  }
+  std::vector<int32_t> ranks;
+  std::vector<float> scale;
   Block memory;
   std::deque<std::vector<LoraMember<bf16>>> members;
   std::vector<LoraGroup<bf16>> groups;  // [adapter][layer][group]
 };
 
+// Rows of one adapter take the bytes that a row reads as the least; those that pick may need more.
 void AddLora(Bench& bench, simd::Pool& pool, Isa isa) {
-  static const Adapters adapters(32);
-  static const Block x(64 * 1536 * 4), y(64 * 3072 * 4), scratch(1 << 20);
-  // {rows, distinct adapters}
-  for (const auto& [rows, distinct] : {std::pair{1, 1}, {16, 16}, {32, 32}, {32, 1}, {64, 8}}) {
-    const double bytes = double(Adapters::Bytes()) * distinct;
-    const double flops = double(Adapters::Bytes()) / 2 * 2 * rows;
-    bench.Add("lora r16 rows=" + std::to_string(rows) + " distinct=" + std::to_string(distinct), bytes, flops,
-              [=, &pool, rows = rows, distinct = distinct] {
-                for (int layer = 0; layer < kLayers * 4; ++layer) {
-                  std::vector<LoraRun<bf16>> runs;
-                  for (int a = 0; a < distinct; ++a) {
-                    runs.push_back({a * rows / distinct, (a + 1) * rows / distinct,
-                                    &adapters.groups[a * kLayers * 4 + layer]});
+  static const Block x(64 * 1536 * 4), y(64 * 3072 * 4), scratch(8 << 20);
+  static const AdapterShape shapes[] = {
+      {"r16", 1, 16, {}, false},
+      {"hydra 4 x r8", 4, 8, {GateRule::kSoftmax}, true},
+      {"moe 8 x r8", 8, 8, {GateRule::kSoftmax}, false},
+      {"moe 8 x r8 top 2", 8, 8, {GateRule::kTopK, 2, true}, false},
+  };
+  for (const AdapterShape& shape : shapes) {
+    const auto adapters = std::make_shared<const Adapters>(32, shape);
+    // {rows, distinct adapters}
+    for (const auto& [rows, distinct] : {std::pair{1, 1}, {16, 16}, {32, 32}, {32, 1}, {64, 8}}) {
+      const double read = Adapters::ReadPerRow(shape);
+      bench.Add(std::string("lora ") + shape.name + " rows=" + std::to_string(rows) +
+                    " distinct=" + std::to_string(distinct),
+                read * sizeof(bf16) * distinct, read * 2 * rows,
+                [=, &pool, rows = rows, distinct = distinct] {
+                  for (int layer = 0; layer < kLayers * 4; ++layer) {
+                    std::vector<LoraRun<bf16>> runs;
+                    for (int a = 0; a < distinct; ++a) {
+                      runs.push_back({a * rows / distinct, (a + 1) * rows / distinct,
+                                      &adapters->groups[a * kLayers * 4 + layer]});
+                    }
+                    const int in = runs[0].group->in;
+                    simd::AddLora<bf16>(isa, pool, {y.as<float>(), rows, 3072, 3072},
+                                        {x.as<const float>(), rows, in, in}, runs,
+                                        {scratch.data(), scratch.size()});
                   }
-                  const int in = runs[0].group->in;
-                  simd::AddLora<bf16>(isa, pool, {y.as<float>(), rows, 3072, 3072},
-                                      {x.as<const float>(), rows, in, in}, runs,
-                                      {scratch.data(), scratch.size()});
-                }
-              });
+                });
+    }
   }
 }
 
