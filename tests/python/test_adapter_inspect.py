@@ -276,9 +276,9 @@ class BrokenAdapterTest(DirectoryCase):
         values = [None, True, 0, 3, -1, 1.5, float("inf"), float("nan"), 1 << 80, "", "x", "(", [], [1], ["x"],
                   [None], [[]], {}, {"x": 1}, {"x": "y"}, {"x": None}]
         fields = ["peft_type", "r", "lora_alpha", "target_modules", "lora_nums", "experts", "expert_paths", "router",
-                  "bias", "decision", "modules_to_save", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "lora_bias",
-                  "init_lora_weights", "layer_replication", "alora_invocation_tokens", "top_k", "threshold",
-                  "lora_rank", "base_model_name_or_path"]
+                  "bias", "decision", "modules_to_save", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora",
+                  "lora_bias", "init_lora_weights", "layer_replication", "alora_invocation_tokens", "top_k",
+                  "threshold", "lora_rank", "base_model_name_or_path"]
         answers = {True: 0, False: 0}
         for tensors, config in ((self.pair(), {}), (heads(2), {"lora_nums": 2}), (moa("x", "y"), MOA)):
             self.write(tensors)

@@ -31,8 +31,9 @@ class GoldenTest(unittest.TestCase):
         self.assertGreater(checked, 15)
 
     def check(self, case, tensors):
-        adapter = ROOT / case["adapter"] if case["adapter"] else None
-        reference = Reference(ROOT / case["model"], adapter)
+        named = case["adapter"] or []
+        adapters = [ROOT / path for path in (named if isinstance(named, list) else [named])]
+        reference = Reference(ROOT / case["model"], adapters, case.get("weights"), case.get("top_k"))
         for index, prompt in enumerate(case["prompts"]):
             if case["decision"]:
                 self.assertEqual(reference.route(prompt["ids"], case["decision"], case["label"]), prompt["route"])
