@@ -94,6 +94,11 @@ class Backend {
 
   // RESOURCE_EXHAUSTED when the device has no room. Contents unspecified.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
+  // The same for what a step computes. A device that pads steps reads rows there that no op has written, and
+  // gives them a value first.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateActivations(size_t bytes) {
+    return Allocate(bytes);
+  }
   // The parts (equal cols) stacked row-wise into one matrix; `bias` is empty or has one value per row.
   virtual absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
                                                              std::span<const float> bias) = 0;

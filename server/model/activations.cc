@@ -32,7 +32,7 @@ absl::StatusOr<Activations> Activations::Allocate(Backend& backend, const ModelC
   for (const auto& [tensor, cols] : by_row) shape(tensor, limits.max_rows, cols);
   for (const auto& [tensor, cols] : by_logit_row) shape(tensor, limits.max_logit_rows, cols);
 
-  ASSIGN_OR_RETURN(a.memory, backend.Allocate(bytes));
+  ASSIGN_OR_RETURN(a.memory, backend.AllocateActivations(bytes));
   std::byte* next = static_cast<std::byte*>(a.memory->data());
   const auto place = [&](Tensor* t) { t->data = std::exchange(next, next + PaddedBytes(*t)); };
   for (const auto& [tensor, cols] : by_row) place(tensor);

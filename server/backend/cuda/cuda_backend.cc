@@ -83,6 +83,12 @@ class CudaBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return memory_.Allocate(bytes, MemoryUse::kModel);
   }
+  absl::StatusOr<std::unique_ptr<Buffer>> AllocateActivations(size_t bytes) override {
+    ASSIGN_OR_RETURN(auto buffer, Allocate(bytes));
+    RETURN_IF_ERROR(
+        CudaStatus(cudaMemsetAsync(buffer->data(), 0, bytes, stream_.get()), "zeroing activations"));
+    return buffer;
+  }
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
                                                      std::span<const float> bias) override;
   absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) override {

@@ -1,5 +1,5 @@
-// Every op of the CUDA backend against the CPU backend's, on values that bf16 holds exactly: what is left is how each op
-// rounds, and a bound for it stands at every comparison.
+// Every op of the CUDA backend against the CPU backend's, on values that bf16 holds exactly: what is left is
+// how each op rounds, and a bound for it stands at every comparison.
 #include "server/backend/cuda/cuda_backend.h"
 
 #include <cuda_runtime_api.h>
@@ -45,8 +45,8 @@ class Both {
     for (size_t i = 0; i < got.size(); ++i) {
       if (cols > 0 && static_cast<int>(i % cols_) >= cols) continue;
       const double bound = relative * std::abs(host_[i]) + absolute;
-      ASSERT_LE(std::abs(got[i] - host_[i]), bound)
-          << what << " at row " << i / cols_ << ", column " << i % cols_ << ": " << got[i] << ", not " << host_[i];
+      ASSERT_LE(std::abs(got[i] - host_[i]), bound) << what << " at row " << i / cols_ << ", column "
+                                                    << i % cols_ << ": " << got[i] << ", not " << host_[i];
     }
   }
 
@@ -67,8 +67,13 @@ class Both {
 class CudaBackendTest : public testing::Test {
  protected:
   CudaBackendTest() {
-    const StepLimits limits = {.max_rows = 64, .max_logit_rows = 64, .max_context = 64, .block_size = kBlock,
-                               .heads = 4, .kv_heads = 2, .head_dim = kHeadDim};
+    const StepLimits limits = {.max_rows = 64,
+                               .max_logit_rows = 64,
+                               .max_context = 64,
+                               .block_size = kBlock,
+                               .heads = 4,
+                               .kv_heads = 2,
+                               .head_dim = kHeadDim};
     for (Backend* b : {cuda_.get(), cpu_.get()}) HYDRAD_CHECK(b->Reserve(limits).ok());
   }
   static std::unique_ptr<Backend> Open() {
@@ -180,7 +185,8 @@ TEST_F(CudaBackendTest, Gates) {
 // A KV cache of four blocks on one device.
 struct Cache {
   Cache(Backend& backend)
-      : k(*backend.Allocate(2 * kElements)), v(*backend.Allocate(2 * kElements)),
+      : k(*backend.Allocate(2 * kElements)),
+        v(*backend.Allocate(2 * kElements)),
         view{Side(*k), Side(*v), kBlock, 2, kHeadDim} {}
   static constexpr int kElements = 4 * kBlock * 2 * kHeadDim;
   static Tensor Side(const Buffer& memory) {
@@ -190,9 +196,9 @@ struct Cache {
   KvCacheView view;
 };
 
-// The second sequence's positions 0..4 are written by a step before. q is rounded once; k and q then differ from the
-// CPU's by that rounding, so a score by 3 roundings of |q||k|, and the output by that times twice the largest value, and
-// by the roundings of the weights and of itself.
+// The second sequence's positions 0..4 are written by a step before. q is rounded once; k and q then differ
+// from the CPU's by that rounding, so a score by 3 roundings of |q||k|, and the output by that times twice
+// the largest value, and by the roundings of the weights and of itself.
 TEST_F(CudaBackendTest, RotatesWritesAndAttends) {
   for (const bool normed : {false, true}) {
     Cache cuda_cache(*cuda_), cpu_cache(*cpu_);
@@ -230,16 +236,19 @@ TEST_F(CudaBackendTest, AddsEveryFamilyToTheRowsOfItsRuns) {
   const std::vector<Family> families = {
       {"lora", {.rank = 5}},
       {"long rank", {.rank = 33}},
-      {"hydralora", {.rank = 4, .experts = 3, .shared_a = true, .gate = {GateRule::kSoftmax}, .router_bias = true}},
+      {"hydralora",
+       {.rank = 4, .experts = 3, .shared_a = true, .gate = {GateRule::kSoftmax}, .router_bias = true}},
       {"top-k", {.rank = 4, .experts = 4, .gate = {GateRule::kTopK, 2, true}}},
       {"top-k, not renormalised", {.rank = 3, .experts = 4, .gate = {GateRule::kTopK, 1, false}}},
   };
   for (const Family& family : families) {
     const AdapterWeights weights = RandomAdapter(15, kShape, family.options);
-    const auto cuda_adapter = *cuda_->LoadAdapter(weights, kShape), cpu_adapter = *cpu_->LoadAdapter(weights, kShape);
+    const auto cuda_adapter = *cuda_->LoadAdapter(weights, kShape),
+               cpu_adapter = *cpu_->LoadAdapter(weights, kShape);
     EXPECT_EQ(cuda_adapter->bytes(), cuda_->AdapterBytes(weights, kShape)) << family.name;
     Batch batch = TwoSequences();
-    for (const auto& [group, in, out] : {std::tuple{ProjectionGroup::kQkv, 24, 64}, {ProjectionGroup::kDown, 40, 24}}) {
+    for (const auto& [group, in, out] :
+         {std::tuple{ProjectionGroup::kQkv, 24, 64}, {ProjectionGroup::kDown, 40, 24}}) {
       Both x(*cuda_, DType::kBf16, kRows, in, 16), y(*cuda_, DType::kBf16, kRows, out, 17);
       batch.runs = {{0, 4, cuda_adapter.get()}, {5, 6, cuda_adapter.get(), nullptr, 0.5f}};
       cuda_->BeginStep(batch, kInvFreq, 1);
@@ -255,7 +264,8 @@ TEST_F(CudaBackendTest, AddsEveryFamilyToTheRowsOfItsRuns) {
 
 // Two adapters over the same rows, one after the other; their gates are kept for the run that asks.
 TEST_F(CudaBackendTest, ComposesAdaptersAndRecordsGates) {
-  const RandomAdapterOptions options = {.rank = 4, .experts = 3, .shared_a = true, .gate = {GateRule::kSoftmax}};
+  const RandomAdapterOptions options = {
+      .rank = 4, .experts = 3, .shared_a = true, .gate = {GateRule::kSoftmax}};
   const auto plain = RandomAdapter(18, kShape, {.rank = 2}), routed = RandomAdapter(19, kShape, options);
   Both x(*cuda_, DType::kBf16, kRows, 24, 20), y(*cuda_, DType::kBf16, kRows, 64, 21);
   std::vector<float> gates[2];
@@ -265,12 +275,14 @@ TEST_F(CudaBackendTest, ComposesAdaptersAndRecordsGates) {
     live.push_back(*b->LoadAdapter(plain, kShape));
     live.push_back(*b->LoadAdapter(routed, kShape));
     Batch batch = TwoSequences();
-    batch.runs = {{2, 6, live[2 * i].get(), nullptr, 0.25f}, {2, 6, live[2 * i + 1].get(), nullptr, 0.5f, 2, 0}};
+    batch.runs = {{2, 6, live[2 * i].get(), nullptr, 0.25f},
+                  {2, 6, live[2 * i + 1].get(), nullptr, 0.5f, 2, 0}};
     batch.pass_begin = {1};
     b->BeginStep(batch, kInvFreq, 1);
     const bool cuda = b == cuda_.get();
     for (const ProjectionGroup group : {ProjectionGroup::kQkv}) {
-      for (int layer = 0; layer < 2; ++layer) b->AddLora(cuda ? y.cuda() : y.cpu(), cuda ? x.cuda() : x.cpu(), layer, group);
+      for (int layer = 0; layer < 2; ++layer)
+        b->AddLora(cuda ? y.cuda() : y.cpu(), cuda ? x.cuda() : x.cpu(), layer, group);
     }
     const auto recorded = b->Gates(0);
     gates[i++].assign(recorded.begin(), recorded.end());
@@ -296,8 +308,9 @@ TEST_F(CudaBackendTest, DrawsAsTheReferenceDoes) {
   nucleus.top_p = 0.8f, nucleus.top_k = 20;
   penal.repetition_penalty = 1.3f, penal.frequency_penalty = 0.5f, penal.logit_bias = {{3, 4.f}};
   const std::vector<int32_t> prompt = {1, 2, 3}, generated = {4, 4, 5}, banned = {6};
-  const std::vector<SampleRow> rows = {
-      {&greedy, {}, {}, {}, 0, 0, 0}, {&nucleus, {}, {}, {}, 7, 3, 2}, {&penal, prompt, generated, banned, 9, 1, -1}};
+  const std::vector<SampleRow> rows = {{&greedy, {}, {}, {}, 0, 0, 0},
+                                       {&nucleus, {}, {}, {}, 7, 3, 2},
+                                       {&penal, prompt, generated, banned, 9, 1, -1}};
   Both logits(*cuda_, DType::kF32, 3, 97, 22, 6);
   const Batch batch = TwoSequences();
   Begin(batch);

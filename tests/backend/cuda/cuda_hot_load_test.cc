@@ -1,5 +1,6 @@
-// Adapters come, are replaced and go while steps run: no step ever sees another adapter's bytes, or bytes that are not
-// there yet. On tests/ptxsim streams run as late as they may, so what is not waited for is not there.
+// Adapters come, are replaced and go while steps run: no step ever sees another adapter's bytes, or bytes
+// that are not there yet. On tests/ptxsim streams run as late as they may, so what is not waited for is not
+// there.
 #include <gtest/gtest.h>
 
 #include <algorithm>

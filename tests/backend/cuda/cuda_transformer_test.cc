@@ -1,9 +1,9 @@
-// The whole network on the CUDA backend against the CPU backend, over the small models of tests/golden and their
-// adapters: the prompt in one step, then token by token (recorded steps from the third on).
+// The whole network on the CUDA backend against the CPU backend, over the small models of tests/golden and
+// their adapters: the prompt in one step, then token by token (recorded steps from the third on).
 //
-// The bound: the golden file has what transformers' own bf16 run is off from its f32 run. The CPU backend's activations
-// are f32 and its run is off by less; CUDA rounds activations where transformers does, but for the residual stream. Two
-// such runs are at most twice that apart.
+// The bound: the golden file has what transformers' own bf16 run is off from its f32 run. The CPU backend's
+// activations are f32 and its run is off by less; CUDA rounds activations where transformers does, but for
+// the residual stream. Two such runs are at most twice that apart.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,7 +27,8 @@ struct Served {
 
 Served Serve(std::unique_ptr<Backend> backend, const GoldenCase& golden) {
   Served served{std::move(backend), nullptr, nullptr};
-  auto model = LoadTransformer(ModelDir(golden), *served.backend, {.max_rows = 64, .max_logit_rows = 64, .kv_blocks = 16});
+  auto model = LoadTransformer(ModelDir(golden), *served.backend,
+                               {.max_rows = 64, .max_logit_rows = 64, .kv_blocks = 16});
   HYDRAD_CHECK(model.ok());
   served.model = *std::move(model);
   if (golden.adapter.empty()) return served;
@@ -53,7 +54,8 @@ std::vector<std::vector<float>> LogitsOf(Served& served, const GoldenPrompt& pro
   BlockPool pool(served.model->limits().kv_blocks);
   TestSequence sequence{.tokens = prompt.ids, .adapter = served.adapter.get(), .computed = 0, .blocks = {}};
   sequence.tokens.insert(sequence.tokens.end(), prompt.greedy.begin(), prompt.greedy.end());
-  const int most = std::min<int>(static_cast<int>(sequence.tokens.size()), served.model->limits().max_context);
+  const int most =
+      std::min<int>(static_cast<int>(sequence.tokens.size()), served.model->limits().max_context);
   const Chunk first{&sequence, std::min<int>(most, static_cast<int>(prompt.ids.size()))};
   auto logits = RunStep(*served.model, pool, {&first, 1});
   for (int i = 0; i < kDecoded && sequence.computed < most; ++i) {
@@ -63,7 +65,9 @@ std::vector<std::vector<float>> LogitsOf(Served& served, const GoldenPrompt& pro
   return logits;
 }
 
-int ArgMax(const std::vector<float>& x) { return static_cast<int>(std::max_element(x.begin(), x.end()) - x.begin()); }
+int ArgMax(const std::vector<float>& x) {
+  return static_cast<int>(std::max_element(x.begin(), x.end()) - x.begin());
+}
 
 float Lead(std::vector<float> x) {
   std::nth_element(x.begin(), x.begin() + 1, x.end(), std::greater<>());
@@ -94,7 +98,8 @@ std::vector<std::string> Names() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Small, CudaGolden, testing::ValuesIn(Names()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Small, CudaGolden, testing::ValuesIn(Names()),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace hydrad

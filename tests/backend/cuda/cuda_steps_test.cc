@@ -1,0 +1,164 @@
+// What only shows over several steps: recorded steps find the batch at hand, padded rows harm nobody, and
+// nothing is overwritten while a copy of it is under way. Against the CPU backend on a small model.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "server/backend/cpu/cpu_backend.h"
+#include "server/backend/cuda/cuda_backend.h"
+#include "tests/model/adapters.h"
+#include "tests/model/stepper.h"
+
+namespace hydrad {
+namespace {
+
+// Twice what the golden cases of this model say of a bf16 run without adapters (0.33), and as much again for
+// the largest adapter here; adapters and prompts move the logits by more.
+constexpr float kBound = 1.2f;
+constexpr ModelLimits kWide = {.max_rows = 24, .max_logit_rows = 24, .kv_blocks = 16};
+constexpr ModelLimits kTight = {.max_rows = 24, .max_logit_rows = 3, .kv_blocks = 16};
+
+// One sequence per adapter index (-1: the base model), on one device.
+struct Device {
+  Device(std::unique_ptr<Backend> b, const ModelLimits& limits) : backend(std::move(b)) {
+    auto loaded = LoadTransformer("tests/golden/models/llama", *backend, limits);
+    HYDRAD_CHECK(loaded.ok());
+    model = *std::move(loaded);
+  }
+  void Add(const RandomAdapterOptions& options) {
+    const AdapterShape shape = model->config().adapter_shape();
+    const auto seed = static_cast<uint32_t>(adapters.size());
+    adapters.push_back(*backend->LoadAdapter(RandomAdapter(seed, shape, options), shape));
+  }
+  void Start(std::vector<int> adapter_of) {
+    sequences.clear();
+    for (const int a : adapter_of) {
+      TestSequence s{
+          .tokens = {}, .adapter = a < 0 ? nullptr : adapters[a].get(), .computed = 0, .blocks = {}};
+      for (int i = 0; i < 40; ++i)
+        s.tokens.push_back(3 + (7 * i + 5 * static_cast<int>(sequences.size())) % 120);
+      sequences.push_back(std::move(s));
+    }
+  }
+  // Each sequence goes on by `tokens`.
+  std::vector<std::vector<float>> Step(int tokens) {
+    std::vector<Chunk> chunks;
+    for (TestSequence& s : sequences) chunks.push_back({&s, tokens});
+    return RunStep(*model, pool, chunks);
+  }
+
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Transformer> model;
+  std::vector<std::unique_ptr<DeviceAdapter>> adapters;
+  BlockPool pool{16};
+  std::vector<TestSequence> sequences;
+};
+
+class CudaStepsTest : public testing::Test {
+ protected:
+  explicit CudaStepsTest(const ModelLimits& limits = kWide)
+      : cuda_(Open(), limits), cpu_(MakeCpuBackend({.threads = 1}), limits) {}
+  static std::unique_ptr<Backend> Open() {
+    auto backend = MakeCudaBackend({.memory_fraction = 0.5, .adapter_bytes = 4 << 20});
+    HYDRAD_CHECK(backend.ok());
+    return *std::move(backend);
+  }
+  void Add(const RandomAdapterOptions& options) { cuda_.Add(options), cpu_.Add(options); }
+  void Start(const std::vector<int>& adapter_of) { cuda_.Start(adapter_of), cpu_.Start(adapter_of); }
+  void StepAndCompare(int tokens, const char* what) {
+    const auto got = cuda_.Step(tokens), want = cpu_.Step(tokens);
+    for (size_t i = 0; i < want.size(); ++i) {
+      for (size_t t = 0; t < want[i].size(); ++t) {
+        ASSERT_LE(std::abs(got[i][t] - want[i][t]), kBound) << what << ", row " << i << ", token " << t;
+      }
+    }
+  }
+  Device cuda_, cpu_;
+};
+
+class CudaTightStepsTest : public CudaStepsTest {
+ protected:
+  CudaTightStepsTest() : CudaStepsTest(kTight) {}
+};
+
+// Three rows, padded to as many as the limits allow, which is three; then two, padded to two; then one.
+TEST_F(CudaTightStepsTest, RecordedStepsOfEverySizeFollowTheBatch) {
+  Add({.rank = 6, .size = 0.1f});
+  Add({.rank = 2, .size = 0.1f});
+  for (const std::vector<int>& mix :
+       {std::vector{0, -1, 1}, {-1, -1, -1}, {1, 0}, {-1, 0}, {1}, {-1}, {0, 1, 1}}) {
+    Start(mix);
+    StepAndCompare(1, "first");
+    for (int i = 0; i < 3; ++i) StepAndCompare(1, "decode");
+  }
+}
+
+// A step of 5 rows is padded to 6 where the limits let it: the padded row's K and V go nowhere.
+TEST(CudaPaddedStepsTest, LeaveTheCacheAlone) {
+  auto opened = MakeCudaBackend({.memory_fraction = 0.5, .adapter_bytes = 4 << 20});
+  ASSERT_TRUE(opened.ok());
+  const auto cpu = MakeCpuBackend({.threads = 1});
+  std::vector<std::vector<std::vector<float>>> logits;
+  for (Backend* backend : {opened->get(), cpu.get()}) {
+    auto model = LoadTransformer("tests/golden/models/llama", *backend,
+                                 {.max_rows = 8, .max_logit_rows = 8, .kv_blocks = 8});
+    ASSERT_TRUE(model.ok());
+    BlockPool pool(8);
+    std::vector<TestSequence> sequences(5);
+    std::vector<Chunk> chunks;
+    for (int i = 0; i < 5; ++i) {
+      for (int t = 0; t < 6; ++t) sequences[i].tokens.push_back(9 + 11 * i + 4 * t);
+      chunks.push_back({&sequences[i], 1});
+    }
+    for (int i = 0; i < 5; ++i) RunStep(**model, pool, chunks);
+    logits.push_back(RunStep(**model, pool, chunks));
+  }
+  for (size_t i = 0; i < 5; ++i) {
+    for (size_t t = 0; t < logits[0][i].size(); ++t)
+      ASSERT_LE(std::abs(logits[0][i][t] - logits[1][i][t]), kBound);
+  }
+}
+
+// The scratch moves when an adapter needs more of it, and what was recorded is recorded again.
+TEST_F(CudaStepsTest, RecordedStepsFollowAWiderAdapter) {
+  Add({.rank = 4, .size = 0.1f});
+  Start({0});
+  for (int i = 0; i < 4; ++i) StepAndCompare(1, "narrow");
+  Add({.rank = 12, .experts = 8, .gate = {GateRule::kSoftmax}, .size = 0.1f});  // 3 * (8 + 96) rows of D
+  Start({1});
+  for (int i = 0; i < 4; ++i) StepAndCompare(1, "wide");
+}
+
+// The larger rank first: each run has what its own adapter takes.
+TEST_F(CudaStepsTest, RunsOfDifferentRanksShareALaunch) {
+  Add({.rank = 40, .size = 0.05f});
+  Add({.rank = 3, .size = 0.1f});
+  Add({.rank = 4, .experts = 4, .gate = {GateRule::kTopK, 2, true}, .size = 0.1f});
+  Start({0, 1, 2});
+  StepAndCompare(7, "prompts");
+  for (int i = 0; i < 3; ++i) StepAndCompare(1, "decode");
+}
+
+// Steps that want no logits return before the device has begun; their metadata must not be overwritten.
+TEST_F(CudaStepsTest, StepsThatNobodyReadsAreDoneAllTheSame) {
+  Start({-1});
+  for (Device* device : {&cuda_, &cpu_}) {
+    TestSequence& s = device->sequences[0];
+    for (int i = 0; i < 5; ++i) {
+      Batch batch;
+      if (s.blocks.empty()) s.blocks.push_back(device->pool.Allocate().value());
+      for (int t = 0; t < 3; ++t, ++s.computed) {
+        batch.tokens.push_back(s.tokens[s.computed]);
+        batch.positions.push_back(s.computed);
+        batch.slots.push_back(s.blocks[0].id() * kWide.block_size + s.computed);
+      }
+      batch.segments = {{0, 3, s.computed - 3, 0}};
+      batch.block_tables = {s.blocks[0].id()};
+      device->model->Forward(batch);
+    }
+  }
+  StepAndCompare(1, "after five prompts' pieces");
+}
+
+}  // namespace
+}  // namespace hydrad
