@@ -27,7 +27,8 @@ import dashboard as d
 BIN = pathlib.Path(sys.argv.pop(1))
 LIMIT = 60  # seconds for anything to come about; only a failure takes so long
 KEYS = {'acme': 'acme-key', 'globex': 'globex-key'}
-ADAPTERS = ['pirate', 'sql', 'maths.v2']  # the dot: names are escaped in the dashboard's matchers
+ROUTED = 'domains'  # of deploy/adapters/tiny: it has routers
+ADAPTERS = ['pirate', 'sql', 'maths.v2', ROUTED]  # the dot: names are escaped in the dashboard's matchers
 # Series that a healthy daemon need not have.
 MAY_BE_EMPTY = {'hydrad_adapter_evictions_total'}
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -101,7 +102,10 @@ class Stack:
     def start(self):
         self._start_daemon()
         for i, name in enumerate(ADAPTERS):
-            write_adapter(self.folder / 'adapters' / name, seed=i)
+            if name == ROUTED:
+                shutil.copytree(d.ROOT / 'deploy/adapters/tiny' / name, self.folder / 'adapters' / name)
+            else:
+                write_adapter(self.folder / 'adapters' / name, seed=i)
             self.hydractl('adapter', 'load', name, '--path', name)
         write_adapter(self.folder / 'adapters/passing', seed=9)
         self.hydractl('adapter', 'load', 'passing', '--path', 'passing')
