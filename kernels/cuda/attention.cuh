@@ -56,6 +56,9 @@ struct AttendWork {
   }
 };
 
+// The items of the plan, whatever head_dim and alignment (attention_slow.cu).
+cudaError_t AttendSlow(const AttendArgs& args, cudaStream_t stream);
+
 }  // namespace hydrad::cuda
 
 #endif  // HYDRAD_KERNELS_CUDA_ATTENTION_CUH_

@@ -48,6 +48,22 @@ __device__ __forceinline__ void Store8(float* to, const float (&x)[8]) {
   reinterpret_cast<float4*>(to)[1] = make_float4(x[4], x[5], x[6], x[7]);
 }
 
+// Four, aligned to their size.
+__device__ __forceinline__ void Load4(float (&to)[4], const bf16* from) {
+  const uint2 v = *reinterpret_cast<const uint2*>(from);
+  to[0] = LowOf(v.x), to[1] = HighOf(v.x), to[2] = LowOf(v.y), to[3] = HighOf(v.y);
+}
+__device__ __forceinline__ void Load4(float (&to)[4], const float* from) {
+  const float4 v = *reinterpret_cast<const float4*>(from);
+  to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+}
+__device__ __forceinline__ void Store4(bf16* to, const float (&x)[4]) {
+  *reinterpret_cast<uint2*>(to) = make_uint2(PackPair(x[0], x[1]), PackPair(x[2], x[3]));
+}
+__device__ __forceinline__ void Store4(float* to, const float (&x)[4]) {
+  *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]);
+}
+
 __host__ __device__ __forceinline__ bool Aligned16(const void* p) {
   return reinterpret_cast<uintptr_t>(p) % 16 == 0;
 }

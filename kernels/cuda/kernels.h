@@ -131,7 +131,7 @@ struct RouterProbe {
 cudaError_t ProbeRouters(const RouterProbe* probes, const int32_t* count, int at_most, Mat<const float> x,
                          cudaStream_t stream);
 
-// ---- Attention: attention.cu ----
+// ---- Attention: attention.cu, attention_slow.cu ----
 
 struct AttentionScratch {
   float* out;   // [partials, kv_heads, head_dim]  of one split each, weighted by nothing yet

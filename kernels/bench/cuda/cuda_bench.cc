@@ -235,8 +235,12 @@ void SamplingCases(Bench& bench) {
     for (const float temperature : {0.f, 0.8f}) {
       std::vector<cuda::SampleRow> draws;
       for (int r = 0; r < rows; ++r) {
-        draws.push_back(
-            {.row = r, .scored = -1, .temperature = temperature, .top_p = 0.9f, .seed = 1, .top = -1});
+        cuda::SampleRow draw{};
+        draw.row = r;
+        draw.scored = draw.top = -1;
+        draw.temperature = temperature;
+        draw.top_p = 0.9f;
+        draws.push_back(draw);
       }
       const Array<cuda::SampleRow> list(draws);
       bench.Time(std::string(temperature == 0 ? "greedy" : "top_p 0.9") + " rows " + std::to_string(rows),

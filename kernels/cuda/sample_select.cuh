@@ -1,0 +1,193 @@
+// What the sampling kernel asks of a row of logits, each question one pass of the block over the vocabulary.
+#ifndef HYDRAD_KERNELS_CUDA_SAMPLE_SELECT_CUH_
+#define HYDRAD_KERNELS_CUDA_SAMPLE_SELECT_CUH_
+
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/kernels.h"
+
+namespace hydrad::cuda {
+
+inline constexpr int kSampleThreads = 1024, kSampleWarps = kSampleThreads / 32;
+inline constexpr float kLargest = 3.402823466e+38f;  // of a float: what infinite logits count as
+using Mass = unsigned long long;
+
+// Tokens up to here in an order: larger keys first, then lower ids.
+struct Cut {
+  uint32_t key;
+  int id;
+  __device__ __forceinline__ bool Keeps(uint32_t k, int i) const { return k > key || (k == key && i <= id); }
+};
+
+struct SampleShared {
+  Mass bins[256];
+  Mass words[kSampleWarps];
+  double sums[kSampleWarps];
+  Mass above;  // before the chosen bin
+  uint32_t bin;
+  int id;
+  int count;
+  TokenLogprob listed[kSampleMaxTop];
+};
+
+// Order of floats without NaN as order of integers.
+__device__ __forceinline__ uint32_t Ordered(float x) {
+  const uint32_t u = __float_as_uint(x);
+  return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+__device__ __forceinline__ Mass Larger(Mass a, Mass b) { return a > b ? a : b; }
+
+// Over the block, for every thread.
+__device__ inline Mass BlockMax(SampleShared& shared, Mass x) {
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) x = Larger(x, __shfl_xor_sync(kAllLanes, x, step));
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) shared.words[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = shared.words[0];
+  for (int w = 1; w < kSampleWarps; ++w) x = Larger(x, shared.words[w]);
+  return x;
+}
+__device__ inline Mass BlockTotal(SampleShared& shared, Mass x) {
+  __syncthreads();
+  return BlockSum(x, shared.words);
+}
+
+// One row with its edits, and how it weighs.
+struct LogitRow {
+  float* logits;
+  int vocab;
+  float max, temperature;
+
+  __device__ __forceinline__ float Logit(int i) const { return fminf(logits[i], kLargest); }
+  __device__ __forceinline__ float Weight(int i) const { return expf((Logit(i) - max) / temperature); }
+};
+__device__ __forceinline__ Mass MassOf(float weight) { return __float2ull_rn(weight * 0x1p40f); }
+
+// The largest logit in the upper half, in the lower the complement of the first token that has it. With a NaN
+// in the row all ones.
+__device__ inline Mass LargestLogit(SampleShared& shared, const LogitRow& row) {
+  Mass best = 0;
+  for (int i = threadIdx.x; i < row.vocab; i += kSampleThreads) {
+    const float x = row.logits[i];
+    best = Larger(best,
+                  isnan(x) ? ~Mass{0} : Mass{Ordered(fminf(x, kLargest))} << 32 | ~static_cast<uint32_t>(i));
+  }
+  return BlockMax(shared, best);
+}
+__device__ __forceinline__ bool IsNan(Mass largest) { return largest == ~Mass{0}; }
+// Not read again from the row, which other threads may be editing by now.
+__device__ __forceinline__ float LogitOf(Mass largest) {
+  const uint32_t u = static_cast<uint32_t>(largest >> 32);
+  return __uint_as_float(u & 0x80000000u ? u & 0x7fffffffu : ~u);
+}
+__device__ __forceinline__ int TokenOf(Mass largest) {
+  return static_cast<int>(~static_cast<uint32_t>(largest));
+}
+
+// Each warp has a run of consecutive tokens, so that orders by id are orders by warp, then lane.
+struct Span {
+  int begin, end;
+  __device__ explicit Span(int vocab) {
+    const int each = RoundUp(CeilDiv(vocab, kSampleWarps), 32), warp = threadIdx.x / 32;
+    begin = min(vocab, warp * each);
+    end = min(vocab, begin + each);
+  }
+};
+
+// The first token by id at which the running sum of amount(i) passes `target`; -1 if none does.
+template <class Amount>
+__device__ int PassedAt(SampleShared& shared, int vocab, const Amount& amount, Mass target) {
+  const Span span(vocab);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  Mass sum = 0;
+  for (int i = span.begin + lane; i < span.end; i += 32) sum += amount(i);
+  sum = WarpSum(sum);
+  __syncthreads();
+  if (lane == 0) shared.words[warp] = sum;
+  if (threadIdx.x == 0) shared.id = -1;
+  __syncthreads();
+  Mass before = 0;
+  for (int w = 0; w < warp; ++w) before += shared.words[w];
+  if (before <= target && before + sum > target) {  // true of one warp at most
+    for (int begin = span.begin; begin < span.end; begin += 32) {
+      Mass running = begin + lane < span.end ? amount(begin + lane) : 0;
+#pragma unroll
+      for (int step = 1; step < 32; step *= 2) {
+        const Mass other = __shfl_up_sync(kAllLanes, running, step);
+        if (lane >= step) running += other;
+      }
+      const unsigned passed = __ballot_sync(kAllLanes, before + running > target);
+      if (passed != 0) {
+        if (lane == 0) shared.id = begin + __ffs(passed) - 1;
+        break;
+      }
+      before += __shfl_sync(kAllLanes, running, 31);
+    }
+  }
+  __syncthreads();
+  return shared.id;
+}
+
+// Sums amount(i) of the tokens whose key begins with `prefix` above bit `shift + 8` by the next eight bits.
+template <class Key, class Amount>
+__device__ void FillBins(SampleShared& shared, int vocab, const Key& key, const Amount& amount,
+                         uint32_t prefix, int shift) {
+  __syncthreads();
+  for (int b = threadIdx.x; b < 256; b += kSampleThreads) shared.bins[b] = 0;
+  __syncthreads();
+  uint32_t bin = 0;
+  Mass sum = 0;  // of a stretch of tokens in one bin: neighbours often share it
+  for (int i = threadIdx.x; i < vocab; i += kSampleThreads) {
+    const uint32_t k = key(i);
+    if (shift < 24 && k >> (shift + 8) != prefix >> (shift + 8)) continue;
+    const uint32_t b = k >> shift & 255;
+    if (b != bin && sum > 0) atomicAdd(&shared.bins[bin], sum), sum = 0;
+    bin = b;
+    sum += amount(i);
+  }
+  if (sum > 0) atomicAdd(&shared.bins[bin], sum);
+  __syncthreads();
+}
+
+// The bin in which the sum from the last bin downwards passes `target`, and the sum before it. One warp; a
+// lane has eight bins.
+__device__ inline void FindBin(SampleShared& shared, Mass target) {
+  const int lane = threadIdx.x, last = 255 - lane * 8;
+  Mass sum = 0;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) sum += shared.bins[last - i];
+  Mass running = sum;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const Mass other = __shfl_up_sync(kAllLanes, running, step);
+    if (lane >= step) running += other;
+  }
+  Mass above = running - sum;
+  if (above > target || running <= target) return;
+  int b = last;
+  while (above + shared.bins[b] <= target) above += shared.bins[b--];
+  shared.bin = b;
+  shared.above = above;
+}
+
+// The first token in descending order of key, then ascending id, at which the running sum of amount(i) passes
+// `target`. Tokens of one key have one amount, or none.
+// REQUIRES: all amounts together pass it.
+template <class Key, class Amount>
+__device__ Cut Select(SampleShared& shared, int vocab, const Key& key, const Amount& amount, Mass target) {
+  uint32_t prefix = 0;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    FillBins(shared, vocab, key, amount, prefix, shift);
+    if (threadIdx.x < 32) FindBin(shared, target);
+    __syncthreads();
+    prefix |= shared.bin << shift;
+    target -= shared.above;
+  }
+  const auto tied = [&](int i) { return key(i) == prefix ? amount(i) : 0; };
+  return {prefix, PassedAt(shared, vocab, tied, target)};
+}
+
+}  // namespace hydrad::cuda
+
+#endif  // HYDRAD_KERNELS_CUDA_SAMPLE_SELECT_CUH_
