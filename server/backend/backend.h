@@ -14,6 +14,7 @@
 #include "kernels/sampling.h"
 #include "server/backend/adapter_weights.h"
 #include "server/backend/batch.h"
+#include "server/backend/router.h"
 #include "server/backend/tensor.h"
 #include "server/base/status.h"
 
@@ -75,8 +76,8 @@ struct StepLimits {
   int heads = 0, kv_heads = 0, head_dim = 0;
 };
 
-// Ops are called by the scheduler thread alone, and run in order. LoadAdapter may be called by loader threads
-// at the same time. Allocate and LoadWeight are for start-up.
+// Ops are called by the scheduler thread alone, and run in order. LoadAdapter and LoadVector may be called by
+// loader threads at the same time. Allocate and LoadWeight are for start-up.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -102,7 +103,7 @@ class Backend {
   // The parts (equal cols) stacked row-wise into one matrix; `bias` is empty or has one value per row.
   virtual absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
                                                              std::span<const float> bias) = 0;
-  // A norm's weights and other small f32 vectors.
+  // A norm's weights, an expert's rows of the routers and other f32 vectors; takes values.size_bytes().
   virtual absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) = 0;
 
   // Bytes that LoadAdapter will take, so that they can be reserved first.
@@ -124,7 +125,8 @@ class Backend {
   virtual void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) = 0;
 
   // Calls `ops`, which calls the ops below down to Add and no other function of this class; or, where
-  // an earlier batch had the same form, repeats what its ops launched without calling them. After BeginStep.
+  // an earlier batch had the same form, repeats what its ops launched without calling them; not for a batch
+  // with probes. After BeginStep.
   virtual void RunStep(absl::FunctionRef<void()> ops) { ops(); }
 
   // out [rows, hidden] = rows batch.tokens of the embedding matrix.
@@ -136,6 +138,14 @@ class Backend {
   // Row i of y is the norm of row rows[i] of x. `rows` is of the batch, as its logit_rows are.
   virtual void RmsNormRows(Tensor y, Tensor x, std::span<const int32_t> rows, const Buffer& weight,
                            float eps) = 0;
+  // For every probe of the batch, with x the residual stream as it enters `layer`: adds what the layer's row
+  // of each of the router's choices gives the probe's rows of x to sums[layer * choices ..], see
+  // kernels/router.h. Where the probe has a by_layer, its entry of this layer is then Router::Pick's choice,
+  // before AddLora is called for the layer; it may wait for the device for that. Not called for a batch
+  // without probes.
+  virtual void Route(Tensor x, int layer) = 0;
+  // The sums of all probes and layers are in host memory when this returns. After RunStep.
+  virtual void FinishProbes() {}
   // y = x W^T + bias.
   virtual void Gemm(Tensor y, Tensor x, const Weight& weight) = 0;
   // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs

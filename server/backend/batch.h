@@ -9,6 +9,7 @@
 namespace hydrad {
 
 class DeviceAdapter;
+struct Router;
 
 // Rows of one sequence are consecutive and ascend in position; sequences are sorted so that rows of one
 // adapter generation are consecutive. Plain values; whoever fills it keeps the adapters alive until the step
@@ -49,6 +50,18 @@ struct Batch {
     const size_t end = i < pass_begin.size() ? static_cast<size_t>(pass_begin[i]) : runs.size();
     return std::span(runs).subspan(begin, end - begin);
   }
+
+  // Rows of one sequence that its adapter's routers look at, in every layer (Backend::Route).
+  struct Probe {
+    int32_t row_begin, row_end;
+    const Router* router;
+    double* sums;    // [layers, choices] in host memory; what the rows give is added to what is there
+    int32_t pooled;  // rows that the sums are of once they are whole
+    // [layers] not null: these are the last rows, and what each layer's router picks goes in here. It is the
+    // memory of the by_layer of the rows' run.
+    const DeviceAdapter** by_layer;
+  };
+  std::vector<Probe> probes;
 
   std::vector<int32_t> logit_rows;  // ascending rows whose logits are wanted
 

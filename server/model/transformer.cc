@@ -24,13 +24,15 @@ void Transformer::Forward(const Batch& batch) {
   a_.Narrow(rows, logit_rows == batch.rows() ? rows : logit_rows);
   backend_.BeginStep(batch, inv_freq_, /*attention_factor=*/1);
   backend_.RunStep([&] { Network(batch); });
+  if (!batch.probes.empty()) backend_.FinishProbes();
   a_.Narrow(batch.rows(), logit_rows);
 }
 
 // Every op of a step, in order. Which ones and on which tensors depends on the form of the batch alone.
 void Transformer::Network(const Batch& batch) {
   backend_.Embed(a_.x, *weights_.embedding);
-  for (int layer = 0; layer < config_.num_layers; ++layer) Layer(layer, weights_.layers[layer]);
+  const bool routes = !batch.probes.empty();
+  for (int layer = 0; layer < config_.num_layers; ++layer) Layer(layer, weights_.layers[layer], routes);
   if (batch.logit_rows.empty()) return;
   backend_.Add(a_.x, a_.out);
   backend_.RmsNormRows(a_.last, a_.x, batch.logit_rows, *weights_.final_norm, config_.norm_eps);
@@ -58,13 +60,14 @@ std::span<const float> Transformer::Logits(int index) {
 }
 
 // One block of the network: attention, then the feed-forward. What each adds to the residual stream joins it
-// in the next norm, so that the stream is read and written once.
-void Transformer::Layer(int layer, const LayerWeights& w) {
+// in the next norm, so that the stream is read and written once. `routes`: routers of adapters look at it.
+void Transformer::Layer(int layer, const LayerWeights& w, bool routes) {
   if (layer == 0) {
     backend_.RmsNorm(a_.normed, a_.x, *w.attention_norm, config_.norm_eps);
   } else {
     backend_.AddRmsNorm(a_.normed, a_.x, a_.out, *w.attention_norm, config_.norm_eps);
   }
+  if (routes) backend_.Route(a_.x, layer);
   Project(a_.qkv, a_.normed, *w.qkv, layer, ProjectionGroup::kQkv);
   backend_.RopeAndWriteKv(a_.qkv, {w.q_norm.get(), w.k_norm.get(), config_.norm_eps}, cache_.layers[layer]);
   backend_.Attend(a_.attended, a_.q, cache_.layers[layer], attention_scale_);

@@ -40,7 +40,7 @@ class Transformer : public Model {
 
  private:
   void Network(const Batch& batch);
-  void Layer(int layer, const LayerWeights& w);
+  void Layer(int layer, const LayerWeights& w, bool routes);
   void Project(Tensor y, Tensor x, const Weight& weight, int layer, ProjectionGroup group);
   Tensor LogitRows(int begin, int count) const;
   void CheckBatch(const Batch& batch) const;

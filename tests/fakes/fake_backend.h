@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "server/backend/backend.h"
 #include "server/base/mutex.h"
@@ -91,7 +92,13 @@ class FakeBackend final : public Backend {
                                                      std::span<const float>) override {
     Unused();
   }
-  absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float>) override { Unused(); }
+  // Held like an adapter, and counted as a call of LoadAdapter.
+  absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) override {
+    MutexLock lock(&mu_);
+    if (++calls_ == fail_call_) return Internal("the fake device failed call {}", calls_);
+    live_bytes_ += values.size_bytes();
+    return std::make_unique<HeldVector>(*this, values);
+  }
   absl::Status Reserve(const StepLimits&) override { Unused(); }
   void BeginStep(const Batch&, std::span<const double>, float) override { Unused(); }
   void Embed(Tensor, const Weight&) override { Unused(); }
@@ -100,6 +107,7 @@ class FakeBackend final : public Backend {
   void Gemm(Tensor, Tensor, const Weight&) override { Unused(); }
   void AddLora(Tensor, Tensor, int, ProjectionGroup) override { Unused(); }
   std::span<const float> Gates(int) override { Unused(); }
+  void Route(Tensor, int) override { Unused(); }
   void AddRmsNorm(Tensor, Tensor, Tensor, const Buffer&, float) override { Unused(); }
   void RopeAndWriteKv(Tensor, const HeadNorms&, const KvCacheView&) override { Unused(); }
   void Attend(Tensor, Tensor, const KvCacheView&, float) override { Unused(); }
@@ -122,6 +130,22 @@ class FakeBackend final : public Backend {
    private:
     FakeBackend& backend_;
     const size_t bytes_;
+  };
+
+  class HeldVector final : public Buffer {
+   public:
+    HeldVector(FakeBackend& backend, std::span<const float> values)
+        : backend_(backend), values_(values.begin(), values.end()) {}
+    ~HeldVector() override {
+      MutexLock lock(&backend_.mu_);
+      backend_.live_bytes_ -= bytes();
+    }
+    void* data() const override { return const_cast<float*>(values_.data()); }
+    size_t bytes() const override { return values_.size() * sizeof(float); }
+
+   private:
+    FakeBackend& backend_;
+    const std::vector<float> values_;
   };
 
   [[noreturn]] static void Unused() {

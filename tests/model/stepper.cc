@@ -14,6 +14,9 @@ void AddRows(const Chunk& chunk, int block_size, BlockPool& pool, Batch& batch) 
   batch.segments.push_back({batch.rows(), batch.rows() + chunk.tokens, s.computed,
                             static_cast<int32_t>(batch.block_tables.size())});
   for (const Block& block : s.blocks) batch.block_tables.push_back(block.id());
+  if (s.probe) {
+    if (const auto probe = s.probe(s.computed, chunk.tokens, batch.rows())) batch.probes.push_back(*probe);
+  }
   for (; s.computed < end; ++s.computed) {
     batch.logit_rows.push_back(batch.rows());
     batch.tokens.push_back(s.tokens[s.computed]);
@@ -34,12 +37,17 @@ void AddPass(std::span<const Chunk> chunks, size_t pass, Batch& batch) {
   for (size_t i = 0; i < chunks.size(); ++i) {
     const TestSequence& s = *chunks[i].sequence;
     const auto [adapter, weight] = AdapterOf(s, pass);
-    if (adapter == nullptr) continue;
     Batch::Run run{batch.segments[i].row_begin, batch.segments[i].row_end, adapter};
     run.weight = weight, run.top_k = s.top_k;
+    if (pass == 0 && s.by_layer != nullptr) {
+      run.by_layer = s.by_layer;
+      batch.runs.push_back(run);
+      continue;
+    }
+    if (adapter == nullptr) continue;
     Batch::Run* last = batch.runs.size() > begin ? &batch.runs.back() : nullptr;
-    const bool joins = last != nullptr && last->adapter == adapter && last->row_end == run.row_begin &&
-                       last->weight == weight && last->top_k == s.top_k;
+    const bool joins = last != nullptr && last->by_layer == nullptr && last->adapter == adapter &&
+                       last->row_end == run.row_begin && last->weight == weight && last->top_k == s.top_k;
     if (joins) {
       last->row_end = run.row_end;
     } else {

@@ -3,6 +3,8 @@
 #ifndef HYDRAD_TESTS_MODEL_STEPPER_H_
 #define HYDRAD_TESTS_MODEL_STEPPER_H_
 
+#include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -25,6 +27,9 @@ struct TestSequence {
   float weight = 1;                     // of `adapter`
   std::vector<ComposedAdapter> more{};  // after it
   int top_k = 0;                        // Batch::Run::top_k of all
+  const DeviceAdapter* const* by_layer = nullptr;  // instead of `adapter`, see Batch::Run
+  // What the routers are to see of `rows` rows that begin with row `row` of the batch, if set.
+  std::function<std::optional<Batch::Probe>(int computed, int rows, int row)> probe = {};
 };
 
 // Gives the sequence's cache back: it starts again from its first token.

@@ -8,6 +8,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/lora.h"
+#include "kernels/router.h"
 #include "kernels/simd/isa.h"
 #include "kernels/simd/pool.h"
 #include "server/backend/cpu/aligned_buffer.h"
@@ -127,6 +128,23 @@ class CpuBackend : public Backend {
     }
   }
 
+  void Route(Tensor x, int layer) override {
+    for (const Batch::Probe& probe : step_.batch().probes) {
+      const Router& router = *probe.router;
+      const size_t choices = static_cast<size_t>(router.choices());
+      router_rows_.clear();
+      for (const Buffer* rows : router.rows) {
+        router_rows_.push_back(Values(*rows) + static_cast<size_t>(layer) * x.cols);
+      }
+      double* sums = probe.sums + static_cast<size_t>(layer) * choices;
+      const Mat<float> rows = Floats(x).Rows(probe.row_begin, probe.row_end - probe.row_begin);
+      simd::AddRouterSums(pool_, {sums, choices}, rows, router_rows_);
+      if (probe.by_layer == nullptr) continue;
+      const int pick = router.Pick(layer, sums, probe.pooled);
+      probe.by_layer[layer] = router.experts[static_cast<size_t>(pick)];
+    }
+  }
+
   std::span<const float> Gates(int record) override { return step_.gates(record); }
 
   void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
@@ -175,6 +193,7 @@ class CpuBackend : public Backend {
 
   simd::Pool pool_;
   Step<T> step_;
+  std::vector<const float*> router_rows_;  // of one probe
   Scratch scratch_;
 };
 

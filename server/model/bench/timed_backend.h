@@ -74,6 +74,10 @@ class TimedBackend : public Backend {
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override {
     Time("lora", [&] { inner_.AddLora(y, x, layer, group); });
   }
+  void Route(Tensor x, int layer) override {
+    Time("route", [&] { inner_.Route(x, layer); });
+  }
+  void FinishProbes() override { inner_.FinishProbes(); }
   std::span<const float> Gates(int record) override { return inner_.Gates(record); }
   void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
     Time("rope and write kv", [&] { inner_.RopeAndWriteKv(qkv, norms, kv); });
