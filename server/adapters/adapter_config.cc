@@ -23,7 +23,6 @@ struct Named {
 constexpr std::array kFamilies = {
     Named{"XLORA", "X-LoRA"},
     Named{"MIXLORA", "MixLoRA"},
-    Named{"MOA", "MoA"},
     Named{"MMOELORA", "MOELoRA"},
     Named{"POLY", "Poly"},
     Named{"ADALORA", "AdaLoRA"},
@@ -148,12 +147,12 @@ absl::Status CheckFamily(const Json& config) {
   const Json& value = Field(config, "peft_type");
   if (!value.is_string()) return Bad("peft_type", "must be a string");
   const auto& type = value.get_ref<const std::string&>();
-  if (type == "LORA" || FindRouted(type) != nullptr) return absl::OkStatus();
+  if (type == "LORA" || type == "MOA" || FindRouted(type) != nullptr) return absl::OkStatus();
   const auto known = std::ranges::find(kFamilies, type, &Named::key);
   if (known == kFamilies.end()) return InvalidArgument("field 'peft_type': '{}' is not known", type);
   return InvalidArgument(
-      "field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA, LoRAMoE, MoLA, AdaMoLE and MoLE "
-      "are",
+      "field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA, LoRAMoE, MoLA, AdaMoLE, MoLE "
+      "and MoA are",
       known->text);
 }
 
@@ -282,17 +281,33 @@ absl::Status ReadHeads(const Json& config, AdapterConfig* out) {
   return ReadTopK(config, out);
 }
 
+// Fields that would give an expert another scale or rank than those of the MoA's own lists.
+absl::Status CheckMoaScales(const Json& config) {
+  for (const char* field : {"use_rslora", "rank_pattern", "alpha_pattern", "lora_nums"}) {
+    if (IsOn(Field(config, field)))
+      return Bad(field, "has no meaning in an MoA: r and lora_alpha may be lists with one number per expert");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<AdapterConfig> ParseAdapterConfig(std::string_view json) {
-  ASSIGN_OR_RETURN(const Json config, ParseJson(json));
+  ASSIGN_OR_RETURN(Json config, ParseJson(json));
   if (!config.is_object()) return InvalidArgument("must be a JSON object");
   RETURN_IF_ERROR(CheckFamily(config));
+  AdapterConfig out;
+  if (Field(config, "peft_type") == "MOA") {
+    ASSIGN_OR_RETURN(out.moa, TakeMoaConfig(config));
+  }
   RETURN_IF_ERROR(CheckNothingElseIsOn(config));
   RETURN_IF_ERROR(CheckBias(config));
   RETURN_IF_ERROR(CheckInit(config));
 
-  AdapterConfig out;
+  if (out.moa) {
+    RETURN_IF_ERROR(CheckMoaScales(config));
+    return out;
+  }
   const RoutedFormat* routed = FindRouted(Field(config, "peft_type"));
   RETURN_IF_ERROR(ReadInt(config, routed != nullptr ? routed->rank_field : "r", kMaxRank, &out.rank));
   const Json& alpha = Field(config, "lora_alpha");

@@ -2,9 +2,11 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_ADAPTER_CONFIG_H_
 #define HYDRAD_SERVER_ADAPTERS_ADAPTER_CONFIG_H_
 
+#include <optional>
 #include <string_view>
 
 #include "kernels/lora.h"
+#include "server/adapters/moa_config.h"
 #include "server/adapters/pattern_table.h"
 #include "server/adapters/routed_names.h"
 #include "server/base/status.h"
@@ -23,6 +25,7 @@ struct AdapterConfig {
   LoraGate gate{};
   TensorNames names = TensorNames::kPeft;
   const char* family = nullptr;  // "mola", ...; null: told by the tensors
+  std::optional<MoaConfig> moa;  // of an MoA, whose experts have ranks and alphas of their own
 
   // Of the module `path` ("model.layers.0.self_attn.q_proj"), its patterns applied.
   absl::StatusOr<int> RankOf(std::string_view path) const;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/adapters/byte_budget.h"
+#include "server/adapters/device_expert.h"
 #include "server/adapters/disk.h"
 #include "server/adapters/loader.h"
 #include "server/adapters/posix_disk.h"
@@ -22,6 +23,7 @@ struct Loaded {
   Reservation bytes;
   std::unique_ptr<DeviceAdapter> device;
   AdapterTraits traits;
+  std::shared_ptr<const Mixture> mixture;
 };
 
 AdapterInfo Describe(const std::string& name, const std::string& path, AdapterContents contents) {
@@ -34,6 +36,7 @@ AdapterInfo Describe(const std::string& name, const std::string& path, AdapterCo
   info.max_rank = contents.max_rank;
   info.experts = contents.experts;
   info.targets = std::move(contents.targets);
+  for (const ExpertWeights& expert : contents.experts_by_name) info.expert_names.push_back(expert.name);
   return info;
 }
 
@@ -57,6 +60,8 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   void RunLoad(const std::string& name, const std::string& path, const Done& done);
   absl::StatusOr<AdapterContents> Read(const std::string& path);
   absl::StatusOr<Loaded> ReadToDevice(const std::string& name, const std::string& path);
+  absl::Status TakeDevice(const AdapterContents& contents, Loaded* loaded);
+  uint64_t BytesOf(const AdapterContents& contents) const;
   void Publish(const std::string& name, Loaded loaded, const Done& done);
   // On any thread: the memory of a generation is back.
   void GenerationGone(const std::string& name, uint64_t generation);
@@ -105,6 +110,7 @@ struct AdapterStore::Impl::Pinned {
       : store(std::move(s)), bytes(std::move(b)), generation(std::move(g)) {}
   ~Pinned() {
     generation.device.reset();
+    generation.mixture.reset();
     { const Reservation given_back = std::move(bytes); }
     store->GenerationGone(generation.name, generation.generation);
   }
@@ -170,23 +176,38 @@ absl::StatusOr<AdapterContents> AdapterStore::Impl::Read(const std::string& path
 
 absl::StatusOr<Loaded> AdapterStore::Impl::ReadToDevice(const std::string& name, const std::string& path) {
   ASSIGN_OR_RETURN(AdapterContents contents, Read(path));
-  auto bytes = budget.Reserve(backend.AdapterBytes(contents.weights, shape));
+  auto bytes = budget.Reserve(BytesOf(contents));
   if (!bytes.ok()) return Annotate(bytes.status(), path);
-  auto device = backend.LoadAdapter(contents.weights, shape);
-  if (!device.ok()) return Annotate(device.status(), path);
-  if ((*device)->bytes() != bytes->bytes()) {
-    return Internal("{}: took {} bytes of the device where {} were reserved", path, (*device)->bytes(),
-                    bytes->bytes());
-  }
-  const AdapterTraits traits = contents.traits;
-  Loaded loaded{Describe(name, path, std::move(contents)), *std::move(bytes), *std::move(device), traits};
+  Loaded loaded;
+  loaded.bytes = *std::move(bytes);
+  const absl::Status taken = TakeDevice(contents, &loaded);
+  if (!taken.ok()) return Annotate(taken, path);
+  loaded.traits = contents.traits;
+  loaded.info = Describe(name, path, std::move(contents));
   loaded.info.device_bytes = loaded.bytes.bytes();
   return loaded;
 }
 
+absl::Status AdapterStore::Impl::TakeDevice(const AdapterContents& contents, Loaded* loaded) {
+  if (!contents.experts_by_name.empty()) {
+    ASSIGN_OR_RETURN(loaded->mixture, LoadMixture(contents, backend, shape));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(loaded->device, backend.LoadAdapter(contents.weights, shape));
+  if (loaded->device->bytes() == loaded->bytes.bytes()) return absl::OkStatus();
+  return Internal("took {} bytes of the device where {} were reserved", loaded->device->bytes(),
+                  loaded->bytes.bytes());
+}
+
+uint64_t AdapterStore::Impl::BytesOf(const AdapterContents& contents) const {
+  if (contents.experts_by_name.empty()) return backend.AdapterBytes(contents.weights, shape);
+  return MixtureBytes(contents, backend, shape);
+}
+
 void AdapterStore::Impl::Publish(const std::string& name, Loaded loaded, const Done& done) {
-  auto pinned = std::make_shared<Pinned>(shared_from_this(), std::move(loaded.bytes),
-                                         AdapterGeneration{name, 0, std::move(loaded.device), loaded.traits});
+  auto pinned = std::make_shared<Pinned>(
+      shared_from_this(), std::move(loaded.bytes),
+      AdapterGeneration{name, 0, std::move(loaded.device), loaded.traits, std::move(loaded.mixture)});
   absl::StatusOr<AdapterInfo> info;
   Registry::Pin replaced;
   {
@@ -208,7 +229,7 @@ void AdapterStore::Impl::ValidateOnly(const std::string& name, const std::string
   const auto job = [this, name, path, done]() {
     auto contents = Read(path);
     if (!contents.ok()) return done(contents.status());
-    const uint64_t bytes = backend.AdapterBytes(contents->weights, shape);
+    const uint64_t bytes = BytesOf(*contents);
     if (const absl::Status room = budget.Fits(bytes); !room.ok()) return done(Annotate(room, path));
     AdapterInfo info = Describe(name, path, *std::move(contents));
     info.device_bytes = bytes;

@@ -39,9 +39,11 @@ struct AdapterInfo {
   int max_rank = 0;
   int experts = 1;                   // largest number of experts of a projection
   std::vector<std::string> targets;  // projection names
-  int64_t handles = 0;               // requests that hold any generation of it now
-  absl::Status error;                // of the last load
-  double load_seconds = 0;           // what the last load took, from the start of its reading to its end
+  // Of an adapter that picks one of its experts per sequence (MoA): their names, in the routers' order.
+  std::vector<std::string> expert_names;
+  int64_t handles = 0;      // requests that hold any generation of it now
+  absl::Status error;       // of the last load
+  double load_seconds = 0;  // what the last load took, from the start of its reading to its end
 };
 
 struct AdapterStoreOptions {

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "server/adapters/mixture.h"
 #include "server/backend/backend.h"
 
 namespace hydrad {
@@ -16,8 +17,9 @@ namespace hydrad {
 struct AdapterGeneration {
   std::string name;
   uint64_t generation = 0;
-  std::unique_ptr<DeviceAdapter> device;
-  AdapterTraits traits;
+  std::unique_ptr<DeviceAdapter> device;      // null where there is a mixture
+  AdapterTraits traits{};                     // of `device`
+  std::shared_ptr<const Mixture> mixture{};  // of an adapter that picks one of its experts per sequence
 };
 
 // Keeps one generation of one adapter on the device for as long as the handle lives. Unloading waits for the
@@ -30,7 +32,13 @@ class AdapterHandle {
   AdapterHandle& operator=(AdapterHandle&&) noexcept = default;
 
   explicit operator bool() const { return pin_ != nullptr; }
+  // One of the two, unless this is the base model.
   const DeviceAdapter* device() const { return pin_ ? pin_->device.get() : nullptr; }
+  const Mixture* mixture() const { return pin_ ? pin_->mixture.get() : nullptr; }
+  // Tells generations apart.
+  const void* weights() const {
+    return mixture() != nullptr ? static_cast<const void*>(mixture()) : static_cast<const void*>(device());
+  }
   uint64_t generation() const { return pin_ ? pin_->generation : 0; }  // 0: the base model
   AdapterTraits traits() const { return pin_ ? pin_->traits : AdapterTraits{}; }
   const std::string& name() const {

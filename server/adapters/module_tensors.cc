@@ -53,9 +53,11 @@ absl::StatusOr<HostMatrix> ModuleTensors::Matrix(std::string_view part, int rows
   return matrix;
 }
 
-absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file, const AdapterShape& shape) {
+absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file, const AdapterShape& shape,
+                                                        bool (*skip)(std::string_view)) {
   std::map<std::pair<int, Projection>, ModuleTensors> modules;
   for (const auto& [name, tensor] : file.tensors()) {
+    if (skip != nullptr && skip(name)) continue;
     const auto key = ParseTensorKey(name, shape.layers);
     if (!key.ok()) return TensorError(name, std::string(key.status().message()));
     ModuleTensors& module = modules[{key->layer, key->projection}];
@@ -65,7 +67,7 @@ absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file,
     std::tie(module.in, module.out) = Features(key->projection, shape);
     module.parts.emplace(key->part, &tensor);
   }
-  if (modules.empty()) return InvalidArgument("holds no tensors");
+  if (file.tensors().empty()) return InvalidArgument("holds no tensors");
   std::vector<ModuleTensors> sorted;
   for (auto& [place, module] : modules) sorted.push_back(std::move(module));
   return sorted;

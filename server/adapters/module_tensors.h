@@ -34,9 +34,11 @@ struct ModuleTensors {
   absl::StatusOr<HostMatrix> Matrix(std::string_view part, int rows, int cols, TensorStorage& storage) const;
 };
 
-// Every tensor of `file`, modules in the order of layers and projections. INVALID_ARGUMENT for a name that is
-// not of a low-rank part of a projection that `shape` has, and for a file without tensors.
-absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file, const AdapterShape& shape);
+// Every tensor of `file` but those whose names `skip` is true of, modules in the order of layers and
+// projections. INVALID_ARGUMENT for a name that is not of a low-rank part of a projection that `shape` has,
+// and for a file without tensors.
+absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file, const AdapterShape& shape,
+                                                        bool (*skip)(std::string_view) = nullptr);
 
 }  // namespace hydrad
 

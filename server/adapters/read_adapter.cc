@@ -8,6 +8,7 @@
 
 #include "server/adapters/adapter_config.h"
 #include "server/adapters/hydralora.h"
+#include "server/adapters/moa.h"
 #include "server/adapters/module_tensors.h"
 #include "server/adapters/peft_lora.h"
 #include "server/base/sha256.h"
@@ -75,12 +76,17 @@ absl::StatusOr<AdapterWeights> ReadModules(const AdapterConfig& config, const Sa
   return all;
 }
 
+// The tensors' file, in `storage`.
+absl::StatusOr<Safetensors> ReadTensorFile(DiskDirectory& directory, uint64_t max_bytes, Sha256& digest,
+                                           TensorStorage& storage) {
+  ASSIGN_OR_RETURN(storage.file, ReadFile(directory, kTensorFile, max_bytes, digest));
+  return Safetensors::ParseBytes(storage.file.span(), Safetensors::kMaxAdapterHeader);
+}
+
 absl::StatusOr<AdapterContents> ReadTensors(DiskDirectory& directory, const AdapterConfig& config,
                                             const AdapterShape& shape, uint64_t max_bytes, Sha256& digest) {
   auto storage = std::make_shared<TensorStorage>();
-  ASSIGN_OR_RETURN(storage->file, ReadFile(directory, kTensorFile, max_bytes, digest));
-  ASSIGN_OR_RETURN(Safetensors file,
-                   Safetensors::ParseBytes(storage->file.span(), Safetensors::kMaxAdapterHeader));
+  ASSIGN_OR_RETURN(Safetensors file, ReadTensorFile(directory, max_bytes, digest, *storage));
   if (config.names != TensorNames::kPeft) {
     ASSIGN_OR_RETURN(file, InHydraNames(config.names, file));
   }
@@ -95,21 +101,121 @@ absl::StatusOr<AdapterContents> ReadTensors(DiskDirectory& directory, const Adap
   return contents;
 }
 
+// Fills in what all weights of `contents` say together.
 void Describe(const AdapterConfig& config, AdapterContents* contents) {
   std::array<bool, kProjections> adapted = {};
-  contents->family = "lora";
+  const auto add = [&](const AdapterWeights& weights) {
+    for (const ProjectionWeights& p : weights.projections) {
+      adapted[static_cast<int>(p.projection)] = true;
+      contents->max_rank = std::max(contents->max_rank, p.a.front().rows);
+      contents->experts = std::max(contents->experts, static_cast<int>(p.b.size()));
+      if (p.gate.rule != GateRule::kNone) contents->family = p.a.size() == 1 ? "hydralora" : "loramoe";
+    }
+  };
+  contents->family = contents->experts_by_name.empty() ? "lora" : "moa";
+  contents->experts = std::max(1, static_cast<int>(contents->experts_by_name.size()));
   contents->traits = TraitsOf(contents->weights);
-  for (const ProjectionWeights& weights : contents->weights.projections) {
-    adapted[static_cast<int>(weights.projection)] = true;
-    contents->max_rank = std::max(contents->max_rank, weights.a.front().rows);
-    contents->experts = std::max(contents->experts, static_cast<int>(weights.b.size()));
-    if (weights.gate.rule != GateRule::kNone)
-      contents->family = weights.a.size() == 1 ? "hydralora" : "loramoe";
-  }
+  add(contents->weights);
+  for (const ExpertWeights& expert : contents->experts_by_name) add(expert.weights);
   for (int i = 0; i < kProjections; ++i) {
     if (adapted[i]) contents->targets.push_back(kProjectionNames[i]);
   }
   if (config.family != nullptr) contents->family = config.family;
+}
+
+// The bundle's tensors: experts without a path, and the routers.
+absl::StatusOr<std::vector<ExpertWeights>> ReadBundle(DiskDirectory& directory, const MoaConfig& config,
+                                                      const AdapterShape& shape, uint64_t max_bytes,
+                                                      Sha256& digest) {
+  auto storage = std::make_shared<TensorStorage>();
+  ASSIGN_OR_RETURN(const Safetensors file, ReadTensorFile(directory, max_bytes, digest, *storage));
+  ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape, IsRouterTensor));
+  ASSIGN_OR_RETURN(std::vector<ExpertWeights> experts, ReadMoaBundle(config, modules, *storage));
+  RETURN_IF_ERROR(ReadRouters(file, shape, *storage, experts));
+  const bool routed = !experts.front().router.empty();
+  if (routed && experts.front().router_bias.empty() == config.router_bias) {
+    return InvalidArgument("moa_router: {} biases, but the config's router has bias {}",
+                           config.router_bias ? "has no" : "has", config.router_bias);
+  }
+  for (ExpertWeights& expert : experts) expert.weights.storage = storage;
+  return experts;
+}
+
+// A directory with a plain LoRA and perhaps a row of the routers.
+absl::StatusOr<ExpertWeights> ReadExpertFiles(DiskDirectory& directory, const std::string& path,
+                                              const AdapterShape& shape, uint64_t max_bytes, Sha256& digest) {
+  const auto config = ReadConfig(directory, digest);
+  if (!config.ok()) return Annotate(Explain(config.status(), directory), path + "/" + kConfigFile);
+  if (config->moa || config->heads > 0)
+    return InvalidArgument("{}/{}: an expert of an MoA must be a plain LoRA", path, kConfigFile);
+  const auto read = [&]() -> absl::StatusOr<ExpertWeights> {
+    auto storage = std::make_shared<TensorStorage>();
+    ExpertWeights expert;
+    ASSIGN_OR_RETURN(const Safetensors file, ReadTensorFile(directory, max_bytes, digest, *storage));
+    ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape, IsRouterTensor));
+    if (modules.empty()) return InvalidArgument("holds no lora tensors");
+    for (const ModuleTensors& module : modules) {
+      ASSIGN_OR_RETURN(ProjectionWeights weights, ReadPeftLora(*config, module, *storage));
+      expert.weights.projections.push_back(std::move(weights));
+    }
+    RETURN_IF_ERROR(ReadRouters(file, shape, *storage, {&expert, 1}));
+    expert.weights.storage = std::move(storage);
+    return expert;
+  };
+  auto expert = read();
+  if (!expert.ok()) return Annotate(Explain(expert.status(), directory), path + "/" + kTensorFile);
+  return expert;
+}
+
+// An expert's directory beneath the adapter's own, or else beneath the root, and its path from there.
+absl::StatusOr<std::unique_ptr<DiskDirectory>> OpenExpert(Disk& disk, const std::string& adapter,
+                                                          std::string* path) {
+  auto own = disk.OpenDirectory(adapter + "/" + *path);
+  if (own.ok()) {
+    *path = adapter + "/" + *path;
+    return own;
+  }
+  if (!absl::IsNotFound(own.status())) return Annotate(own.status(), adapter + "/" + *path);
+  auto shared = disk.OpenDirectory(*path);
+  if (!shared.ok()) return Annotate(shared.status(), *path);
+  return shared;
+}
+
+absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, DiskDirectory& directory,
+                                        const MoaConfig& config, const AdapterShape& shape,
+                                        uint64_t max_bytes, Sha256& digest) {
+  AdapterContents contents;
+  contents.pool = config.pool;
+  contents.decision = config.decision;
+  auto bundle = ReadBundle(directory, config, shape, max_bytes, digest);
+  const bool all_apart =
+      std::ranges::none_of(config.experts, [](const MoaConfig::Expert& e) { return e.path.empty(); });
+  if (bundle.ok()) {
+    contents.experts_by_name = *std::move(bundle);
+  } else if (absl::IsNotFound(bundle.status()) && all_apart) {
+    contents.experts_by_name.resize(config.experts.size());
+  } else {
+    return Annotate(Explain(bundle.status(), directory), path + "/" + kTensorFile);
+  }
+  bool routed = false;
+  for (size_t e = 0; e < config.experts.size(); ++e) {
+    ExpertWeights& expert = contents.experts_by_name[e];
+    expert.name = config.experts[e].name;
+    if (std::string at = config.experts[e].path; !at.empty()) {
+      ASSIGN_OR_RETURN(const auto opened, OpenExpert(disk, path, &at));
+      ASSIGN_OR_RETURN(ExpertWeights read, ReadExpertFiles(*opened, at, shape, max_bytes, digest));
+      expert.weights = std::move(read.weights);
+      if (!read.router.empty()) {
+        expert.router = std::move(read.router);
+        expert.router_bias = std::move(read.router_bias);
+      }
+    }
+    routed |= !expert.router.empty();
+  }
+  if (!routed && config.decision != Decision::kLabel) {
+    return InvalidArgument("{}: there are no routers (moa_router), so the decision must be 'label'", path);
+  }
+  return contents;
 }
 
 absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const AdapterShape& shape,
@@ -120,26 +226,57 @@ absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const 
   Sha256 digest;
   const auto config = ReadConfig(**directory, digest);
   if (!config.ok()) return Annotate(Explain(config.status(), **directory), path + "/" + kConfigFile);
-  auto contents = ReadTensors(**directory, *config, shape, max_file_bytes, digest);
-  if (!contents.ok()) return Annotate(Explain(contents.status(), **directory), path + "/" + kTensorFile);
+  absl::StatusOr<AdapterContents> contents;
+  if (config->moa) {
+    contents = ReadMoa(disk, path, **directory, *config->moa, shape, max_file_bytes, digest);
+    if (!contents.ok()) return contents.status();
+  } else {
+    contents = ReadTensors(**directory, *config, shape, max_file_bytes, digest);
+    if (!contents.ok()) return Annotate(Explain(contents.status(), **directory), path + "/" + kTensorFile);
+  }
   contents->digest = "sha256:" + Hex(digest.Finish());
   Describe(*config, &*contents);
   return contents;
+}
+
+absl::StatusOr<ExpertContents> ReadOneExpert(Disk& disk, const std::string& path, const AdapterShape& shape,
+                                             uint64_t max_file_bytes) {
+  RETURN_IF_ERROR(CheckPath(path));
+  auto directory = disk.OpenDirectory(path);
+  if (!directory.ok()) return Annotate(directory.status(), path);
+  Sha256 digest;
+  ExpertContents contents;
+  ASSIGN_OR_RETURN(contents.expert, ReadExpertFiles(**directory, path, shape, max_file_bytes, digest));
+  contents.digest = "sha256:" + Hex(digest.Finish());
+  for (const ProjectionWeights& p : contents.expert.weights.projections)
+    contents.max_rank = std::max(contents.max_rank, p.a.front().rows);
+  return contents;
+}
+
+// What a reading function answers, its error in printable text, and memory that is lacking as an error.
+template <class T, class F>
+absl::StatusOr<T> Guarded(const std::string& path, const F& read) {
+  try {
+    absl::StatusOr<T> result = read();
+    if (!result.ok()) {
+      return absl::Status(result.status().code(), Printable(std::string(result.status().message())));
+    }
+    return result;
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("{}: no memory to read it", Printable(path));
+  }
 }
 
 }  // namespace
 
 absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path, const AdapterShape& shape,
                                             uint64_t max_file_bytes) {
-  try {
-    auto contents = Read(disk, path, shape, max_file_bytes);
-    if (!contents.ok()) {
-      return absl::Status(contents.status().code(), Printable(std::string(contents.status().message())));
-    }
-    return contents;
-  } catch (const std::bad_alloc&) {
-    return ResourceExhausted("{}: no memory to read it", Printable(path));
-  }
+  return Guarded<AdapterContents>(path, [&] { return Read(disk, path, shape, max_file_bytes); });
+}
+
+absl::StatusOr<ExpertContents> ReadExpert(Disk& disk, const std::string& path, const AdapterShape& shape,
+                                          uint64_t max_file_bytes) {
+  return Guarded<ExpertContents>(path, [&] { return ReadOneExpert(disk, path, shape, max_file_bytes); });
 }
 
 }  // namespace hydrad

@@ -9,6 +9,7 @@
 #include "server/adapters/disk.h"
 #include "server/backend/adapter_weights.h"
 #include "server/backend/backend.h"  // AdapterShape
+#include "server/backend/router.h"
 #include "server/base/status.h"
 
 namespace hydrad {
@@ -17,14 +18,19 @@ inline constexpr uint64_t kMaxConfigBytes = 1u << 20;
 
 // An adapter in host memory, and what people want to know of it.
 struct AdapterContents {
-  AdapterWeights weights;
-  std::string family;  // "lora", "hydralora", "loramoe", "mola", "adamole", "mole"
+  AdapterWeights weights;  // empty where there are `experts`
+  // Of an adapter that picks one of them per sequence (MoA): at least one, and how it picks.
+  std::vector<ExpertWeights> experts_by_name;
+  RouterPool pool = RouterPool::kLast;
+  Decision decision = Decision::kVote;
+  std::string family;  // "lora", "hydralora", "loramoe", "mola", "adamole", "mole", "moa"
   // "sha256:<hex>" over the two files one after the other, as of
-  // `cat adapter_config.json adapter_model.safetensors | sha256sum`.
+  // `cat adapter_config.json adapter_model.safetensors | sha256sum`; those of experts in directories of their
+  // own come after them, in the order of the experts.
   std::string digest;
   int max_rank = 0;
-  int experts = 1;  // largest number of experts of a projection
-  AdapterTraits traits;
+  int experts = 1;       // largest number of experts of a projection, or that can be picked
+  AdapterTraits traits;  // of `weights`
   std::vector<std::string>
       targets;  // names of the projections that some layer adapts, in kProjectionNames' order
 };
@@ -36,8 +42,21 @@ struct AdapterContents {
 // PERMISSION_DENIED for the directory and its files; INVALID_ARGUMENT for anything in them that is broken,
 // left over, missing, not of the base model's `shape`, not finite or not supported; RESOURCE_EXHAUSTED
 // without memory; INTERNAL when the disk fails. Thread-safe for different calls.
+//
+// An MoA's expert_paths are directories beneath the adapter's own, or, where that has none of the name,
+// beneath the root; neither can leave the root. Each holds a plain LoRA (and perhaps its row of the routers,
+// see moa.h). Where all experts have one, the adapter needs no adapter_model.safetensors.
 absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path, const AdapterShape& shape,
                                             uint64_t max_file_bytes);
+
+// One expert of an MoA, from a directory as above.
+struct ExpertContents {
+  ExpertWeights expert;  // without a name
+  std::string digest;    // as AdapterContents::digest
+  int max_rank = 0;
+};
+absl::StatusOr<ExpertContents> ReadExpert(Disk& disk, const std::string& path, const AdapterShape& shape,
+                                          uint64_t max_file_bytes);
 
 }  // namespace hydrad
 

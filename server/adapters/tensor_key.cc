@@ -22,7 +22,7 @@ constexpr std::array kForeign = {
     Mark{"internal_xlora_classifier", "X-LoRA adapters are not supported"},
     Mark{"shared_LoRA_A", "MLLM-HydraLoRA adapters are not supported"},
     Mark{".LoRA_B", "MLLM-HydraLoRA adapters are not supported"},
-    Mark{"moa_router", "MoA adapters are not supported"},
+    Mark{"moa_router", "is the router of an MoA, but adapter_config.json has another peft_type"},
     Mark{"mixlora.", "MixLoRA adapters are not supported"},
     Mark{"mola.", "is of MoLA, but the peft_type of adapter_config.json is not MOLA"},
     Mark{"moe_gate", "is of MoE-PEFT, but the peft_type of adapter_config.json is none of its"},
@@ -98,7 +98,7 @@ absl::StatusOr<TensorKey> ParseTensorKey(std::string_view key, int layers) {
   result.path = module.substr(0, module.size() - rest.size() - 1);
   if (!rest.starts_with("lora_") || !rest.ends_with(".weight")) return unexpected;
   result.part = rest.substr(0, rest.size() - std::string_view(".weight").size());
-  if (result.part.find('.') != std::string_view::npos) return unexpected;
+  if (result.part.find('.') != result.part.rfind('.')) return unexpected;
   if (*layer >= layers)
     return InvalidArgument("layer {} is outside of the model's {} layers", *layer, layers);
   result.layer = *layer;

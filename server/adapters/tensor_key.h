@@ -15,7 +15,7 @@ struct TensorKey {
   int layer = 0;
   Projection projection = Projection::kQ;
   std::string_view path;  // of the module, as PEFT's patterns see it
-  std::string_view part;  // without ".weight"
+  std::string_view part;  // without ".weight"; of an MoA with the expert, "lora_A.poems"
 };
 
 // INVALID_ARGUMENT with the reason: the thing by its name where the key tells what it is of (DoRA, a bias, a

@@ -139,12 +139,12 @@ TEST(ParseAdapterConfig, InitsThatLeaveTheBaseAloneAreFine) {
 
 TEST(ParseAdapterConfig, OtherFamiliesAreRefusedByName) {
   const std::vector<std::pair<const char*, const char*>> families = {
-      {"XLORA", "X-LoRA"},     {"MIXLORA", "MixLoRA"}, {"MOA", "MoA"},
+      {"XLORA", "X-LoRA"},     {"MIXLORA", "MixLoRA"},
       {"MMOELORA", "MOELoRA"}, {"ADALORA", "AdaLoRA"}, {"PREFIX_TUNING", "prefix tuning"}};
   for (const auto& [type, name] : families) {
     EXPECT_EQ(ErrorWith({{"peft_type", type}}),
               fmt::format("field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA, LoRAMoE, MoLA, "
-                          "AdaMoLE and MoLE are",
+                          "AdaMoLE, MoLE and MoA are",
                           name));
   }
   EXPECT_EQ(ErrorWith({{"peft_type", "NEW"}}), "field 'peft_type': 'NEW' is not known");

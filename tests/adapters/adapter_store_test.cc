@@ -320,5 +320,49 @@ TEST_F(AdapterStoreTest, StoppingAnswersTheLoadsThatWait) {
   EXPECT_EQ(backend_.live_bytes(), 0);
 }
 
+// An MoA's experts are charged one by one, and go back together.
+TEST_F(AdapterStoreTest, AnMoaHoldsEveryExpertAndItsRows) {
+  disk_.Put("mix", Moa().Bytes());
+  const auto store = MakeStore();
+  const auto loaded = Load(*store, "a", "mix");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->family, "moa");
+  EXPECT_THAT(loaded->expert_names, ElementsAre("poems", "sums"));
+  EXPECT_EQ(store->device_bytes_used(), loaded->device_bytes);
+  EXPECT_EQ(backend_.live_bytes(), loaded->device_bytes);
+  EXPECT_EQ(backend_.live(), 2);
+  {
+    const AdapterHandle handle = *store->Acquire("a");
+    EXPECT_EQ(handle.device(), nullptr);
+    ASSERT_NE(handle.mixture(), nullptr);
+    EXPECT_EQ(handle.mixture()->Find("sums"), 1);
+    EXPECT_EQ(handle.mixture()->router().choices(), 2);
+    EXPECT_EQ(handle.mixture()->router().layers, 2);
+    EXPECT_EQ(handle.mixture()->router().bias.size(), 4u);
+  }
+  Pending unload;
+  store->Unload("a", unload.done());
+  EXPECT_TRUE(unload.Wait().ok());
+  EXPECT_EQ(store->device_bytes_used(), 0);
+  EXPECT_EQ(backend_.live_bytes(), 0);
+}
+
+TEST_F(AdapterStoreTest, AnMoaThatFailsHalfwayGivesBackWhatItTook) {
+  disk_.Put("mix", Moa().Bytes());
+  for (int call = 1; call <= 4; ++call) {  // two experts: a change and rows of the routers each
+    const auto store = MakeStore();
+    backend_.FailLoad(backend_.calls() + call);
+    EXPECT_EQ(Load(*store, "a", "mix").status().code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(store->device_bytes_used(), 0);
+    EXPECT_EQ(backend_.live_bytes(), 0);
+  }
+  backend_.FailLoad(0);
+  AdapterStoreOptions tight;
+  tight.device_bytes = bytes_;
+  const auto store = MakeStore(tight);
+  EXPECT_EQ(Load(*store, "a", "mix").status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(backend_.live_bytes(), 0);
+}
+
 }  // namespace
 }  // namespace hydrad

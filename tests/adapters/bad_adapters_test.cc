@@ -119,7 +119,7 @@ const std::vector<BadAdapter>& BadAdapters() {
        "field 'peft_type': X-LoRA adapters are not supported"},
       {"MixLora", Lora, Set("peft_type", "MIXLORA"), kConfig,
        "field 'peft_type': MixLoRA adapters are not supported"},
-      {"Moa", Lora, Set("peft_type", "MOA"), kConfig, "field 'peft_type': MoA adapters are not supported"},
+      {"Moa", Lora, Set("peft_type", "MOA"), kConfig, "field 'experts': must be a list of 1 to 256 names"},
       {"NoRank", Lora, [](AdapterFiles& files) { files.config.erase("r"); }, kConfig,
        "field 'r': must be an integer from 1"},
       {"NotJson", Lora, [](AdapterFiles& files) { files.extra["adapter_config.json"] = "{\"r\": 2,}"; },

@@ -65,10 +65,27 @@ TEST(GoldenAdapters, WhatIsNotServedIsRefusedByName) {
     return std::string(Read(model, adapter).status().message());
   };
   EXPECT_THAT(error("mistral", "mistral_lm_head"), HasSubstr("changes to lm_head are not supported"));
-  EXPECT_THAT(error("llama_deep", "moa_last"),
-              HasSubstr("field 'peft_type': MoA adapters are not supported"));
-  EXPECT_THAT(error("llama_deep", "moa_mean"),
-              HasSubstr("field 'peft_type': MoA adapters are not supported"));
+}
+
+TEST(GoldenAdapters, ExpertsOfAnMoaAreReadByName) {
+  for (const char* name : {"moa_last", "moa_mean"}) {
+    const auto contents = Read("llama_deep", name);
+    ASSERT_TRUE(contents.ok()) << contents.status();
+    EXPECT_EQ(contents->family, "moa");
+    EXPECT_TRUE(contents->weights.projections.empty());
+    ASSERT_EQ(contents->experts_by_name.size(), 3u);
+    EXPECT_EQ(contents->experts_by_name[2].name, "queries");
+    const bool mean = name == std::string("moa_mean");
+    EXPECT_EQ(contents->pool, mean ? RouterPool::kMean : RouterPool::kLast);
+    EXPECT_EQ(contents->decision, mean ? Decision::kLayer : Decision::kVote);
+    EXPECT_EQ(contents->max_rank, mean ? 5 : 3);
+    for (const ExpertWeights& expert : contents->experts_by_name) {
+      EXPECT_EQ(expert.weights.projections.size(), mean ? 10u : 35u);
+      EXPECT_EQ(expert.router.size(), 5u * 32);
+      EXPECT_EQ(expert.router_bias.size(), mean ? 0u : 5u);
+    }
+    EXPECT_EQ(contents->experts_by_name[2].weights.projections[0].scale[0], mean ? 20.0f / 5 : 6.0f / 3);
+  }
 }
 
 TEST(GoldenAdapters, OfAnotherModelAreRefused) {

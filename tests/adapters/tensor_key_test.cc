@@ -28,6 +28,8 @@ TEST(ParseTensorKey, TakesEveryProjectionApart) {
     EXPECT_EQ(key->projection, projection);
     EXPECT_EQ(key->path, std::string("model.layers.3.") + module);
     EXPECT_EQ(key->part, "lora_A");
+    const std::string of_expert = kStem + std::string("3.") + module + ".lora_A.poems.weight";
+    EXPECT_EQ(ParseTensorKey(of_expert, 4)->part, "lora_A.poems");
   }
 }
 
@@ -43,14 +45,13 @@ TEST(ParseTensorKey, LayersAreThoseOfTheModel) {
 
 TEST(ParseTensorKey, NamesAreExact) {
   const std::string q = kStem + std::string("0.self_attn.q_proj.");
-  for (const std::string& key :
-       {std::string(""), std::string("base_model.model."),
-        std::string("model.layers.0.self_attn.q_proj.lora_A.weight"), q, q + "lora_A", q + "weight",
-        q + "lora_A.weight.x", q + "lora_A.default.weight", q + "lora_.A.weight", q + "lora_A.weights",
-        kStem + std::string("0.mlp.q_proj.lora_A.weight"),
-        kStem + std::string("0.self_attn.up_proj.lora_A.weight"),
-        kStem + std::string("0.q_proj.lora_A.weight"),
-        kStem + std::string("0.self_attn.x_proj.lora_A.weight")}) {
+  for (const std::string& key : {std::string(""), std::string("base_model.model."),
+                                 std::string("model.layers.0.self_attn.q_proj.lora_A.weight"), q,
+                                 q + "lora_A", q + "weight", q + "lora_A.weight.x", q + "lora_A.a.b.weight",
+                                 q + "lora_A.weights", kStem + std::string("0.mlp.q_proj.lora_A.weight"),
+                                 kStem + std::string("0.self_attn.up_proj.lora_A.weight"),
+                                 kStem + std::string("0.q_proj.lora_A.weight"),
+                                 kStem + std::string("0.self_attn.x_proj.lora_A.weight")}) {
     EXPECT_THAT(Error(key), StartsWith("unexpected name")) << key;
   }
 }
@@ -71,7 +72,8 @@ TEST(ParseTensorKey, ForeignThingsAreNamed) {
       {"base_model.internal_xlora_classifier.layers.0.weight", "X-LoRA adapters are not supported"},
       {kStem + std::string("0.mlp.shared_LoRA_A_gate.weight"), "MLLM-HydraLoRA adapters are not supported"},
       {kStem + std::string("0.mlp.moe_gate.0.LoRA_B.weight"), "MLLM-HydraLoRA adapters are not supported"},
-      {kStem + std::string("0.moa_router.weight"), "MoA adapters are not supported"},
+      {kStem + std::string("0.moa_router.weight"),
+       "is the router of an MoA, but adapter_config.json has another peft_type"},
       {"mixlora.layers.0.mlp.moe_gate.weight", "MixLoRA adapters are not supported"},
       {"mola.layers.0.mlp.up_proj.moe_gate.weight",
        "is of MoLA, but the peft_type of adapter_config.json is not MOLA"},

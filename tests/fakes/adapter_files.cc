@@ -166,4 +166,36 @@ AdapterFiles AdaMole() {
   return files;
 }
 
+AdapterFiles Moa(uint32_t seed) {
+  AdapterFiles files{Config(), {}, {}};
+  files.config["peft_type"] = "MOA";
+  files.config["experts"] = {"poems", "sums"};
+  files.config["r"] = {2, 3};
+  files.config["lora_alpha"] = 6;
+  files.config["router"] = {{"input", "block_input"}, {"pool", "last"}, {"bias", true}};
+  files.config["decision"] = "vote";
+  for (int layer = 0; layer < 2; ++layer) {
+    for (const Target& target : kTargets) {
+      AddModule(&files, std::to_string(layer) + "." + target.name,
+                {{"lora_A.poems", {2, target.in}},
+                 {"lora_B.poems", {target.out, 2}},
+                 {"lora_A.sums", {3, target.in}},
+                 {"lora_B.sums", {target.out, 3}}},
+                "F32", seed += 100);
+    }
+    const std::string router = kPrefix + std::to_string(layer) + ".moa_router.";
+    files.tensors[router + "weight"] = MakeTensor("F32", {2, 8}, seed += 100);
+    files.tensors[router + "bias"] = MakeTensor("F32", {2}, seed += 100);
+  }
+  return files;
+}
+
+void AddRouterRows(AdapterFiles* files, uint32_t seed, bool bias) {
+  for (int layer = 0; layer < 2; ++layer) {
+    const std::string router = kPrefix + std::to_string(layer) + ".moa_router.";
+    files->tensors[router + "weight"] = MakeTensor("F32", {1, 8}, seed += 100);
+    if (bias) files->tensors[router + "bias"] = MakeTensor("F32", {1}, seed += 100);
+  }
+}
+
 }  // namespace hydrad

@@ -44,6 +44,11 @@ AdapterFiles PlainLora(uint32_t seed = 1, const std::string& dtype = "F32");
 // HydraLoRA with 3 heads of rank 2 and alpha 8, on the same projections; or LoRAMoE, where each has its own
 // A.
 AdapterFiles Hydra(uint32_t seed = 1, bool shared_a = true);
+// MoA of experts "poems" (rank 2) and "sums" (rank 3) with alpha 6, on the same projections; routers with a
+// bias on the last token, decision "vote".
+AdapterFiles Moa(uint32_t seed = 1);
+// Puts the row of `expert` of every layer's router, and with `bias` its bias, into its own directory's files.
+void AddRouterRows(AdapterFiles* files, uint32_t seed, bool bias = true);
 
 // As MoE-PEFT writes its "MOLA" (keeping 2) and "LORAMOE": 3 experts of rank 2 and alpha 8 on the same
 // projections.

@@ -67,7 +67,7 @@ void AddTokenizers(Seeds* seeds) {
 
 void AddAdapters(Seeds* seeds) {
   for (const AdapterFiles& adapter :
-       {PlainLora(), PlainLora(1, "BF16"), Hydra(), Hydra(1, /*shared_a=*/false)}) {
+       {PlainLora(), PlainLora(1, "BF16"), Hydra(), Hydra(1, /*shared_a=*/false), Moa()}) {
     const auto files = adapter.Bytes();
     const std::string& config = files.at("adapter_config.json");
     const std::string& tensors = files.at("adapter_model.safetensors");

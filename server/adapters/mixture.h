@@ -1,0 +1,55 @@
+// An adapter on the device that holds several experts and uses one of them per sequence (MoA).
+#ifndef HYDRAD_SERVER_ADAPTERS_MIXTURE_H_
+#define HYDRAD_SERVER_ADAPTERS_MIXTURE_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/backend/backend.h"
+#include "server/backend/router.h"
+
+namespace hydrad {
+
+// One expert. Immutable. The two parts on the device are shared by the generations that have them: each takes
+// its memory once, and gives it back with the last of them.
+struct DeviceExpert {
+  std::string name;
+  std::shared_ptr<const DeviceAdapter> adapter;
+  std::shared_ptr<const Buffer>
+      router;                      // [layers, hidden] f32, its row of every layer's router; null: label only
+  std::vector<float> router_bias;  // [layers], or empty for 0
+
+  uint64_t bytes() const { return adapter->bytes() + (router ? router->bytes() : 0); }
+};
+
+// The experts of one generation and the routers over them. Immutable.
+class Mixture {
+ public:
+  using Expert = std::shared_ptr<const DeviceExpert>;
+
+  // REQUIRES: at least one expert; names differ.
+  Mixture(std::vector<Expert> experts, int layers, RouterPool pool, Decision decision);
+
+  const std::vector<Expert>& experts() const { return experts_; }
+  int Find(std::string_view name) const;  // -1: none of the experts
+  std::string Names() const;              // "poems, sums"
+
+  RouterPool pool() const { return pool_; }
+  Decision decision() const { return decision_; }  // when a request does not say
+  // Over the experts that have a row; without choices only kLabel can decide.
+  const Router& router() const { return router_; }
+  int expert_of(int choice) const { return routed_[static_cast<size_t>(choice)]; }
+
+ private:
+  const std::vector<Expert> experts_;
+  const RouterPool pool_;
+  const Decision decision_;
+  std::vector<int> routed_;  // [choices] into experts_
+  Router router_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_MIXTURE_H_
