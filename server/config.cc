@@ -119,6 +119,11 @@ void AddEngine(CLI::App& app, Config& c) {
   app.add_option("--prefill-chunk", c.prefill_chunk, "Prompt tokens of one step, over all sequences")
       ->check(CLI::Range(1, 65536));
   app.add_option(
+         "--unsplit-prompt", c.unsplit_prompt,
+         "Longest prompt that may ask for an expert per layer (decision 'layer'), which must run in one "
+         "step; more takes memory for the larger step. 0: as --prefill-chunk")
+      ->check(CLI::Range(0, 65536));
+  app.add_option(
          "--kv-cache-memory", c.kv_cache_memory,
          "Memory for the KV cache, e.g. 4GiB; 0: enough for --max-running full sequences, but on the CPU at "
          "most 2GiB unless one sequence needs more, and on CUDA at most what the device has left")

@@ -27,7 +27,7 @@ struct Config {
   bool allow_plaintext_public = false;
   bool reflection = false;
 
-  std::string device = "auto";   // or "cuda", "cpu"
+  std::string device = "auto";  // or "cuda", "cpu"
   double device_memory_fraction = 0.9;
   std::string weights = "bf16";  // or "f32"
   int threads = 0;               // 0: one per usable core
@@ -35,6 +35,7 @@ struct Config {
   int max_running = 64;
   int max_waiting = 1024;
   int prefill_chunk = 256;
+  int unsplit_prompt = 0;        // 0: as prefill_chunk
   uint64_t kv_cache_memory = 0;  // bytes; 0: by the model and the limits
   uint64_t adapter_memory = 1ull << 30;
 

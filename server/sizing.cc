@@ -15,7 +15,7 @@ absl::StatusOr<ModelLimits> SizeModel(const Config& config, const ModelConfig& m
   }
   ModelLimits limits;
   limits.max_context = config.max_context > 0 ? config.max_context : model.max_positions;
-  limits.max_rows = config.max_running + config.prefill_chunk;
+  limits.max_rows = config.max_running + std::max(config.prefill_chunk, config.unsplit_prompt);
   limits.max_logit_rows = config.max_running;
 
   const uint64_t block_bytes = KvBlockBytes(model, limits, kv_type);

@@ -19,12 +19,13 @@ constexpr char kFooter[] =
     "  hydractl generate --adapter sql --max-tokens 64 --temperature 0 --stop ';' 'List all users: SELECT'\n"
     "  hydractl generate --compose sql=0.7 --compose poems=0.3 'Select, O muse,'\n"
     "  hydractl generate --adapter domains --adapter-top-k 1 --json --routing 'List all users: SELECT'\n"
+    "  hydractl generate --adapter domains --decision vote --json 'Roses are' | jq .route\n"
     "  hydractl generate --parse-special $'<|im_start|>user\\nHello<|im_end|>\\n<|im_start|>assistant\\n'\n"
     "  hydractl generate --json --seed 7 --n 3 'A name for a cat:' | jq -r '.choices[].text'\n"
     "  HYDRAD_TENANT_KEY=$(cat key) hydractl generate - < prompt.txt";
 
 struct GenerateFlags {
-  std::string prompt, adapter;
+  std::string prompt, adapter, expert, decision;
   std::vector<std::string> compose;
   std::optional<int> adapter_top_k;
   CallFlags call;
@@ -94,6 +95,14 @@ void AddOutputFlags(CLI::App& app, GenerateFlags& f) {
   app.add_flag("--no-special", f.no_special, "Do not add the tokenizer's special tokens (BOS)");
 }
 
+v1::Decision DecisionOf(const std::string& name) {
+  for (const v1::Decision decision :
+       {v1::DECISION_LABEL, v1::DECISION_LAST, v1::DECISION_VOTE, v1::DECISION_LAYER}) {
+    if (name == DecisionName(decision)) return decision;
+  }
+  return v1::DECISION_UNSPECIFIED;
+}
+
 v1::Sampling SamplingOf(const GenerateFlags& f) {
   v1::Sampling sampling;
   if (f.temperature) sampling.set_temperature(*f.temperature);
@@ -119,6 +128,8 @@ v1::GenerateRequest RequestOf(const GenerateFlags& f, std::string text) {
     if (equals != std::string::npos) adapter->set_weight(std::stof(composed.substr(equals + 1)));
   }
   if (f.adapter_top_k) request.set_adapter_top_k(*f.adapter_top_k);
+  request.set_expert(f.expert);
+  request.set_decision(DecisionOf(f.decision));
   request.set_parse_special(f.parse_special);
   request.set_no_special(f.no_special);
   *request.mutable_sampling() = SamplingOf(f);
@@ -177,6 +188,12 @@ void AddAdapterFlags(CLI::App& app, GenerateFlags& f) {
   app.add_option("--adapter-top-k", f.adapter_top_k,
                  "Keep the K experts that weigh most of a routed adapter, for every token")
       ->type_name("K");
+  app.add_option("--expert", f.expert, "Of an MoA adapter: the expert to use")->type_name("NAME");
+  app.add_option(
+         "--decision", f.decision,
+         "Of an MoA adapter: who chooses the expert (label, last, vote, layer); the adapter says if not "
+         "given")
+      ->check(CLI::IsMember({"label", "last", "vote", "layer"}));
 }
 
 void RunGenerate(const GenerateFlags& flags, Session& session) {

@@ -37,7 +37,29 @@ Json ChoiceJson(const v1::Chunk& choice) {
   return json;
 }
 
+Json ToJson(const v1::ExpertRoute& route) {
+  Json json = {{"decision", DecisionName(route.decision())}};
+  if (!route.expert().empty()) json["expert"] = route.expert();
+  if (!route.votes().empty()) json["votes"] = route.votes();
+  return json;
+}
+
 }  // namespace
+
+std::string DecisionName(v1::Decision decision) {
+  switch (decision) {
+    case v1::DECISION_LABEL:
+      return "label";
+    case v1::DECISION_LAST:
+      return "last";
+    case v1::DECISION_VOTE:
+      return "vote";
+    case v1::DECISION_LAYER:
+      return "layer";
+    default:
+      return "";
+  }
+}
 
 std::string FinishReasonName(v1::FinishReason reason) {
   switch (reason) {
@@ -56,6 +78,7 @@ Json ToJson(const v1::GenerateResult& result) {
   json["adapter"] = result.start().adapter();
   json["generation"] = result.start().generation();
   json["request_id"] = result.start().request_id();
+  if (result.start().has_route()) json["route"] = ToJson(result.start().route());
   if (result.choices_size() > 1) {
     Json& choices = json["choices"] = Json::array();
     for (const v1::Chunk& choice : result.choices()) choices.push_back(ChoiceJson(choice));
@@ -83,18 +106,20 @@ Json ToJson(const v1::Routing& routing) {
 }
 
 Json ToJson(const v1::Adapter& adapter) {
-  return {{"name", adapter.name()},
-          {"state", v1::Adapter::State_Name(adapter.state())},
-          {"generation", adapter.generation()},
-          {"path", adapter.path()},
-          {"family", adapter.family()},
-          {"etag", adapter.etag()},
-          {"device_bytes", adapter.device_bytes()},
-          {"max_rank", adapter.max_rank()},
-          {"experts", adapter.experts()},
-          {"targets", adapter.targets()},
-          {"requests", adapter.requests()},
-          {"error", adapter.error()}};
+  Json json = {{"name", adapter.name()},
+               {"state", v1::Adapter::State_Name(adapter.state())},
+               {"generation", adapter.generation()},
+               {"path", adapter.path()},
+               {"family", adapter.family()},
+               {"etag", adapter.etag()},
+               {"device_bytes", adapter.device_bytes()},
+               {"max_rank", adapter.max_rank()},
+               {"experts", adapter.experts()},
+               {"targets", adapter.targets()},
+               {"requests", adapter.requests()},
+               {"error", adapter.error()}};
+  if (!adapter.expert_names().empty()) json["expert_names"] = adapter.expert_names();
+  return json;
 }
 
 Json ToJson(const v1::AdapterEvent& event) {

@@ -11,10 +11,10 @@
 
 namespace hydrad {
 
-// {text, token_ids, finish_reason, stop?, usage, adapter, generation, request_id, logprobs?, choices?,
-// adapters?, approximate?, routing?}. The first group is of choice 0; `choices` is there when there are
-// several, `logprobs` and `routing` when they were asked for, `adapters` for a composition, `approximate`
-// when it is true.
+// {text, token_ids, finish_reason, stop?, usage, adapter, generation, request_id, route?, logprobs?,
+// choices?, adapters?, approximate?, routing?}. The first group is of choice 0; `choices` is there when there
+// are several, `logprobs` and `routing` when they were asked for, `adapters` for a composition, `approximate`
+// when it is true, `route` ({decision, expert?, votes?}) for an MoA.
 Json ToJson(const v1::GenerateResult& result);
 // {adapter, tokens, routers: [{layer, projection, mean}], choices: [{top}]}
 Json ToJson(const v1::Routing& routing);
@@ -29,6 +29,8 @@ std::string Line(const Json& json);
 
 // "stop" or "length"; "" while unset.
 std::string FinishReasonName(v1::FinishReason reason);
+// "label", "last", "vote", "layer"; "" for others.
+std::string DecisionName(v1::Decision decision);
 
 }  // namespace hydrad
 

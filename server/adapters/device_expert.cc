@@ -10,7 +10,7 @@ namespace {
 absl::Status Take(const ExpertWeights& expert, Backend& backend, const AdapterShape& shape,
                   DeviceExpert* out) {
   ASSIGN_OR_RETURN(out->adapter, backend.LoadAdapter(expert.weights, shape));
-  if (!expert.router.empty()) {
+  if (backend.can_route() && !expert.router.empty()) {
     ASSIGN_OR_RETURN(out->router, backend.LoadVector(expert.router));
   }
   const uint64_t said = ExpertBytes(expert, backend, shape);
@@ -21,7 +21,8 @@ absl::Status Take(const ExpertWeights& expert, Backend& backend, const AdapterSh
 }  // namespace
 
 uint64_t ExpertBytes(const ExpertWeights& expert, const Backend& backend, const AdapterShape& shape) {
-  return backend.AdapterBytes(expert.weights, shape) + std::span(expert.router).size_bytes();
+  const size_t router = backend.can_route() ? std::span(expert.router).size_bytes() : 0;
+  return backend.AdapterBytes(expert.weights, shape) + router;
 }
 
 absl::StatusOr<std::shared_ptr<const DeviceExpert>> LoadExpert(const ExpertWeights& expert, Backend& backend,

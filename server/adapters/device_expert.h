@@ -12,11 +12,12 @@
 
 namespace hydrad {
 
-// Exactly what LoadExpert takes of the device: the low-rank change and the rows of the routers.
+// Exactly what LoadExpert takes of the device: the low-rank change and, where the device can look at them
+// (Backend::can_route), the rows of the routers.
 uint64_t ExpertBytes(const ExpertWeights& expert, const Backend& backend, const AdapterShape& shape);
 
-// Errors are those of the backend, and INTERNAL when it takes another number of bytes than was said; they name
-// the expert. Loader threads.
+// Errors are those of the backend, and INTERNAL when it takes another number of bytes than was said; they
+// name the expert. Loader threads.
 absl::StatusOr<std::shared_ptr<const DeviceExpert>> LoadExpert(const ExpertWeights& expert, Backend& backend,
                                                                const AdapterShape& shape);
 

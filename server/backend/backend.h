@@ -143,7 +143,10 @@ class Backend {
   // kernels/router.h. Where the probe has a by_layer, its entry of this layer is then Router::Pick's choice,
   // before AddLora is called for the layer; it may wait for the device for that. Not called for a batch
   // without probes.
-  virtual void Route(Tensor x, int layer) = 0;
+  virtual void Route(Tensor /*x*/, int /*layer*/) { HYDRAD_CHECK(can_route()); }
+  // Whether it does. For a device that does not, adapters are held without their routers: their experts can
+  // only be named.
+  virtual bool can_route() const { return false; }
   // The sums of all probes and layers are in host memory when this returns. After RunStep.
   virtual void FinishProbes() {}
   // y = x W^T + bias.

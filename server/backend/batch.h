@@ -32,7 +32,7 @@ struct Batch {
   // run; rows of a request that composes several adapters are in one run for each.
   struct Run {
     int32_t row_begin, row_end;
-    const DeviceAdapter* adapter;
+    const DeviceAdapter* adapter;  // with by_layer any of those
     // [layers] an adapter for each layer, which may be filled in as late as that layer's turn; null:
     // `adapter` in all.
     const DeviceAdapter* const* by_layer = nullptr;

@@ -53,6 +53,8 @@ absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, con
   if (const absl::Status fits = FillPrompt(message, &request); !fits.ok())
     return Refuse(fits, "invalid", nullptr);
   request.id = next_id_.fetch_add(1, std::memory_order_relaxed);
+  request.expert = message.expert();
+  if (message.decision() != v1::DECISION_UNSPECIFIED) request.decision = FromProto(message.decision());
   request.sampling = FromProto(message.sampling());
   request.seed = message.sampling().has_seed() ? message.sampling().seed() : Random64();
   request.n = message.sampling().has_n() ? message.sampling().n() : 1;

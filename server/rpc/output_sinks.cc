@@ -7,8 +7,9 @@
 namespace hydrad {
 namespace {
 
-void AddPromptLogprobs(const std::vector<Sampled>& logprobs, v1::Start* start) {
-  for (const Sampled& sampled : logprobs) *start->add_prompt_logprobs() = ToProto(sampled);
+void Fill(const OutputStart& from, v1::Start* start) {
+  for (const Sampled& sampled : from.prompt_logprobs) *start->add_prompt_logprobs() = ToProto(sampled);
+  if (from.route) *start->mutable_route() = ToProto(*from.route);
 }
 
 absl::Status Dropped() { return Internal("the request was dropped"); }
@@ -17,10 +18,10 @@ absl::Status Dropped() { return Internal("the request was dropped"); }
 
 StreamSink::~StreamSink() { queue_->Close(Dropped()); }
 
-void StreamSink::OnStart(std::vector<Sampled> prompt_logprobs) {
+void StreamSink::OnStart(OutputStart start) {
   v1::GenerateResponse message;
   *message.mutable_start() = std::move(head_.start);
-  AddPromptLogprobs(prompt_logprobs, message.mutable_start());
+  Fill(start, message.mutable_start());
   queue_->Push(std::move(message));  // if the reader has gone, the first piece tells the scheduler
 }
 
@@ -58,9 +59,7 @@ GatherSink::~GatherSink() {
   if (done_) done_(Dropped());
 }
 
-void GatherSink::OnStart(std::vector<Sampled> prompt_logprobs) {
-  AddPromptLogprobs(prompt_logprobs, result_->mutable_start());
-}
+void GatherSink::OnStart(OutputStart start) { Fill(start, result_->mutable_start()); }
 
 bool GatherSink::OnPiece(OutputPiece piece) {
   v1::Chunk* choice = result_->mutable_choices(piece.choice);

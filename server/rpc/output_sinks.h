@@ -15,7 +15,7 @@ namespace hydrad {
 
 // What the messages of one request say beside its tokens.
 struct OutputHead {
-  v1::Start start;         // without the prompt's log-probabilities
+  v1::Start start;         // without what OutputStart tells
   std::string echo;        // goes before each choice's text
   bool token_ids = false;  // send ids beside the text
 };
@@ -30,7 +30,7 @@ class StreamSink final : public TokenSink {
       : head_(std::move(head)), queue_(std::move(queue)) {}
   ~StreamSink() override;
 
-  void OnStart(std::vector<Sampled> prompt_logprobs) override;
+  void OnStart(OutputStart start) override;
   bool OnPiece(OutputPiece piece) override;
   void OnDone(absl::Status status, const Usage& usage) override;
 
@@ -48,7 +48,7 @@ class GatherSink final : public TokenSink {
              std::function<void(const absl::Status&)> done);
   ~GatherSink() override;
 
-  void OnStart(std::vector<Sampled> prompt_logprobs) override;
+  void OnStart(OutputStart start) override;
   bool OnPiece(OutputPiece piece) override;
   void OnDone(absl::Status status, const Usage& usage) override;
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "server/adapters/moa_config.h"   // IsExpertName
 #include "server/model/tokenizer/utf8.h"  // IsUtf8
 #include "server/rpc/error_details.h"
 
@@ -163,6 +164,30 @@ void CheckStopping(const v1::Stopping& s, const RequestLimits& limits, Checker& 
   }
 }
 
+// Whether the adapter has experts, and which, is known when the request starts: an adapter may be replaced or
+// not be there yet.
+void CheckExpert(const v1::GenerateRequest& request, Checker& check) {
+  const v1::Decision decision = request.decision();
+  const bool any = !request.expert().empty();
+  if (request.adapter().empty() && request.adapters().empty()) {
+    check.Expect(!any, "expert", "is of an adapter: the base model has none");
+    check.Expect(decision == v1::DECISION_UNSPECIFIED, "decision",
+                 "is for an adapter's experts: the base model has none");
+    return;
+  }
+  if (any) {
+    check.Expect(IsExpertName(request.expert()), "expert",
+                 "must be 1 to 64 of the characters a-z A-Z 0-9 _ -");
+  }
+  check.Expect(v1::Decision_IsValid(decision), "decision", "is not one of those that are known");
+  if (decision == v1::DECISION_LABEL)
+    check.Expect(any, "expert", "must name the expert that decision LABEL uses");
+  if (any) {
+    check.Expect(decision == v1::DECISION_UNSPECIFIED || decision == v1::DECISION_LABEL, "decision",
+                 "must be LABEL, or left out, where an expert is named");
+  }
+}
+
 // Relative, and no component that leaves the root. The store opens beneath the root in any case: this names
 // the field.
 bool IsRelativePath(std::string_view path) {
@@ -187,6 +212,7 @@ absl::Status Validate(const v1::GenerateRequest& request, const RequestLimits& l
   Checker check;
   CheckPrompt(request, limits, check);
   CheckAdapters(request, check);
+  CheckExpert(request, check);
   CheckSampling(request.sampling(), limits, check);
   CheckStopping(request.stopping(), limits, check);
   const v1::Output& output = request.output();

@@ -109,6 +109,40 @@ v1::Routing ToProto(const AdapterRouting& routing) {
   return out;
 }
 
+v1::ExpertRoute ToProto(const RouteTaken& route) {
+  v1::ExpertRoute out;
+  switch (route.decision) {
+    case Decision::kLabel:
+      out.set_decision(v1::DECISION_LABEL);
+      break;
+    case Decision::kLast:
+      out.set_decision(v1::DECISION_LAST);
+      break;
+    case Decision::kVote:
+      out.set_decision(v1::DECISION_VOTE);
+      break;
+    case Decision::kLayer:
+      out.set_decision(v1::DECISION_LAYER);
+      break;
+  }
+  out.set_expert(route.expert);
+  for (const std::string& vote : route.votes) out.add_votes(vote);
+  return out;
+}
+
+Decision FromProto(v1::Decision decision) {
+  switch (decision) {
+    case v1::DECISION_LAST:
+      return Decision::kLast;
+    case v1::DECISION_VOTE:
+      return Decision::kVote;
+    case v1::DECISION_LAYER:
+      return Decision::kLayer;
+    default:
+      return Decision::kLabel;
+  }
+}
+
 v1::Adapter ToProto(const AdapterInfo& info) {
   v1::Adapter out;
   out.set_name(info.name);
@@ -121,6 +155,7 @@ v1::Adapter ToProto(const AdapterInfo& info) {
   out.set_max_rank(info.max_rank);
   out.set_experts(info.experts);
   for (const std::string& target : info.targets) out.add_targets(target);
+  for (const std::string& name : info.expert_names) out.add_expert_names(name);
   out.set_requests(info.handles);
   if (!info.error.ok()) out.set_error(std::string(info.error.message()));
   return out;

@@ -24,6 +24,9 @@ v1::Chunk ToProto(OutputPiece piece, bool token_ids);
 v1::Logprob ToProto(const Sampled& sampled);
 v1::Usage ToProto(const Usage& usage);
 v1::Routing ToProto(const AdapterRouting& routing);
+v1::ExpertRoute ToProto(const RouteTaken& route);
+// REQUIRES: not unspecified.
+Decision FromProto(v1::Decision decision);
 v1::Adapter ToProto(const AdapterInfo& info);
 google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time);
 

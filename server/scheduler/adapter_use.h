@@ -42,7 +42,7 @@ class AdapterUse {
   void Change(const std::string& name, int Counts::*count, int by);
   std::string Names(int Counts::*count) const;
 
-  std::map<const DeviceAdapter*, Order> orders_;
+  std::map<const void*, Order> orders_;
   std::map<std::string, Counts> names_;
   uint64_t last_order_ = 0;
   bool changed_ = true;

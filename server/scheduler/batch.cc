@@ -9,7 +9,8 @@ namespace {
 
 // Whether the second run, whose rows follow the first one's, may be part of it.
 bool UsesAlike(const Batch::Run& a, const Batch::Run& b) {
-  return a.row_end == b.row_begin && a.adapter == b.adapter && a.weight == b.weight && a.top_k == b.top_k;
+  return a.by_layer == nullptr && b.by_layer == nullptr && a.row_end == b.row_begin &&
+         a.adapter == b.adapter && a.weight == b.weight && a.top_k == b.top_k;
 }
 
 }  // namespace
@@ -22,14 +23,15 @@ void BatchBuilder::Build(std::span<Part> parts) {
   batch_.block_tables.clear();
   batch_.runs.clear();
   batch_.pass_begin.clear();
+  batch_.probes.clear();
   batch_.logit_rows.clear();
   logit_uses_.clear();
   gate_uses_.clear();
   records_ = 0;
   std::ranges::sort(parts, {}, [](const Part& part) {
     const Request& request = part.sequence->request();
-    return std::tuple(part.adapter_order, request.adapters(), request.adapter_top_k, request.adapter_weight,
-                      part.sequence->id());
+    return std::tuple(part.adapter_order, part.sequence->adapted_by().order, request.adapters(),
+                      request.adapter_top_k, request.adapter_weight, part.sequence->id());
   });
   size_t passes = 0;
   for (const Part& part : parts) {
@@ -48,6 +50,7 @@ void BatchBuilder::Add(const Part& part) {
                              .first_position = position,
                              .table_begin = static_cast<int32_t>(batch_.block_tables.size())});
   AddRows(sequence, part.rows);
+  if (const auto probe = sequence.Probe(part.rows, first)) batch_.probes.push_back(*probe);
   const int last = sequence.length() - 1;
   for (int p = std::max(position, sequence.first_logit()); p < position + part.rows; ++p) {
     batch_.logit_rows.push_back(first + p - position);
@@ -79,9 +82,10 @@ void BatchBuilder::AddPass(std::span<const Part> parts, size_t pass) {
   const size_t begin = runs.size();
   for (size_t i = 0; i < parts.size(); ++i) {
     const Request& request = parts[i].sequence->request();
-    if (pass >= request.adapters() || request.adapter_at(pass).device() == nullptr) continue;
+    const AdaptedBy by = parts[i].sequence->adapted_by(pass);
+    if (by.adapter == nullptr) continue;
     const Batch::Segment& segment = batch_.segments[i];
-    Batch::Run run{segment.row_begin, segment.row_end, request.adapter_at(pass).device()};
+    Batch::Run run{segment.row_begin, segment.row_end, by.adapter, by.by_layer};
     run.weight = request.weight_at(pass);
     run.top_k = request.adapter_top_k;
     const bool joins = runs.size() > begin && UsesAlike(runs.back(), run);

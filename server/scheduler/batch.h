@@ -20,7 +20,8 @@ class BatchBuilder {
   struct Part {
     Sequence* sequence;
     int rows;
-    uint64_t adapter_order;  // equal for equal adapter generations; 0 for the base model
+    uint64_t
+        adapter_order;  // equal for equal adapter generations; 0 for the base model, as in a routing pass
   };
   // Sorts `parts` by adapter, by how they use it and then by sequence, and lays them out: positions from what
   // each sequence has computed, slots and tables from its blocks. REQUIRES: rows is 1 to the sequence's

@@ -7,17 +7,6 @@
 namespace hydrad {
 namespace {
 
-PolicyLimits MakeLimits(const SchedulerOptions& options, const ModelLimits& model) {
-  PolicyLimits limits;
-  limits.max_rows = model.max_rows;
-  limits.max_logit_rows = model.max_logit_rows;
-  limits.max_running = std::max(1, std::min({options.max_running, model.max_rows, model.max_logit_rows}));
-  limits.prefill_chunk = std::max(1, std::min(options.prefill_chunk, model.max_rows));
-  limits.block_size = model.block_size;
-  limits.watermark_blocks = std::max(1, model.kv_blocks / 100);
-  return limits;
-}
-
 const char* Outcome(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kOk:
@@ -78,12 +67,23 @@ const char* Phase(bool decodes, bool prefills) {
 
 }  // namespace
 
+PolicyLimits LimitsOf(const SchedulerOptions& options, const ModelLimits& model) {
+  PolicyLimits limits;
+  limits.max_rows = model.max_rows;
+  limits.max_logit_rows = model.max_logit_rows;
+  limits.max_running = std::max(1, std::min({options.max_running, model.max_rows, model.max_logit_rows}));
+  limits.prefill_chunk = std::max(1, std::min(options.prefill_chunk, model.max_rows));
+  limits.block_size = model.block_size;
+  limits.watermark_blocks = std::max(1, model.kv_blocks / 100);
+  return limits;
+}
+
 Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& tokenizer, const Clock& clock,
                Metrics& metrics)
     : model_(model),
       clock_(clock),
       metrics_(metrics),
-      limits_(MakeLimits(options, model.limits())),
+      limits_(LimitsOf(options, model.limits())),
       pool_(model.limits().kv_blocks),
       roster_(tokenizer, model.config().eos_tokens, limits_.max_running, limits_.block_size),
       batch_(limits_.block_size) {}
@@ -149,17 +149,27 @@ void Engine::CarryOut() {
   for (const Plan::Chunk& chunk : plan_.run) {
     const Roster::Entry entry = roster_.FindSequence(chunk.id);
     if (entry.sequence->state() == Sequence::State::kWaiting) {
-      if (const absl::Status use = CheckAdapterUse(entry.request->request); !use.ok()) {
-        EndRequest(*entry.request, use);
-        continue;
-      }
+      if (!MayStart(entry, chunk.rows)) continue;
       roster_.Start(entry);
       if (!entry.request->started) entry.request->started = clock_.Now();
     }
     const bool reserved = entry.sequence->Reserve(chunk.rows, limits_.block_size, pool_);
     HYDRAD_CHECK(reserved);
-    parts_.push_back({entry.sequence, chunk.rows, entry.request->adapter_order});
+    const bool adapted = entry.sequence->adapted_by().adapter != nullptr;
+    parts_.push_back({entry.sequence, chunk.rows, adapted ? entry.request->adapter_order : 0});
   }
+}
+
+// False when the sequence does not start in this step after all.
+bool Engine::MayStart(Roster::Entry entry, int rows) {
+  absl::Status use = CheckAdapterUse(entry.request->request);
+  if (use.ok()) use = roster_.Route(*entry.request, UnsplitRows(limits_));
+  if (!use.ok()) {
+    EndRequest(*entry.request, use);
+    return false;
+  }
+  // That it must not be split was not known when the plan was made; the next one knows.
+  return rows >= entry.sequence->unsplit();
 }
 
 void Engine::RunModel() {
@@ -244,7 +254,9 @@ void Engine::Absorb(SequenceId id, Sampled drawn, TimePoint now) {
   NoteToken(active, *entry.sequence, now);
   if (!active.first_token) {
     active.first_token = now;
-    active.request.sink->OnStart(std::move(active.prompt_logprobs));
+    OutputStart start{.prompt_logprobs = std::move(active.prompt_logprobs), .route = std::nullopt};
+    if (active.route != nullptr) start.route = active.route->taken();
+    active.request.sink->OnStart(std::move(start));
   }
   if (static_cast<int>(active.choices.size()) < active.request.n) roster_.Fork(active);
   OutputPiece piece = entry.sequence->Append(std::move(drawn));

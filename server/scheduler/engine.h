@@ -21,6 +21,9 @@
 
 namespace hydrad {
 
+// The limits of the steps that a model can run.
+PolicyLimits LimitsOf(const SchedulerOptions& options, const ModelLimits& model);
+
 // Single-threaded, and deterministic: the same calls give the same steps. Everything referred to must outlive
 // it.
 class Engine {
@@ -48,6 +51,7 @@ class Engine {
  private:
   void MakePlan();
   void CarryOut();
+  bool MayStart(Roster::Entry entry, int rows);
   void RunModel();
   void TallyGates();
   void ScorePrompts();

@@ -1,10 +1,11 @@
 // Who has been served how much: virtual token counters (Sheng et al., "Fairness in Serving Large Language
 // Models", OSDI 2024, arXiv 2401.00588).
 //
-// A tenant's service is (input tokens + 2 * output tokens) / weight. Serving the active tenant with the least
-// service first is work-conserving, and two tenants that both always have work waiting never drift apart by
-// more than about the cost of what one may hold in the batch. A tenant that returns from idle is lifted to
-// the least service among the active ones, so that idling saves nothing up.
+// A tenant's service is (input tokens + 2 * output tokens) / weight; a prompt that runs twice, once on the
+// base model for its adapter's routers and once adapted, counts twice, for it takes the rows twice. Serving
+// the active tenant with the least service first is work-conserving, and two tenants that both always have
+// work waiting never drift apart by more than about the cost of what one may hold in the batch. A tenant that
+// returns from idle is lifted to the least service among the active ones, so that idling saves nothing up.
 #ifndef HYDRAD_SERVER_SCHEDULER_FAIR_SHARE_H_
 #define HYDRAD_SERVER_SCHEDULER_FAIR_SHARE_H_
 

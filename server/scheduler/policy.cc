@@ -183,8 +183,13 @@ bool Planner::Start(const SequenceView& s, int rows) {
   return true;
 }
 
-// As many pending tokens as rows, logit rows and the budget allow; blocks are not looked at.
+// As many pending tokens as rows, logit rows and the budget allow; all or none of those that must not be
+// split. Blocks are not looked at.
 int Planner::Chunk(const SequenceView& s) const {
+  if (s.unsplit > 0) {
+    const bool first = budget_ == limits_.prefill_chunk;
+    return s.unsplit <= rows_ && (first || s.unsplit <= budget_) && logits_ > 0 ? s.unsplit : 0;
+  }
   const int rows = std::min({s.pending, budget_, rows_});
   const int before_logits = std::max(0, s.first_logit - s.computed);
   return std::min(rows, before_logits + logits_);

@@ -20,6 +20,7 @@ struct SequenceView {
   int pending = 0;        // tokens still to run before the next draw, >= 1
   bool decoding = false;  // pending is the one token that was drawn last
   int first_logit = 0;    // first position whose logits are wanted; so are all pending ones after it
+  int unsplit = 0;        // > 0: while it waits to start, its first so many rows must run in one step
   int blocks = 0;         // KV blocks held; they have room for the computed tokens at least
   int freed = 0;          // of them, those that come back if it is preempted (others may share the rest)
   bool preempted =
@@ -46,6 +47,9 @@ struct PolicyLimits {
   int patience = 64;         // after a sequence that was passed over this often, nothing else starts
 };
 
+// How many rows a sequence may need in one step: those that are left whatever else is running.
+inline int UnsplitRows(const PolicyLimits& limits) { return limits.max_rows - limits.max_running + 1; }
+
 // What must be done this step, in this order. Reused from step to step for its memory.
 struct Plan {
   struct Chunk {
@@ -69,6 +73,10 @@ struct Plan {
 // - A sequence starts when its first chunk and the watermark fit into the free blocks. One that does not fit
 // holds
 //   up its own tenant; others only after `patience` steps. Nothing starts in a step that preempts.
+// - A sequence whose first rows must not be split starts with all of them or not at all. They may exceed what
+// is
+//   left of `prefill_chunk` when they are the step's first prompt rows: so it starts at the latest when its
+//   tenant is the least served, if they are not more than UnsplitRows.
 // - If nothing else could run, the oldest sequence gets its blocks from the others.
 // The same snapshot gives the same plan. A plan that only preempts is possible (shared blocks); the next step
 // then sees what has become free. REQUIRES: the blocks of any one sequence at its longest fit into the cache.

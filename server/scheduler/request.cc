@@ -6,6 +6,10 @@ absl::Status CheckAdapterUse(const Request& request) {
   for (size_t i = 0; i < request.adapters(); ++i) {
     const AdapterHandle& handle = request.adapter_at(i);
     const AdapterTraits traits = handle.traits();
+    if (request.adapters() > 1 && handle.mixture() != nullptr) {
+      return InvalidArgument("adapter '{}' picks one of its experts per sequence, so it cannot be composed",
+                             handle.name());
+    }
     const bool weighted = request.adapters() > 1 || request.weight_at(i) != 1;
     if (weighted && !traits.linear) {
       return InvalidArgument(

@@ -52,6 +52,10 @@ struct Request {
   float adapter_weight = 1;
   std::vector<WeightedAdapter> composed;  // adapters whose changes are added to that of `adapter`
   int adapter_top_k = 0;                  // experts that routed adapters keep; 0: as they say
+  // Of an adapter that holds several experts (AdapterHandle::mixture): the one to use, and else who chooses
+  // it. Neither: as the adapter says.
+  std::string expert;
+  std::optional<Decision> decision;
   Ticket ticket;
   TimePoint arrival{};
   std::optional<TimePoint> deadline;

@@ -35,6 +35,7 @@ Sequence& Roster::MakeChoice(ActiveRequest& active) {
   const int choice = static_cast<int>(active.choices.size());
   const SequenceId id = active.first_sequence + static_cast<SequenceId>(choice);
   active.choices.push_back(std::make_unique<Sequence>(id, active.request, active.ends, choice, tokenizer_));
+  active.choices.back()->set_route(active.route.get());
   sequences_.emplace(id, Entry{&active, active.choices.back().get()});
   return *active.choices.back();
 }
@@ -50,6 +51,14 @@ void Roster::Fork(ActiveRequest& active) {
       waiting_[active.tenant].emplace(choice.id(), entry);
     }
   }
+}
+
+absl::Status Roster::Route(ActiveRequest& active, int unsplit_rows) {
+  if (active.routed) return absl::OkStatus();
+  ASSIGN_OR_RETURN(active.route, MakeRoute(active.request, unsplit_rows));
+  active.routed = true;
+  for (const auto& choice : active.choices) choice->set_route(active.route.get());
+  return absl::OkStatus();
 }
 
 void Roster::Start(Entry entry) {

@@ -24,6 +24,8 @@ struct ActiveRequest {
 
   const Request request;
   const EndTokens ends;
+  bool routed = false;                    // Roster::Route has been here
+  std::unique_ptr<ExpertRoute> route;     // null but for an adapter that holds several experts
   std::optional<WaitingRoom::Seat> seat;  // until it starts
   TenantId tenant = 0;
   uint64_t adapter_order = 0;
@@ -58,7 +60,10 @@ class Roster {
   // far as max_running allows, and otherwise wait to run the prompt themselves.
   void Fork(ActiveRequest& request);
 
-  void Start(Entry entry);    // waiting -> running
+  // It is about to start: who picks its expert, if it holds several (MakeRoute). Once is enough; again it
+  // does nothing.
+  absl::Status Route(ActiveRequest& request, int unsplit_rows);
+  void Start(Entry entry);    // waiting -> running.
   void Preempt(Entry entry);  // running -> waiting, in its old place
   // A running sequence has drawn its last token.
   void Finish(Entry entry);

@@ -11,6 +11,9 @@
 //   token, from the blocks that the prompt filled. Choices beyond max_running run it again later.
 // - A prompt must leave room for one token in the context; max_tokens beyond the context is cut to it, and
 //   such a sequence ends as kLength. A sequence that at its longest would not fit into the cache is refused.
+// - An adapter that holds several experts has one of them picked from the prompt, which may run the prompt
+// once
+//   more, on the base model, before (expert_route.h); the request keeps it to its end.
 // - A NaN in the logits ends that request alone with DATA_LOSS, a stalled sink that request with CANCELLED,
 //   and a deadline, waiting or running, with DEADLINE_EXCEEDED.
 // - Blocks, ticket, adapter and queue place are free before the sink hears OnDone.

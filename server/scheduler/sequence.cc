@@ -33,7 +33,8 @@ SequenceView Sequence::View(TenantId tenant) const {
   view.id = id_;
   view.tenant = tenant;
   view.computed = computed_;
-  view.pending = length() - computed_;
+  view.pending = (routing() ? static_cast<int>(request_.prompt.size()) : length()) - computed_;
+  view.unsplit = unsplit();
   view.decoding = decoding();
   view.first_logit = first_logit();
   view.blocks = static_cast<int>(blocks_.size());
@@ -49,10 +50,35 @@ int32_t Sequence::token(int position) const {
   return at < prompt ? request_.prompt[at] : generated_[at - prompt];
 }
 
+bool Sequence::scores_prompt() const {
+  return request_.output.prompt_logprobs >= 0 && choice_ == 0 &&
+         scored_ < static_cast<int>(request_.prompt.size()) - 1;
+}
+
 int Sequence::first_logit() const {
-  const int prompt = static_cast<int>(request_.prompt.size());
-  const bool scores = request_.output.prompt_logprobs >= 0 && choice_ == 0 && scored_ < prompt - 1;
-  return scores ? scored_ : length() - 1;
+  if (routing()) return static_cast<int>(request_.prompt.size());
+  return scores_prompt() ? scored_ : length() - 1;
+}
+
+// A prompt whose tokens are scored is wanted in pieces: there may be more of them than logits in a step.
+bool Sequence::routing() const {
+  return route_ != nullptr && !route_->decided() && (route_->on_base() || scores_prompt());
+}
+
+int Sequence::unsplit() const {
+  const bool picks = route_ != nullptr && !route_->decided() && !route_->on_base();
+  return picks ? static_cast<int>(request_.prompt.size()) : 0;
+}
+
+AdaptedBy Sequence::adapted_by(size_t pass) const {
+  if (pass >= request_.adapters()) return {};
+  if (route_ == nullptr) return {.adapter = request_.adapter_at(pass).device()};
+  return {.adapter = route_->adapter(), .by_layer = route_->by_layer(), .order = route_->order()};
+}
+
+std::optional<Batch::Probe> Sequence::Probe(int rows, int row) {
+  if (route_ == nullptr) return std::nullopt;
+  return route_->Probe(computed_, rows, row);
 }
 
 void Sequence::Start() {
@@ -80,9 +106,14 @@ bool Sequence::Reserve(int rows, int block_size, BlockPool& pool) {
 
 int Sequence::Advance(int rows) {
   computed_ += rows;
-  const int in_prompt = std::min(computed_, static_cast<int>(request_.prompt.size()));
-  const int fresh = std::max(0, in_prompt - prompt_seen_);
-  prompt_seen_ += fresh;
+  const int prompt = static_cast<int>(request_.prompt.size());
+  int& seen = routing() ? routed_seen_ : prompt_seen_;
+  const int fresh = std::max(0, std::min(computed_, prompt) - seen);
+  seen += fresh;
+  if (route_ != nullptr && !route_->decided() && computed_ >= prompt) {
+    if (routing()) computed_ = 0;  // to be run again, in the blocks that it has
+    route_->Decide();
+  }
   return fresh;
 }
 
@@ -92,6 +123,7 @@ void Sequence::Preempt() {
   shared_ = 0;
   computed_ = 0;
   preempted_ = true;
+  if (route_ != nullptr && !route_->decided()) route_->Restart();
 }
 
 SampleRow Sequence::sample_row() const {

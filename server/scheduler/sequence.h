@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "server/model/kv_cache.h"
+#include "server/scheduler/expert_route.h"
 #include "server/scheduler/output_text.h"
 #include "server/scheduler/policy.h"
 #include "server/scheduler/request.h"
@@ -24,10 +25,19 @@ struct EndTokens {
   std::vector<int32_t> banned;  // both: not to be drawn below min_tokens
 };
 
+// What adapts the rows of a sequence, as Batch::Run has it; both null: nothing.
+struct AdaptedBy {
+  const DeviceAdapter* adapter = nullptr;
+  const DeviceAdapter* const* by_layer = nullptr;  // [layers]
+  int order = 0;  // of one adapter generation, rows of equal order belong side by side
+};
+
 // The tokens are the prompt's, then the generated ones; the first computed() of them have their K/V in
 // blocks(). A draw needs all of them and leaves the new one uncomputed, so a decoding sequence has exactly
-// one pending. Owned by the scheduler thread. Keeps the addresses of the request and its end tokens, which
-// must outlive it.
+// one pending. Where the route of the request (expert_route.h) asks for it, the prompt is run once more
+// before all that, only for the routers to see it: the routing pass, after which nothing is computed yet.
+// Owned by the scheduler thread. Keeps the addresses of the request, its end tokens and its route, which must
+// outlive it.
 class Sequence {
  public:
   enum class State {
@@ -39,6 +49,8 @@ class Sequence {
   // `choice` draws with the request's seed + choice. The tokenizer must outlive the sequence.
   Sequence(SequenceId id, const Request& request, const EndTokens& ends, int choice,
            const Tokenizer& tokenizer);
+  // By what the adapter picks one of its experts, before the sequence first starts; null for other adapters.
+  void set_route(ExpertRoute* route) { route_ = route; }
 
   SequenceId id() const { return id_; }
   int choice() const { return choice_; }
@@ -55,8 +67,17 @@ class Sequence {
   std::span<const int32_t> generated() const { return generated_; }
   std::span<const std::shared_ptr<const Block>> blocks() const { return blocks_; }
 
+  // Whether the prompt is being run for the routers only.
+  bool routing() const;
+  // > 0: so many of its first rows must run in one step.
+  int unsplit() const;
+  // What the `pass`-th adapter of the request does to the rows of the next step, and what routers are to see
+  // of `rows` of them, which begin with row `row` of the batch.
+  AdaptedBy adapted_by(size_t pass = 0) const;
+  std::optional<Batch::Probe> Probe(int rows, int row);
+
   // First position whose logits are wanted. From there on they are all wanted: those before the last of the
-  // prompt are scored, the last one is drawn from.
+  // prompt are scored, the last one is drawn from. No position of the prompt in the routing pass.
   int first_logit() const;
   // The prompt's token after `position` now has its log-probability.
   void Scored(int position) { scored_ = position + 1; }
@@ -72,7 +93,7 @@ class Sequence {
   // empty.
   bool Reserve(int rows, int block_size, BlockPool& pool);
   // `rows` more tokens have their K/V in the cache. Returns how many prompt tokens of them ran for the first
-  // time.
+  // time, the routing pass and the adapted one counted apart.
   int Advance(int rows);
   // Gives the blocks back; what was generated stays, and is computed again later.
   void Preempt();
@@ -84,6 +105,7 @@ class Sequence {
 
  private:
   void Transition(State from, State to);
+  bool scores_prompt() const;
   std::span<const std::shared_ptr<const Block>> shared() const { return blocks().first(shared_); }
   std::optional<FinishReason> Take(Sampled drawn);
 
@@ -91,12 +113,14 @@ class Sequence {
   const Request& request_;
   const EndTokens& ends_;
   const int choice_;
+  ExpertRoute* route_ = nullptr;
   State state_ = State::kWaiting;
   std::vector<int32_t> generated_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   int shared_ = 0;  // leading blocks_ that other choices of the request may hold too
   int computed_ = 0;
   int prompt_seen_ = 0;  // prompt tokens that have ever been computed
+  int routed_seen_ = 0;  // likewise, by the routing pass
   int scored_ = 0;       // prompt tokens 1..scored_ have their log-probabilities
   int passed_over_ = 0;
   bool preempted_ = false;

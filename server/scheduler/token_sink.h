@@ -3,10 +3,12 @@
 #define HYDRAD_SERVER_SCHEDULER_TOKEN_SINK_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/sampling.h"
+#include "server/backend/router.h"
 #include "server/base/clock.h"
 #include "server/base/status.h"
 #include "server/scheduler/gate_tally.h"
@@ -29,6 +31,19 @@ struct OutputPiece {
   std::string stop;  // the stop string that matched
 };
 
+// Which expert an adapter that holds several was used with, by name.
+struct RouteTaken {
+  Decision decision = Decision::kLabel;
+  std::string expert;              // of all layers; "" where each has its own (kLayer)
+  std::vector<std::string> votes;  // by layer, what its router picked; empty for kLabel
+};
+
+// What is known before the first token.
+struct OutputStart {
+  std::vector<Sampled> prompt_logprobs;  // of prompt tokens 1.. when they were asked for
+  std::optional<RouteTaken> route;       // of an adapter that holds several experts
+};
+
 // What a request used, known when it ends.
 struct Usage {
   int prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
@@ -42,8 +57,7 @@ struct Usage {
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
-  // Log-probabilities of prompt tokens 1.. when they were asked for.
-  virtual void OnStart(std::vector<Sampled> prompt_logprobs) = 0;
+  virtual void OnStart(OutputStart start) = 0;
   // False: the reader has stalled past its bound, and the request is to be cancelled.
   virtual bool OnPiece(OutputPiece piece) = 0;
   // OK when every choice finished; CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE (shutdown), DATA_LOSS (NaN), ...

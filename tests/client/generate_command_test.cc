@@ -173,5 +173,14 @@ TEST_F(GenerateCommand, TimeoutEndsAStuckStream) {
   server_.AwaitCancel();
 }
 
+TEST_F(GenerateCommand, AnExpertOrWhoChoosesOne) {
+  ASSERT_EQ(Run({"generate", "--adapter", "mix", "--expert", "sums", "a"}), 0) << err_;
+  EXPECT_EQ(server_.last_generate().expert(), "sums");
+  EXPECT_EQ(server_.last_generate().decision(), v1::DECISION_UNSPECIFIED);
+  ASSERT_EQ(Run({"generate", "--adapter", "mix", "--decision", "layer", "a"}), 0) << err_;
+  EXPECT_EQ(server_.last_generate().decision(), v1::DECISION_LAYER);
+  EXPECT_EQ(Run({"generate", "--decision", "coin", "a"}), 2);
+}
+
 }  // namespace
 }  // namespace hydrad

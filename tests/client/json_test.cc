@@ -43,5 +43,25 @@ TEST(Json, BigNumbersStayExact) {
   EXPECT_NE(Line(ToJson(adapter)).find("\"device_bytes\":18446744073709551615"), std::string::npos);
 }
 
+TEST(Json, TheRouteTaken) {
+  v1::GenerateResult result;
+  EXPECT_FALSE(ToJson(result).contains("route"));
+  v1::ExpertRoute& route = *result.mutable_start()->mutable_route();
+  route.set_decision(v1::DECISION_LAYER);
+  route.add_votes("poems");
+  route.add_votes("sums");
+  EXPECT_EQ(ToJson(result)["route"].dump(), R"({"decision":"layer","votes":["poems","sums"]})");
+  route.set_decision(v1::DECISION_VOTE);
+  route.set_expert("poems");
+  EXPECT_EQ(ToJson(result)["route"]["expert"], "poems");
+}
+
+TEST(Json, AnMoaNamesItsExperts) {
+  v1::Adapter adapter;
+  EXPECT_FALSE(ToJson(adapter).contains("expert_names"));
+  adapter.add_expert_names("poems");
+  EXPECT_EQ(ToJson(adapter)["expert_names"].dump(), R"(["poems"])");
+}
+
 }  // namespace
 }  // namespace hydrad

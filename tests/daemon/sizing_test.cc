@@ -41,6 +41,13 @@ TEST_F(SizingTest, ByDefaultEveryRunningSequenceFits) {
   EXPECT_EQ(limits->kv_blocks, 3 * 7);  // 7 blocks of 16 for 100 positions
 }
 
+TEST_F(SizingTest, AStepHasRoomForAPromptThatMustNotBeSplit) {
+  config_.unsplit_prompt = 50;
+  EXPECT_EQ(Size()->max_rows, 53);
+  config_.unsplit_prompt = 10;
+  EXPECT_EQ(Size()->max_rows, 23);
+}
+
 TEST_F(SizingTest, TheDefaultIsBounded) {
   config_.max_running = 1'000'000'000 / 7;
   const auto limits = Size();

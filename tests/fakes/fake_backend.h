@@ -2,6 +2,7 @@
 #ifndef HYDRAD_TESTS_FAKES_FAKE_BACKEND_H_
 #define HYDRAD_TESTS_FAKES_FAKE_BACKEND_H_
 
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
@@ -48,6 +49,7 @@ class FakeBackend final : public Backend {
     MutexLock lock(&mu_);
     fail_call_ = call;
   }
+  void SetCanRoute(bool can) { can_route_ = can; }
   // Adapters hold more than AdapterBytes said.
   void TakeExtra(size_t bytes) {
     MutexLock lock(&mu_);
@@ -108,6 +110,7 @@ class FakeBackend final : public Backend {
   void AddLora(Tensor, Tensor, int, ProjectionGroup) override { Unused(); }
   std::span<const float> Gates(int) override { Unused(); }
   void Route(Tensor, int) override { Unused(); }
+  bool can_route() const override { return can_route_; }
   void AddRmsNorm(Tensor, Tensor, Tensor, const Buffer&, float) override { Unused(); }
   void RopeAndWriteKv(Tensor, const HeadNorms&, const KvCacheView&) override { Unused(); }
   void Attend(Tensor, Tensor, const KvCacheView&, float) override { Unused(); }
@@ -152,6 +155,7 @@ class FakeBackend final : public Backend {
     CheckFailed(__FILE__, __LINE__, "the fake backend only holds adapters");
   }
 
+  std::atomic<bool> can_route_ = true;
   mutable Mutex mu_;
   int calls_ ABSL_GUARDED_BY(mu_) = 0;
   int fail_call_ ABSL_GUARDED_BY(mu_) = 0;

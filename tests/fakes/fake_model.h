@@ -48,6 +48,8 @@ class FakeAdapter final : public DeviceAdapter {
 // besides.
 class FakeModel final : public Model {
  public:
+  static constexpr int kLayers = 3;
+
   struct Options {
     ModelLimits limits{
         .max_rows = 64, .max_logit_rows = 16, .max_context = 128, .block_size = 4, .kv_blocks = 256};
@@ -63,6 +65,7 @@ class FakeModel final : public Model {
   explicit FakeModel(Options options) : options_(std::move(options)) {
     config_.vocab_size = options_.vocab_size;
     config_.max_positions = options_.limits.max_context;
+    config_.num_layers = kLayers;
     config_.eos_tokens = options_.eos;
     kv_.resize(static_cast<size_t>(options_.limits.kv_blocks) * options_.limits.block_size);
     writer_.resize(options_.limits.kv_blocks);
@@ -79,6 +82,7 @@ class FakeModel final : public Model {
     CheckShape(batch);
     MarkWriters(batch);
     rows_.assign(batch.rows(), Cell{});
+    for (const Batch::Probe& probe : batch.probes) RunProbe(batch, probe);
     for (size_t s = 0; s < batch.segments.size(); ++s) {
       RunSegment(batch, static_cast<int>(s), SaltOf(batch, batch.segments[s]));
     }
@@ -149,28 +153,61 @@ class FakeModel final : public Model {
   // One run per generation and way of using it, unless what it is composed with stands between.
   static void CheckPass(std::span<const Batch::Run> runs, int rows, bool composed) {
     std::set<std::tuple<const DeviceAdapter*, float, int>> uses;
+    size_t by_layer = 0;
     int end = 0;
     for (const Batch::Run& run : runs) {
       HYDRAD_CHECK(run.adapter != nullptr);
-      uses.insert({run.adapter, run.weight, run.top_k});
+      if (run.by_layer == nullptr) uses.insert({run.adapter, run.weight, run.top_k});
+      by_layer += run.by_layer != nullptr;
       HYDRAD_CHECK(run.row_begin >= end && run.row_end > run.row_begin);
       end = run.row_end;
     }
-    HYDRAD_CHECK(end <= rows && (composed || uses.size() == runs.size()));
+    HYDRAD_CHECK(end <= rows && (composed || uses.size() + by_layer == runs.size()));
   }
 
   // Of all adapters of a segment's rows, in the order of the passes, and how they are used.
-  static uint64_t SaltOf(const Batch& batch, const Batch::Segment& segment) {
+  uint64_t SaltOf(const Batch& batch, const Batch::Segment& segment) const {
     uint64_t salt = 0;
     for (size_t pass = 0; pass < batch.passes(); ++pass) {
       for (const Batch::Run& run : batch.pass(pass)) {
         if (run.row_end <= segment.row_begin || run.row_begin > segment.row_begin) continue;
         HYDRAD_CHECK(segment.row_end <= run.row_end);
         const uint64_t use = std::bit_cast<uint32_t>(run.weight) + static_cast<uint64_t>(run.top_k);
-        salt = Mix(salt, Mix(static_cast<const FakeAdapter*>(run.adapter)->salt(), use));
+        salt = Mix(salt, Mix(SaltOf(run), use));
       }
     }
     return salt;
+  }
+
+  // What an adapter per layer does to the hash depends on each of them and on its layer.
+  uint64_t SaltOf(const Batch::Run& run) const {
+    if (run.by_layer == nullptr) return static_cast<const FakeAdapter*>(run.adapter)->salt();
+    uint64_t salt = 1;
+    for (int layer = 0; layer < config_.num_layers; ++layer) {
+      HYDRAD_CHECK(run.by_layer[layer] != nullptr);
+      salt = Mix(salt, static_cast<const FakeAdapter*>(run.by_layer[layer])->salt());
+    }
+    return salt;
+  }
+
+  // A router sees the token, its position, its layer, and what the layers below it were adapted by.
+  void RunProbe(const Batch& batch, const Batch::Probe& probe) {
+    const int choices = probe.router->choices();
+    HYDRAD_CHECK(probe.row_begin < probe.row_end && probe.row_end <= batch.rows());
+    HYDRAD_CHECK(probe.router->layers == config_.num_layers && choices > 0);
+    uint64_t below = 0;
+    for (int layer = 0; layer < config_.num_layers; ++layer) {
+      double* sums = probe.sums + static_cast<size_t>(layer) * choices;
+      for (int row = probe.row_begin; row < probe.row_end; ++row) {
+        const uint64_t seen = Mix(Mix(batch.tokens[row], batch.positions[row]), Mix(layer, below));
+        for (int c = 0; c < choices; ++c) sums[c] += static_cast<double>(Mix(seen, c) >> 32);
+      }
+      if (probe.by_layer == nullptr) continue;
+      HYDRAD_CHECK(probe.by_layer[layer] == nullptr);  // decided once
+      const int pick = probe.router->Pick(layer, sums, probe.pooled);
+      probe.by_layer[layer] = probe.router->experts[pick];
+      below = Mix(below, pick);
+    }
   }
 
   // A block that one sequence writes in this step is in no other's table.

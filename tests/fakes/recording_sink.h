@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +30,7 @@ class RecordingSink final : public TokenSink {
   struct Record {
     int starts = 0, dones = 0;
     std::vector<Sampled> prompt_logprobs;
+    std::optional<RouteTaken> route;
     std::map<int, Choice> choices;
     absl::Status status;
     Usage usage;
@@ -40,11 +42,12 @@ class RecordingSink final : public TokenSink {
   // Called within OnDone, on the scheduler's thread.
   std::function<void()> on_done;
 
-  void OnStart(std::vector<Sampled> prompt_logprobs) override {
+  void OnStart(OutputStart start) override {
     MutexLock lock(&mu_);
     HYDRAD_CHECK(record_.starts == 0 && record_.dones == 0);
     record_.starts = 1;
-    record_.prompt_logprobs = std::move(prompt_logprobs);
+    record_.prompt_logprobs = std::move(start.prompt_logprobs);
+    record_.route = std::move(start.route);
   }
 
   bool OnPiece(OutputPiece piece) override {

@@ -51,15 +51,11 @@ int ArgMax(const std::vector<float>& logits) {
 }
 
 // The prompt in one step, then the reference's own continuation token by token: logits of every position.
-std::vector<std::vector<float>> Run(Transformer& model, const GoldenCase& golden, const GoldenPrompt& prompt,
-                                    std::span<const DeviceAdapter* const> adapters, int positions) {
+std::vector<std::vector<float>> Run(Transformer& model, const GoldenPrompt& prompt, const Adapt& adapt,
+                                    int positions) {
   BlockPool pool(model.limits().kv_blocks);
   TestSequence sequence{.tokens = prompt.ids, .adapter = nullptr, .computed = 0, .blocks = {}};
-  sequence.top_k = golden.top_k;
-  for (size_t i = 0; i < adapters.size(); ++i) {
-    if (i > 0) sequence.more.push_back({adapters[i], golden.weights[i]});
-    if (i == 0) sequence.adapter = adapters[i], sequence.weight = golden.weights[i];
-  }
+  adapt(prompt, sequence);
   sequence.tokens.insert(sequence.tokens.end(), prompt.greedy.begin(), prompt.greedy.end());
   const int total = std::min<int>(positions, static_cast<int>(sequence.tokens.size()));
   const Chunk first{&sequence, std::min<int>(total, static_cast<int>(prompt.ids.size()))};
@@ -92,6 +88,17 @@ void CheckPrompt(const GoldenPrompt& prompt, const std::vector<std::vector<float
 
 }  // namespace
 
+std::vector<std::string> MoaGoldenNames() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(kCases)) {
+    if (entry.path().extension() != ".json") continue;
+    const auto json = nlohmann::json::parse(std::ifstream(entry.path()));
+    if (json.contains("decision") && !json["decision"].is_null()) names.push_back(entry.path().stem());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 std::vector<std::string> GoldenNames(bool adapter, bool smollm2) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(kCases)) {
@@ -113,16 +120,24 @@ GoldenCase LoadGolden(const std::string& name) {
   HYDRAD_CHECK(mapped.ok());
   const auto file = Safetensors::Parse(*mapped, Safetensors::kMaxModelHeader);
   HYDRAD_CHECK(file.ok());
-  GoldenCase golden{.name = name, .model = json["model"], .adapters = {}, .weights = {}, .prompts = {}};
+  GoldenCase golden{
+      .name = name, .model = json["model"], .adapters = {}, .weights = {}, .prompts = {}, .decision = {}};
   if (json["adapter"].is_string()) golden.adapters = {json["adapter"]};
   if (json["adapter"].is_array()) golden.adapters = json["adapter"];
   golden.weights = json.value("weights", std::vector<float>(golden.adapters.size(), 1));
   golden.top_k = json.value("top_k", 0);
+  if (json.contains("decision") && !json["decision"].is_null()) {
+    golden.decision = ParseDecision(json["decision"].get<std::string>());
+    HYDRAD_CHECK(golden.decision.has_value());
+    if (golden.decision == Decision::kLabel) golden.label = json["label"];
+  }
   for (const auto& prompt : json["prompts"]) {
     const std::string prefix = fmt::format("prompt{}.", golden.prompts.size());
-    golden.prompts.push_back({prompt["ids"], prompt["greedy"]["ids"], prompt["greedy"]["margins"],
-                              prompt["float64_max_abs_error"], prompt["bf16_max_abs_error"],
-                              Logits(*file, prefix)});
+    golden.prompts.push_back(
+        {prompt["ids"], prompt["greedy"]["ids"], prompt["greedy"]["margins"], prompt["float64_max_abs_error"],
+         prompt["bf16_max_abs_error"], Logits(*file, prefix),
+         prompt.contains("route") && !prompt["route"].is_null() ? prompt["route"].get<std::vector<int>>()
+                                                                : std::vector<int>()});
     HYDRAD_CHECK(!golden.prompts.back().logits.empty());
   }
   HYDRAD_CHECK(!golden.prompts.empty());
@@ -131,9 +146,20 @@ GoldenCase LoadGolden(const std::string& name) {
 
 void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const DeviceAdapter* const> adapters,
                  bool bf16, int positions) {
+  const auto adapt = [&](const GoldenPrompt&, TestSequence& sequence) {
+    sequence.top_k = golden.top_k;
+    for (size_t i = 0; i < adapters.size(); ++i) {
+      if (i > 0) sequence.more.push_back({adapters[i], golden.weights[i]});
+      if (i == 0) sequence.adapter = adapters[i], sequence.weight = golden.weights[i];
+    }
+  };
+  CheckGolden(golden, model, adapt, bf16, positions);
+}
+
+void CheckGolden(const GoldenCase& golden, Transformer& model, const Adapt& adapt, bool bf16, int positions) {
   for (size_t i = 0; i < golden.prompts.size(); ++i) {
     const GoldenPrompt& prompt = golden.prompts[i];
-    const auto logits = Run(model, golden, prompt, adapters, positions);
+    const auto logits = Run(model, prompt, adapt, positions);
     const std::string where = fmt::format("{} {} prompt {}", golden.name, bf16 ? "bf16" : "f32", i);
     CheckPrompt(prompt, logits, bf16 ? prompt.bf16_error : std::min(8 * prompt.f32_error, 1e-3f), where);
   }
@@ -154,7 +180,8 @@ void CheckBaseGolden(const std::string& name, DType weight_type) {
   auto model =
       LoadTransformer(ModelDir(golden), *backend, {.max_rows = 256, .max_logit_rows = 256, .kv_blocks = 64});
   ASSERT_TRUE(model.ok()) << model.status();
-  CheckGolden(golden, **model, {}, weight_type == DType::kBf16, (*model)->limits().max_context);
+  CheckGolden(golden, **model, std::span<const DeviceAdapter* const>(), weight_type == DType::kBf16,
+              (*model)->limits().max_context);
 }
 
 }  // namespace hydrad

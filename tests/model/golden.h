@@ -2,11 +2,15 @@
 #ifndef HYDRAD_TESTS_MODEL_GOLDEN_H_
 #define HYDRAD_TESTS_MODEL_GOLDEN_H_
 
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "server/backend/router.h"
 #include "server/model/transformer.h"
+#include "tests/model/stepper.h"
 
 namespace hydrad {
 
@@ -23,6 +27,7 @@ struct GoldenPrompt {
   float f32_error;              // what transformers' f32 run, which the logits are of, is off from float64
   float bf16_error;             // what a bf16 run may be off from the f32 one, see CheckGolden
   std::vector<GoldenLogit> logits;
+  std::vector<int> route;  // of an MoA, the expert of every layer
 };
 
 struct GoldenCase {
@@ -31,12 +36,15 @@ struct GoldenCase {
   std::vector<float> weights;         // [adapters]
   int top_k = 0;                      // that the request asks for
   std::vector<GoldenPrompt> prompts;
+  std::optional<Decision> decision;  // of an MoA
+  int label = 0;                     // and its expert for kLabel
 };
 
 // The names of all cases of tests/golden/cases without (or with) an adapter, of the small models (or of
 // SmolLM2), so that a new case is compared without anybody listing it. Left out: what is not served, adapters
-// of lm_head and (by their `decision`) MoA.
+// of lm_head, and MoA, whose cases are the other list's.
 std::vector<std::string> GoldenNames(bool adapter, bool smollm2);
+std::vector<std::string> MoaGoldenNames();
 
 // Fails the test and ends the process's case when a file is missing: a golden that is not compared is no
 // golden.
@@ -51,6 +59,9 @@ GoldenCase LoadGolden(const std::string& name);
 // `adapters` are those of the case, loaded.
 void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const DeviceAdapter* const> adapters,
                  bool bf16, int positions);
+// Likewise; `adapt` says by what the prompt's sequence is adapted.
+using Adapt = std::function<void(const GoldenPrompt& prompt, TestSequence& sequence)>;
+void CheckGolden(const GoldenCase& golden, Transformer& model, const Adapt& adapt, bool bf16, int positions);
 
 // The default model's directory: HYDRAD_MODEL_DIR where it is set, else build/models/smollm2.
 std::string Smollm2Dir();

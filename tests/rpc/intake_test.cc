@@ -17,7 +17,7 @@ using testing::HasSubstr;
 
 class NullSink final : public TokenSink {
  public:
-  void OnStart(std::vector<Sampled>) override {}
+  void OnStart(OutputStart) override {}
   bool OnPiece(OutputPiece) override { return true; }
   void OnDone(absl::Status, const Usage&) override {}
 };
@@ -258,6 +258,20 @@ TEST_F(IntakeSubmitTest, ADrainingScheduler) {
 TEST_F(IntakeSubmitTest, ARequestThatCanNeverFit) {
   scheduler_.Answer(InvalidArgument("the cache cannot hold it"));
   ExpectRefusal(Submit(), absl::StatusCode::kInvalidArgument, "INVALID_ARGUMENT", "invalid");
+}
+
+TEST_F(IntakeTest, AnExpertOrADecisionGoesOnAsItIs) {
+  ASSERT_TRUE(Load("one", "one").ok());
+  v1::GenerateRequest message = Ask("x", "one");
+  auto prepared = intake_->Prepare(message, As("key-globex"));
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  EXPECT_EQ(prepared->request.expert, "");
+  EXPECT_FALSE(prepared->request.decision.has_value());
+  message.set_expert("sums");
+  EXPECT_EQ(intake_->Prepare(message, As("key-globex"))->request.expert, "sums");
+  message.clear_expert();
+  message.set_decision(v1::DECISION_LAYER);
+  EXPECT_EQ(intake_->Prepare(message, As("key-globex"))->request.decision, Decision::kLayer);
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ class StreamSinkTest : public testing::Test {
 
 TEST_F(StreamSinkTest, StartChunksEnd) {
   StreamSink sink(Head(), queue_);
-  sink.OnStart({{.token = 7, .logprob = -1, .top = {{9, -0.1f}}}});
+  sink.OnStart({.prompt_logprobs = {{.token = 7, .logprob = -1, .top = {{9, -0.1f}}}}, .route = {}});
   EXPECT_TRUE(sink.OnPiece(Piece(0, "ab", {1, 2})));
   EXPECT_TRUE(sink.OnPiece(Last(0, "c", FinishReason::kStopString, "END")));
   Usage usage;
@@ -128,7 +128,7 @@ TEST(GatherSinkTest, JoinsEachChoice) {
     EXPECT_TRUE(status.ok());
     ++calls;
   });
-  sink.OnStart({{.token = 7, .logprob = -1, .top = {}}});
+  sink.OnStart({.prompt_logprobs = {{.token = 7, .logprob = -1, .top = {}}}, .route = {}});
   sink.OnPiece(Piece(1, "x", {4}));
   sink.OnPiece(Piece(0, "a", {1}));
   sink.OnPiece(Piece(0, "b", {2, 3}));
@@ -149,6 +149,18 @@ TEST(GatherSinkTest, JoinsEachChoice) {
   EXPECT_EQ(result.choices(1).text(), "> xy");
   EXPECT_EQ(result.choices(1).finish_reason(), v1::FINISH_REASON_STOP);
   EXPECT_EQ(result.usage().generated_tokens(), 4);
+}
+
+TEST_F(StreamSinkTest, TheStartTellsTheRouteTaken) {
+  StreamSink sink(Head(), queue_);
+  sink.OnStart({.prompt_logprobs = {},
+                .route = RouteTaken{.decision = Decision::kVote, .expert = "a", .votes = {"a", "b", "a"}}});
+  sink.OnDone(absl::OkStatus(), {});
+  const auto messages = Drain(*queue_, &status_);
+  const v1::ExpertRoute& route = messages[0].start().route();
+  EXPECT_EQ(route.decision(), v1::DECISION_VOTE);
+  EXPECT_EQ(route.expert(), "a");
+  EXPECT_THAT(route.votes(), ElementsAre("a", "b", "a"));
 }
 
 TEST(GatherSinkTest, PassesOnWhyItIsNotComplete) {

@@ -37,6 +37,26 @@ AdapterFiles TinyLora(uint32_t seed) {
   return files;
 }
 
+// An MoA of two of them, "poems" and "sums", with routers in all of the model's layers.
+AdapterFiles TinyMoa(int layers) {
+  AdapterFiles files = Moa();
+  files.tensors.clear();
+  files.config["r"] = 2;
+  files.config["lora_alpha"] = 4000;
+  for (const auto& [expert, seed] : {std::pair("poems", 1), std::pair("sums", 100)}) {
+    for (const auto& [name, tensor] : TinyLora(static_cast<uint32_t>(seed)).tensors) {
+      const size_t end = name.rfind(".weight");
+      files.tensors[name.substr(0, end) + "." + expert + ".weight"] = tensor;
+    }
+  }
+  for (int layer = 0; layer < layers; ++layer) {
+    const std::string router = kPrefix + std::to_string(layer) + ".moa_router.";
+    files.tensors[router + "weight"] = MakeTensor("F32", {2, 128}, 200 + static_cast<uint32_t>(layer));
+    files.tensors[router + "bias"] = MakeTensor("F32", {2}, 300 + static_cast<uint32_t>(layer));
+  }
+  return files;
+}
+
 class ServingTest : public testing::Test {
  protected:
   explicit ServingTest(SchedulerOptions options = {.max_running = 4, .max_waiting = 1, .prefill_chunk = 32}) {
@@ -151,6 +171,49 @@ class ServingTest : public testing::Test {
   std::unique_ptr<v1::Inference::Stub> inference_;
   std::unique_ptr<v1::Admin::Stub> admin_;
 };
+
+TEST_F(ServingTest, AnMoaPicksAnExpertAndSaysWhich) {
+  const int layers = model_->config().num_layers;
+  disk_.Put("mix", TinyMoa(layers).Bytes());
+  ASSERT_TRUE(LoadAdapter("mix", "mix").ok());
+  const auto answer = [&](const std::string& expert, v1::Decision decision) {
+    v1::GenerateRequest request = Ask("Once upon a time", 4, "mix");
+    request.set_expert(expert);
+    request.set_decision(decision);
+    v1::GenerateResult result;
+    const grpc::Status status = Unary(request, &result);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return result;
+  };
+  const v1::GenerateResult voted = answer("", v1::DECISION_UNSPECIFIED);
+  const v1::ExpertRoute& route = voted.start().route();
+  EXPECT_EQ(route.decision(), v1::DECISION_VOTE);
+  EXPECT_EQ(route.votes_size(), layers);
+  ASSERT_TRUE(route.expert() == "poems" || route.expert() == "sums") << route.expert();
+  const v1::GenerateResult named = answer(route.expert(), v1::DECISION_UNSPECIFIED);
+  EXPECT_EQ(named.start().route().decision(), v1::DECISION_LABEL);
+  EXPECT_EQ(named.choices(0).text(), voted.choices(0).text());
+  EXPECT_NE(answer(route.expert() == "sums" ? "poems" : "sums", v1::DECISION_LABEL).choices(0).text(),
+            voted.choices(0).text());
+  const v1::GenerateResult layered = answer("", v1::DECISION_LAYER);
+  EXPECT_EQ(layered.start().route().expert(), "");
+  EXPECT_EQ(layered.start().route().votes_size(), layers);
+}
+
+TEST_F(ServingTest, AnExpertThatIsNotThereEndsTheRequestWithThoseThatAre) {
+  disk_.Put("mix", TinyMoa(model_->config().num_layers).Bytes());
+  ASSERT_TRUE(LoadAdapter("mix", "mix").ok() && LoadAdapter("one", "one").ok());
+  const auto refusal = [&](const std::string& adapter, const std::string& expert) {
+    v1::GenerateRequest request = Ask("x", 2, adapter);
+    request.set_expert(expert);
+    v1::GenerateResult result;
+    const grpc::Status status = Unary(request, &result);
+    EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+    return status.error_message();
+  };
+  EXPECT_THAT(refusal("mix", "jokes"), testing::HasSubstr("expert: 'jokes' is not one of poems, sums"));
+  EXPECT_THAT(refusal("one", "sums"), testing::HasSubstr("expert: adapter 'one' does not hold experts"));
+}
 
 TEST_F(ServingTest, StreamAndUnarySayTheSame) {
   const v1::GenerateRequest request = Ask("Once upon a time", 40);

@@ -120,6 +120,16 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{TEXT "stopping { min_tokens: 5000 }", "stopping.min_tokens"},
                     Case{TEXT "stopping { stop: 'a' stop: '' }", "stopping.stop[1]"},
                     Case{TEXT "stopping { stop_token_ids: [1, 2000] }", "stopping.stop_token_ids[1]"}));
+#define ADAPTED TEXT "adapter: 'mix' "
+INSTANTIATE_TEST_SUITE_P(Expert, GenerateTest,
+                         testing::Values(Case{ADAPTED "expert: 'poems'", nullptr},
+                                         Case{ADAPTED "expert: 'a.b'", "expert"},
+                                         Case{ADAPTED "decision: DECISION_VOTE", nullptr},
+                                         Case{ADAPTED "decision: DECISION_LABEL", "expert"},
+                                         Case{ADAPTED "expert: 'poems' decision: DECISION_LABEL", nullptr},
+                                         Case{ADAPTED "expert: 'poems' decision: DECISION_LAST", "decision"},
+                                         Case{TEXT "expert: 'poems'", "expert"},
+                                         Case{TEXT "decision: DECISION_VOTE", "decision"}));
 INSTANTIATE_TEST_SUITE_P(Output, GenerateTest,
                          testing::Values(Case{TEXT "output { logprobs: 20 prompt_logprobs: 0 }", nullptr},
                                          Case{TEXT "output { logprobs: 21 }", "output.logprobs"},

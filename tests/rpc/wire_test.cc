@@ -135,5 +135,13 @@ TEST(WireTest, ATimestamp) {
 
 TEST(WireTest, ARequestId) { EXPECT_EQ(RequestIdText(0xabc), "req-0000000000000abc"); }
 
+TEST(WireTest, EveryDecision) {
+  for (const Decision decision : {Decision::kLabel, Decision::kLast, Decision::kVote, Decision::kLayer}) {
+    const v1::ExpertRoute route = ToProto(RouteTaken{.decision = decision, .expert = "", .votes = {}});
+    EXPECT_NE(route.decision(), v1::DECISION_UNSPECIFIED);
+    EXPECT_EQ(FromProto(route.decision()), decision);
+  }
+}
+
 }  // namespace
 }  // namespace hydrad

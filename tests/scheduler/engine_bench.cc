@@ -33,7 +33,7 @@ class IdleModel final : public Model {
 
 class SilentSink final : public TokenSink {
  public:
-  void OnStart(std::vector<Sampled>) override {}
+  void OnStart(OutputStart) override {}
   bool OnPiece(OutputPiece) override { return true; }
   void OnDone(absl::Status, const Usage&) override {}
 };

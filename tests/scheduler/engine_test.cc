@@ -283,6 +283,139 @@ TEST_F(EngineTest, PromptAndDrawnTokensAreCharged) {
   fair.RunToEnd();
 }
 
+// What the fake model's routers say to a prompt on the base model.
+std::vector<std::string> BaseVotes(const Mixture& mixture, const std::vector<int32_t>& prompt) {
+  ExpertRoute route(mixture, Decision::kVote, 0, static_cast<int>(prompt.size()));
+  FakeModel model(ModelOptions(kRoomy));
+  Batch batch;
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    batch.tokens.push_back(prompt[i]);
+    batch.positions.push_back(static_cast<int32_t>(i));
+    batch.slots.push_back(static_cast<int32_t>(i));
+  }
+  batch.segments = {{0, batch.rows(), 0, 0}};
+  for (int block = 0; block * kRoomy.block_size < batch.rows(); ++block) batch.block_tables.push_back(block);
+  batch.probes = {*route.Probe(0, batch.rows(), 0)};
+  model.Forward(batch);
+  route.Decide();
+  return route.taken().votes;
+}
+
+RequestSpec Moa(int adapter, Decision decision, int prompt, int max_tokens) {
+  RequestSpec spec = Long(prompt, max_tokens);
+  for (int i = 0; i < prompt; ++i) spec.prompt[i] = i % token::kEnd;
+  spec.adapter = adapter;
+  spec.decision = decision;
+  return spec;
+}
+
+TEST_F(EngineTest, ARoutingPassRunsThePromptOnTheBaseModelFirst) {
+  for (const int adapter : {House::kLastMoa, House::kMeanMoa}) {
+    for (const Decision decision : {Decision::kLast, Decision::kVote}) {
+      EngineRig rig(house_, {.prefill_chunk = 4}, kSmall);
+      std::vector<std::pair<int, bool>> steps;  // rows, adapted
+      rig.model.on_forward = [&](const Batch& b) { steps.emplace_back(b.rows(), !b.runs.empty()); };
+      const RequestSpec spec = Moa(adapter, decision, 10, 2);
+      const auto sink = rig.Add(1, spec);
+      rig.RunToEnd();
+      const std::vector<std::pair<int, bool>> want = {{4, false}, {4, false}, {2, false}, {4, true},
+                                                      {4, true},  {2, true},  {1, true}};
+      EXPECT_EQ(steps, want);
+      const RouteTaken route = *sink->record().route;
+      EXPECT_EQ(route.votes, BaseVotes(house_.mixture(adapter), spec.prompt));
+      EXPECT_TRUE(decision == Decision::kVote || route.expert == route.votes.back());
+      EXPECT_GE(std::ranges::count(route.votes, route.expert), 1);
+      EXPECT_EQ(route.decision, decision);
+      ExpectSameAsAlone(sink->record(), RunAlone(house_, spec));
+      ExpectAllBack(rig);
+    }
+  }
+}
+
+TEST_F(EngineTest, ALabelNeedsNoPassAndNoRouter) {
+  EngineRig rig(house_, {}, kSmall);
+  RequestSpec spec = Moa(House::kLastMoa, Decision::kLabel, 5, 3);
+  spec.expert = 2;
+  const auto sink = rig.Add(1, spec);
+  rig.RunToEnd();
+  EXPECT_EQ(rig.model.rows_run(), 7);
+  EXPECT_EQ(sink->record().route->expert, "expert2");
+  EXPECT_TRUE(sink->record().route->votes.empty());
+}
+
+TEST_F(EngineTest, ByLayerThePromptRunsOnceAndInOnePiece) {
+  EngineRig rig(house_, {.prefill_chunk = 4}, kSmall);
+  std::vector<int> rows;
+  rig.model.on_forward = [&](const Batch& b) { rows.push_back(b.rows()); };
+  const auto sink = rig.Add(1, Moa(House::kMeanMoa, Decision::kLayer, 13, 2));
+  rig.RunToEnd();
+  EXPECT_EQ(rows, (std::vector<int>{13, 1}));
+  EXPECT_EQ(sink->record().route->expert, "");
+  EXPECT_EQ(sink->record().route->votes.size(), static_cast<size_t>(FakeModel::kLayers));
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, ByLayerAScoredPromptIsRoutedFirst) {
+  EngineRig rig(house_, {}, kSmall);  // four logits a step
+  RequestSpec spec = Moa(House::kLastMoa, Decision::kLayer, 12, 2);
+  spec.output.prompt_logprobs = 0;
+  const auto sink = rig.Add(1, spec);
+  rig.RunToEnd();
+  EXPECT_EQ(sink->record().prompt_logprobs.size(), 11u);
+  EXPECT_EQ(rig.model.rows_run(), 12 + 12 + 1);
+  ExpectSameAsAlone(sink->record(), RunAlone(house_, spec));
+}
+
+TEST_F(EngineTest, PreemptedSequencesKeepTheirExperts) {
+  ModelLimits tight = kSmall;
+  tight.kv_blocks = 8;
+  EngineRig rig(house_, {.prefill_chunk = 4}, tight);
+  std::vector<RequestSpec> specs;
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 6; ++i) {
+    const Decision decision = i % 3 == 0 ? Decision::kVote : i % 3 == 1 ? Decision::kLayer : Decision::kLast;
+    specs.push_back(Moa(i < 3 ? House::kLastMoa : House::kMeanMoa, decision, 6, 20));
+    specs.back().tenant = i % House::kTenants;
+    specs.back().seed = i;
+    sinks.push_back(rig.Add(i + 1, specs.back()));
+  }
+  rig.RunToEnd();
+  EXPECT_THAT(Text(house_.metrics), testing::Not(HasSubstr("hydrad_preemptions_total 0\n")));
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_TRUE(sinks[i]->record().status.ok());
+    ExpectSameAsAlone(sinks[i]->record(), RunAlone(house_, specs[i]));
+  }
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, ChoicesShareTheRoute) {
+  for (const Decision decision : {Decision::kVote, Decision::kLayer}) {
+    EngineRig rig(house_, {}, kSmall);
+    RequestSpec spec = Moa(House::kMeanMoa, decision, 9, 4);
+    spec.n = 3;
+    spec.sampling.temperature = 1;
+    const auto sink = rig.Add(1, spec);
+    rig.RunToEnd();
+    EXPECT_EQ(sink->record().choices.size(), 3u);
+    ExpectSameAsAlone(sink->record(), RunAlone(house_, spec));
+    const int passes = decision == Decision::kVote ? 2 : 1;
+    EXPECT_EQ(rig.model.rows_run(), 9 * passes + 3 * 3 + 2) << "the last block's token is run by each choice";
+  }
+}
+
+TEST_F(EngineTest, BothRunsOfARoutedPromptAreCharged) {
+  House house({1, 1, 1});
+  EngineRig fair(house, {.max_running = 1}, kSmall);
+  // Tenant 0 is served 6 twice, then tenant 1 its 10 once and 2 for a token each: charged once, 0 would be
+  // next.
+  fair.Add(1, Moa(House::kLastMoa, Decision::kVote, 6, 1));
+  fair.Add(2, Long(10, 1, 1));
+  const auto more_of_0 = fair.Add(3, Long(3, 1, 0)), more_of_1 = fair.Add(4, Long(3, 1, 1));
+  while (!more_of_0->done() && !more_of_1->done()) ASSERT_TRUE(fair.engine.Step());
+  EXPECT_TRUE(more_of_1->done());
+  fair.RunToEnd();
+}
+
 // Work that tenants' requests have had, as FairShare counts it.
 double Served(const RequestSpec& spec, const RecordingSink::Record& record) {
   double output = 0;
@@ -378,6 +511,9 @@ class History {
 
   void Submit() {
     specs_.push_back(RandomSpec(rng_));
+    RequestSpec& spec = specs_.back();
+    const bool fits = static_cast<int>(spec.prompt.size()) <= rig_.unsplit_rows;
+    if (spec.decision == Decision::kLayer && !fits) spec.decision = Decision::kVote;
     std::optional<TimePoint> deadline;
     if (Draw(5) == 0) deadline = house_.clock.Now() + milliseconds(Draw(60));
     const int stall_after = Draw(8) == 0 ? 1 + Draw(5) : -1;

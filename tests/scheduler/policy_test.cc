@@ -49,6 +49,10 @@ SequenceView Scoring(SequenceView view, int from) {
   view.first_logit = from;
   return view;
 }
+SequenceView Unsplit(SequenceView view) {
+  view.unsplit = view.pending;
+  return view;
+}
 SequenceView Sharing(SequenceView view, int freed) {
   view.freed = freed;
   return view;
@@ -278,6 +282,41 @@ const Case kCases[] = {
      {{1, 6}, {2, 2}},
      {},
      {}},
+
+    // Prompts that must not be split.
+    {"a whole prompt takes its part of the chunk",
+     kOne,
+     {},
+     {Waiting(1, 0, 3), Unsplit(Waiting(2, 0, 5)), Waiting(3, 0, 2)},
+     10,
+     {{1, 3}, {2, 5}},
+     {},
+     {}},
+    {"as the first one it may exceed the chunk",
+     kOne,
+     {Decoding(1, 0, 2), Decoding(2, 0, 2), Decoding(3, 0, 2)},
+     {Unsplit(Waiting(4, 0, 13)), Waiting(5, 0, 1)},
+     10,
+     {{1, 1}, {2, 1}, {3, 1}, {4, 13}},
+     {},
+     {}},
+    {"else it waits for the next step, and its tenant's others behind it",
+     kOne,
+     {},
+     {Waiting(1, 0, 2), Unsplit(Waiting(2, 0, 7)), Waiting(3, 0, 1)},
+     10,
+     {{1, 2}},
+     {},
+     {}},
+    {"but no other tenant's",
+     kTwo,
+     {View(1, 0, 4, 2)},
+     {Unsplit(Waiting(2, 0, 7)), Waiting(3, 1, 4)},
+     10,
+     {{1, 2}, {3, 4}},
+     {},
+     {}},
+    {"it needs blocks for all of it", kOne, {}, {Unsplit(Waiting(1, 0, 13))}, 3, {}, {}, {1}},
 };
 
 TEST(NextStep, Cases) {
@@ -313,7 +352,11 @@ class World {
                .patience = Draw(4)};
     total_blocks_ = free_ = Blocks(kLongest, limits_.block_size) + Draw(10);
     for (int t = 0; t < 3; ++t) tenants_.push_back({0, 1.0 + Draw(3)});
-    for (SequenceId id = 1; id <= 20; ++id) waiting_.emplace(id, State{Fresh(id), 1 + Draw(12)});
+    for (SequenceId id = 1; id <= 20; ++id) {
+      waiting_.emplace(id, State{Fresh(id), 1 + Draw(12)});
+      SequenceView& view = waiting_.at(id).view;
+      if (Draw(4) == 0) view.unsplit = std::min(view.pending, UnsplitRows(limits_));
+    }
   }
 
   // Runs until every sequence has ended. Each step must hold to the limits and something must always end.
@@ -365,7 +408,7 @@ class World {
   }
 
   void CarryOut(const Plan& plan) {
-    int rows = 0, logits = 0, prefill = 0;
+    int rows = 0, logits = 0, prefill = 0, unsplit = 0;
     std::set<SequenceId> seen;
     for (const Plan::Chunk& chunk : plan.run) {
       ASSERT_TRUE(seen.insert(chunk.id).second);
@@ -373,6 +416,8 @@ class World {
       SequenceView& view = running_.at(chunk.id).view;
       ASSERT_GT(chunk.rows, 0);
       ASSERT_LE(chunk.rows, view.pending);
+      ASSERT_GE(chunk.rows, view.unsplit);
+      unsplit = std::max(unsplit, std::exchange(view.unsplit, 0));
       rows += chunk.rows;
       if (!view.decoding) prefill += chunk.rows;
       logits += std::max(0, view.computed + chunk.rows - std::max(view.computed, view.first_logit));
@@ -380,7 +425,7 @@ class World {
     }
     ASSERT_LE(rows, limits_.max_rows);
     ASSERT_LE(logits, limits_.max_logit_rows);
-    ASSERT_LE(prefill, limits_.prefill_chunk);
+    ASSERT_LE(prefill, std::max(unsplit, limits_.prefill_chunk));
     ASSERT_LE(running_.size() + ended_in_step_, static_cast<size_t>(limits_.max_running));
     ended_in_step_ = 0;
   }

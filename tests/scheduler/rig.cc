@@ -9,6 +9,30 @@ namespace {
 
 std::string TenantName(int tenant) { return "tenant" + std::to_string(tenant); }
 
+// The fake model asks a router only how many choices it has.
+class NoRows final : public Buffer {
+ public:
+  void* data() const override { return nullptr; }
+  size_t bytes() const override { return 0; }
+};
+
+std::shared_ptr<const AdapterGeneration> MakeMoa(int adapter, RouterPool pool) {
+  std::vector<Mixture::Expert> experts;
+  for (int e = 0; e < House::kExperts; ++e) {
+    auto expert = std::make_shared<DeviceExpert>();
+    expert->name = "expert" + std::to_string(e);
+    expert->adapter = std::make_unique<FakeAdapter>(100 * adapter + e);
+    expert->router = std::make_unique<NoRows>();
+    experts.push_back(std::move(expert));
+  }
+  auto generation = std::make_shared<AdapterGeneration>();
+  generation->name = "adapter" + std::to_string(adapter);
+  generation->generation = adapter;
+  generation->mixture =
+      std::make_unique<Mixture>(std::move(experts), FakeModel::kLayers, pool, Decision::kVote);
+  return generation;
+}
+
 }  // namespace
 
 House::House(std::vector<double> weights) {
@@ -30,6 +54,8 @@ House::House(std::vector<double> weights) {
     generation->device = std::make_unique<FakeAdapter>(a);
     adapters_.push_back(std::move(generation));
   }
+  adapters_.push_back(MakeMoa(kLastMoa, RouterPool::kLast));
+  adapters_.push_back(MakeMoa(kMeanMoa, RouterPool::kMean));
 }
 
 Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<TokenSink> sink) const {
@@ -42,6 +68,11 @@ Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<Token
   request.seed = spec.seed;
   request.n = spec.n;
   if (spec.adapter > 0) request.adapter = AdapterHandle(adapters_[spec.adapter - 1]);
+  if (spec.adapter >= kLastMoa && spec.decision == Decision::kLabel) {
+    request.expert = "expert" + std::to_string(spec.expert);
+  } else if (spec.adapter >= kLastMoa) {
+    request.decision = spec.decision;
+  }
   Duration retry_after{};
   auto ticket = admission_->Admit(TenantName(spec.tenant), "", &retry_after);
   HYDRAD_CHECK(ticket.ok());
@@ -113,7 +144,9 @@ RequestSpec RandomSpec(std::mt19937_64& rng) {
   spec.output.skip_special_tokens = draw(4) != 0;
   spec.seed = rng();
   spec.n = draw(4) == 0 ? 1 + draw(4) : 1;
-  spec.adapter = draw(House::kAdapters + 1);
+  spec.adapter = draw(House::kMeanMoa + 1);
+  spec.decision = static_cast<Decision>(draw(4));
+  spec.expert = draw(House::kExperts);
   spec.tenant = draw(House::kTenants);
   return spec;
 }
@@ -151,6 +184,11 @@ void ExpectSameAsAlone(const RecordingSink::Record& got, const RecordingSink::Re
   if (got.starts > 0) {
     EXPECT_EQ(got.prompt_logprobs.size(), alone.prompt_logprobs.size());
     EXPECT_TRUE(SameDraws(got.prompt_logprobs, alone.prompt_logprobs, got.prompt_logprobs.size()));
+    EXPECT_EQ(got.route.has_value(), alone.route.has_value());
+    if (got.route && alone.route) {
+      EXPECT_EQ(got.route->expert, alone.route->expert);
+      EXPECT_EQ(got.route->votes, alone.route->votes);
+    }
   }
   for (const auto& [index, choice] : got.choices) {
     ASSERT_TRUE(alone.choices.contains(index));

@@ -24,18 +24,23 @@ struct RequestSpec {
   OutputOptions output;
   uint64_t seed = 1;
   int n = 1;
-  int adapter = 0;  // 0: the base model, else 1..kAdapters
-  int tenant = 0;   // 0..kTenants - 1
+  int adapter = 0;                      // 0: the base model, else 1..kAdapters; the last ones hold experts
+  Decision decision = Decision::kVote;  // of those, and for kLabel the expert
+  int expert = 0;
+  int tenant = 0;  // 0..kTenants - 1
 };
 
 // Tenants and adapters that outlive schedulers, and count what has not come back.
 class House {
  public:
   static constexpr int kAdapters = 3, kTenants = 3, kMaxConcurrent = 1000;
+  // Adapters that pick one of kExperts experts: by the last token, and by the mean of the prompt.
+  static constexpr int kLastMoa = 4, kMeanMoa = 5, kExperts = 3;
 
   explicit House(std::vector<double> weights = {1, 2, 1});
 
   Request Make(RequestId id, const RequestSpec& spec, std::shared_ptr<TokenSink> sink) const;
+  const Mixture& mixture(int adapter) const { return *adapters_[adapter - 1]->mixture; }
   // Whether no request holds a ticket or an adapter.
   bool AllBack();
 
@@ -57,6 +62,7 @@ constexpr ModelLimits kRoomy{
 struct EngineRig {
   EngineRig(House& house, const SchedulerOptions& options, const ModelLimits& limits)
       : model(ModelOptions(limits)),
+        unsplit_rows(UnsplitRows(LimitsOf(options, limits))),
         engine(options, model, *house.tokenizer, house.clock, house.metrics),
         house_(house) {}
 
@@ -70,6 +76,7 @@ struct EngineRig {
 
   WaitingRoom room{100000};
   FakeModel model;
+  const int unsplit_rows;
   Engine engine;
 
  private:

@@ -128,6 +128,7 @@ class CpuBackend : public Backend {
     }
   }
 
+  bool can_route() const override { return true; }
   void Route(Tensor x, int layer) override {
     for (const Batch::Probe& probe : step_.batch().probes) {
       const Router& router = *probe.router;

@@ -77,6 +77,7 @@ class TimedBackend : public Backend {
   void Route(Tensor x, int layer) override {
     Time("route", [&] { inner_.Route(x, layer); });
   }
+  bool can_route() const override { return inner_.can_route(); }
   void FinishProbes() override { inner_.FinishProbes(); }
   std::span<const float> Gates(int record) override { return inner_.Gates(record); }
   void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {

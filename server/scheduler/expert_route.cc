@@ -1,0 +1,116 @@
+#include "server/scheduler/expert_route.h"
+
+#include <algorithm>
+
+#include "server/scheduler/request.h"
+
+namespace hydrad {
+namespace {
+
+// The expert's number, or an error that names those that there are.
+absl::StatusOr<int> FindExpert(const Mixture& mixture, const std::string& name) {
+  const int expert = mixture.Find(name);
+  if (expert >= 0) return expert;
+  if (name.empty()) return InvalidArgument("expert: must be given; it is one of {}", mixture.Names());
+  return InvalidArgument("expert: '{}' is not one of {}", name, mixture.Names());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ExpertRoute>> MakeRoute(const Request& request, int unsplit_rows) {
+  const Mixture* mixture = request.adapter.mixture();
+  if (mixture == nullptr) {
+    if (request.expert.empty() && !request.decision) return nullptr;
+    return InvalidArgument("{}: adapter '{}' does not hold experts to choose from",
+                           request.expert.empty() ? "decision" : "expert", request.adapter.name());
+  }
+  const Decision decision =
+      request.expert.empty() ? request.decision.value_or(mixture->decision()) : Decision::kLabel;
+  const int prompt = static_cast<int>(request.prompt.size());
+  int expert = 0;
+  if (decision == Decision::kLabel) {
+    ASSIGN_OR_RETURN(expert, FindExpert(*mixture, request.expert));
+  } else if (mixture->router().choices() == 0) {
+    return InvalidArgument("decision: must be 'label', for adapter '{}' has no routers on this device",
+                           request.adapter.name());
+  }
+  if (decision == Decision::kLayer && prompt > unsplit_rows) {
+    return InvalidArgument(
+        "decision: 'layer' needs the prompt in one step; it has {} tokens, and the server's steps have room "
+        "for {} "
+        "(--unsplit-prompt). 'vote' and 'last' take any prompt",
+        prompt, unsplit_rows);
+  }
+  return std::make_unique<ExpertRoute>(*mixture, decision, expert, prompt);
+}
+
+ExpertRoute::ExpertRoute(const Mixture& mixture, Decision decision, int expert, int prompt)
+    : mixture_(mixture),
+      router_(mixture.router()),
+      decision_(decision),
+      prompt_(prompt),
+      decided_(decision == Decision::kLabel),
+      expert_(decided_ ? expert : -1) {
+  if (decided_) return;
+  HYDRAD_CHECK(router_.choices() > 0);
+  sums_.resize(static_cast<size_t>(router_.layers) * router_.choices());
+  if (decision == Decision::kLayer) by_layer_.resize(static_cast<size_t>(router_.layers));
+}
+
+const DeviceAdapter* ExpertRoute::adapter() const {
+  if (!by_layer_.empty()) return mixture_.experts().front()->adapter.get();
+  return expert_ < 0 ? nullptr : mixture_.experts()[static_cast<size_t>(expert_)]->adapter.get();
+}
+
+const DeviceAdapter* const* ExpertRoute::by_layer() const {
+  return by_layer_.empty() ? nullptr : by_layer_.data();
+}
+
+int ExpertRoute::order() const {
+  return by_layer_.empty() ? expert_ : static_cast<int>(mixture_.experts().size());
+}
+
+std::optional<Batch::Probe> ExpertRoute::Probe(int first, int rows, int row) {
+  const bool last = mixture_.pool() == RouterPool::kLast;
+  const int begin = last ? std::max(first, prompt_ - 1) : first;
+  const int end = std::min(first + rows, prompt_);
+  if (decided_ || begin >= end) return std::nullopt;
+  return Batch::Probe{.row_begin = row + begin - first,
+                      .row_end = row + end - first,
+                      .router = &router_,
+                      .sums = sums_.data(),
+                      .pooled = last ? 1 : prompt_,
+                      .by_layer = by_layer_.empty() ? nullptr : by_layer_.data()};
+}
+
+void ExpertRoute::Restart() {
+  HYDRAD_CHECK(!decided_);
+  std::ranges::fill(sums_, 0);
+}
+
+void ExpertRoute::Decide() {
+  HYDRAD_CHECK(!decided_);
+  const int pooled = mixture_.pool() == RouterPool::kLast ? 1 : prompt_;
+  for (int layer = 0; layer < router_.layers; ++layer) {
+    votes_.push_back(mixture_.expert_of(router_.Pick(layer, sums(layer), pooled)));
+  }
+  if (decision_ == Decision::kLast) expert_ = votes_.back();
+  if (decision_ == Decision::kVote) expert_ = Majority(votes_, static_cast<int>(mixture_.experts().size()));
+  decided_ = true;
+}
+
+RouteTaken ExpertRoute::taken() const {
+  HYDRAD_CHECK(decided_);
+  const auto name = [&](int expert) { return mixture_.experts()[static_cast<size_t>(expert)]->name; };
+  RouteTaken taken{.decision = decision_, .expert = expert_ < 0 ? "" : name(expert_), .votes = {}};
+  for (const int vote : votes_) taken.votes.push_back(name(vote));
+  return taken;
+}
+
+int Majority(const std::vector<int>& votes, int experts) {
+  std::vector<int> counts(static_cast<size_t>(experts));
+  for (const int vote : votes) ++counts[static_cast<size_t>(vote)];
+  return static_cast<int>(std::ranges::max_element(counts) - counts.begin());  // the first of equals
+}
+
+}  // namespace hydrad

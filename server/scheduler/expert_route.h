@@ -1,0 +1,81 @@
+// Which expert of an adapter that holds several (MoA) the sequences of one request use: decided once, from
+// the prompt, and kept to their end, also through preemption.
+//
+//   label   decided from the start: the client named the expert
+//   last, vote   the prompt runs once on the base model (the routing pass), the routers look on; then it runs
+//           again, adapted
+//   layer   the prompt runs once, whole, in one step, and each layer's router decides when the step reaches
+//           it
+#ifndef HYDRAD_SERVER_SCHEDULER_EXPERT_ROUTE_H_
+#define HYDRAD_SERVER_SCHEDULER_EXPERT_ROUTE_H_
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "server/adapters/mixture.h"
+#include "server/backend/batch.h"
+#include "server/base/status.h"
+#include "server/scheduler/token_sink.h"
+
+namespace hydrad {
+
+struct Request;
+class ExpertRoute;
+
+// That of a request whose adapter has just been bound; null where it does not hold several experts.
+// INVALID_ARGUMENT for an expert or a decision that its adapter does not have, and for a prompt of more than
+// `unsplit_rows` tokens that would have to run in one step.
+absl::StatusOr<std::unique_ptr<ExpertRoute>> MakeRoute(const Request& request, int unsplit_rows);
+
+// Shared by the choices of a request; only the first of them runs before it is decided. Owned by the
+// scheduler thread. Batches point into it while their step runs.
+class ExpertRoute {
+ public:
+  // `mixture` must outlive it. `expert` is that of kLabel. REQUIRES: the mixture's router has choices, unless
+  // the decision is kLabel; prompt >= 1.
+  ExpertRoute(const Mixture& mixture, Decision decision, int expert, int prompt);
+
+  bool decided() const { return decided_; }
+  // Undecided: whether the prompt runs on the base model, to be run again when the decision has been made.
+  bool on_base() const { return decision_ == Decision::kLast || decision_ == Decision::kVote; }
+
+  // What rows of the sequences use now. In all layers the same adapter, null for the base model; or, where
+  // by_layer is not null, [layers], whose entries stand when it is decided, or else as soon as the layer's
+  // turn comes: `adapter` is then any of the experts.
+  const DeviceAdapter* adapter() const;
+  const DeviceAdapter* const* by_layer() const;
+  // Rows of one generation whose orders are equal use the same adapter in all layers, unless it is by_layer.
+  int order() const;
+
+  // While undecided: what the routers must see of the prompt's positions [first, first + rows), which stand
+  // in the batch from `row`; nullopt for nothing.
+  std::optional<Batch::Probe> Probe(int first, int rows, int row);
+  // The prompt will be run again from its beginning. REQUIRES: undecided.
+  void Restart();
+  // The last token of the prompt has run: the decision is made. REQUIRES: undecided.
+  void Decide();
+
+  // For the client. REQUIRES: decided.
+  RouteTaken taken() const;
+
+ private:
+  double* sums(int layer) { return sums_.data() + static_cast<size_t>(layer) * router_.choices(); }
+
+  const Mixture& mixture_;
+  const Router& router_;
+  const Decision decision_;
+  const int prompt_;
+  bool decided_;
+  int expert_;                                  // of all layers; -1: undecided, or by layer
+  std::vector<double> sums_;                    // [layers, choices] what the routers have seen so far
+  std::vector<int> votes_;                      // [layers] the expert that each router has picked
+  std::vector<const DeviceAdapter*> by_layer_;  // [layers] for kLayer
+};
+
+// The expert that most votes are for, the lowest of equals. REQUIRES: not empty, every vote in [0, experts).
+int Majority(const std::vector<int>& votes, int experts);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_SCHEDULER_EXPERT_ROUTE_H_
