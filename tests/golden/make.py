@@ -64,6 +64,7 @@ for _name in ("shakespeare", "sql", "domains"):
     CASES[f"tiny_{_name}"] = Case(_TINY, f"deploy/adapters/tiny/{_name}", _TINY_PROMPTS[::2], 48, True)
     _picked = (_SMOLLM2_PROMPTS[0], _SMOLLM2_PROMPTS[3])
     CASES[f"smollm2_{_name}"] = Case(_SMOLLM2, f"deploy/adapters/smollm2/{_name}", _picked, 32, False)
+CASES["tiny_mixed_moa"] = Case(_TINY, "deploy/adapters/tiny/mixed-moa", _TINY_PROMPTS, 48, True, "vote")
 
 
 # What a request may ask of adapters: (model, adapters, weights of a composition, top_k).
