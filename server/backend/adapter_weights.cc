@@ -4,6 +4,13 @@
 
 namespace hydrad {
 
+bool ChangesEnds(const AdapterWeights& weights) {
+  return weights.embedding.rows.data != nullptr || weights.head.rows.data != nullptr ||
+         std::ranges::any_of(weights.projections, [](const ProjectionWeights& p) {
+           return p.projection >= Projection::kEmbedding;
+         });
+}
+
 AdapterTraits TraitsOf(const AdapterWeights& weights) {
   AdapterTraits traits;
   for (const ProjectionWeights& p : weights.projections) {
@@ -13,6 +20,7 @@ AdapterTraits TraitsOf(const AdapterWeights& weights) {
     traits.top_k &= p.gate.rule != GateRule::kThreshold;
     traits.linear &= p.out_scale.empty();
   }
+  traits.linear &= weights.embedding.rows.data == nullptr && weights.head.rows.data == nullptr;
   traits.top_k &= traits.routed;
   return traits;
 }

@@ -16,13 +16,15 @@
 
 namespace hydrad {
 
-// The linear layers of a transformer block.
-enum class Projection : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown };
-inline constexpr int kProjections = 7;
+// The linear layers of a transformer block; and the two that no block has, which stand in layer 0 here: the
+// embedding, whose input is one-hot, so that A x is the token's column of A [rank, vocab], and lm_head.
+enum class Projection : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown, kEmbedding, kHead };
+inline constexpr int kLayerProjections = 7;
+inline constexpr int kProjections = 9;
 inline constexpr std::array<const char*, kProjections> kProjectionNames = {
-    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head"};
 
-// Projections that read the same input, and so share one pass over it.
+// Projections of a block that read the same input, and so share one pass over it.
 enum class ProjectionGroup : uint8_t { kQkv, kO, kGateUp, kDown };
 inline constexpr int kProjectionGroups = 4;
 
@@ -41,12 +43,22 @@ struct ProjectionWeights {
   std::vector<float> out_bias;     // [out] or empty: added last
 };
 
+// Rows of the embedding or of lm_head that an adapter has in place of the base's.
+struct TokenRows {
+  std::vector<int32_t> tokens;  // the token of each row, in any order; empty: row i is token i's, for all
+  HostMatrix rows;              // [tokens, hidden]; data null: the adapter has no rows of its own
+};
+
 // A whole adapter in host memory. At most one entry per (layer, projection); shapes, finiteness and targets
 // have been checked by the reader.
 struct AdapterWeights {
   std::vector<ProjectionWeights> projections;
+  TokenRows embedding, head;            // what a LoRA of the same matrix is added to
   std::shared_ptr<const void> storage;  // keeps every HostMatrix alive
 };
+
+// Whether the adapter changes the embedding or lm_head.
+bool ChangesEnds(const AdapterWeights& weights);
 
 // What decides how requests may use an adapter.
 struct AdapterTraits {
@@ -54,7 +66,8 @@ struct AdapterTraits {
   bool routed = false;  // some projection picks or weighs its experts by a router
   bool top_k = true;    // ... and every router may be told to keep k; false without a router
   bool dense = false;   // ... and some router weighs all of them: with top_k it is approximated
-  bool linear = true;   // its change may be weighted and added to others': no out_scale
+  bool linear = true;   // its change may be weighted and added to others': no out_scale, no rows
+                        // of its own
 };
 AdapterTraits TraitsOf(const AdapterWeights& weights);
 

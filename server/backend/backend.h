@@ -55,6 +55,8 @@ class DeviceAdapter {
 // The sizes of the network that adapters are packed against.
 struct AdapterShape {
   int layers, hidden, q_out, kv_out, ffn;
+  int vocab = 0;
+  bool tied = false;  // the embedding serves as lm_head too
 };
 
 // The cache of one layer: two buffers of [blocks, kv_heads, block_size, head_dim] each.
@@ -154,6 +156,11 @@ class Backend {
   // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs
   // stand side by side in y (q|k|v, gate|up). Launches nothing when the batch has no runs.
   virtual void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) = 0;
+  // The embedding and lm_head of the runs whose adapter has rows of its own there, or a LoRA: `out` holds what
+  // Embed made, `logits` what Gemm made of x [logit rows, hidden]; other rows are untouched. Launch nothing
+  // when no run has such an adapter.
+  virtual void AdaptEmbedding(Tensor out) = 0;
+  virtual void AdaptHead(Tensor logits, Tensor x) = 0;
   // [rows of the run, gate_count() of its adapter]: the gates that the step's AddLora calls used for the run
   // with this Batch::Run::gates. Waits for the device. Valid until the next BeginStep.
   virtual std::span<const float> Gates(int record) = 0;

@@ -45,7 +45,8 @@ struct ModelConfig {
   std::vector<int32_t> eos_tokens;  // of config.json and generation_config.json
 
   AdapterShape adapter_shape() const {
-    return {num_layers, hidden_size, num_heads * head_dim, num_kv_heads * head_dim, ffn_size};
+    return {num_layers, hidden_size, num_heads * head_dim, num_kv_heads * head_dim,
+            ffn_size,   vocab_size,  tied_embeddings};
   }
 };
 

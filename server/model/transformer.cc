@@ -31,12 +31,14 @@ void Transformer::Forward(const Batch& batch) {
 // Every op of a step, in order. Which ones and on which tensors depends on the form of the batch alone.
 void Transformer::Network(const Batch& batch) {
   backend_.Embed(a_.x, *weights_.embedding);
+  backend_.AdaptEmbedding(a_.x);
   const bool routes = !batch.probes.empty();
   for (int layer = 0; layer < config_.num_layers; ++layer) Layer(layer, weights_.layers[layer], routes);
   if (batch.logit_rows.empty()) return;
   backend_.Add(a_.x, a_.out);
   backend_.RmsNormRows(a_.last, a_.x, batch.logit_rows, *weights_.final_norm, config_.norm_eps);
   backend_.Gemm(a_.logits, a_.last, weights_.output());
+  backend_.AdaptHead(a_.logits, a_.last);
 }
 
 void Transformer::Sample(std::span<const int> indices, std::span<const SampleRow> rows,

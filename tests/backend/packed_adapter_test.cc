@@ -183,7 +183,7 @@ TEST(PackedAdapter, TakesMemoryInProportionToItsRank) {
     return PackedAdapter<bf16>::Bytes(RandomAdapter(1, {2, 64, 64, 64, 64}, {.rank = rank}),
                                       {2, 64, 64, 64, 64});
   };
-  const size_t per_rank = 2 * kProjections * (64 + 64) * sizeof(bf16);
+  const size_t per_rank = 2 * kLayerProjections * (64 + 64) * sizeof(bf16);
   EXPECT_EQ(bytes(2) - bytes(1), per_rank);
   EXPECT_EQ(bytes(17) - bytes(16), per_rank);
 }

@@ -25,6 +25,8 @@ class FakeBackend final : public Backend {
       for (const HostMatrix& m : p.b) add(m);
       add(p.router);
     }
+    add(weights.embedding.rows);
+    add(weights.head.rows);
     return 2 * values;
   }
 
@@ -104,6 +106,8 @@ class FakeBackend final : public Backend {
   absl::Status Reserve(const StepLimits&) override { Unused(); }
   void BeginStep(const Batch&, std::span<const double>, float) override { Unused(); }
   void Embed(Tensor, const Weight&) override { Unused(); }
+  void AdaptEmbedding(Tensor) override { Unused(); }
+  void AdaptHead(Tensor, Tensor) override { Unused(); }
   void RmsNorm(Tensor, Tensor, const Buffer&, float) override { Unused(); }
   void RmsNormRows(Tensor, Tensor, std::span<const int32_t>, const Buffer&, float) override { Unused(); }
   void Gemm(Tensor, Tensor, const Weight&) override { Unused(); }

@@ -10,6 +10,11 @@ struct Source {
   float size;
   std::shared_ptr<std::deque<std::vector<float>>> storage;
 
+  TokenRows Rows(const std::vector<int32_t>& tokens, const AdapterShape& shape) {
+    if (tokens.empty()) return {};
+    if (tokens.front() == kAllTokens) return {{}, Matrix(shape.vocab, shape.hidden)};
+    return {tokens, Matrix(static_cast<int>(tokens.size()), shape.hidden)};
+  }
   HostMatrix Matrix(int rows, int cols) {
     std::uniform_real_distribution<float> number(-size, size);
     std::vector<float>& values = storage->emplace_back(static_cast<size_t>(rows) * cols);
@@ -26,6 +31,7 @@ struct Source {
 
 int InputOf(Projection projection, const AdapterShape& shape) {
   if (projection == Projection::kO) return shape.q_out;
+  if (projection == Projection::kEmbedding) return shape.vocab;
   return projection == Projection::kDown ? shape.ffn : shape.hidden;
 }
 
@@ -39,6 +45,8 @@ int OutputOf(Projection projection, const AdapterShape& shape) {
     case Projection::kGate:
     case Projection::kUp:
       return shape.ffn;
+    case Projection::kHead:
+      return shape.vocab;
     default:
       return shape.hidden;
   }
@@ -48,7 +56,7 @@ int OutputOf(Projection projection, const AdapterShape& shape) {
 
 std::vector<Projection> AllProjections() {
   std::vector<Projection> all;
-  for (int p = 0; p < kProjections; ++p) all.push_back(static_cast<Projection>(p));
+  for (int p = 0; p < kLayerProjections; ++p) all.push_back(static_cast<Projection>(p));
   return all;
 }
 
@@ -57,6 +65,7 @@ AdapterWeights RandomAdapter(uint32_t seed, const AdapterShape& shape, const Ran
   AdapterWeights weights;
   for (int layer = 0; layer < shape.layers; ++layer) {
     for (const Projection projection : options.targets) {
+      if (projection >= Projection::kEmbedding && layer > 0) continue;
       const int in = InputOf(projection, shape), out = OutputOf(projection, shape);
       ProjectionWeights p;
       p.layer = layer;
@@ -77,6 +86,8 @@ AdapterWeights RandomAdapter(uint32_t seed, const AdapterShape& shape, const Ran
       weights.projections.push_back(std::move(p));
     }
   }
+  weights.embedding = source.Rows(options.embedding_tokens, shape);
+  weights.head = source.Rows(options.head_tokens, shape);
   weights.storage = source.storage;
   return weights;
 }

@@ -13,6 +13,9 @@ namespace hydrad {
 
 std::vector<Projection> AllProjections();
 
+inline constexpr int32_t kAllTokens = -1;
+
+// `targets` that are no projection of a layer are given once.
 struct RandomAdapterOptions {
   int rank = 4;
   int experts = 1;
@@ -22,6 +25,8 @@ struct RandomAdapterOptions {
   std::vector<Projection> targets = AllProjections();
   std::vector<int> ranks{};  // of each expert, if they differ
   bool out_scale = false, out_bias = false;
+  // Rows of its own of the embedding and of lm_head: of these tokens, or of all where there are kAllTokens.
+  std::vector<int32_t> embedding_tokens{}, head_tokens{};
   float size = 0.3f;  // of every factor's numbers: large enough that a wrong adapter shows in the logits
 };
 

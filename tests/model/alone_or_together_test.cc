@@ -41,6 +41,18 @@ struct World {
     Load({.experts = 4, .gate = {GateRule::kTopK, 2, true}, .ranks = {1, 3, 8, 2}});
     Load({.rank = 3, .experts = 5, .gate = {GateRule::kThreshold, 0, false, 0.3f}, .router_bias = true});
     Load({.rank = 2, .targets = {Projection::kV, Projection::kDown}, .out_scale = true, .out_bias = true});
+    Load({.rank = 3,
+          .targets = {Projection::kEmbedding, Projection::kV, Projection::kHead},
+          .out_scale = true,
+          .out_bias = true});
+    Load({.rank = 2,
+          .targets = {Projection::kEmbedding, Projection::kQ},
+          .embedding_tokens = {kAllTokens},
+          .head_tokens = {7, 3, 0, 19, 2}});
+    Load({.rank = 1,
+          .targets = {Projection::kDown, Projection::kHead},
+          .embedding_tokens = {5, 2, 30},
+          .head_tokens = {kAllTokens}});
     Load({.rank = 4, .size = 1e30f});  // overflows: its own sequences turn to NaN, and no others
   }
   void Load(const RandomAdapterOptions& options) {
@@ -63,16 +75,18 @@ struct Script {
   std::vector<int> second;                   // likewise, composed with it; -1: none
   std::vector<int> top_k;                    // per sequence
   std::vector<std::vector<int32_t>> tokens;  // per sequence
+  std::vector<int> adapter_begin;            // per sequence, first position that the adapter changes
 };
 
 Script RandomScript(std::mt19937& random, int vocab, int adapters) {
   Script script;
   for (int s = 0; s < kSequences; ++s) {
-    script.adapter.push_back(static_cast<int>(random() % (adapters + 1)) - 1);
+    script.adapter.push_back(s % (adapters + 1) - 1);  // the base and every adapter has its turn
     const bool composed = script.adapter.back() >= 0 && random() % 3 == 0;
     script.second.push_back(composed ? static_cast<int>(random() % adapters) : -1);
     script.top_k.push_back(random() % 3 == 0 ? 1 + static_cast<int>(random() % 3) : 0);
     script.tokens.emplace_back(1 + random() % kMaxTokens);
+    script.adapter_begin.push_back(random() % 3 == 0 ? static_cast<int>(random() % kMaxTokens) : 0);
     for (int32_t& token : script.tokens.back()) token = static_cast<int32_t>(random() % vocab);
   }
   return script;
@@ -81,6 +95,7 @@ Script RandomScript(std::mt19937& random, int vocab, int adapters) {
 TestSequence SequenceOf(const Script& script, int s, const World& world) {
   TestSequence sequence{script.tokens[s], world.adapter(script.adapter[s]), 0, {}};
   sequence.top_k = script.top_k[s];
+  sequence.adapter_begin = script.adapter_begin[s];
   if (script.second[s] >= 0) sequence.more = {{world.adapter(script.second[s]), -0.5f}};
   return sequence;
 }

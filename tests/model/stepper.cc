@@ -37,7 +37,10 @@ void AddPass(std::span<const Chunk> chunks, size_t pass, Batch& batch) {
   for (size_t i = 0; i < chunks.size(); ++i) {
     const TestSequence& s = *chunks[i].sequence;
     const auto [adapter, weight] = AdapterOf(s, pass);
-    Batch::Run run{batch.segments[i].row_begin, batch.segments[i].row_end, adapter};
+    const auto [row_begin, row_end, position, table] = batch.segments[i];
+    const int plain = std::clamp(s.adapter_begin - position, 0, row_end - row_begin);
+    if (row_begin + plain == row_end) continue;
+    Batch::Run run{row_begin + plain, row_end, adapter};
     run.weight = weight, run.top_k = s.top_k;
     if (pass == 0 && s.by_layer != nullptr) {
       run.by_layer = s.by_layer;

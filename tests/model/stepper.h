@@ -30,6 +30,7 @@ struct TestSequence {
   const DeviceAdapter* const* by_layer = nullptr;  // instead of `adapter`, see Batch::Run
   // What the routers are to see of `rows` rows that begin with row `row` of the batch, if set.
   std::function<std::optional<Batch::Probe>(int computed, int rows, int row)> probe = {};
+  int adapter_begin = 0;                // first position that the adapter changes
 };
 
 // Gives the sequence's cache back: it starts again from its first token.

@@ -14,7 +14,9 @@
 #include "server/backend/cpu/aligned_buffer.h"
 #include "server/backend/cpu/packed_adapter.h"
 #include "server/backend/cpu/packed_weight.h"
+#include "server/backend/cpu/scratch.h"
 #include "server/backend/cpu/step.h"
+#include "server/backend/cpu/vocabulary.h"
 
 namespace hydrad {
 namespace {
@@ -31,24 +33,6 @@ template <class T>
 KvLayer<T> Layer(const KvCacheView& kv) {
   return {static_cast<T*>(kv.k.data), static_cast<T*>(kv.v.data), kv.block_size, kv.kv_heads, kv.head_dim};
 }
-
-// Scratch of the kernels: grows to the largest call and then stays.
-class Scratch {
- public:
-  std::span<std::byte> AtLeast(size_t bytes) {
-    if (memory_ == nullptr || memory_->bytes() < bytes) {
-      memory_.reset();
-      auto grown = AlignedBuffer::Allocate(bytes);
-      HYDRAD_CHECK(grown.ok());
-      memory_ = *std::move(grown);
-    }
-    Poison(memory_->data(), memory_->bytes());
-    return {static_cast<std::byte*>(memory_->data()), memory_->bytes()};
-  }
-
- private:
-  std::unique_ptr<AlignedBuffer> memory_;
-};
 
 template <class T>  // weights, adapters and KV cache
 class CpuBackend : public Backend {
@@ -144,6 +128,14 @@ class CpuBackend : public Backend {
       const int pick = router.Pick(layer, sums, probe.pooled);
       probe.by_layer[layer] = router.experts[static_cast<size_t>(pick)];
     }
+  }
+
+  void AdaptEmbedding(Tensor out) override {
+    hydrad::AdaptEmbedding<T>(pool_, step_.batch(), Floats(out), scratch_);
+  }
+
+  void AdaptHead(Tensor logits, Tensor x) override {
+    hydrad::AdaptHead<T>(pool_, step_.batch(), Floats(logits), Floats(x), scratch_);
   }
 
   std::span<const float> Gates(int record) override { return step_.gates(record); }

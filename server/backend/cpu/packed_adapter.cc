@@ -1,43 +1,14 @@
 #include "server/backend/cpu/packed_adapter.h"
 
 #include <algorithm>
-#include <array>
-#include <new>
-#include <numeric>
 #include <vector>
 
-#include "server/backend/host_rows.h"
+#include "server/backend/cpu/arena.h"
+#include "server/backend/cpu/pack_group.h"
+#include "server/backend/cpu/pack_vocabulary.h"
 
 namespace hydrad {
 namespace {
-
-// Where a projection stands: its group, its columns among the group's outputs, and the width of its input.
-struct Place {
-  ProjectionGroup group;
-  int out_begin, out, in;
-};
-
-Place PlaceOf(Projection projection, const AdapterShape& s) {
-  switch (projection) {
-    case Projection::kQ:
-      return {ProjectionGroup::kQkv, 0, s.q_out, s.hidden};
-    case Projection::kK:
-      return {ProjectionGroup::kQkv, s.q_out, s.kv_out, s.hidden};
-    case Projection::kV:
-      return {ProjectionGroup::kQkv, s.q_out + s.kv_out, s.kv_out, s.hidden};
-    case Projection::kO:
-      return {ProjectionGroup::kO, 0, s.hidden, s.q_out};
-    case Projection::kGate:
-      return {ProjectionGroup::kGateUp, 0, s.ffn, s.hidden};
-    case Projection::kUp:
-      return {ProjectionGroup::kGateUp, s.ffn, s.ffn, s.hidden};
-    case Projection::kDown:
-      return {ProjectionGroup::kDown, 0, s.hidden, s.ffn};
-  }
-  return {};
-}
-
-bool Routed(const ProjectionWeights& p) { return p.gate.rule != GateRule::kNone; }
 
 // What is wrong with the experts, or null.
 const char* ExpertFault(const ProjectionWeights& p, const Place& place) {
@@ -47,7 +18,7 @@ const char* ExpertFault(const ProjectionWeights& p, const Place& place) {
   if (p.scale.size() != experts) return "needs one scale per expert";
   for (size_t e = 0; e < experts; ++e) {
     const HostMatrix& a = p.a[p.a.size() == 1 ? 0 : e];
-    if (a.rows < 1 || a.cols != place.in) return "has an A of a wrong shape";
+    if (a.rows < (p.out_bias.empty() ? 1 : 0) || a.cols != place.in) return "has an A of a wrong shape";
     if (p.b[e].cols != a.rows || p.b[e].rows != place.out) return "has a B of a wrong shape";
   }
   return nullptr;
@@ -77,6 +48,18 @@ const char* FirstFault(const ProjectionWeights& p, const Place& place) {
   return nullptr;
 }
 
+// What is wrong with rows of the embedding or of lm_head, or null.
+const char* RowsFault(const TokenRows& own, const AdapterShape& shape) {
+  if (own.rows.data == nullptr) return nullptr;
+  const size_t rows = own.tokens.empty() ? static_cast<size_t>(shape.vocab) : own.tokens.size();
+  if (own.rows.cols != shape.hidden || static_cast<size_t>(own.rows.rows) != rows) {
+    return "has rows of its own of a wrong shape";
+  }
+  const bool inside =
+      std::ranges::all_of(own.tokens, [&](int32_t token) { return token >= 0 && token < shape.vocab; });
+  return inside ? nullptr : "has a row of a token that the model does not have";
+}
+
 absl::Status Check(const AdapterWeights& weights, const AdapterShape& shape) {
   std::vector<bool> seen(static_cast<size_t>(shape.layers) * kProjections);
   for (const ProjectionWeights& p : weights.projections) {
@@ -91,126 +74,20 @@ absl::Status Check(const AdapterWeights& weights, const AdapterShape& shape) {
       return InvalidArgument("layer {} {}: {}", p.layer, name, fault);
     }
   }
+  if (const char* fault = RowsFault(weights.embedding, shape))
+    return InvalidArgument("embed_tokens: {}", fault);
+  if (const char* fault = RowsFault(weights.head, shape)) return InvalidArgument("lm_head: {}", fault);
   return absl::OkStatus();
-}
-
-// Hands out pieces of one block of memory. Without a block it only adds up what they need, and every piece is
-// null.
-class Arena {
- public:
-  explicit Arena(std::byte* base) : base_(base) {}
-
-  template <class V>
-  V* Take(size_t count) {
-    const size_t begin = used_;
-    used_ += (count * sizeof(V) + 63) / 64 * 64;
-    return base_ == nullptr ? nullptr : new (base_ + begin) V[count];
-  }
-  bool measuring() const { return base_ == nullptr; }
-  size_t used() const { return used_; }
-
- private:
-  std::byte* base_;
-  size_t used_ = 0;
-};
-
-int Sum(const std::vector<HostMatrix>& matrices, int HostMatrix::*extent) {
-  return std::accumulate(matrices.begin(), matrices.end(), 0,
-                         [=](int sum, const HostMatrix& m) { return sum + m.*extent; });
-}
-int DownRows(const ProjectionWeights& p) {
-  return RouterRows(p.gate, static_cast<int>(p.b.size())) + Sum(p.a, &HostMatrix::rows);
-}
-
-// down [DownRows, in] = the router and its threshold, then every A.
-template <class T>
-void CopyDown(const ProjectionWeights& p, T* down) {
-  const auto append = [&](const HostMatrix& m) {
-    CopyRows(m, 0, m.rows, down);
-    down += static_cast<size_t>(m.rows) * m.cols;
-  };
-  if (Routed(p)) append(p.router);
-  if (p.gate.rule == GateRule::kThreshold) append(p.threshold);
-  for (const HostMatrix& a : p.a) append(a);
-}
-
-// up [sum of ranks, out] = the columns of every B as rows.
-template <class T>
-void CopyUp(const ProjectionWeights& p, T* up) {
-  std::vector<T> row;
-  for (const HostMatrix& b : p.b) {
-    row.resize(b.cols);
-    for (int n = 0; n < b.rows; ++n) {
-      CopyRows(b, n, 1, row.data());
-      for (int j = 0; j < b.cols; ++j) up[static_cast<size_t>(j) * b.rows + n] = row[j];
-    }
-    up += static_cast<size_t>(b.cols) * b.rows;
-  }
-}
-
-const float* CopyFloats(const std::vector<float>& values, Arena& arena) {
-  if (values.empty()) return nullptr;
-  float* copy = arena.Take<float>(values.size());
-  if (copy != nullptr) std::copy(values.begin(), values.end(), copy);
-  return copy;
-}
-
-const int32_t* CopyRanks(const ProjectionWeights& p, Arena& arena) {
-  int32_t* begin = arena.Take<int32_t>(p.b.size() + 1);
-  if (begin == nullptr) return nullptr;
-  begin[0] = 0;
-  for (size_t e = 0; e < p.b.size(); ++e) begin[e + 1] = begin[e] + p.b[e].cols;
-  return begin;
-}
-
-template <class T>
-LoraMember<T> PackMember(const ProjectionWeights& p, const Place& place, int down_begin, T* down,
-                         Arena& arena) {
-  LoraMember<T> member{};
-  member.down_begin = down_begin;
-  member.out_begin = place.out_begin;
-  member.out = place.out;
-  member.experts = static_cast<int>(p.b.size());
-  member.rank_begin = CopyRanks(p, arena);
-  member.gate = p.gate;
-  member.shared_a = p.a.size() == 1;
-  member.scale = CopyFloats(p.scale, arena);
-  member.router_bias = Routed(p) ? CopyFloats(p.router_bias, arena) : nullptr;
-  member.out_scale = CopyFloats(p.out_scale, arena);
-  member.out_bias = CopyFloats(p.out_bias, arena);
-  T* up = arena.Take<T>(static_cast<size_t>(Sum(p.b, &HostMatrix::cols)) * place.out);
-  member.up = up;
-  if (arena.measuring()) return member;
-  CopyDown(p, down + static_cast<size_t>(down_begin) * place.in);
-  CopyUp(p, up);
-  return member;
 }
 
 using GroupProjections = std::vector<const ProjectionWeights*>;
 
-template <class T>
-void PackGroup(const GroupProjections& projections, const AdapterShape& shape, LoraGroup<T>* group,
-               Arena& arena) {
-  if (projections.empty()) return;
-  int rows = 0;
-  for (const ProjectionWeights* p : projections) rows += DownRows(*p);
-  const int in = PlaceOf(projections.front()->projection, shape).in;
-  T* down = arena.Take<T>(static_cast<size_t>(rows) * in);
-  LoraMember<T>* members = arena.Take<LoraMember<T>>(projections.size());
-  int down_begin = 0;
-  for (size_t i = 0; i < projections.size(); ++i) {
-    const ProjectionWeights& p = *projections[i];
-    const LoraMember<T> member = PackMember(p, PlaceOf(p.projection, shape), down_begin, down, arena);
-    if (!arena.measuring()) members[i] = member;
-    down_begin += DownRows(p);
-  }
-  if (!arena.measuring()) *group = {down, rows, in, {members, projections.size()}};
-}
-
-// Every layer's groups, members in the order of kProjectionNames.
+// Every layer's groups, members in the order of kProjectionNames. Without the ends of the network, which
+// PackVocabulary packs.
 std::vector<GroupProjections> SortByGroup(const AdapterWeights& weights, const AdapterShape& shape) {
   std::vector<GroupProjections> by_group(static_cast<size_t>(shape.layers) * kProjectionGroups);
   for (const ProjectionWeights& p : weights.projections) {
+    if (p.projection >= Projection::kEmbedding) continue;
     const int group = static_cast<int>(PlaceOf(p.projection, shape).group);
     by_group[static_cast<size_t>(p.layer) * kProjectionGroups + group].push_back(&p);
   }
@@ -249,9 +126,9 @@ typename PackedAdapter<T>::Tables PackAll(const AdapterWeights& weights, const A
   const std::span<const GatePlace> places = PackPlaces(by_group, gate_begin, arena);
   for (size_t i = 0; i < by_group.size(); ++i) {
     if (groups != nullptr) groups[i] = {};
-    PackGroup(by_group[i], shape, groups == nullptr ? nullptr : groups + i, arena);
+    PackGroup<T>(by_group[i], shape, groups == nullptr ? nullptr : groups + i, arena);
   }
-  return {groups, gate_begin, places};
+  return {groups, gate_begin, places, PackVocabulary<T>(weights, shape, arena)};
 }
 
 }  // namespace

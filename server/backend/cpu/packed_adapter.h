@@ -9,6 +9,7 @@
 #include "kernels/lora.h"
 #include "server/backend/backend.h"
 #include "server/backend/cpu/aligned_buffer.h"
+#include "server/backend/cpu/vocabulary.h"
 
 namespace hydrad {
 
@@ -40,11 +41,15 @@ class PackedAdapter : public DeviceAdapter {
   // Where the group's gates begin in a row of a gate record.
   int gate_begin(int layer, ProjectionGroup group) const { return tables_.gate_begin[Index(layer, group)]; }
 
+  // What it changes at the ends of the network; null if nothing.
+  const Vocabulary<T>* vocabulary() const { return tables_.vocabulary; }
+
   // What finds the rest; in the adapter's memory too.
   struct Tables {
     const LoraGroup<T>* groups;  // [layers, kProjectionGroups]
     const int32_t* gate_begin;   // [layers, kProjectionGroups]
     std::span<const GatePlace> places;
+    const Vocabulary<T>* vocabulary;  // or null
   };
 
  private:

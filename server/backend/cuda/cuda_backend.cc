@@ -128,6 +128,8 @@ class CudaBackend final : public Backend {
     gemm_->Multiply(y, x, OnCuda(weight).values(), OnCuda(weight).bias(), stream_.get());
   }
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override;
+  void AdaptEmbedding(Tensor) override {}  // LoadAdapter takes no adapter that would
+  void AdaptHead(Tensor, Tensor) override {}
   void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
     const int q_heads = qkv.cols / kv.head_dim - 2 * kv.kv_heads;
     const cuda::RopeArgs args = {q_heads,         Values(norms.q),       Values(norms.k),
@@ -229,6 +231,9 @@ absl::StatusOr<std::unique_ptr<Weight>> CudaBackend::LoadWeight(std::span<const 
 
 absl::StatusOr<std::unique_ptr<DeviceAdapter>> CudaBackend::LoadAdapter(const AdapterWeights& weights,
                                                                         const AdapterShape& shape) {
+  if (ChangesEnds(weights)) {
+    return Unimplemented("changes to embed_tokens and lm_head are not supported on CUDA devices");
+  }
   RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
   ASSIGN_OR_RETURN(auto adapter, CudaAdapter::Load(weights, shape, *pool_, uploader_));
   RETURN_IF_ERROR(lora_space_->WidenFor(adapter->extents()));

@@ -53,7 +53,7 @@ class Adapters {
     const std::vector<float> factor(static_cast<size_t>(std::max(shape.ffn, shape.hidden)) * kRank, 0.01f);
     AdapterWeights weights;
     for (int layer = 0; layer < shape.layers; ++layer) {
-      for (int p = 0; p < kProjections; ++p) {
+      for (int p = 0; p < kLayerProjections; ++p) {
         ProjectionWeights w;
         w.layer = layer;
         w.projection = static_cast<Projection>(p);

@@ -71,6 +71,12 @@ class TimedBackend : public Backend {
   void Gemm(Tensor y, Tensor x, const Weight& weight) override {
     Time(fmt::format("gemm {}x{}", weight.rows(), weight.cols()), [&] { inner_.Gemm(y, x, weight); });
   }
+  void AdaptEmbedding(Tensor out) override {
+    Time("embed", [&] { inner_.AdaptEmbedding(out); });
+  }
+  void AdaptHead(Tensor logits, Tensor x) override {
+    Time("gemm", [&] { inner_.AdaptHead(logits, x); });
+  }
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override {
     Time("lora", [&] { inner_.AddLora(y, x, layer, group); });
   }

@@ -1,0 +1,35 @@
+// Scratch memory of the CPU's kernels.
+#ifndef HYDRAD_SERVER_BACKEND_CPU_SCRATCH_H_
+#define HYDRAD_SERVER_BACKEND_CPU_SCRATCH_H_
+
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "server/backend/cpu/aligned_buffer.h"
+
+namespace hydrad {
+
+// Grows to the largest call and then stays. Owned by the scheduler thread.
+class Scratch {
+ public:
+  // 64-byte aligned; the contents are unspecified, and what an earlier call returned is not to be used any
+  // more.
+  std::span<std::byte> AtLeast(size_t bytes) {
+    if (memory_ == nullptr || memory_->bytes() < bytes) {
+      memory_.reset();
+      auto grown = AlignedBuffer::Allocate(bytes);
+      HYDRAD_CHECK(grown.ok());
+      memory_ = *std::move(grown);
+    }
+    Poison(memory_->data(), memory_->bytes());
+    return {static_cast<std::byte*>(memory_->data()), memory_->bytes()};
+  }
+
+ private:
+  std::unique_ptr<AlignedBuffer> memory_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BACKEND_CPU_SCRATCH_H_
