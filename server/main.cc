@@ -17,6 +17,7 @@
 #include "server/config.h"
 #include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
+#include "server/model/base_weights.h"
 #include "server/model/tokenizer.h"
 #include "server/model/transformer.h"
 #include "server/rpc/audit.h"
@@ -116,6 +117,7 @@ class Daemon {
   std::unique_ptr<AuditLog> audit_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
+  std::shared_ptr<const BaseWeights> base_weights_;
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<Admission> admission_, admins_;
   AdapterCensus census_{metrics_};
@@ -162,6 +164,7 @@ absl::Status Daemon::LoadModel() {
                                                        /*budgeted=*/backend_->free_bytes().has_value()));
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model + "/tokenizer.json"));
   ASSIGN_OR_RETURN(model_, LoadTransformer(config_.model, *backend_, limits));
+  ASSIGN_OR_RETURN(base_weights_, BaseWeights::Open(config_.model, model));
   metrics_.SetBuildInfo(HYDRAD_VERSION, backend_->description(), ModelName(config_));
   const int blocks = model_->limits().kv_blocks;
   Log()->info("model {}: context {}, KV cache {} MiB in {} blocks, device {}", ModelName(config_),
@@ -174,8 +177,9 @@ absl::Status Daemon::LoadModel() {
 
 absl::Status Daemon::LoadAdapters() {
   adapters_ = std::make_unique<AdapterStore>(
-      AdapterStoreOptions{.root = config_.adapter_root, .device_bytes = config_.adapter_memory}, *backend_,
-      model_->config(), clock_);
+      AdapterStoreOptions{
+          .root = config_.adapter_root, .device_bytes = config_.adapter_memory, .base = base_weights_},
+      *backend_, model_->config(), clock_);
   adapters_->AddWatcher([this](const AdapterInfo& info) { census_.Event(info); });
   for (const Config::AdapterSpec& spec : config_.adapters) {
     std::promise<absl::StatusOr<AdapterInfo>> loaded;

@@ -71,8 +71,6 @@ constexpr std::array<std::string_view, 11> kRoutedKnown = {"jitter_noise",
 
 // Fields that must not be switched on, and what they are.
 constexpr std::array kRefused = {
-    Named{"use_dora", "DoRA"},
-    Named{"alora_invocation_tokens", "aLoRA"},
     Named{"use_qalora", "QALoRA"},
     Named{"use_bdlora", "BdLoRA"},
     Named{"kasa_config", "KaSA"},
@@ -80,16 +78,13 @@ constexpr std::array kRefused = {
     Named{"monteclora_config", "MonteCLoRA"},
     Named{"layer_replication", "replicated layers"},
     Named{"fan_in_fan_out", "weights stored as [in, out]"},
-    Named{"lora_bias", "a bias in lora_B"},
-    Named{"modules_to_save", "whole modules saved beside the adapter"},
-    Named{"trainable_token_indices", "trained tokens"},
     Named{"target_parameters", "LoRA on bare parameters"},
     Named{"megatron_config", "Megatron's parallel layers"},
     Named{"enable_lora", "LoRA on parts of a merged layer"},
 };
 
 // Fields that are read below, and those that say nothing about the result once the tensors are there.
-constexpr std::array<std::string_view, 33> kKnown = {
+constexpr std::array<std::string_view, 38> kKnown = {
     "auto_mapping",
     "base_model_name_or_path",
     "use_rslora",
@@ -115,14 +110,19 @@ constexpr std::array<std::string_view, 33> kKnown = {
     "task_type",
     "unsloth_fixed",
     "velora_config",
+    "alora_invocation_tokens",
     "alpha_pattern",
     "bias",
     "init_lora_weights",
     "lora_alpha",
+    "lora_bias",
     "lora_nums",
+    "modules_to_save",
     "peft_type",
     "r",
     "rank_pattern",
+    "trainable_token_indices",
+    "use_dora",
 };
 
 // Whether a value switches something on.
@@ -131,12 +131,6 @@ bool IsOn(const Json& value) {
   if (value.is_number()) return value.get<double>() != 0;
   if (value.is_string()) return value != "";
   return !value.empty();  // null, [] and {} are empty
-}
-
-const Json& Field(const Json& config, const char* key) {
-  static const Json null;
-  const auto found = config.find(key);
-  return found == config.end() ? null : *found;
 }
 
 absl::Status Bad(std::string_view field, std::string_view reason) {
@@ -171,7 +165,7 @@ absl::Status CheckNothingElseIsOn(const Json& config) {
   return absl::OkStatus();
 }
 
-// "none", or a kind whose trained biases would stand among the tensors, where they are refused by name.
+// "none", or a kind whose trained biases stand among the tensors.
 absl::Status CheckBias(const Json& config) {
   const Json& value = Field(config, "bias");
   if (value.is_null() || value == "none" || value == "all" || value == "lora_only") return absl::OkStatus();
@@ -271,10 +265,13 @@ absl::Status ReadHeads(const Json& config, AdapterConfig* out) {
     return ReadRouted(config, *format, out);
   if (Field(config, "lora_nums").is_null()) return absl::OkStatus();
   RETURN_IF_ERROR(ReadInt(config, "lora_nums", kMaxHeads, &out->heads));
-  const char* extra = out->rslora                   ? "use_rslora"
-                      : !out->rank_pattern.empty()  ? "rank_pattern"
-                      : !out->alpha_pattern.empty() ? "alpha_pattern"
-                                                    : nullptr;
+  const char* extra = out->rslora                       ? "use_rslora"
+                      : out->lora_bias                  ? "lora_bias"
+                      : out->dora                       ? "use_dora"
+                      : !out->tokens.invocation.empty() ? "alora_invocation_tokens"
+                      : !out->rank_pattern.empty()      ? "rank_pattern"
+                      : !out->alpha_pattern.empty()     ? "alpha_pattern"
+                                                        : nullptr;
   if (extra != nullptr)
     return Bad(extra, "has no meaning beside lora_nums: HydraLoRA scales by lora_alpha / r alone");
   out->gate.rule = GateRule::kSoftmax;
@@ -283,9 +280,27 @@ absl::Status ReadHeads(const Json& config, AdapterConfig* out) {
 
 // Fields that would give an expert another scale or rank than those of the MoA's own lists.
 absl::Status CheckMoaScales(const Json& config) {
-  for (const char* field : {"use_rslora", "rank_pattern", "alpha_pattern", "lora_nums"}) {
+  for (const char* field :
+       {"use_rslora", "rank_pattern", "alpha_pattern", "lora_nums", "use_dora", "lora_bias",
+        "alora_invocation_tokens", "modules_to_save", "trainable_token_indices"}) {
     if (IsOn(Field(config, field)))
       return Bad(field, "has no meaning in an MoA: r and lora_alpha may be lists with one number per expert");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadFlag(const Json& config, const char* field, bool* out) {
+  const Json& value = Field(config, field);
+  if (!value.is_null() && !value.is_boolean()) return Bad(field, "must be true or false");
+  *out = value == true;
+  return absl::OkStatus();
+}
+
+// PEFT has one variant of a LoRA layer at a time.
+absl::Status CheckVariants(const AdapterConfig& config) {
+  if (config.dora && config.lora_bias) return Bad("lora_bias", "does not go with use_dora");
+  if (config.dora && !config.tokens.invocation.empty()) {
+    return Bad("alora_invocation_tokens", "does not go with use_dora");
   }
   return absl::OkStatus();
 }
@@ -313,9 +328,11 @@ absl::StatusOr<AdapterConfig> ParseAdapterConfig(std::string_view json) {
   const Json& alpha = Field(config, "lora_alpha");
   if (!alpha.is_number()) return Bad("lora_alpha", "must be a number");
   out.alpha = alpha.get<double>();
-  const Json& rslora = Field(config, "use_rslora");
-  if (!rslora.is_null() && !rslora.is_boolean()) return Bad("use_rslora", "must be true or false");
-  out.rslora = rslora == true;
+  RETURN_IF_ERROR(ReadFlag(config, "use_rslora", &out.rslora));
+  RETURN_IF_ERROR(ReadFlag(config, "use_dora", &out.dora));
+  RETURN_IF_ERROR(ReadFlag(config, "lora_bias", &out.lora_bias));
+  ASSIGN_OR_RETURN(out.tokens, ParseTokenFields(config));
+  RETURN_IF_ERROR(CheckVariants(out));
   RETURN_IF_ERROR(ReadPatterns(config, "rank_pattern", true, &out.rank_pattern));
   RETURN_IF_ERROR(ReadPatterns(config, "alpha_pattern", false, &out.alpha_pattern));
   RETURN_IF_ERROR(ReadHeads(config, &out));

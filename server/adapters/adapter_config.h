@@ -9,6 +9,7 @@
 #include "server/adapters/moa_config.h"
 #include "server/adapters/pattern_table.h"
 #include "server/adapters/routed_names.h"
+#include "server/adapters/token_fields.h"
 #include "server/base/status.h"
 
 namespace hydrad {
@@ -20,6 +21,9 @@ struct AdapterConfig {
   double alpha = 0;     // lora_alpha
   bool rslora = false;  // scale is alpha / sqrt(r) instead of alpha / r
   PatternTable rank_pattern, alpha_pattern;
+  bool lora_bias = false;  // every lora_B has a bias
+  bool dora = false;       // use_dora: every module has magnitudes
+  TokenFields tokens;
   int heads = 0;  // experts of a module: lora_nums, num_experts; 0: plain LoRA
   // With heads: how the router's outputs become weights, and how the tensors are called.
   LoraGate gate{};
@@ -33,11 +37,11 @@ struct AdapterConfig {
 };
 
 // INVALID_ARGUMENT that names the field and the reason. Refused, because a plain low-rank product would be a
-// wrong answer in silence: other families by their peft_type; DoRA, aLoRA, QALoRA, BdLoRA, KaSA, Arrow,
-// MonteCLoRA; replicated layers; fan_in_fan_out; trained biases, tokens, parameters or whole modules; an init
-// that changed the base's weights (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) and was not converted back when it
-// was saved. An unknown field is refused if it is `true`, a list or an object with something in it: that is
-// how PEFT switches features on.
+// wrong answer in silence: other families by their peft_type; QALoRA, BdLoRA, KaSA, Arrow, MonteCLoRA;
+// replicated layers; fan_in_fan_out; LoRA on bare parameters; whole modules but embed_tokens and lm_head;
+// what PEFT does not do together (DoRA, lora_bias, aLoRA); an init that changed the base's weights (PiSSA,
+// OLoRA, CorDA, LoftQ, LoRA-GA) and was not converted back when it was saved. An unknown field is refused if
+// it is `true`, a list or an object with something in it: that is how PEFT switches features on.
 absl::StatusOr<AdapterConfig> ParseAdapterConfig(std::string_view json);
 
 }  // namespace hydrad

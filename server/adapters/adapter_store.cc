@@ -24,6 +24,7 @@ struct Loaded {
   std::unique_ptr<DeviceAdapter> device;
   AdapterTraits traits;
   std::shared_ptr<const Mixture> mixture;
+  std::vector<int32_t> invocation;
 };
 
 AdapterInfo Describe(const std::string& name, const std::string& path, AdapterContents contents) {
@@ -171,7 +172,7 @@ absl::StatusOr<AdapterContents> AdapterStore::Impl::Read(const std::string& path
     MutexLock lock(&mu);
     if (stopping) return Cancelled("the server is stopping");
   }
-  return ReadAdapter(*disk, path, shape, options.max_file_bytes);
+  return ReadAdapter(*disk, path, shape, options.max_file_bytes, options.base.get());
 }
 
 absl::StatusOr<Loaded> AdapterStore::Impl::ReadToDevice(const std::string& name, const std::string& path) {
@@ -183,6 +184,7 @@ absl::StatusOr<Loaded> AdapterStore::Impl::ReadToDevice(const std::string& name,
   const absl::Status taken = TakeDevice(contents, &loaded);
   if (!taken.ok()) return Annotate(taken, path);
   loaded.traits = contents.traits;
+  loaded.invocation = contents.invocation;
   loaded.info = Describe(name, path, std::move(contents));
   loaded.info.device_bytes = loaded.bytes.bytes();
   return loaded;
@@ -205,9 +207,13 @@ uint64_t AdapterStore::Impl::BytesOf(const AdapterContents& contents) const {
 }
 
 void AdapterStore::Impl::Publish(const std::string& name, Loaded loaded, const Done& done) {
-  auto pinned = std::make_shared<Pinned>(
-      shared_from_this(), std::move(loaded.bytes),
-      AdapterGeneration{name, 0, std::move(loaded.device), loaded.traits, std::move(loaded.mixture)});
+  AdapterGeneration generation{name,
+                               0,
+                               std::move(loaded.device),
+                               loaded.traits,
+                               std::move(loaded.mixture),
+                               std::move(loaded.invocation)};
+  auto pinned = std::make_shared<Pinned>(shared_from_this(), std::move(loaded.bytes), std::move(generation));
   absl::StatusOr<AdapterInfo> info;
   Registry::Pin replaced;
   {

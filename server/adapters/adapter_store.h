@@ -12,6 +12,7 @@
 #include "server/backend/backend.h"
 #include "server/base/clock.h"
 #include "server/base/status.h"
+#include "server/model/base_weights.h"
 #include "server/model/config.h"
 
 namespace hydrad {
@@ -53,6 +54,8 @@ struct AdapterStoreOptions {
   size_t max_adapters = 10'000;          // names, whatever their state
   size_t max_queued_loads = 256;         // that wait for a loader thread
   uint64_t max_file_bytes = 4ull << 30;  // largest adapter_model.safetensors: as much host memory per thread
+  // The base model's own numbers; without them adapters that need them are refused (see ReadAdapter).
+  std::shared_ptr<const BaseWeights> base{};
 };
 
 class Disk;

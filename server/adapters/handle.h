@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "server/adapters/mixture.h"
 #include "server/backend/backend.h"
@@ -17,9 +19,10 @@ namespace hydrad {
 struct AdapterGeneration {
   std::string name;
   uint64_t generation = 0;
-  std::unique_ptr<DeviceAdapter> device;      // null where there is a mixture
-  AdapterTraits traits{};                     // of `device`
+  std::unique_ptr<DeviceAdapter> device;     // null where there is a mixture
+  AdapterTraits traits{};                    // of `device`
   std::shared_ptr<const Mixture> mixture{};  // of an adapter that picks one of its experts per sequence
+  std::vector<int32_t> invocation{};         // of an aLoRA, see TokenFields
 };
 
 // Keeps one generation of one adapter on the device for as long as the handle lives. Unloading waits for the
@@ -41,6 +44,10 @@ class AdapterHandle {
   }
   uint64_t generation() const { return pin_ ? pin_->generation : 0; }  // 0: the base model
   AdapterTraits traits() const { return pin_ ? pin_->traits : AdapterTraits{}; }
+  // The tokens of the prompt from whose last occurrence on the adapter counts; empty: it counts everywhere.
+  std::span<const int32_t> invocation() const {
+    return pin_ ? std::span<const int32_t>(pin_->invocation) : std::span<const int32_t>();
+  }
   const std::string& name() const {
     static const std::string base;
     return pin_ ? pin_->name : base;

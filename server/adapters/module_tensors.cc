@@ -22,6 +22,10 @@ std::pair<int, int> Features(Projection projection, const AdapterShape& shape) {
       return {shape.hidden, shape.ffn};
     case Projection::kDown:
       return {shape.ffn, shape.hidden};
+    case Projection::kEmbedding:
+      return {shape.vocab, shape.hidden};
+    case Projection::kHead:
+      return {shape.hidden, shape.vocab};
   }
   return {0, 0};
 }
@@ -33,7 +37,12 @@ absl::Status TensorError(std::string_view name, std::string_view reason) {
 }  // namespace
 
 std::string ModuleTensors::TensorName(std::string_view part) const {
-  return fmt::format("base_model.model.{}.{}.weight", path, part);
+  if (const auto found = parts.find(part); found != parts.end()) return std::string(found->second.name);
+  const bool whole = part.starts_with("lora_embedding_") || part == "lora_magnitude_vector" ||
+                     part == "lora_B.bias" || part == kWeightPart || part == kBiasPart ||
+                     part == kTrainedTokensPart;
+  if (part == kTrainedTokensPart) part = "token_adapter.trainable_tokens_delta";
+  return fmt::format("base_model.model.{}.{}{}", path, part, whole ? "" : ".weight");
 }
 
 absl::Status ModuleTensors::CheckParts(std::span<const std::string> expected, std::string_view hint) const {
@@ -48,9 +57,15 @@ absl::Status ModuleTensors::CheckParts(std::span<const std::string> expected, st
 
 absl::StatusOr<HostMatrix> ModuleTensors::Matrix(std::string_view part, int rows, int cols,
                                                  TensorStorage& storage) const {
-  auto matrix = CheckedMatrix(*parts.at(part), rows, cols, storage);
+  auto matrix = CheckedMatrix(*parts.at(part).tensor, rows, cols, storage);
   if (!matrix.ok()) return TensorError(TensorName(part), std::string(matrix.status().message()));
   return matrix;
+}
+
+absl::StatusOr<std::vector<float>> ModuleTensors::Vector(std::string_view part, int size) const {
+  auto vector = CheckedVector(*parts.at(part).tensor, size);
+  if (!vector.ok()) return TensorError(TensorName(part), std::string(vector.status().message()));
+  return vector;
 }
 
 absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file, const AdapterShape& shape,
@@ -65,7 +80,8 @@ absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file,
     module.projection = key->projection;
     module.path = key->path;
     std::tie(module.in, module.out) = Features(key->projection, shape);
-    module.parts.emplace(key->part, &tensor);
+    const auto [other, fresh] = module.parts.emplace(key->part, PartTensor{name, &tensor});
+    if (!fresh) return TensorError(name, fmt::format("is there as '{}' too", other->second.name));
   }
   if (file.tensors().empty()) return InvalidArgument("holds no tensors");
   std::vector<ModuleTensors> sorted;

@@ -16,14 +16,20 @@
 
 namespace hydrad {
 
-// What a file holds for one projection of one layer. Views into the Safetensors it came from, which must
-// outlive it.
+// A tensor of a module, and its whole name in the file.
+struct PartTensor {
+  std::string_view name;
+  const TensorInfo* tensor;
+};
+
+// What a file holds for one projection of one layer, for the embedding or for lm_head. Views into the
+// Safetensors it came from, which must outlive it.
 struct ModuleTensors {
   int layer = 0;
   Projection projection = Projection::kQ;
-  std::string_view path;                                // "model.layers.3.self_attn.q_proj"
-  int in = 0, out = 0;                                  // of the base model's projection
-  std::map<std::string_view, const TensorInfo*> parts;  // by "lora_A", "lora_B3", ...
+  std::string_view path;                         // "model.layers.3.self_attn.q_proj"
+  int in = 0, out = 0;                           // of the base's module; an embedding takes vocab to hidden
+  std::map<std::string_view, PartTensor> parts;  // by "lora_A", "lora_B3", ... (TensorKey::part)
 
   // The name in the file of a part, there or not.
   std::string TensorName(std::string_view part) const;
@@ -32,11 +38,13 @@ struct ModuleTensors {
   absl::Status CheckParts(std::span<const std::string> expected, std::string_view hint) const;
   // A part as a finite [rows, cols] matrix; errors name its tensor. REQUIRES: the part is there.
   absl::StatusOr<HostMatrix> Matrix(std::string_view part, int rows, int cols, TensorStorage& storage) const;
+  // Likewise a part of shape [size].
+  absl::StatusOr<std::vector<float>> Vector(std::string_view part, int size) const;
 };
 
 // Every tensor of `file` but those whose names `skip` is true of, modules in the order of layers and
-// projections. INVALID_ARGUMENT for a name that is not of a low-rank part of a projection that `shape` has,
-// and for a file without tensors.
+// projections. INVALID_ARGUMENT for a name that ParseTensorKey refuses, for a part that is there in two
+// spellings, and for a file without tensors.
 absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file, const AdapterShape& shape,
                                                         bool (*skip)(std::string_view) = nullptr);
 

@@ -1,6 +1,7 @@
-// Reads one projection of a plain LoRA as PEFT saves it: lora_A [r, in], lora_B [out, r], y += s B A x with s
+// Reads one module of a plain LoRA as PEFT saves it: lora_A [r, in], lora_B [out, r], y += s B A x with s
 // = alpha / r, or alpha / sqrt(r) with use_rslora (Hu et al., arXiv 2106.09685; Kalajdzievski, arXiv
-// 2312.03732).
+// 2312.03732); with lora_bias y += s c besides, for lora_B.bias c [out]. Of the embedding lora_embedding_A
+// [r, vocab] and lora_embedding_B [hidden, r], with the column of the token for A x.
 #ifndef HYDRAD_SERVER_ADAPTERS_PEFT_LORA_H_
 #define HYDRAD_SERVER_ADAPTERS_PEFT_LORA_H_
 

@@ -4,12 +4,15 @@
 #include <array>
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "server/adapters/adapter_config.h"
+#include "server/adapters/dora.h"
 #include "server/adapters/hydralora.h"
 #include "server/adapters/moa.h"
 #include "server/adapters/module_tensors.h"
+#include "server/adapters/own_rows.h"
 #include "server/adapters/peft_lora.h"
 #include "server/base/sha256.h"
 #include "server/model/safetensors.h"
@@ -64,16 +67,89 @@ absl::StatusOr<AdapterConfig> ReadConfig(DiskDirectory& directory, Sha256& diges
   return ParseAdapterConfig(bytes.text());
 }
 
-absl::StatusOr<AdapterWeights> ReadModules(const AdapterConfig& config, const Safetensors& file,
-                                           const AdapterShape& shape, TensorStorage& storage) {
-  ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape));
-  AdapterWeights all;
-  for (const ModuleTensors& module : modules) {
-    const auto read = config.heads > 0 ? ReadHydraLora : ReadPeftLora;
-    ASSIGN_OR_RETURN(ProjectionWeights weights, read(config, module, storage));
-    all.projections.push_back(std::move(weights));
+// What an adapter is checked against.
+struct Base {
+  const AdapterShape& shape;
+  const BaseWeights* weights;  // or null
+};
+
+// A change of rank 0.
+ProjectionWeights BiasAlone(const ModuleTensors& module) {
+  ProjectionWeights weights;
+  weights.layer = module.layer;
+  weights.projection = module.projection;
+  weights.a = {HostMatrix{nullptr, DType::kF32, 0, module.in}};
+  weights.b = {HostMatrix{nullptr, DType::kF32, module.out, 0}};
+  weights.scale = {1};
+  return weights;
+}
+
+// The rows of a module's matrix that the adapter has of its own; none of a layer's.
+const TokenRows& OwnRowsOf(const AdapterWeights& read, Projection projection) {
+  static const TokenRows none;
+  if (projection == Projection::kEmbedding) return read.embedding;
+  return projection == Projection::kHead ? read.head : none;
+}
+
+// A module's change: what its family's factors say, then what may stand beside those of any family. Empty if
+// nothing is left of the module.
+absl::StatusOr<std::optional<ProjectionWeights>> ReadModule(const AdapterConfig& config, const Base& base,
+                                                            const AdapterWeights& read, ModuleTensors& module,
+                                                            TensorStorage& storage) {
+  ASSIGN_OR_RETURN(const std::vector<float> bias, TakeOwnBias(base.weights, module));
+  ASSIGN_OR_RETURN(const std::vector<float> magnitudes, TakeMagnitudes(config.dora, module));
+  if (module.parts.empty() && bias.empty()) return std::nullopt;
+  const TokenRows& own = OwnRowsOf(read, module.projection);
+  if (!own.tokens.empty()) {
+    return InvalidArgument("tensor '{}': a LoRA of what has trained tokens is not supported",
+                           module.parts.begin()->second.name);
   }
-  return all;
+  ProjectionWeights weights = BiasAlone(module);
+  if (!module.parts.empty()) {
+    const auto reader = config.heads > 0 ? ReadHydraLora : ReadPeftLora;
+    ASSIGN_OR_RETURN(weights, reader(config, module, storage));
+  }
+  if (!magnitudes.empty()) {
+    RETURN_IF_ERROR(ApplyMagnitudes(magnitudes, module, own.rows, base.weights, &weights));
+  }
+  weights.out_bias.resize(std::max(weights.out_bias.size(), bias.size()));
+  for (size_t i = 0; i < bias.size(); ++i) weights.out_bias[i] += bias[i];
+  return weights;
+}
+
+// PEFT applies what an aLoRA has beside its LoRA to every token, where a run of it here begins at the
+// invocation.
+absl::Status CheckInvocation(const AdapterConfig& config, const AdapterShape& shape,
+                             const AdapterWeights& read, std::span<const ModuleTensors> modules) {
+  if (config.tokens.invocation.empty()) return absl::OkStatus();
+  for (const int32_t token : config.tokens.invocation) {
+    if (token < shape.vocab) continue;
+    return InvalidArgument("token {} of alora_invocation_tokens is outside of the {} tokens", token,
+                           shape.vocab);
+  }
+  const bool bias = std::ranges::any_of(modules, [](const auto& m) { return m.parts.contains(kBiasPart); });
+  const bool lora = std::ranges::any_of(
+      modules, [](const auto& m) { return m.projection == Projection::kEmbedding && !m.parts.empty(); });
+  if (!bias && !lora && read.embedding.rows.data == nullptr && read.head.rows.data == nullptr) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument("an aLoRA with trained biases, embeddings or matrices of its own is not supported");
+}
+
+absl::StatusOr<AdapterWeights> ReadModules(const AdapterConfig& config, const Safetensors& file,
+                                           const Base& base, TensorStorage& storage) {
+  ASSIGN_OR_RETURN(std::vector<ModuleTensors> modules, SortByModule(file, base.shape));
+  AdapterWeights read;
+  ASSIGN_OR_RETURN(OwnRows own, TakeOwnRows(config.tokens, base.shape, base.weights, modules, storage));
+  read.embedding = std::move(own.embedding);
+  read.head = std::move(own.head);
+  RETURN_IF_ERROR(CheckInvocation(config, base.shape, read, modules));
+  for (ModuleTensors& module : modules) {
+    ASSIGN_OR_RETURN(std::optional<ProjectionWeights> weights,
+                     ReadModule(config, base, read, module, storage));
+    if (weights) read.projections.push_back(*std::move(weights));
+  }
+  return read;
 }
 
 // The tensors' file, in `storage`.
@@ -84,13 +160,13 @@ absl::StatusOr<Safetensors> ReadTensorFile(DiskDirectory& directory, uint64_t ma
 }
 
 absl::StatusOr<AdapterContents> ReadTensors(DiskDirectory& directory, const AdapterConfig& config,
-                                            const AdapterShape& shape, uint64_t max_bytes, Sha256& digest) {
+                                            const Base& base, uint64_t max_bytes, Sha256& digest) {
   auto storage = std::make_shared<TensorStorage>();
   ASSIGN_OR_RETURN(Safetensors file, ReadTensorFile(directory, max_bytes, digest, *storage));
   if (config.names != TensorNames::kPeft) {
     ASSIGN_OR_RETURN(file, InHydraNames(config.names, file));
   }
-  auto weights = ReadModules(config, file, shape, *storage);
+  auto weights = ReadModules(config, file, base, *storage);
   if (!weights.ok()) {
     return absl::Status(weights.status().code(),
                         InFileNames(config.names, std::string(weights.status().message())));
@@ -98,6 +174,7 @@ absl::StatusOr<AdapterContents> ReadTensors(DiskDirectory& directory, const Adap
   AdapterContents contents;
   contents.weights = *std::move(weights);
   contents.weights.storage = std::move(storage);
+  contents.invocation = config.tokens.invocation;
   return contents;
 }
 
@@ -117,10 +194,24 @@ void Describe(const AdapterConfig& config, AdapterContents* contents) {
   contents->traits = TraitsOf(contents->weights);
   add(contents->weights);
   for (const ExpertWeights& expert : contents->experts_by_name) add(expert.weights);
+  contents->traits.linear &= contents->invocation.empty();  // a sum counts in all positions
+  adapted[static_cast<int>(Projection::kEmbedding)] |= contents->weights.embedding.rows.data != nullptr;
+  adapted[static_cast<int>(Projection::kHead)] |= contents->weights.head.rows.data != nullptr;
   for (int i = 0; i < kProjections; ++i) {
     if (adapted[i]) contents->targets.push_back(kProjectionNames[i]);
   }
   if (config.family != nullptr) contents->family = config.family;
+}
+
+// One expert or another per layer cannot be at the ends of the network, nor begin in the middle of a prompt.
+absl::Status CheckExpertModules(std::span<const ModuleTensors> modules, const TokenFields& tokens) {
+  if (!tokens.invocation.empty()) return InvalidArgument("an expert of an MoA cannot be an aLoRA");
+  for (const ModuleTensors& module : modules) {
+    if (module.projection < Projection::kEmbedding) continue;
+    return InvalidArgument("tensor '{}': an expert of an MoA changes the projections of the layers alone",
+                           module.parts.begin()->second.name);
+  }
+  return absl::OkStatus();
 }
 
 // The bundle's tensors: experts without a path, and the routers.
@@ -130,6 +221,7 @@ absl::StatusOr<std::vector<ExpertWeights>> ReadBundle(DiskDirectory& directory, 
   auto storage = std::make_shared<TensorStorage>();
   ASSIGN_OR_RETURN(const Safetensors file, ReadTensorFile(directory, max_bytes, digest, *storage));
   ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape, IsRouterTensor));
+  RETURN_IF_ERROR(CheckExpertModules(modules, {}));
   ASSIGN_OR_RETURN(std::vector<ExpertWeights> experts, ReadMoaBundle(config, modules, *storage));
   RETURN_IF_ERROR(ReadRouters(file, shape, *storage, experts));
   const bool routed = !experts.front().router.empty();
@@ -154,6 +246,7 @@ absl::StatusOr<ExpertWeights> ReadExpertFiles(DiskDirectory& directory, const st
     ASSIGN_OR_RETURN(const Safetensors file, ReadTensorFile(directory, max_bytes, digest, *storage));
     ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape, IsRouterTensor));
     if (modules.empty()) return InvalidArgument("holds no lora tensors");
+    RETURN_IF_ERROR(CheckExpertModules(modules, config->tokens));
     for (const ModuleTensors& module : modules) {
       ASSIGN_OR_RETURN(ProjectionWeights weights, ReadPeftLora(*config, module, *storage));
       expert.weights.projections.push_back(std::move(weights));
@@ -218,7 +311,7 @@ absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, Dis
   return contents;
 }
 
-absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const AdapterShape& shape,
+absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const Base& base,
                                      uint64_t max_file_bytes) {
   RETURN_IF_ERROR(CheckPath(path));
   auto directory = disk.OpenDirectory(path);
@@ -228,10 +321,10 @@ absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const 
   if (!config.ok()) return Annotate(Explain(config.status(), **directory), path + "/" + kConfigFile);
   absl::StatusOr<AdapterContents> contents;
   if (config->moa) {
-    contents = ReadMoa(disk, path, **directory, *config->moa, shape, max_file_bytes, digest);
+    contents = ReadMoa(disk, path, **directory, *config->moa, base.shape, max_file_bytes, digest);
     if (!contents.ok()) return contents.status();
   } else {
-    contents = ReadTensors(**directory, *config, shape, max_file_bytes, digest);
+    contents = ReadTensors(**directory, *config, base, max_file_bytes, digest);
     if (!contents.ok()) return Annotate(Explain(contents.status(), **directory), path + "/" + kTensorFile);
   }
   contents->digest = "sha256:" + Hex(digest.Finish());
@@ -270,8 +363,8 @@ absl::StatusOr<T> Guarded(const std::string& path, const F& read) {
 }  // namespace
 
 absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path, const AdapterShape& shape,
-                                            uint64_t max_file_bytes) {
-  return Guarded<AdapterContents>(path, [&] { return Read(disk, path, shape, max_file_bytes); });
+                                            uint64_t max_file_bytes, const BaseWeights* base) {
+  return Guarded<AdapterContents>(path, [&] { return Read(disk, path, {shape, base}, max_file_bytes); });
 }
 
 absl::StatusOr<ExpertContents> ReadExpert(Disk& disk, const std::string& path, const AdapterShape& shape,

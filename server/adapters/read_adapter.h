@@ -11,6 +11,7 @@
 #include "server/backend/backend.h"  // AdapterShape
 #include "server/backend/router.h"
 #include "server/base/status.h"
+#include "server/model/base_weights.h"
 
 namespace hydrad {
 
@@ -33,6 +34,7 @@ struct AdapterContents {
   AdapterTraits traits;  // of `weights`
   std::vector<std::string>
       targets;  // names of the projections that some layer adapts, in kProjectionNames' order
+  std::vector<int32_t> invocation;  // see TokenFields
 };
 
 // Reads adapter_config.json and adapter_model.safetensors of the directory `path`; the config tells the
@@ -41,13 +43,15 @@ struct AdapterContents {
 // tensor or field, and reason, in printable text, with paths relative to the adapter root: NOT_FOUND and
 // PERMISSION_DENIED for the directory and its files; INVALID_ARGUMENT for anything in them that is broken,
 // left over, missing, not of the base model's `shape`, not finite or not supported; RESOURCE_EXHAUSTED
-// without memory; INTERNAL when the disk fails. Thread-safe for different calls.
+// without memory; INTERNAL when the disk fails. `base` is read where an adapter is told against the base's
+// own numbers (DoRA, trained biases, copies of base matrices): FAILED_PRECONDITION for such a one where it is
+// null. Thread-safe for different calls.
 //
 // An MoA's expert_paths are directories beneath the adapter's own, or, where that has none of the name,
 // beneath the root; neither can leave the root. Each holds a plain LoRA (and perhaps its row of the routers,
 // see moa.h). Where all experts have one, the adapter needs no adapter_model.safetensors.
 absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path, const AdapterShape& shape,
-                                            uint64_t max_file_bytes);
+                                            uint64_t max_file_bytes, const BaseWeights* base = nullptr);
 
 // One expert of an MoA, from a directory as above.
 struct ExpertContents {

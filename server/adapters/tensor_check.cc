@@ -4,6 +4,8 @@
 #include <cstring>
 #include <optional>
 
+#include "server/backend/host_rows.h"
+
 namespace hydrad {
 namespace {
 
@@ -84,6 +86,19 @@ absl::StatusOr<HostMatrix> CheckedMatrix(const TensorInfo& tensor, int rows, int
   matrix.dtype = DType::kF32;
   storage.converted.push_back(std::move(floats));
   return matrix;
+}
+
+absl::StatusOr<std::vector<float>> CheckedVector(const TensorInfo& tensor, int size) {
+  if (tensor.shape != std::vector<int64_t>{size}) {
+    return InvalidArgument("shape [{}] is not [{}]", fmt::join(tensor.shape, ", "), size);
+  }
+  TensorInfo row = tensor;
+  row.shape = {1, size};
+  TensorStorage storage;
+  ASSIGN_OR_RETURN(const HostMatrix matrix, CheckedMatrix(row, 1, size, storage));
+  std::vector<float> values(static_cast<size_t>(size));
+  CopyRows(matrix, 0, 1, values.data());
+  return values;
 }
 
 }  // namespace hydrad

@@ -24,6 +24,9 @@ struct TensorStorage {
 absl::StatusOr<HostMatrix> CheckedMatrix(const TensorInfo& tensor, int rows, int cols,
                                          TensorStorage& storage);
 
+// Likewise a tensor of shape [size], widened exactly.
+absl::StatusOr<std::vector<float>> CheckedVector(const TensorInfo& tensor, int size);
+
 }  // namespace hydrad
 
 #endif  // HYDRAD_SERVER_ADAPTERS_TENSOR_CHECK_H_

@@ -15,10 +15,6 @@ struct Mark {
 
 // What gives away a thing that is not served. The first that is found counts.
 constexpr std::array kForeign = {
-    Mark{"lora_magnitude_vector", "DoRA is not supported"},
-    Mark{"lora_embedding_", "LoRA on embeddings is not supported"},
-    Mark{"trainable_tokens_delta", "trained tokens are not supported"},
-    Mark{"token_adapter", "trained tokens are not supported"},
     Mark{"internal_xlora_classifier", "X-LoRA adapters are not supported"},
     Mark{"shared_LoRA_A", "MLLM-HydraLoRA adapters are not supported"},
     Mark{".LoRA_B", "MLLM-HydraLoRA adapters are not supported"},
@@ -32,13 +28,27 @@ constexpr std::array kForeign = {
     Mark{"lora_B.loraB.", "MOELoRA adapters are not supported"},
     Mark{"lora_task_embedding", "MOELoRA adapters are not supported"},
     Mark{"lora_monteclora", "MonteCLoRA is not supported"},
-    Mark{".lora_B.bias", "a bias in lora_B is not supported"},
-    Mark{".bias", "trained biases are not supported"},
-    Mark{"embed_tokens", "trained embeddings are not supported"},
-    Mark{"lm_head", "changes to lm_head are not supported"},
-    Mark{".modules_to_save", "whole modules beside the adapter are not supported"},
     Mark{"norm.weight", "trained norms are not supported"},
-    Mark{".base_layer.", "weights of the base model are not supported"},
+    Mark{".original_module.", "weights of the base model are not supported"},
+};
+
+// Ends of keys that stand for one part in the files of different versions of PEFT.
+struct Spelling {
+  std::string_view end, part;
+};
+constexpr std::array kAnyModule = {
+    Spelling{"bias", kBiasPart},
+    Spelling{"base_layer.bias", kBiasPart},
+    Spelling{"lora_B.bias", "lora_B.bias"},
+    Spelling{"lora_magnitude_vector", "lora_magnitude_vector"},
+};
+constexpr std::array kVocabularyModule = {
+    Spelling{"weight", kWeightPart},
+    Spelling{"modules_to_save.weight", kWeightPart},
+    Spelling{"base_layer.weight", kBaseLayerPart},
+    Spelling{"token_adapter.trainable_tokens_delta", kTrainedTokensPart},
+    Spelling{"lora_embedding_A", "lora_embedding_A"},
+    Spelling{"lora_embedding_B", "lora_embedding_B"},
 };
 
 // Takes `prefix` off the front of `text`, if it is there.
@@ -64,7 +74,7 @@ std::optional<int> Decimal(std::string_view text) {
 }
 
 std::optional<Projection> FindProjection(std::string_view block, std::string_view name) {
-  for (int i = 0; i < kProjections; ++i) {
+  for (int i = 0; i < kLayerProjections; ++i) {
     const auto projection = static_cast<Projection>(i);
     const std::string_view home = projection < Projection::kGate ? "self_attn" : "mlp";
     if (name == kProjectionNames[i] && block == home) return projection;
@@ -79,30 +89,60 @@ absl::Status CheckForeign(std::string_view key) {
   return absl::OkStatus();
 }
 
+// Takes the module off the front of `rest`, which has lost its prefix. False where it is none of the model's.
+bool TakeModule(std::string_view* rest, TensorKey* key) {
+  const std::string_view whole = *rest;
+  if (Skip("model.embed_tokens.", rest)) {
+    key->projection = Projection::kEmbedding;
+  } else if (Skip("lm_head.", rest)) {
+    key->projection = Projection::kHead;
+  } else {
+    if (!Skip("model.layers.", rest)) return false;
+    const std::optional<int> layer = Decimal(Segment(rest));
+    const std::string_view block = Segment(rest);
+    const std::optional<Projection> projection = FindProjection(block, Segment(rest));
+    if (!layer || !projection || rest->empty()) return false;
+    key->layer = *layer;
+    key->projection = *projection;
+  }
+  key->path = whole.substr(0, whole.size() - rest->size() - 1);
+  return true;
+}
+
+// The part that `end`, all of the key behind its module, stands for; empty if none.
+std::string_view PartOf(std::string_view end, Projection projection) {
+  const auto spelled = [end](const auto& table) {
+    const auto found = std::ranges::find(table, end, &Spelling::end);
+    return found == table.end() ? std::string_view() : found->part;
+  };
+  if (const std::string_view part = spelled(kAnyModule); !part.empty()) return part;
+  if (projection == Projection::kEmbedding || projection == Projection::kHead) {
+    if (const std::string_view part = spelled(kVocabularyModule); !part.empty()) return part;
+  }
+  if (!end.starts_with("lora_") || !end.ends_with(".weight")) return {};
+  const std::string_view part = end.substr(0, end.size() - std::string_view(".weight").size());
+  return part.find('.') == part.rfind('.') ? part : std::string_view();
+}
+
 }  // namespace
 
 absl::StatusOr<TensorKey> ParseTensorKey(std::string_view key, int layers) {
   RETURN_IF_ERROR(CheckForeign(key));
   const absl::Status unexpected = InvalidArgument(
       "unexpected name; known are base_model.model.model.layers.<layer>.{{self_attn.{{q,k,v,o}},"
-      "mlp.{{gate,up,down}}}}_proj.lora_<part>.weight");
+      "mlp.{{gate,up,down}}}}_proj.lora_<part>.weight, and what PEFT saves of biases, embed_tokens and "
+      "lm_head");
   TensorKey result;
   std::string_view rest = key;
-  if (!Skip("base_model.model.", &rest)) return unexpected;
-  const std::string_view module = rest;
-  if (!Skip("model.layers.", &rest)) return unexpected;
-  const std::optional<int> layer = Decimal(Segment(&rest));
-  const std::string_view block = Segment(&rest);
-  const std::optional<Projection> projection = FindProjection(block, Segment(&rest));
-  if (!layer || !projection) return unexpected;
-  result.path = module.substr(0, module.size() - rest.size() - 1);
-  if (!rest.starts_with("lora_") || !rest.ends_with(".weight")) return unexpected;
-  result.part = rest.substr(0, rest.size() - std::string_view(".weight").size());
-  if (result.part.find('.') != result.part.rfind('.')) return unexpected;
-  if (*layer >= layers)
-    return InvalidArgument("layer {} is outside of the model's {} layers", *layer, layers);
-  result.layer = *layer;
-  result.projection = *projection;
+  if (!Skip("base_model.model.", &rest) || !TakeModule(&rest, &result)) return unexpected;
+  result.part = PartOf(rest, result.projection);
+  if (rest == "base_layer.weight" && result.part.empty()) {
+    return InvalidArgument(
+        "weights of the base model are not supported, but those of embed_tokens and lm_head");
+  }
+  if (result.part.empty()) return unexpected;
+  if (result.layer >= layers)
+    return InvalidArgument("layer {} is outside of the model's {} layers", result.layer, layers);
   return result;
 }
 

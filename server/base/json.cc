@@ -47,4 +47,10 @@ absl::StatusOr<Json> ParseJson(std::string_view text) {
   }
 }
 
+const Json& Field(const Json& object, const char* key) {
+  static const Json null;
+  const auto found = object.find(key);
+  return found == object.end() ? null : *found;
+}
+
 }  // namespace hydrad

@@ -17,6 +17,9 @@ using Json = nlohmann::ordered_json;
 // nesting deeper than 32. Whoever takes values out must check their types first: nlohmann's accessors throw.
 absl::StatusOr<Json> ParseJson(std::string_view text);
 
+// The value of `key` in an object, or null where there is none.
+const Json& Field(const Json& object, const char* key);
+
 }  // namespace hydrad
 
 #endif  // HYDRAD_SERVER_BASE_JSON_H_

@@ -85,7 +85,10 @@ void BatchBuilder::AddPass(std::span<const Part> parts, size_t pass) {
     const AdaptedBy by = parts[i].sequence->adapted_by(pass);
     if (by.adapter == nullptr) continue;
     const Batch::Segment& segment = batch_.segments[i];
-    Batch::Run run{segment.row_begin, segment.row_end, by.adapter, by.by_layer};
+    const int changes_from = pass == 0 ? parts[i].sequence->adapter_begin() : 0;  // no sum has an aLoRA
+    const int plain = std::clamp(changes_from - segment.first_position, 0, parts[i].rows);
+    if (plain == parts[i].rows) continue;
+    Batch::Run run{segment.row_begin + plain, segment.row_end, by.adapter, by.by_layer};
     run.weight = request.weight_at(pass);
     run.top_k = request.adapter_top_k;
     const bool joins = runs.size() > begin && UsesAlike(runs.back(), run);

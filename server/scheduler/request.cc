@@ -13,7 +13,9 @@ absl::Status CheckAdapterUse(const Request& request) {
     const bool weighted = request.adapters() > 1 || request.weight_at(i) != 1;
     if (weighted && !traits.linear) {
       return InvalidArgument(
-          "adapter '{}' scales the base model's output (DoRA), so a weighted sum of it is not defined",
+          "adapter '{}' scales or replaces what the base model gives (DoRA, rows of its own, aLoRA), so a "
+          "weighted "
+          "sum of it is not defined",
           handle.name());
     }
     if (request.adapter_top_k > 0 && traits.routed && !traits.top_k) {

@@ -1,6 +1,7 @@
 #include "server/scheduler/sequence.h"
 
 #include <algorithm>
+#include <climits>
 #include <utility>
 
 #include "server/base/status.h"
@@ -10,6 +11,12 @@ namespace {
 
 bool Contains(std::span<const int32_t> tokens, int32_t token) {
   return std::ranges::find(tokens, token) != tokens.end();
+}
+
+int AdapterBegin(const std::vector<int32_t>& prompt, std::span<const int32_t> invocation) {
+  if (invocation.empty()) return 0;
+  const auto last = std::find_end(prompt.begin(), prompt.end(), invocation.begin(), invocation.end());
+  return last == prompt.end() ? INT_MAX : static_cast<int>(last - prompt.begin());
 }
 
 }  // namespace
@@ -26,6 +33,7 @@ Sequence::Sequence(SequenceId id, const Request& request, const EndTokens& ends,
       request_(request),
       ends_(ends),
       choice_(choice),
+      adapter_begin_(AdapterBegin(request.prompt, request.adapter.invocation())),
       output_(tokenizer, request.stopping, request.output) {}
 
 SequenceView Sequence::View(TenantId tenant) const {

@@ -67,6 +67,9 @@ class Sequence {
   std::span<const int32_t> generated() const { return generated_; }
   std::span<const std::shared_ptr<const Block>> blocks() const { return blocks_; }
 
+  // First position that the request's adapter changes: 0, but for an aLoRA the place in the prompt where its
+  // invocation stands last, and INT_MAX in a prompt without it.
+  int adapter_begin() const { return adapter_begin_; }
   // Whether the prompt is being run for the routers only.
   bool routing() const;
   // > 0: so many of its first rows must run in one step.
@@ -113,6 +116,7 @@ class Sequence {
   const Request& request_;
   const EndTokens& ends_;
   const int choice_;
+  const int adapter_begin_;
   ExpertRoute* route_ = nullptr;
   State state_ = State::kWaiting;
   std::vector<int32_t> generated_;

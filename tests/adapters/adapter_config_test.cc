@@ -65,6 +65,18 @@ TEST(ParseAdapterConfig, ReadsOverWhatOnlySteeredTheTraining) {
   EXPECT_EQ(config->rank, 16);
 }
 
+TEST(ParseAdapterConfig, WhatPeftAddsToLora) {
+  const auto plain = With();
+  EXPECT_FALSE(plain->dora || plain->lora_bias);
+  EXPECT_TRUE(With({{"use_dora", true}})->dora);
+  const auto config = With({{"lora_bias", true}, {"alora_invocation_tokens", {1, 2}}, {"bias", "all"}});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->lora_bias);
+  EXPECT_EQ(config->tokens.invocation, (std::vector<int32_t>{1, 2}));
+  EXPECT_TRUE(With({{"modules_to_save", {"lm_head"}}})->tokens.saves_head);
+  EXPECT_EQ(ErrorWith({{"use_dora", 1}}), "field 'use_dora': must be true or false");
+}
+
 TEST(ParseAdapterConfig, HydraLoraIsToldByItsHeads) {
   const auto config = With({{"lora_nums", 3},
                             {"lora_alpha", 32.0},
@@ -138,9 +150,11 @@ TEST(ParseAdapterConfig, InitsThatLeaveTheBaseAloneAreFine) {
 }
 
 TEST(ParseAdapterConfig, OtherFamiliesAreRefusedByName) {
-  const std::vector<std::pair<const char*, const char*>> families = {
-      {"XLORA", "X-LoRA"},     {"MIXLORA", "MixLoRA"},
-      {"MMOELORA", "MOELoRA"}, {"ADALORA", "AdaLoRA"}, {"PREFIX_TUNING", "prefix tuning"}};
+  const std::vector<std::pair<const char*, const char*>> families = {{"XLORA", "X-LoRA"},
+                                                                     {"MIXLORA", "MixLoRA"},
+                                                                     {"MMOELORA", "MOELoRA"},
+                                                                     {"ADALORA", "AdaLoRA"},
+                                                                     {"PREFIX_TUNING", "prefix tuning"}};
   for (const auto& [type, name] : families) {
     EXPECT_EQ(ErrorWith({{"peft_type", type}}),
               fmt::format("field 'peft_type': {} adapters are not supported; LoRA, HydraLoRA, LoRAMoE, MoLA, "
@@ -153,8 +167,11 @@ TEST(ParseAdapterConfig, OtherFamiliesAreRefusedByName) {
 
 TEST(ParseAdapterConfig, WhatChangesTheResultIsRefusedByName) {
   const std::vector<std::pair<Json, const char*>> cases = {
-      {{{"use_dora", true}}, "field 'use_dora': DoRA is not supported"},
-      {{{"alora_invocation_tokens", {1, 2}}}, "field 'alora_invocation_tokens': aLoRA is not supported"},
+      {{{"use_dora", true}, {"lora_bias", true}}, "field 'lora_bias': does not go with use_dora"},
+      {{{"use_dora", true}, {"alora_invocation_tokens", {1}}},
+       "field 'alora_invocation_tokens': does not go with use_dora"},
+      {{{"lora_nums", 2}, {"use_dora", true}}, "field 'use_dora': has no meaning beside lora_nums"},
+      {{{"modules_to_save", {"score"}}}, "field 'modules_to_save': 'score' as a whole is not supported"},
       {{{"use_qalora", true}}, "field 'use_qalora': QALoRA is not supported"},
       {{{"use_bdlora", true}}, "field 'use_bdlora': BdLoRA is not supported"},
       {{{"kasa_config", {{"beta", 1}}}}, "field 'kasa_config': KaSA is not supported"},
@@ -162,10 +179,6 @@ TEST(ParseAdapterConfig, WhatChangesTheResultIsRefusedByName) {
       {{{"layer_replication", {{0, 4}, {2, 5}}}},
        "field 'layer_replication': replicated layers is not supported"},
       {{{"fan_in_fan_out", true}}, "field 'fan_in_fan_out': weights stored as [in, out] is not supported"},
-      {{{"lora_bias", true}}, "field 'lora_bias': a bias in lora_B is not supported"},
-      {{{"modules_to_save", {"lm_head"}}}, "field 'modules_to_save': whole modules saved beside the adapter"},
-      {{{"trainable_token_indices", {5}}},
-       "field 'trainable_token_indices': trained tokens is not supported"},
       {{{"target_parameters", {"mlp.w"}}},
        "field 'target_parameters': LoRA on bare parameters is not supported"},
       {{{"megatron_config", {{"a", 1}}}},

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "tests/adapters/store_fixture.h"
+#include "tests/fakes/tiny_base.h"
 
 namespace hydrad {
 namespace {
@@ -37,6 +38,24 @@ AdapterFiles LoraMoe() { return Hydra(1, false); }
 // Sets a field of the config.
 auto Set(const char* field, Json value) {
   return [field, value](AdapterFiles& files) { files.config[field] = value; };
+}
+auto SetBoth(const char* field, Json value, const char* other, Json value_of_other) {
+  return [=](AdapterFiles& files) {
+    files.config[field] = value;
+    files.config[other] = value_of_other;
+  };
+}
+void AloraOfAWholeModule(AdapterFiles& files) {
+  files.config["alora_invocation_tokens"] = {1};
+  files.config["modules_to_save"] = {"lm_head"};
+  files.tensors["base_model.model.lm_head.weight"] = MakeTensor("F32", {11, 8}, 9);
+}
+void LoraOfTrainedTokens(AdapterFiles& files) {
+  const std::string embedding = "base_model.model.model.embed_tokens.";
+  files.config["trainable_token_indices"] = {3};
+  files.tensors[embedding + "token_adapter.trainable_tokens_delta"] = MakeTensor("F32", {1, 8}, 9);
+  files.tensors[embedding + "lora_embedding_A"] = MakeTensor("F32", {2, 11}, 9);
+  files.tensors[embedding + "lora_embedding_B"] = MakeTensor("F32", {8, 2}, 9);
 }
 auto Erase(const std::string& tensor) {
   return [tensor](AdapterFiles& files) { ASSERT_EQ(files.tensors.erase(tensor + ".weight"), 1) << tensor; };
@@ -102,17 +121,44 @@ const std::vector<BadAdapter>& BadAdapters() {
       {"Doubles", Lora, Header("\"F32\",\"shape\":[2,8],", "\"F64\",\"shape\":[2,4],"), kFile,
        "dtype F64 is not F32, BF16 or F16"},
       {"Dora", Lora, Add(kQ + "lora_magnitude_vector", {12}), kFile,
-       "lora_magnitude_vector': DoRA is not supported"},
-      {"DoraInConfig", Lora, Set("use_dora", true), kConfig, "field 'use_dora': DoRA is not supported"},
+       "lora_magnitude_vector': is of DoRA, but adapter_config.json does not set use_dora"},
+      {"DoraWithoutMagnitudes", Lora, Set("use_dora", true), kFile,
+       "q_proj.lora_magnitude_vector': is missing"},
+      {"DoraWithABiasOfB", Lora, SetBoth("use_dora", true, "lora_bias", true), kConfig,
+       "field 'lora_bias': does not go with use_dora"},
       {"BiasOfB", Lora, Add(kQ + "lora_B.bias", {12}), kFile,
-       "lora_B.bias': a bias in lora_B is not supported"},
-      {"BiasOfBase", Lora, Add(kQ + "bias", {12}), kFile, "q_proj.bias': trained biases are not supported"},
-      {"LmHead", Lora, Add("base_model.model.lm_head.weight", {4, 8}), kFile,
-       "tensor 'base_model.model.lm_head.weight': changes to lm_head are not supported"},
+       "lora_B.bias': is there, but adapter_config.json does not set lora_bias"},
+      {"BiasOfBMissing", Lora, Set("lora_bias", true), kFile, "q_proj.lora_B.bias': is missing"},
+      {"BiasOfBaseWithoutOne", Lora, Add(kQ + "bias", {12}), kFile,
+       "q_proj.bias': the base model has no bias there"},
+      {"BiasOfBaseOfAnotherSize", Lora, Add(kQ + "base_layer.bias", {8}), kFile,
+       "q_proj.base_layer.bias': shape [8] is not [12]"},
+      {"WeightOfBase", Lora, Add(kQ + "base_layer.weight", {12, 8}), kFile,
+       "weights of the base model are not supported, but those of embed_tokens and lm_head"},
+      {"LmHeadOfAnotherSize", Lora, Add("base_model.model.lm_head.weight", {4, 8}), kFile,
+       "tensor 'base_model.model.lm_head.weight': shape [4, 8] is not [11, 8]"},
+      {"LmHeadHalf", Lora, Add("base_model.model.lm_head.lora_A.weight", {2, 8}), kFile,
+       "lm_head.lora_B.weight': is missing"},
       {"Embedding", Lora, Add("base_model.model.model.embed_tokens.lora_embedding_A", {2, 4}), kFile,
-       "lora_embedding_A': LoRA on embeddings is not supported"},
-      {"ModulesToSave", Lora, Set("modules_to_save", {"lm_head"}), kConfig,
-       "field 'modules_to_save': whole modules"},
+       "embed_tokens.lora_embedding_B': is missing"},
+      {"EmbeddingAsALinearLayer", Lora, Add("base_model.model.model.embed_tokens.lora_A.weight", {2, 11}),
+       kFile, "embed_tokens.lora_A.weight': is not of a plain LoRA"},
+      {"Norm", Lora, Add("base_model.model.model.norm.weight", {8}), kFile,
+       "trained norms are not supported"},
+      {"ModuleToSaveMissing", Lora, Set("modules_to_save", {"lm_head"}), kFile,
+       "tensor 'base_model.model.lm_head.weight': is missing"},
+      {"ModuleToSaveOfAClassifier", Lora, Set("modules_to_save", {"score"}), kConfig,
+       "field 'modules_to_save': 'score' as a whole is not supported"},
+      {"TrainedTokensMissing", Lora, Set("trainable_token_indices", {3}), kFile,
+       "embed_tokens.token_adapter.trainable_tokens_delta': is missing"},
+      {"TrainedTokenTwice", Lora, Set("trainable_token_indices", {3, 3}), kConfig,
+       "field 'trainable_token_indices': token 3 is given twice"},
+      {"LoraOfTrainedTokens", Lora, LoraOfTrainedTokens, kFile,
+       "embed_tokens.lora_embedding_A': a LoRA of what has trained tokens is not supported"},
+      {"InvocationOutside", Lora, Set("alora_invocation_tokens", {11}), kFile,
+       "token 11 of alora_invocation_tokens is outside of the 11 tokens"},
+      {"InvocationOfWholeModules", Lora, AloraOfAWholeModule, kFile,
+       "an aLoRA with trained biases, embeddings or matrices of its own is not supported"},
       {"Pissa", Lora, Set("init_lora_weights", "pissa"), kConfig,
        "field 'init_lora_weights': 'pissa' may have changed the base model's weights"},
       {"XLora", Lora, Set("peft_type", "XLORA"), kConfig,
@@ -157,13 +203,16 @@ const std::vector<BadAdapter>& BadAdapters() {
   return table;
 }
 
-class BadAdaptersTest : public StoreFixture, public ::testing::WithParamInterface<int> {};
+class BadAdaptersTest : public StoreFixture, public ::testing::WithParamInterface<int> {
+ protected:
+  const TinyBase base_{TinyModel()};
+};
 
 TEST_P(BadAdaptersTest, IsRefusedByNameAndHarmsNobody) {
   const BadAdapter& bad = BadAdapters()[GetParam()];
   AdapterFiles files = bad.good();
   disk_.Put("bad", files.Bytes());
-  const auto store = MakeStore();
+  const auto store = MakeStore({.base = base_.shared()});
   ASSERT_TRUE(Load(*store, "good", "bad").ok()) << "before it is broken";
   const uint64_t used = store->device_bytes_used();
   bad.breaks(files);

@@ -16,7 +16,10 @@ using ::testing::HasSubstr;
 absl::StatusOr<AdapterContents> Read(const std::string& model, const std::string& adapter) {
   const auto config = LoadModelConfig("tests/golden/models/" + model);
   if (!config.ok()) return config.status();
-  return ReadAdapter(*MakePosixDisk("tests/golden/adapters"), adapter, config->adapter_shape(), 1 << 20);
+  const auto base = BaseWeights::Open("tests/golden/models/" + model, *config);
+  if (!base.ok()) return base.status();
+  return ReadAdapter(*MakePosixDisk("tests/golden/adapters"), adapter, config->adapter_shape(), 1 << 20,
+                     base->get());
 }
 
 struct Golden {
@@ -38,6 +41,8 @@ TEST(GoldenAdapters, AreReadAsWhatTheyAre) {
       {"mistral", "mistral_mole", "mole", 6, 4, 3},
       {"llama", "llama_hydralora_top", "hydralora", 6, 3, 4},
       {"llama", "llama_moe_peft", "loramoe", 4, 2, 2},
+      {"mistral", "mistral_lm_head", "lora", 3, 2, 1},
+      {"llama", "llama_dora", "lora", 14, 4, 1},
   };
   for (const Golden& golden : goldens) {
     const auto contents = Read(golden.model, golden.adapter);
@@ -60,11 +65,16 @@ TEST(GoldenAdapters, ScalesFollowTheConfig) {
   for (int i = 0; i < 4; ++i) EXPECT_EQ(patterns->weights.projections[i].scale[0], scales[i]) << i;
 }
 
-TEST(GoldenAdapters, WhatIsNotServedIsRefusedByName) {
-  const auto error = [](const char* model, const char* adapter) {
-    return std::string(Read(model, adapter).status().message());
-  };
-  EXPECT_THAT(error("mistral", "mistral_lm_head"), HasSubstr("changes to lm_head are not supported"));
+TEST(GoldenAdapters, WhatPeftSavesOfTheEndsIsTakenAsWhatItIs) {
+  const auto embedding = Read("qwen2", "qwen2_embedding");
+  ASSERT_TRUE(embedding.ok()) << embedding.status();
+  EXPECT_EQ(embedding->weights.embedding.rows.data, nullptr) << "its base_layer.weight is the base's own";
+  EXPECT_EQ(embedding->targets, (std::vector<std::string>{"v_proj", "embed_tokens"}));
+  const auto head = Read("llama", "llama_tied_head");
+  ASSERT_TRUE(head.ok()) << head.status();
+  EXPECT_EQ(head->weights.embedding.rows.data, head->weights.head.rows.data) << "one matrix";
+  EXPECT_NE(head->weights.head.rows.data, nullptr);
+  EXPECT_EQ(Read("qwen3", "qwen3_alora")->invocation, (std::vector<int32_t>{5, 9}));
 }
 
 TEST(GoldenAdapters, ExpertsOfAnMoaAreReadByName) {

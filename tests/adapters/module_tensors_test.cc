@@ -50,9 +50,31 @@ TEST(SortByModule, GroupsPartsWithTheSizesOfTheBase) {
 TEST(SortByModule, ErrorsNameTheTensor) {
   EXPECT_EQ(SortByModule(Parsed({}).file, Shape()).status().message(), "holds no tensors");
   auto files = PlainLora();
-  files.tensors["base_model.model.lm_head.weight"] = MakeTensor("F32", {1, 1}, 1);
+  files.tensors["base_model.model.model.norm.weight"] = MakeTensor("F32", {1}, 1);
   EXPECT_EQ(SortByModule(Parsed(files.tensors).file, Shape()).status().message(),
-            "tensor 'base_model.model.lm_head.weight': changes to lm_head are not supported");
+            "tensor 'base_model.model.model.norm.weight': trained norms are not supported");
+}
+
+TEST(SortByModule, TheEndsOfTheNetworkAreModulesToo) {
+  std::map<std::string, FakeTensor> tensors;
+  tensors["base_model.model.lm_head.lora_A.weight"] = MakeTensor("F32", {1, 1}, 1);
+  tensors["base_model.model.model.embed_tokens.lora_embedding_A"] = MakeTensor("F32", {1, 1}, 1);
+  const Parsed parsed(tensors);
+  const auto modules = SortByModule(parsed.file, Shape());
+  ASSERT_TRUE(modules.ok()) << modules.status();
+  ASSERT_EQ(modules->size(), 2u);
+  EXPECT_EQ((*modules)[0].projection, Projection::kEmbedding);
+  EXPECT_EQ(std::pair((*modules)[0].in, (*modules)[0].out), std::pair(11, 8));
+  EXPECT_EQ((*modules)[1].projection, Projection::kHead);
+  EXPECT_EQ(std::pair((*modules)[1].in, (*modules)[1].out), std::pair(8, 11));
+}
+
+TEST(SortByModule, APartHasOneSpelling) {
+  auto files = PlainLora();
+  const std::string q = std::string(kPrefix) + "0.self_attn.q_proj.";
+  files.tensors[q + "bias"] = files.tensors[q + "base_layer.bias"] = MakeTensor("F32", {12}, 1);
+  EXPECT_THAT(std::string(SortByModule(Parsed(files.tensors).file, Shape()).status().message()),
+              HasSubstr("q_proj.bias': is there as '" + q + "base_layer.bias' too"));
 }
 
 TEST(ModuleTensors, PartsAreCheckedInFull) {

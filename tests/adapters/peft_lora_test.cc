@@ -108,5 +108,46 @@ TEST(ReadPeftLora, HydraTensorsAreNeverTakenForALora) {
               HasSubstr("is of HydraLoRA or LoRAMoE, but adapter_config.json has no lora_nums"));
 }
 
+TEST(ReadPeftLora, ABiasOfBIsScaled) {
+  AdapterFiles files = PlainLora();
+  files.config["lora_bias"] = true;
+  for (int layer = 0; layer < 2; ++layer) {
+    files.tensors[kPrefix + std::to_string(layer) + ".self_attn.q_proj.lora_B.bias"] =
+        MakeTensor("BF16", {12}, 40);
+    files.tensors[kPrefix + std::to_string(layer) + ".mlp.down_proj.lora_B.bias"] =
+        MakeTensor("F32", {8}, 41);
+  }
+  const auto contents = Read(files);
+  ASSERT_TRUE(contents.ok()) << contents.status();
+  const auto values = MakeTensor("F32", {8}, 41);
+  const auto& down = contents->weights.projections[1];
+  ASSERT_EQ(down.out_bias.size(), 8u);
+  for (int i = 0; i < 8; ++i) {
+    float value;
+    std::memcpy(&value, values.bytes.data() + i * sizeof(value), sizeof(value));
+    EXPECT_EQ(down.out_bias[i], 4 * value) << i;
+  }
+}
+
+TEST(ReadPeftLora, OfTheEnds) {
+  AdapterFiles files = PlainLora();
+  const std::string embedding = "base_model.model.model.embed_tokens.", head = "base_model.model.lm_head.";
+  files.tensors[embedding + "lora_embedding_A"] = MakeTensor("F32", {2, 11}, 1);
+  files.tensors[embedding + "lora_embedding_B"] = MakeTensor("F32", {8, 2}, 2);
+  files.tensors[head + "lora_A.weight"] = MakeTensor("F32", {2, 8}, 3);
+  files.tensors[head + "lora_B.weight"] = MakeTensor("F32", {11, 2}, 4);
+  const auto contents = Read(files);
+  ASSERT_TRUE(contents.ok()) << contents.status();
+  const auto& projections = contents->weights.projections;
+  ASSERT_EQ(projections.size(), 6u);
+  const auto of = [&](Projection projection) {
+    return *std::ranges::find(projections, projection, &ProjectionWeights::projection);
+  };
+  EXPECT_TRUE(Holds(of(Projection::kEmbedding).a[0], files.tensors.at(embedding + "lora_embedding_A")));
+  EXPECT_TRUE(Holds(of(Projection::kEmbedding).b[0], files.tensors.at(embedding + "lora_embedding_B")));
+  EXPECT_TRUE(Holds(of(Projection::kHead).b[0], files.tensors.at(head + "lora_B.weight")));
+  EXPECT_THAT(contents->targets, ElementsAre("q_proj", "down_proj", "embed_tokens", "lm_head"));
+}
+
 }  // namespace
 }  // namespace hydrad

@@ -45,30 +45,69 @@ TEST(ParseTensorKey, LayersAreThoseOfTheModel) {
 
 TEST(ParseTensorKey, NamesAreExact) {
   const std::string q = kStem + std::string("0.self_attn.q_proj.");
-  for (const std::string& key : {std::string(""), std::string("base_model.model."),
-                                 std::string("model.layers.0.self_attn.q_proj.lora_A.weight"), q,
-                                 q + "lora_A", q + "weight", q + "lora_A.weight.x", q + "lora_A.a.b.weight",
-                                 q + "lora_A.weights", kStem + std::string("0.mlp.q_proj.lora_A.weight"),
-                                 kStem + std::string("0.self_attn.up_proj.lora_A.weight"),
-                                 kStem + std::string("0.q_proj.lora_A.weight"),
-                                 kStem + std::string("0.self_attn.x_proj.lora_A.weight")}) {
+  for (const std::string& key :
+       {std::string(""),
+        std::string("base_model.model."),
+        std::string("model.layers.0.self_attn.q_proj.lora_A.weight"),
+        q,
+        q + "lora_A",
+        q + "weight",
+        q + "lora_A.weight.x",
+        q + "base_layer.bias.x",
+        q + "lora_A.bias",
+        q + "modules_to_save.weight",
+        q + "lora_embedding_A",
+        q + "token_adapter.trainable_tokens_delta",
+        kStem + std::string("0.bias"),
+        std::string("base_model.model.lm_head"),
+        std::string("base_model.model.lm_head.bias.weight"),
+        std::string("base_model.model.embed_tokens.weight"),
+        std::string("base_model.model.model.embed_tokens.token_adapter.base_layer.weight"),
+        q + "lora_A.a.b.weight",
+        q + "lora_A.weights",
+        kStem + std::string("0.mlp.q_proj.lora_A.weight"),
+        kStem + std::string("0.self_attn.up_proj.lora_A.weight"),
+        kStem + std::string("0.q_proj.lora_A.weight"),
+        kStem + std::string("0.self_attn.x_proj.lora_A.weight")}) {
     EXPECT_THAT(Error(key), StartsWith("unexpected name")) << key;
+  }
+}
+
+TEST(ParseTensorKey, SpellingsOfOnePart) {
+  const std::string q = kStem + std::string("0.self_attn.q_proj.");
+  const std::string embedding = "base_model.model.model.embed_tokens.", head = "base_model.model.lm_head.";
+  const std::vector<std::pair<std::string, std::string_view>> cases = {
+      {q + "bias", kBiasPart},
+      {q + "base_layer.bias", kBiasPart},
+      {q + "lora_B.bias", "lora_B.bias"},
+      {q + "lora_magnitude_vector", "lora_magnitude_vector"},
+      {q + "lora_magnitude_vector.weight", "lora_magnitude_vector"},
+      {embedding + "weight", kWeightPart},
+      {embedding + "base_layer.weight", kBaseLayerPart},
+      {embedding + "lora_embedding_A", "lora_embedding_A"},
+      {embedding + "lora_embedding_B", "lora_embedding_B"},
+      {embedding + "token_adapter.trainable_tokens_delta", kTrainedTokensPart},
+      {head + "modules_to_save.weight", kWeightPart},
+      {head + "lora_A.weight", "lora_A"},
+  };
+  for (const auto& [name, part] : cases) {
+    const auto key = ParseTensorKey(name, 4);
+    ASSERT_TRUE(key.ok()) << name << ": " << key.status();
+    EXPECT_EQ(key->part, part) << name;
+    EXPECT_EQ(key->layer, 0) << name;
+    const bool at_end = name.starts_with(embedding) || name.starts_with(head);
+    EXPECT_EQ(key->projection, !at_end                       ? Projection::kQ
+                               : name.starts_with(embedding) ? Projection::kEmbedding
+                                                             : Projection::kHead);
+    EXPECT_EQ(key->path, !at_end                       ? "model.layers.0.self_attn.q_proj"
+                         : name.starts_with(embedding) ? "model.embed_tokens"
+                                                       : "lm_head");
   }
 }
 
 TEST(ParseTensorKey, ForeignThingsAreNamed) {
   const std::string q = kStem + std::string("0.self_attn.q_proj.");
   const std::vector<std::pair<std::string, const char*>> cases = {
-      {q + "lora_magnitude_vector", "DoRA is not supported"},
-      {"base_model.model.model.embed_tokens.lora_embedding_A", "LoRA on embeddings is not supported"},
-      {"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta",
-       "trained tokens are not supported"},
-      {"base_model.model.model.embed_tokens.weight", "trained embeddings are not supported"},
-      {"base_model.model.lm_head.weight", "changes to lm_head are not supported"},
-      {"base_model.model.lm_head.lora_A.weight", "changes to lm_head are not supported"},
-      {q + "lora_B.bias", "a bias in lora_B is not supported"},
-      {q + "base_layer.bias", "trained biases are not supported"},
-      {q + "bias", "trained biases are not supported"},
       {"base_model.internal_xlora_classifier.layers.0.weight", "X-LoRA adapters are not supported"},
       {kStem + std::string("0.mlp.shared_LoRA_A_gate.weight"), "MLLM-HydraLoRA adapters are not supported"},
       {kStem + std::string("0.mlp.moe_gate.0.LoRA_B.weight"), "MLLM-HydraLoRA adapters are not supported"},
@@ -81,7 +120,9 @@ TEST(ParseTensorKey, ForeignThingsAreNamed) {
       {q + "lora_threshold.weight", "is of AdaMoLE, but the peft_type of adapter_config.json is not ADAMOLE"},
       {q + "lora_A.loraA.0.mlp.weight", "MOELoRA adapters are not supported"},
       {kStem + std::string("0.input_layernorm.weight"), "trained norms are not supported"},
-      {q + "base_layer.weight", "weights of the base model are not supported"},
+      {q + "base_layer.weight",
+       "weights of the base model are not supported, but those of embed_tokens and lm_head"},
+      {"base_model.model.lm_head.original_module.weight", "weights of the base model are not supported"},
   };
   for (const auto& [key, error] : cases) EXPECT_EQ(Error(key), error) << key;
 }

@@ -89,6 +89,7 @@ ModelConfig TinyModel() {
   model.num_kv_heads = 1;
   model.head_dim = 6;
   model.ffn_size = 10;
+  model.vocab_size = 11;
   return model;
 }
 

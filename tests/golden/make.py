@@ -1,6 +1,7 @@
 """Makes the golden files: what transformers and peft compute, for the daemon to be compared with.
 
     python tests/golden/make.py random         # the random models, their adapters and cases
+    python tests/golden/make.py plain          # the adapters of plain_adapters.py and their cases
     python tests/golden/make.py tiny smollm2   # cases of trained models, by name (see CASES)
     python tests/golden/make.py                # everything
 
@@ -21,9 +22,11 @@ import numpy as np
 import peft
 import torch
 import transformers
+from peft.tuners.lora.variants import calculate_alora_offsets
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hydrad_tools.safetensors_io import StoredTensor, f32, read_safetensors, write_safetensors
+from plain_adapters import PLAIN_ADAPTERS, PLAIN_PROMPTS, write_plain_adapters
 from random_models import ADAPTERS, MOA_ADAPTERS, MOA_MODEL, MODELS, write_adapters, write_models
 from reference import Reference
 
@@ -79,13 +82,14 @@ REQUESTS = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all of them")
-    names = parser.parse_args().names or ["random", *CASES]
-    unknown = [name for name in names if name not in ("random", *CASES)]
+    made = {"random": make_random, "plain": make_plain}
+    names = parser.parse_args().names or [*made, *CASES]
+    unknown = [name for name in names if name not in (*made, *CASES)]
     if unknown:
         parser.error(f"no such case: {', '.join(unknown)}")
     for name in names:
-        if name == "random":
-            make_random()
+        if name in made:
+            made[name]()
         else:
             make_case(name, CASES[name])
     return 0
@@ -97,6 +101,14 @@ def make_random() -> None:
     write_adapters(HERE / "adapters", SEED)
     for name, case in random_cases().items():
         make_case(name, case)
+
+
+def make_plain() -> None:
+    """The adapters of plain_adapters.py, and a case for each. The random models must be there."""
+    write_plain_adapters(HERE / "adapters", HERE / "models", SEED)
+    for name, plain in PLAIN_ADAPTERS.items():
+        prompts = tuple(list(prompt) for prompt in PLAIN_PROMPTS)
+        make_case(name, Case(f"tests/golden/models/{plain.model}", f"tests/golden/adapters/{name}", prompts, 8, True))
 
 
 def random_cases() -> dict[str, Case]:
@@ -192,14 +204,23 @@ def greedy(model: torch.nn.Module, ids: list[int], steps: int) -> tuple[list[int
     """The tokens of largest logit, never stopping, and each one's margin over the second."""
     tokens, margins, cache = [], [], None
     fresh = torch.tensor([ids])
+    fixed = alora_offsets(model, fresh)
     for _ in range(steps):
-        out = model(input_ids=fresh, past_key_values=cache, use_cache=True)
+        out = model(input_ids=fresh, past_key_values=cache, use_cache=True, **fixed)
         cache = out.past_key_values
         (first, second), (token, _) = out.logits[0, -1].float().topk(2)
         tokens.append(int(token))
         margins.append(float(first - second))
         fresh = token.reshape(1, 1)
     return tokens, margins
+
+
+def alora_offsets(model: torch.nn.Module, prompt: torch.Tensor) -> dict:
+    """Where an aLoRA begins in the prompt, as peft's own generate() fixes it for all steps; else nothing."""
+    config = getattr(model, "peft_config", {}).get("default")
+    if not getattr(config, "alora_invocation_tokens", None):
+        return {}
+    return {"alora_offsets": calculate_alora_offsets(model.peft_config, "default", prompt)}
 
 
 def load(case: Case, dtype: torch.dtype) -> torch.nn.Module:

@@ -108,8 +108,8 @@ def write_adapters(root: Path, seed: int) -> None:
         config = _adapter_config(model, targets) | fields
         rng = np.random.default_rng([seed, 1000 + index])
         tensors = {}
-        for path in _module_paths(MODELS[model]["num_hidden_layers"], targets):
-            tensors |= _adapter_tensors(path, _extents(MODELS[model], path), config, rng)
+        for path in module_paths(MODELS[model]["num_hidden_layers"], targets):
+            tensors |= _adapter_tensors(path, extents(MODELS[model], path), config, rng)
         _write_adapter(root / name, config, tensors)
     for index, (name, targets) in enumerate(MOA_ADAPTERS.items()):
         config = _adapter_config(MOA_MODEL, targets) | _MOA_FIELDS[name]
@@ -136,8 +136,8 @@ def _moa_tensors(config: dict, targets: tuple[str, ...], rng: np.random.Generato
         tensors[f"{router}.weight"] = rng.normal(size=(len(experts), model["hidden_size"]))
         if config["router"]["bias"]:
             tensors[f"{router}.bias"] = rng.normal(size=len(experts))
-    for path in _module_paths(model["num_hidden_layers"], targets):
-        out, inputs = _extents(model, path)
+    for path in module_paths(model["num_hidden_layers"], targets):
+        out, inputs = extents(model, path)
         for index, expert in enumerate(experts):
             rank = config["r"][index] if isinstance(config["r"], list) else config["r"]
             prefix = f"base_model.model.{path}.lora"
@@ -149,27 +149,27 @@ def _moa_tensors(config: dict, targets: tuple[str, ...], rng: np.random.Generato
 def _model_tensors(config: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
     hidden, layers = config["hidden_size"], config["num_hidden_layers"]
     tensors = {"model.embed_tokens.weight": rng.normal(size=(config["vocab_size"], hidden))}
-    for path in _module_paths(layers, _ATTENTION + _MLP):
-        out, inputs = _extents(config, path)
+    for path in module_paths(layers, _ATTENTION + _MLP):
+        out, inputs = extents(config, path)
         tensors[f"{path}.weight"] = rng.normal(size=(out, inputs)) / math.sqrt(inputs)
-        if _has_bias(config, path):
+        if has_bias(config, path):
             tensors[f"{path}.bias"] = rng.normal(size=out) * 0.5
-    norms = _module_paths(layers, ("input_layernorm", "post_attention_layernorm"))
+    norms = module_paths(layers, ("input_layernorm", "post_attention_layernorm"))
     for path in norms + ["model.norm"]:
         tensors[f"{path}.weight"] = rng.uniform(0.5, 1.5, size=hidden)
     if config["model_type"] == "qwen3":
-        for path in _module_paths(layers, ("self_attn.q_norm", "self_attn.k_norm")):
+        for path in module_paths(layers, ("self_attn.q_norm", "self_attn.k_norm")):
             tensors[f"{path}.weight"] = rng.uniform(0.5, 2.0, size=config["head_dim"])
     if not config["tie_word_embeddings"]:
         tensors["lm_head.weight"] = rng.normal(size=(config["vocab_size"], hidden)) / math.sqrt(hidden)
     return tensors
 
 
-def _adapter_tensors(path: str, extents: tuple[int, int], config: dict,
+def _adapter_tensors(path: str, shape: tuple[int, int], config: dict,
                      rng: np.random.Generator) -> dict[str, np.ndarray]:
     if "num_experts" in config:
-        return _routed_tensors(path, extents, config, rng)
-    out, inputs = extents
+        return _routed_tensors(path, shape, config, rng)
+    out, inputs = shape
     heads = config.get("lora_nums")
     rank = next((rank for pattern, rank in config.get("rank_pattern", {}).items() if path.endswith(pattern)),
                 config["r"])
@@ -183,10 +183,10 @@ def _adapter_tensors(path: str, extents: tuple[int, int], config: dict,
     return {f"base_model.model.{path}.{name}.weight": value for name, value in (a | b).items()}
 
 
-def _routed_tensors(path: str, extents: tuple[int, int], config: dict,
+def _routed_tensors(path: str, shape: tuple[int, int], config: dict,
                     rng: np.random.Generator) -> dict[str, np.ndarray]:
     """A router and an A and a B per expert, by the names of MoE-PEFT or of AdaMoLE's code."""
-    out, inputs = extents
+    out, inputs = shape
     router, experts = rng.normal(size=(config["num_experts"], inputs)) * 2 / math.sqrt(inputs), {}
     for i in range(config["num_experts"]):
         rank = config.get("lora_rank", config.get("r"))
@@ -205,22 +205,27 @@ def _routed_tensors(path: str, extents: tuple[int, int], config: dict,
     return tensors
 
 
-def _module_paths(layers: int, names: tuple[str, ...]) -> list[str]:
-    inner = [f"model.layers.{layer}.{name}" for layer in range(layers) for name in names if name != "lm_head"]
-    return inner + [name for name in names if name == "lm_head"]
+def module_paths(layers: int, names: tuple[str, ...]) -> list[str]:
+    """The names once per layer; lm_head and model.embed_tokens, which no layer has, at the end."""
+    outer = [name for name in names if name in ("lm_head", "model.embed_tokens")]
+    return [f"model.layers.{layer}.{name}" for layer in range(layers) for name in names if name not in outer] + outer
 
 
-def _extents(config: dict, path: str) -> tuple[int, int]:
+def extents(config: dict, path: str) -> tuple[int, int]:
     """(out, in) of a projection."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     head_dim = config.get("head_dim") or hidden // config["num_attention_heads"]
     q, kv = head_dim * config["num_attention_heads"], head_dim * config["num_key_value_heads"]
     return {"q_proj": (q, hidden), "k_proj": (kv, hidden), "v_proj": (kv, hidden), "o_proj": (hidden, q),
             "gate_proj": (inner, hidden), "up_proj": (inner, hidden), "down_proj": (hidden, inner),
-            "lm_head": (config["vocab_size"], hidden)}[path.rpartition(".")[2]]
+            "lm_head": (config["vocab_size"], hidden),
+            "embed_tokens": (config["vocab_size"], hidden)}[path.rpartition(".")[2]]
 
 
-def _has_bias(config: dict, path: str) -> bool:
+def has_bias(config: dict, path: str) -> bool:
+    """Whether the model has a bias there."""
+    if not path.endswith("_proj"):
+        return False
     if config["model_type"] == "qwen2":
         return path.endswith(("q_proj", "k_proj", "v_proj"))
     return config["mlp_bias" if ".mlp." in path else "attention_bias"] and config["model_type"] == "llama"

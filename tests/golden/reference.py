@@ -10,6 +10,13 @@ them. For a projection with input x:
                                                p; its k largest, perhaps divided by their sum; or
                                                (p - t) / sum of those with p >= t (AdaMoLE)
 
+LoRA with all that PEFT adds to it: with DoRA's magnitudes m, and biases c of lora_B,
+
+    y = m / |W + s B A| * (W x + s B A x) + s c + b      norms by row; of an embedding by column
+
+where W and b, or some rows of W, may be the adapter's own; and an aLoRA changes nothing before the
+last place in the prompt where its invocation tokens begin.
+
 MoA has an expert per domain and a router per layer, which sees the residual stream that enters
 the layer; one expert is chosen per layer for the whole prompt (``Reference.route``).
 """
@@ -96,6 +103,55 @@ class Adapter:
             return f"{path}.lora_gating.weight" if part == "route" else f"{path}.lora_{part}.{head}.weight"
         return f"{path}.lora_{part}{head}.weight"
 
+    def own_rows(self, path: str, weight: np.ndarray, tied: bool) -> np.ndarray:
+        """The matrix of ``path`` with the rows that the adapter has in place of the base's."""
+        embedding = "model.embed_tokens"
+        sharing = (embedding, "lm_head") if tied and path in (embedding, "lm_head") else (path,)
+        for name in (f"{path}.weight", *(f"{shared}.base_layer.weight" for shared in sharing)):
+            weight = self._tensors.get(name, weight)
+        trained = self.config.get("trainable_token_indices") or {}
+        trained = trained if isinstance(trained, dict) else {"embed_tokens": trained}
+        source = embedding if path in sharing[1:] and "lm_head" not in trained else path
+        rows = self._tensors.get(f"{source}.token_adapter.trainable_tokens_delta")
+        if rows is not None:
+            weight = weight.copy()
+            weight[trained[source.rpartition(".")[2]]] = rows
+        return weight
+
+    def own_bias(self, path: str, bias: np.ndarray | float) -> np.ndarray | float:
+        """The bias that holds in place of the base's."""
+        return self._tensors.get(f"{path}.base_layer.bias", self._tensors.get(f"{path}.bias", bias))
+
+    def bias(self, path: str) -> np.ndarray | float:
+        """What lora_B adds to every row."""
+        bias = self._tensors.get(f"{path}.lora_B.bias")
+        return 0.0 if bias is None else self._scale(path) * bias
+
+    def magnitude(self, path: str, weight: np.ndarray) -> np.ndarray | float:
+        """DoRA's factor of every output of the module with this matrix."""
+        magnitudes = self._tensors.get(f"{path}.lora_magnitude_vector")
+        if magnitudes is None:
+            return 1.0
+        if path == "model.embed_tokens":
+            return magnitudes / np.linalg.norm(weight + self.embedded(np.arange(len(weight))), axis=0)
+        product = self._tensors[f"{path}.lora_B.weight"] @ self._tensors[f"{path}.lora_A.weight"]
+        return magnitudes / np.linalg.norm(weight + self._scale(path) * product, axis=1)
+
+    def embedded(self, ids: np.ndarray | list[int]) -> np.ndarray | float:
+        """What the adapter adds to the embeddings of ``ids``."""
+        a = self._tensors.get("model.embed_tokens.lora_embedding_A")
+        if a is None:
+            return 0.0
+        return self._scale("model.embed_tokens") * a[:, ids].T @ self._tensors["model.embed_tokens.lora_embedding_B"].T
+
+    def active(self, ids: list[int]) -> np.ndarray:
+        """Which positions of the prompt the adapter changes."""
+        call = self.config.get("alora_invocation_tokens")
+        if not call:
+            return np.ones(len(ids), bool)
+        begins = [i for i in range(len(ids)) if ids[i:i + len(call)] == call]
+        return np.arange(len(ids)) >= (begins[-1] if begins else len(ids))
+
     def choose(self, layer: int, x: np.ndarray) -> int:
         """The expert that MoA's router of ``layer`` picks for the layer's input x [tokens, hidden]."""
         settings = self.config["router"]
@@ -143,6 +199,27 @@ class WeightedSum:
         """As Adapter.delta."""
         return sum(weight * adapter.delta(path, x) for adapter, weight in self._parts)
 
+    def bias(self, path: str) -> np.ndarray | float:
+        """As Adapter.bias."""
+        return sum(weight * adapter.bias(path) for adapter, weight in self._parts)
+
+    def embedded(self, ids: np.ndarray | list[int]) -> np.ndarray | float:
+        """As Adapter.embedded."""
+        return sum(weight * adapter.embedded(ids) for adapter, weight in self._parts)
+
+    # Adapters with a DoRA, matrices or biases of the base or an invocation of their own have no sum.
+    def own_rows(self, path: str, weight: np.ndarray, tied: bool) -> np.ndarray:
+        return weight
+
+    def own_bias(self, path: str, bias: np.ndarray | float) -> np.ndarray | float:
+        return bias
+
+    def magnitude(self, path: str, weight: np.ndarray) -> float:
+        return 1.0
+
+    def active(self, ids: list[int]) -> np.ndarray:
+        return np.ones(len(ids), bool)
+
 
 class Reference:
     """A model directory, with or without an adapter: a directory, or several with their weights."""
@@ -155,6 +232,7 @@ class Reference:
         for each in adapters:
             each.top_k = top_k
         self._adapter = WeightedSum(adapters, weights) if weights else adapters[0] if adapters else None
+        self._active = np.zeros(0, bool)  # of the rows at hand
         self._heads = self.config["num_attention_heads"]
         self._kv_heads = self.config.get("num_key_value_heads") or self._heads
         self._head_dim = self.config.get("head_dim") or self.config["hidden_size"] // self._heads
@@ -162,10 +240,9 @@ class Reference:
     def logits(self, ids: list[int], positions: list[int] | None = None) -> np.ndarray:
         """Logits [positions, vocabulary] at ``positions`` of the prompt (all, if not given)."""
         x = self._residual(ids)
-        x = self._norm("model.norm", x if positions is None else x[positions])
-        if self._weights.get("lm_head.weight") is None:
-            return x @ self._weights["model.embed_tokens.weight"].T
-        return self._project("lm_head", x)
+        if positions is not None:
+            x, self._active = x[positions], self._active[positions]
+        return self._project("lm_head", self._norm("model.norm", x))
 
     def route(self, ids: list[int], decision: str, label: int | None = None) -> list[int]:
         """Chooses MoA's expert of every layer for the prompt, and keeps to it from now on.
@@ -189,7 +266,8 @@ class Reference:
 
     def _residual(self, ids: list[int], before_layer: Callable[[int, np.ndarray], None] | None = None) -> np.ndarray:
         """The residual stream after the last layer, [tokens, hidden]."""
-        x = self._weights["model.embed_tokens.weight"][ids]
+        self._active = self._adapter.active(ids) if self._adapter else np.zeros(len(ids), bool)
+        x = self._embed(ids)
         rotation = self._rotation(len(ids))
         for layer in range(self.config["num_hidden_layers"]):
             if before_layer:
@@ -209,12 +287,25 @@ class Reference:
             margins.append(float(first - second))
         return tokens, margins
 
+    def _embed(self, ids: list[int]) -> np.ndarray:
+        weight, adapter = self._weights["model.embed_tokens.weight"], self._adapter
+        if not adapter:
+            return weight[ids]
+        own = adapter.own_rows("model.embed_tokens", weight, self._weights.get("lm_head.weight") is None)
+        return adapter.magnitude("model.embed_tokens", own) * (own[ids] + adapter.embedded(ids))
+
     def _project(self, path: str, x: np.ndarray) -> np.ndarray:
-        y = x @ self._weights[f"{path}.weight"].T
-        bias = self._weights.get(f"{path}.bias")
-        if bias is not None:
-            y = y + bias
-        return y + self._adapter.delta(path, x) if self._adapter else y
+        weight, bias, adapter = self._weights.get(f"{path}.weight"), self._weights.get(f"{path}.bias"), self._adapter
+        tied = weight is None
+        weight = self._weights["model.embed_tokens.weight"] if tied else weight
+        bias = 0.0 if bias is None else bias
+        y = x @ weight.T + bias
+        if not adapter:
+            return y
+        own = adapter.own_rows(path, weight, tied)
+        changed = adapter.magnitude(path, own) * (x @ own.T + adapter.delta(path, x))
+        changed = changed + adapter.bias(path) + adapter.own_bias(path, bias)
+        return np.where(self._active[:, None], changed, y)
 
     def _norm(self, path: str, x: np.ndarray) -> np.ndarray:
         mean_square = np.mean(x * x, axis=-1, keepdims=True)

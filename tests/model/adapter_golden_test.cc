@@ -20,17 +20,22 @@ class AdapterGolden : public ::testing::TestWithParam<std::string> {
     ASSERT_TRUE(model.ok()) << model.status();
     const AdapterShape shape = (*model)->config().adapter_shape();
     const auto disk = MakePosixDisk(".");
+    const auto base = BaseWeights::Open(ModelDir(golden), (*model)->config());
+    ASSERT_TRUE(base.ok()) << base.status();
+    std::vector<int32_t> invocation;
     std::vector<std::unique_ptr<DeviceAdapter>> adapters;
     std::vector<const DeviceAdapter*> views;
     for (const std::string& path : golden.adapters) {
-      const auto contents = ReadAdapter(*disk, path, shape, 1u << 30);
+      const auto contents = ReadAdapter(*disk, path, shape, 1u << 30, base->get());
       ASSERT_TRUE(contents.ok()) << contents.status();
       auto adapter = backend->LoadAdapter(contents->weights, shape);
       ASSERT_TRUE(adapter.ok()) << adapter.status();
       adapters.push_back(*std::move(adapter));
+      invocation = contents->invocation;
       views.push_back(adapters.back().get());
     }
-    CheckGolden(golden, **model, views, weight_type == DType::kBf16, (*model)->limits().max_context);
+    CheckGolden(golden, **model, views, weight_type == DType::kBf16, (*model)->limits().max_context,
+                invocation);
   }
 };
 

@@ -41,8 +41,8 @@ struct GoldenCase {
 };
 
 // The names of all cases of tests/golden/cases without (or with) an adapter, of the small models (or of
-// SmolLM2), so that a new case is compared without anybody listing it. Left out: what is not served, adapters
-// of lm_head, and MoA, whose cases are the other list's.
+// SmolLM2), so that a new case is compared without anybody listing it. Left out: MoA, whose cases are the
+// other list's.
 std::vector<std::string> GoldenNames(bool adapter, bool smollm2);
 std::vector<std::string> MoaGoldenNames();
 
@@ -56,9 +56,10 @@ GoldenCase LoadGolden(const std::string& name);
 // - with f32 weights eight times the error of transformers' f32 run, at most 1e-3: two runs that sum in other
 // orders;
 // - with bf16 weights the error of transformers' own bf16 run on the prompt.
-// `adapters` are those of the case, loaded.
+// `adapters` are those of the case, loaded. With `invocation` they count from the last place in the
+// prompt where these tokens begin.
 void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const DeviceAdapter* const> adapters,
-                 bool bf16, int positions);
+                 bool bf16, int positions, std::span<const int32_t> invocation = {});
 // Likewise; `adapt` says by what the prompt's sequence is adapted.
 using Adapt = std::function<void(const GoldenPrompt& prompt, TestSequence& sequence)>;
 void CheckGolden(const GoldenCase& golden, Transformer& model, const Adapt& adapt, bool bf16, int positions);

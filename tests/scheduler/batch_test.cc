@@ -155,6 +155,34 @@ TEST_F(BatchBuilderTest, RoutedRunsAreRecorded) {
   EXPECT_EQ(builder_.gate_uses()[1].rows, 1);
 }
 
+TEST_F(BatchBuilderTest, AnInvokedAdapterHasNoRowsBeforeItsInvocation) {
+  auto made = std::make_shared<AdapterGeneration>();
+  made->device = std::make_unique<FakeAdapter>(1);
+  made->invocation = {8, 9};
+  const std::shared_ptr<const AdapterGeneration> adapter = made;
+  Sequence& first = Make(1, {8, 9, 1, 8, 9, 2, 3}, adapter);  // from position 3 on
+  Sequence& second = Make(2, {1, 8, 9}, adapter);             // from position 1 on
+  Sequence& without = Make(3, {9, 8, 1}, adapter);
+  std::vector<BatchBuilder::Part> parts = {Part(first, 5, 4), Part(second, 3, 4), Part(without, 3, 4)};
+  builder_.Build(parts);
+  const Batch& batch = builder_.batch();
+  ASSERT_EQ(batch.runs.size(), 2u);
+  EXPECT_EQ(batch.runs[0].row_begin, 3);
+  EXPECT_EQ(batch.runs[0].row_end, 5);
+  EXPECT_EQ(batch.runs[1].row_begin, 6);
+  EXPECT_EQ(batch.runs[1].row_end, 8);
+  EXPECT_EQ(builder_.distinct_adapters(), 1);
+
+  first.Advance(5);
+  parts = {Part(first, 2, 4)};
+  builder_.Build(parts);
+  ASSERT_EQ(batch.runs.size(), 1u);
+  EXPECT_EQ(batch.runs[0].row_begin, 0) << "all behind the invocation";
+  parts = {Part(without, 1, 4)};
+  builder_.Build(parts);
+  EXPECT_TRUE(batch.runs.empty());
+}
+
 TEST_F(BatchBuilderTest, ScoredRowsAreLogitRowsToo) {
   Sequence& sequence = Make(1, {1, 2, 3, 4}, nullptr, /*prompt_logprobs=*/0);
   std::vector<BatchBuilder::Part> parts = {Part(sequence, 4)};

@@ -70,6 +70,27 @@ TEST_F(SequenceTest, GoesFromThePromptToItsOwnTokens) {
   EXPECT_EQ(Run(sequence, 1), 0) << "not a prompt token";
 }
 
+TEST_F(SequenceTest, AnAdapterBeginsWhereItsInvocationStandsLastInThePrompt) {
+  const auto begin = [this](std::vector<int32_t> invocation) {
+    auto generation = std::make_shared<AdapterGeneration>();
+    generation->invocation = std::move(invocation);
+    Request request;
+    request.prompt = {4, 5, 4, 5, 4, 6};
+    request.adapter = AdapterHandle(std::move(generation));
+    const EndTokens ends(request.stopping, kEos);
+    return Sequence(1, request, ends, 0, *tokenizer_).adapter_begin();
+  };
+  EXPECT_EQ(begin({}), 0);
+  EXPECT_EQ(begin({4, 5}), 2);
+  EXPECT_EQ(begin({4, 5, 4}), 2) << "the occurrences overlap";
+  EXPECT_EQ(begin({6}), 5);
+  EXPECT_EQ(begin({4, 5, 4, 5, 4, 6}), 0);
+  const int never = begin({7});
+  EXPECT_GT(never, 1 << 30);
+  EXPECT_EQ(begin({6, 4}), never);
+  EXPECT_EQ(begin({4, 5, 4, 5, 4, 6, 4}), never) << "longer than the prompt";
+}
+
 TEST_F(SequenceTest, ReserveTakesOnlyWhatIsLackingAndTellsWhenThereIsNone) {
   BlockPool pool(2);
   Sequence& sequence = Make();

@@ -1,0 +1,116 @@
+// Adapters with all that PEFT adds to LoRA, on the path of a user: loaded over the admin port while the
+// daemon serves, asked all at once, and answered with the tokens that PEFT draws (tests/golden).
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "proto/admin.grpc.pb.h"
+#include "proto/inference.grpc.pb.h"
+#include "tests/e2e/daemon_process.h"
+#include "tests/fakes/keep_grpc.h"
+
+namespace hydrad {
+namespace {
+
+using testing::HasSubstr;
+
+const std::vector<std::string> kAdapters = {"llama_lora",
+                                            "llama_dora",
+                                            "llama_dora_embedding_head",
+                                            "llama_tied_head",
+                                            "llama_saved_embedding",
+                                            "llama_trained_tokens"};
+
+// The random model of the golden files, which has no tokenizer, with the tiny model's: prompts are ids.
+std::string ModelWithATokenizer() {
+  const std::filesystem::path directory =
+      std::filesystem::path(testing::TempDir()) / "hydrad_plain_adapters_model";
+  std::filesystem::create_directories(directory);
+  const auto replace = std::filesystem::copy_options::overwrite_existing;
+  for (const auto& file : std::filesystem::directory_iterator("tests/golden/models/llama")) {
+    std::filesystem::copy(file, directory / file.path().filename(), replace);
+  }
+  std::filesystem::copy("deploy/models/tiny/tokenizer.json", directory / "tokenizer.json", replace);
+  return directory.string();
+}
+
+std::shared_ptr<grpc::Channel> Channel(const std::string& address) {
+  KeepGrpc();
+  return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+}
+
+grpc::Status Load(v1::Admin::Stub& admin, const std::string& name, v1::Adapter* adapter) {
+  grpc::ClientContext context;
+  v1::LoadAdapterRequest request;
+  request.set_name(name);
+  request.set_path(name);
+  return admin.LoadAdapter(&context, request, adapter);
+}
+
+// Asks for the golden prompt's continuation and compares it as far as the reference's margins go: a logit of
+// the f32 daemon may be off by 1e-3 at most (tests/model/golden.h).
+void ExpectTheReferencesTokens(v1::Inference::Stub& stub, const std::string& adapter,
+                               const nlohmann::json& prompt) {
+  v1::GenerateRequest request;
+  for (const int id : prompt["ids"]) request.mutable_token_ids()->add_ids(id);
+  request.set_adapter(adapter);
+  request.mutable_sampling()->set_temperature(0);
+  request.mutable_stopping()->set_max_tokens(static_cast<int>(prompt["greedy"]["ids"].size()));
+  request.mutable_stopping()->set_ignore_eos(true);
+  request.mutable_output()->set_token_ids(true);
+  grpc::ClientContext context;
+  v1::GenerateResult result;
+  const grpc::Status status = stub.GenerateUnary(&context, request, &result);
+  ASSERT_TRUE(status.ok()) << adapter << ": " << status.error_message();
+  ASSERT_EQ(result.choices_size(), 1);
+  for (int i = 0; i < result.choices(0).token_ids_size(); ++i) {
+    if (prompt["greedy"]["margins"][i] < 2e-3) break;
+    EXPECT_EQ(result.choices(0).token_ids(i), prompt["greedy"]["ids"][i]) << adapter << ", token " << i;
+  }
+}
+
+TEST(PlainAdaptersTest, AreLoadedServedTogetherAndUnloaded) {
+  DaemonProcess daemon({"--model", ModelWithATokenizer(), "--listen", "127.0.0.1:0", "--admin-listen",
+                        "127.0.0.1:0", "--metrics-listen", "", "--lame-duck", "0", "--threads", "1",
+                        "--weights", "f32", "--adapter-root", "tests/golden/adapters"});
+  const auto stub = v1::Inference::NewStub(Channel(daemon.Address("inference")));
+  const auto admin = v1::Admin::NewStub(Channel(daemon.Address("admin")));
+  v1::Adapter adapter;
+  for (const std::string& name : kAdapters) {
+    const grpc::Status status = Load(*admin, name, &adapter);
+    ASSERT_TRUE(status.ok()) << name << ": " << status.error_message();
+  }
+  EXPECT_THAT(adapter.targets(), testing::ElementsAre("v_proj", "embed_tokens", "lm_head"));
+  EXPECT_THAT(Load(*admin, "llama_bias_trained", &adapter).error_message(),
+              HasSubstr("the base model has no bias there"));
+
+  std::vector<std::thread> users;
+  for (const std::string& name : kAdapters) {
+    const auto golden = nlohmann::json::parse(std::ifstream("tests/golden/cases/" + name + ".json"));
+    for (const auto& prompt : golden["prompts"]) {
+      users.emplace_back([&stub, name, prompt] { ExpectTheReferencesTokens(*stub, name, prompt); });
+    }
+  }
+  const auto base = nlohmann::json::parse(std::ifstream("tests/golden/cases/llama.json"));
+  users.emplace_back([&] { ExpectTheReferencesTokens(*stub, "", base["prompts"][1]); });
+  for (std::thread& user : users) user.join();
+
+  for (const std::string& name : kAdapters) {
+    grpc::ClientContext context;
+    v1::UnloadAdapterRequest request;
+    request.set_name(name);
+    v1::Adapter gone;
+    EXPECT_TRUE(admin->UnloadAdapter(&context, request, &gone).ok()) << name;
+  }
+  daemon.Signal(SIGTERM);
+  EXPECT_EQ(daemon.Wait(), 0) << daemon.log();
+}
+
+}  // namespace
+}  // namespace hydrad
