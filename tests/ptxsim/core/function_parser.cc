@@ -69,6 +69,7 @@ FunctionDraft FunctionParser::Parse() {
   end.place = place_;
   out_.code.push_back(end);
   out_.opcodes.push_back("ret");
+  out_.effects.emplace_back();
   ResolveLabels();
   return std::move(out_);
 }
@@ -263,8 +264,31 @@ void FunctionParser::ParseInstruction() {
   out_.opcodes.emplace_back(s.opcode);
   out_.code.push_back(instr);
   Instr decoded = instr;
+  written_.clear();
   decode(s, *this, &decoded);
   out_.code.back() = decoded;
+  NoteEffects(s, decoded);
+}
+
+// Registers that are mentioned and not written are read.
+void FunctionParser::NoteEffects(const Statement& s, const Instr& instr) {
+  Effects effects;
+  effects.writes = written_;
+  auto pending = written_;
+  auto mention = [&](const Operand& o, const auto& self) -> void {
+    for (const Operand& part : o.parts) self(part, self);
+    bool names = o.kind == Operand::kRegister || (o.kind == Operand::kAddress && o.has_base);
+    if (!names || o.ref.file != kRegisters) return;
+    auto it =
+        std::find_if(pending.begin(), pending.end(), [&](const auto& u) { return u.offset == o.ref.offset; });
+    if (it != pending.end() && o.kind == Operand::kRegister)
+      pending.erase(it);
+    else
+      effects.reads.push_back({o.ref.offset, SizeOf(o.type)});
+  };
+  for (const Operand& o : s.operands) mention(o, mention);
+  if (instr.guarded) effects.reads.push_back({instr.guard.offset, 0});
+  out_.effects.push_back(std::move(effects));
 }
 
 // call (results), callee, (arguments)  ->  callee, {results}, {arguments}
@@ -376,9 +400,14 @@ Ref FunctionParser::Read(const Statement& s, const Operand& operand, int bytes) 
 }
 
 Ref FunctionParser::Write(const Statement& s, const Operand& operand, int bytes) {
-  if (operand.kind == Operand::kSink) return draft_.NewRegister(bytes);
+  if (operand.kind == Operand::kSink) {
+    Ref unused = draft_.NewRegister(bytes);
+    written_.push_back({unused.offset, bytes});
+    return unused;
+  }
   if (operand.kind != Operand::kRegister) s.Fail("a destination is no register");
   if (SizeOf(operand.type) != bytes) s.Fail("a destination of the wrong width");
+  written_.push_back({operand.ref.offset, bytes});
   return operand.ref;
 }
 
@@ -451,10 +480,13 @@ class KernelLinker {
       for (int32_t& target : k.tables[t]) target += state.entry;
     }
     k.code.insert(k.code.end(), state.function.code.begin(), state.function.code.end());
+    effects_.insert(effects_.end(), state.function.effects.begin(), state.function.effects.end());
     k.opcodes.insert(k.opcodes.end(), state.function.opcodes.begin(), state.function.opcodes.end());
     if (function->entry) k.entry = state.entry;
     return state.function;
   }
+
+  const std::vector<Effects>& effects() const { return effects_; }
 
  private:
   struct State {
@@ -481,6 +513,7 @@ class KernelLinker {
 
   KernelDraft& draft_;
   std::map<std::string, State> states_;
+  std::vector<Effects> effects_;
 };
 
 }  // namespace
@@ -491,7 +524,9 @@ std::unique_ptr<Kernel> BuildKernel(const Module& module, const std::string& nam
   kernel->shared_end = kSharedBase;
   kernel->places.emplace_back();
   KernelDraft draft{module, kernel.get(), {}, {}};
-  KernelLinker(draft).Link(name, 0);
+  KernelLinker linker(draft);
+  linker.Link(name, 0);
+  CompactRegisters(kernel.get(), linker.effects());
   kernel->constants.resize(kernel->constants.size() + 256);
   return kernel;
 }

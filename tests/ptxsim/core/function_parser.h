@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/module.h"
+#include "core/registers.h"
 #include "core/statement.h"
 
 namespace ptxsim {
@@ -30,6 +31,7 @@ struct KernelDraft {
 struct FunctionDraft {
   std::vector<Instr> code;
   std::vector<std::string> opcodes;
+  std::vector<Effects> effects;          // [code]
   std::vector<Extent> formals, results;  // in local memory, for .func
   Ref return_address{};
   std::vector<std::pair<size_t, std::string>> calls;  // instruction -> callee
@@ -83,6 +85,7 @@ class FunctionParser : public Builder {
   Operand ParseAddress();
   bool ParseSymbol(std::string_view name, Operand* operand) const;
   const Register* FindRegister(std::string_view name) const;
+  void NoteEffects(const Statement& s, const Instr& instr);
   void ResolveLabels();
 
   KernelDraft& draft_;
@@ -97,6 +100,7 @@ class FunctionParser : public Builder {
   std::vector<std::pair<size_t, std::string_view>> table_users_;  // instruction -> label of a table
   std::unordered_map<std::string_view, std::vector<std::string_view>> tables_;
   int place_ = 0;
+  std::vector<Effects::Use> written_;  // by the instruction being decoded
 };
 
 }  // namespace ptxsim
