@@ -133,6 +133,14 @@ const Kernel* Module::FindKernel(const std::string& name) {
   return kernel.get();
 }
 
+std::vector<std::string> Module::KernelNames() const {
+  std::vector<std::string> names;
+  for (const auto& [name, function] : functions_) {
+    if (function.entry) names.emplace_back(name);
+  }
+  return names;
+}
+
 const Module::Variable* Module::FindVariable(std::string_view name) const {
   auto it = variables_.find(name);
   return it == variables_.end() ? nullptr : &it->second;

@@ -34,6 +34,7 @@ class Module {
   // Null if there is no such kernel. Throws PtxError on what the interpreter does not understand.
   const Kernel* FindKernel(const std::string& name);
   const Variable* FindVariable(std::string_view name) const;
+  std::vector<std::string> KernelNames() const;
 
   // For the function parser.
   const std::vector<Token>& tokens() const { return tokens_; }
