@@ -204,7 +204,8 @@ bool Run(Launch& launch) {
   if (launch.checks == Checks::kFull) RaceChecker::Get().BeginLaunch();
   const uint64_t blocks = launch.grid.count();
   int workers = launch.checks == Checks::kFull || launch.counting ? 1 : std::max(GetOptions().threads, 1);
-  workers = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(workers), blocks));
+  workers = static_cast<int>(
+      std::min<uint64_t>(static_cast<uint64_t>(workers), blocks / 2));  // waking one has a price
   launch.parallel = workers > 1;
   std::atomic<uint64_t> next{0};
   Counters total;

@@ -114,7 +114,8 @@ void RaceChecker::CheckRead(Warp& warp, const Instr& instr, int thread, Cell* ce
     return Warn(warp, instr, lane,
                 std::string("read of uninitialised ") + (global ? "global" : "shared") + " memory");
   }
-  if (!(cell->written & mask) || (kind.strong && cell->flags & kStrongWrite)) return;
+  if (!(cell->written & mask) || (kind.strong && cell->flags & kStrongWrite) || cell->flags & kCasWrite)
+    return;
   if (SharedWord(warp, *cell, mask)) return;
   if (!Ordered(warp, thread, cell->write_time, cell->write_thread, global, cell->flags & kStrongWrite)) {
     Warn(warp, instr, lane,
@@ -133,7 +134,7 @@ void RaceChecker::CheckWrite(Warp& warp, const Instr& instr, int thread, Cell* c
     Warn(warp, instr, lane, std::string("race: write after write in ") + memory,
          With(warp, cell->write_thread, cell->write_pc, cell->write_time));
   }
-  if (!(cell->read & mask) || cell->read_time == 0 || both_strong) return;
+  if (!(cell->read & mask) || cell->read_time == 0 || both_strong || kind.swaps) return;
   bool ordered = Ordered(warp, thread, cell->read_time, cell->read_thread, global, false);
   if (ordered && cell->read_time >= warp.block->start_time && cell->read_time >= warp.seen_min) {
     bool own_warp = cell->read_thread / kWarpSize == warp.id;
@@ -175,8 +176,9 @@ void RaceChecker::RecordWrite(const Warp& warp, const Instr& instr, int thread, 
   cell->write_time = now_;
   cell->write_pc = pc;
   cell->write_thread = static_cast<uint16_t>(thread);
-  cell->flags = static_cast<uint8_t>((cell->flags & ~(kInFlight | kStrongWrite)) |
-                                     (kind.strong ? kStrongWrite : 0) | (kind.starts_flight ? kInFlight : 0));
+  uint8_t kept = cell->flags & (kManyWarps | kManyLanes);
+  cell->flags = static_cast<uint8_t>(kept | (kind.strong ? kStrongWrite : 0) | (kind.swaps ? kCasWrite : 0) |
+                                     (kind.starts_flight ? kInFlight : 0));
 }
 
 void RaceChecker::Access(Warp& warp, const Instr& instr, int lane, Cell* cells, uint64_t address,

@@ -28,7 +28,7 @@ struct Cell {
   int32_t write_pc, read_pc;
   uint16_t write_thread, read_thread;  // within the block
   uint8_t written : 4, read : 4;       // bytes of the word that the last writer and reader touched
-  uint8_t initialised : 4, flags : 4;
+  uint8_t initialised, flags;
 };
 
 enum CellFlag : uint8_t {
@@ -36,11 +36,13 @@ enum CellFlag : uint8_t {
   kManyWarps = 2,    // read by several warps since the last common barrier
   kManyLanes = 4,    // read by several lanes of one warp since its last __syncwarp
   kStrongWrite = 8,  // last written by an atomic or another strong operation
+  kCasWrite = 16,    // by a compare-and-swap, which makes up for a plain read before it
 };
 
 struct AccessKind {
   bool read = false, write = false;
   bool strong = false;          // atomics, volatile, relaxed, acquire, release
+  bool swaps = false;           // compare-and-swap
   bool starts_flight = false;   // the write is a cp.async that has only begun
   const void* value = nullptr;  // what will be written, if known: equal values of one instruction are no race
 };

@@ -70,6 +70,7 @@ void Atomic(Warp& w, const Instr& i, uint32_t lanes) {
   if (w.block->launch->parallel) lock.lock();
   AccessKind kind;
   kind.read = kind.write = kind.strong = true;
+  kind.swaps = static_cast<Rmw>(i.sub) == Rmw::kCas;
   while (lanes != 0) {
     Space space;
     uint32_t group = SameSpace(w, lanes, address, i.space, &space);
