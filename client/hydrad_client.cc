@@ -185,11 +185,24 @@ absl::StatusOr<v1::Adapter> AdminClient::GetAdapter(const std::string& name,
   return Unary<v1::Adapter>(stub_->rpc, &v1::Admin::Stub::GetAdapter, request, options);
 }
 
-absl::StatusOr<v1::Adapter> AdminClient::UnloadAdapter(const std::string& name,
+absl::StatusOr<v1::Adapter> AdminClient::UnloadAdapter(const v1::UnloadAdapterRequest& request,
                                                        const CallOptions& options) const {
-  v1::UnloadAdapterRequest request;
-  request.set_name(name);
   return Unary<v1::Adapter>(stub_->rpc, &v1::Admin::Stub::UnloadAdapter, request, options);
+}
+
+absl::StatusOr<v1::Adapter> AdminClient::PinAdapter(const v1::PinAdapterRequest& request,
+                                                    const CallOptions& options) const {
+  return Unary<v1::Adapter>(stub_->rpc, &v1::Admin::Stub::PinAdapter, request, options);
+}
+
+absl::StatusOr<v1::Adapter> AdminClient::UnpinAdapter(const v1::UnpinAdapterRequest& request,
+                                                      const CallOptions& options) const {
+  return Unary<v1::Adapter>(stub_->rpc, &v1::Admin::Stub::UnpinAdapter, request, options);
+}
+
+absl::StatusOr<v1::ApplyAdaptersResponse> AdminClient::ApplyAdapters(const v1::ApplyAdaptersRequest& request,
+                                                                     const CallOptions& options) const {
+  return Unary<v1::ApplyAdaptersResponse>(stub_->rpc, &v1::Admin::Stub::ApplyAdapters, request, options);
 }
 
 absl::StatusOr<std::vector<v1::Adapter>> AdminClient::ListAdapters(const CallOptions& options) const {

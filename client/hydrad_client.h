@@ -106,7 +106,14 @@ class AdminClient {
   absl::StatusOr<v1::Adapter> LoadAdapter(const v1::LoadAdapterRequest& request,
                                           const CallOptions& options) const;
   absl::StatusOr<v1::Adapter> GetAdapter(const std::string& name, const CallOptions& options) const;
-  absl::StatusOr<v1::Adapter> UnloadAdapter(const std::string& name, const CallOptions& options) const;
+  absl::StatusOr<v1::Adapter> UnloadAdapter(const v1::UnloadAdapterRequest& request,
+                                            const CallOptions& options) const;
+  absl::StatusOr<v1::Adapter> PinAdapter(const v1::PinAdapterRequest& request,
+                                         const CallOptions& options) const;
+  absl::StatusOr<v1::Adapter> UnpinAdapter(const v1::UnpinAdapterRequest& request,
+                                           const CallOptions& options) const;
+  absl::StatusOr<v1::ApplyAdaptersResponse> ApplyAdapters(const v1::ApplyAdaptersRequest& request,
+                                                          const CallOptions& options) const;
   // Every adapter, by name: reads page after page. The timeout holds for each page.
   absl::StatusOr<std::vector<v1::Adapter>> ListAdapters(const CallOptions& options) const;
   absl::StatusOr<v1::ServerStatus> GetServerStatus(const CallOptions& options) const;

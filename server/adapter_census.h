@@ -1,10 +1,11 @@
-// From the adapter store's events to the metrics: how many names are in each state, and how loads went.
+// From the adapter store's events to the metrics: how many names are in each state and tier, and how loads
+// and evictions went.
 #ifndef HYDRAD_SERVER_ADAPTER_CENSUS_H_
 #define HYDRAD_SERVER_ADAPTER_CENSUS_H_
 
-#include <array>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "server/adapters/adapter_store.h"
 #include "server/base/mutex.h"
@@ -15,19 +16,20 @@ namespace hydrad {
 // Keeps its own count, because an event may not ask the store. Thread-safe.
 class AdapterCensus {
  public:
-  // `metrics` must outlive this. Every state starts with a line of 0.
+  // `metrics` must outlive this. Every state and tier starts with a line of 0.
   explicit AdapterCensus(Metrics& metrics);
   // For AdapterStore::AddWatcher, before anything is loaded.
-  void Event(const AdapterInfo& info);
+  void Event(const AdapterEvent& event);
 
  private:
-  static constexpr size_t kStates = 5;
-  void Change(AdapterState state, int by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  using Place = std::pair<AdapterState, Tier>;
+  void Change(Place place, int by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountMove(const AdapterEvent& event);
 
   Metrics& metrics_;
   Mutex mu_;
-  std::map<std::string, AdapterState> states_ ABSL_GUARDED_BY(mu_);
-  std::array<int, kStates> counts_ ABSL_GUARDED_BY(mu_){};
+  std::map<std::string, Place> places_ ABSL_GUARDED_BY(mu_);
+  std::map<Place, int> counts_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace hydrad

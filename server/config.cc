@@ -71,6 +71,11 @@ void AddPlaces(CLI::App& app, Config& c, std::vector<std::string>& adapters) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CheckAdapter);
+  app.add_option(
+         "--state-dir", c.state_dir,
+         "Directory that keeps the wanted adapters, so that they survive a restart; made if it is not "
+         "there. Unset: they do not")
+      ->type_name("DIR");
   app.add_option("--audit-log", c.audit_log, "Append audit records here as JSON lines; unset: into the log")
       ->type_name("FILE");
 }
@@ -129,7 +134,12 @@ void AddEngine(CLI::App& app, Config& c) {
          "most 2GiB unless one sequence needs more, and on CUDA at most what the device has left")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->check(CLI::Range(uint64_t{0}, kMostMemory));
-  app.add_option("--adapter-memory", c.adapter_memory, "Memory for adapters on the device, e.g. 512MiB")
+  app.add_option("--adapter-device-memory", c.adapter_device_memory,
+                 "Memory for adapters on the device, e.g. 512MiB; the least used make room for others")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::Range(uint64_t{0}, kMostMemory));
+  app.add_option("--adapter-host-memory", c.adapter_host_memory,
+                 "Memory for adapters that are being read or wait for the device; at least the largest one")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->check(CLI::Range(uint64_t{0}, kMostMemory));
 }
@@ -169,8 +179,9 @@ std::string Effective(const CLI::App& app) {
 // Options that only make sense together.
 std::string CheckTogether(const Config& config) {
   if (!config.adapters.empty() && config.adapter_root.empty()) return "--adapter needs --adapter-root";
-  if (config.adapter_memory == 0 && !config.adapters.empty())
-    return "--adapter needs an --adapter-memory above 0";
+  if (config.adapters.empty()) return "";
+  if (config.adapter_device_memory == 0) return "--adapter needs an --adapter-device-memory above 0";
+  if (config.adapter_host_memory == 0) return "--adapter needs an --adapter-host-memory above 0";
   return "";
 }
 

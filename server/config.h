@@ -35,14 +35,16 @@ struct Config {
   int max_running = 64;
   int max_waiting = 1024;
   int prefill_chunk = 256;
-  int unsplit_prompt = 0;        // 0: as prefill_chunk
-  uint64_t kv_cache_memory = 0;  // bytes; 0: by the model and the limits
-  uint64_t adapter_memory = 1ull << 30;
+  int unsplit_prompt = 0;                       // 0: as prefill_chunk
+  uint64_t kv_cache_memory = 0;                 // bytes; 0: by the model and the limits
+  uint64_t adapter_device_memory = 1ull << 30;  // bytes
+  uint64_t adapter_host_memory = 2ull << 30;    // bytes
 
   double lame_duck = 1;       // seconds
   double drain_timeout = 30;  // seconds
   std::string log_level = "info";
   std::string audit_log;  // "": into the log
+  std::string state_dir;  // "": a restart forgets what was loaded
 };
 
 // What the command line asks for.

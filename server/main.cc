@@ -11,6 +11,7 @@
 
 #include "server/adapter_census.h"
 #include "server/adapters/adapter_store.h"
+#include "server/adapters/journal.h"
 #include "server/admission/admission.h"
 #include "server/backend/device.h"
 #include "server/base/log.h"
@@ -30,6 +31,8 @@
 namespace hydrad {
 namespace {
 
+// Loads by operators stand back for the kernels' threads, so that running requests do not feel them.
+constexpr int kLoaderNice = 15;
 // What a reader that is still reading gets to see the end of its stream, when the scheduler has drained.
 constexpr Duration kFlushTime = std::chrono::seconds(2);
 constexpr size_t kMaxPromptBytes = 1 << 20;
@@ -96,6 +99,9 @@ absl::Status CheckConfig(const Config& config) {
 class Daemon {
  public:
   explicit Daemon(const Config& config) : config_(config) {}
+  ~Daemon() {
+    if (adapters_ != nullptr) adapters_->SetWaker(nullptr);  // the scheduler goes first
+  }
 
   // Ready to serve, or why not. Call once.
   absl::Status Start();
@@ -107,6 +113,8 @@ class Daemon {
  private:
   absl::Status OpenBackend();
   absl::Status LoadModel();
+  absl::StatusOr<AdapterStore::Parts> StoreParts();
+  void Watch(const AdapterEvent& event);
   absl::Status LoadAdapters();
   absl::Status Serve();
 
@@ -146,11 +154,11 @@ void Daemon::LogReady() const {
 }
 
 absl::Status Daemon::OpenBackend() {
-  const DeviceOptions options = {
-      .device = config_.device,
-      .cuda_library = CudaLibraryPath(),
-      .cpu = {.threads = config_.threads, .weight_type = WeightType(config_)},
-      .cuda = {.memory_fraction = config_.device_memory_fraction, .adapter_bytes = config_.adapter_memory}};
+  const DeviceOptions options = {.device = config_.device,
+                                 .cuda_library = CudaLibraryPath(),
+                                 .cpu = {.threads = config_.threads, .weight_type = WeightType(config_)},
+                                 .cuda = {.memory_fraction = config_.device_memory_fraction,
+                                          .adapter_bytes = config_.adapter_device_memory}};
   ASSIGN_OR_RETURN(Device device, OpenDevice(options));
   if (!device.fell_back.empty()) Log()->warn("--device auto serves on the CPU: {}", device.fell_back);
   backend_ = std::move(device.backend);
@@ -175,16 +183,46 @@ absl::Status Daemon::LoadModel() {
   return absl::OkStatus();
 }
 
+// The wanted adapters of the run before, if there is a place for them.
+absl::StatusOr<AdapterStore::Parts> Daemon::StoreParts() {
+  AdapterStore::Parts parts;
+  if (config_.state_dir.empty()) return parts;
+  ASSIGN_OR_RETURN(std::unique_ptr<LogDirectory> directory, OpenLogDirectory(config_.state_dir));
+  ASSIGN_OR_RETURN(parts.journal, Journal::Open(std::move(directory)));
+  Log()->info("{} adapters are wanted from before", parts.journal->opened().adapters.size());
+  return parts;
+}
+
+// What is not an operator's doing is written to the audit log here.
+void Daemon::Watch(const AdapterEvent& event) {
+  census_.Event(event);
+  if (event.change != AdapterChange::kFetchFailed) return;
+  audit_->Write({.action = "adapter.fetch",
+                 .actor = "server",
+                 .peer = "",
+                 .adapter = event.info.name,
+                 .path = event.info.path,
+                 .status = event.info.error});
+}
+
 absl::Status Daemon::LoadAdapters() {
-  adapters_ = std::make_unique<AdapterStore>(
-      AdapterStoreOptions{
-          .root = config_.adapter_root, .device_bytes = config_.adapter_memory, .base = base_weights_},
-      *backend_, model_->config(), clock_);
-  adapters_->AddWatcher([this](const AdapterInfo& info) { census_.Event(info); });
+  ASSIGN_OR_RETURN(AdapterStore::Parts parts, StoreParts());
+  adapters_ =
+      std::make_unique<AdapterStore>(AdapterStoreOptions{.root = config_.adapter_root,
+                                                         .device_bytes = config_.adapter_device_memory,
+                                                         .host_bytes = config_.adapter_host_memory,
+                                                         .loader_threads = 2,
+                                                         .fetch_threads = 2,
+                                                         .loader_nice = kLoaderNice,
+                                                         .base = base_weights_},
+                                     *backend_, model_->config(), clock_, std::move(parts));
+  adapters_->AddWatcher([this](const AdapterEvent& event) { Watch(event); });
+  for (const AdapterInfo& info : adapters_->List()) census_.Event({info, AdapterChange::kState});
   for (const Config::AdapterSpec& spec : config_.adapters) {
     std::promise<absl::StatusOr<AdapterInfo>> loaded;
     adapters_->Load(spec.name, spec.path,
-                    [&](const absl::StatusOr<AdapterInfo>& info) { loaded.set_value(info); });
+                    [&](const absl::StatusOr<AdapterInfo>& info) { loaded.set_value(info); },
+                    {.record = false});  // the configuration is what remembers it
     const absl::StatusOr<AdapterInfo> info = loaded.get_future().get();
     audit_->Write({.action = "adapter.load",
                    .actor = "start",
@@ -198,10 +236,13 @@ absl::Status Daemon::LoadAdapters() {
 }
 
 absl::Status Daemon::Serve() {
-  scheduler_ = std::make_unique<Scheduler>(SchedulerOptions{.max_running = config_.max_running,
-                                                            .max_waiting = config_.max_waiting,
-                                                            .prefill_chunk = config_.prefill_chunk},
-                                           *model_, *tokenizer_, clock_, metrics_);
+  scheduler_ = std::make_unique<Scheduler>(
+      SchedulerOptions{.max_running = config_.max_running,
+                       .max_waiting = config_.max_waiting,
+                       .prefill_chunk = config_.prefill_chunk,
+                       .want_adapters = [this](const auto& names) { adapters_->Want(names); }},
+      *model_, *tokenizer_, clock_, metrics_);
+  adapters_->SetWaker([this] { scheduler_->Wake(); });
   calls_ = CallsOf(*scheduler_);
   const int max_context = model_->limits().max_context;
   intake_ = std::make_unique<Intake>(Rooms{.scheduler = calls_,
@@ -228,6 +269,7 @@ absl::Status Daemon::Serve() {
   options.reflection = config_.reflection;
   ASSIGN_OR_RETURN(server_, Server::Start(options, *intake_, *admins_, facts, [this] {
                      metrics_.SetAdapterBytes("device", adapters_->device_bytes_used());
+                     metrics_.SetAdapterBytes("host", adapters_->host_bytes_used());
                    }));
   return absl::OkStatus();
 }

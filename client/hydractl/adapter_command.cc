@@ -1,11 +1,14 @@
 #include <google/protobuf/util/time_util.h>
 
 #include <CLI/CLI.hpp>
+#include <fstream>
+#include <iterator>
 #include <memory>
 
 #include "client/hydractl/json.h"
 #include "client/hydractl/session.h"
 #include "client/hydractl/table.h"
+#include "server/base/json.h"
 
 namespace hydrad {
 namespace {
@@ -14,21 +17,31 @@ constexpr char kFooter[] =
     "Examples:\n"
     "  hydractl adapter load pirate --path pirate-v2\n"
     "  hydractl adapter load pirate --path pirate-v3 --validate-only\n"
+    "  hydractl adapter load pirate --path pirate-v3 --etag sha256:... --request-id deploy-17\n"
     "  hydractl adapter list --json | jq -r '.[] | select(.state == \"AVAILABLE\") | .name'\n"
     "  hydractl adapter watch --json\n"
-    "  hydractl adapter unload pirate";
+    "  hydractl adapter pin pirate\n"
+    "  hydractl adapter unload pirate --force\n"
+    "  hydractl adapter apply adapters.json --validate-only";
+
+constexpr char kApplyFooter[] =
+    "The file: {\"adapters\": [{\"name\": \"pirate\", \"path\": \"pirate-v2\"}, ...]}; \"etag\" (the digest "
+    "that "
+    "the files must have) and \"pinned\" (true or false) may be left out.";
 
 struct AdapterFlags {
-  std::string name, path;
-  bool validate_only = false, json = false;
+  std::string name, path, etag, request_id, file;
+  bool validate_only = false, json = false, force = false;
   CallFlags call;
 };
 using Flags = std::shared_ptr<AdapterFlags>;
 
 void PrintAdapters(const std::vector<v1::Adapter>& adapters, std::ostream& out) {
-  Table table({"NAME", "STATE", "GEN", "FAMILY", "RANK", "EXPERTS", "BYTES", "REQUESTS", "PATH", "ERROR"});
+  Table table(
+      {"NAME", "STATE", "TIER", "GEN", "FAMILY", "RANK", "EXPERTS", "BYTES", "REQUESTS", "PATH", "ERROR"});
   for (const v1::Adapter& a : adapters) {
-    table.Add({a.name(), v1::Adapter::State_Name(a.state()), std::to_string(a.generation()), a.family(),
+    const std::string tier = v1::Adapter::Tier_Name(a.tier()) + (a.pinned() ? " (pinned)" : "");
+    table.Add({a.name(), v1::Adapter::State_Name(a.state()), tier, std::to_string(a.generation()), a.family(),
                std::to_string(a.max_rank()), std::to_string(a.experts()), std::to_string(a.device_bytes()),
                std::to_string(a.requests()), a.path(), a.error()});
   }
@@ -49,6 +62,8 @@ void RunLoad(const AdapterFlags& flags, Session& session) {
   request.set_name(flags.name);
   request.set_path(flags.path);
   request.set_validate_only(flags.validate_only);
+  request.set_etag(flags.etag);
+  request.set_request_id(flags.request_id);
   PrintAdapter(AdminClient(session.admin).LoadAdapter(request, flags.call.options()), flags, session);
 }
 
@@ -57,7 +72,83 @@ void RunGet(const AdapterFlags& flags, Session& session) {
 }
 
 void RunUnload(const AdapterFlags& flags, Session& session) {
-  PrintAdapter(AdminClient(session.admin).UnloadAdapter(flags.name, flags.call.options()), flags, session);
+  v1::UnloadAdapterRequest request;
+  request.set_name(flags.name);
+  request.set_force(flags.force);
+  request.set_etag(flags.etag);
+  request.set_request_id(flags.request_id);
+  PrintAdapter(AdminClient(session.admin).UnloadAdapter(request, flags.call.options()), flags, session);
+}
+
+void RunPin(const AdapterFlags& flags, Session& session) {
+  v1::PinAdapterRequest request;
+  request.set_name(flags.name);
+  request.set_request_id(flags.request_id);
+  PrintAdapter(AdminClient(session.admin).PinAdapter(request, flags.call.options()), flags, session);
+}
+
+void RunUnpin(const AdapterFlags& flags, Session& session) {
+  v1::UnpinAdapterRequest request;
+  request.set_name(flags.name);
+  request.set_request_id(flags.request_id);
+  PrintAdapter(AdminClient(session.admin).UnpinAdapter(request, flags.call.options()), flags, session);
+}
+
+// One entry of the file. INVALID_ARGUMENT with the field.
+absl::Status ReadWanted(const Json& entry, v1::WantedAdapter* wanted) {
+  if (!entry.is_object()) return InvalidArgument("adapters: each must be an object");
+  for (const auto& [key, value] : entry.items()) {
+    const bool text = key == "name" || key == "path" || key == "etag";
+    if (text ? !value.is_string() : key != "pinned" || !value.is_boolean()) {
+      return InvalidArgument("adapters: '{}' is not known, or not of the type that it must be", key);
+    }
+    if (key == "name") wanted->set_name(value.get<std::string>());
+    if (key == "path") wanted->set_path(value.get<std::string>());
+    if (key == "etag") wanted->set_etag(value.get<std::string>());
+    if (key == "pinned") wanted->set_pinned(value.get<bool>());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::ApplyAdaptersRequest> ReadWantedSet(const std::string& text) {
+  ASSIGN_OR_RETURN(const Json json, ParseJson(text));
+  if (!json.is_object() || json.size() != 1 || !json.contains("adapters") || !json["adapters"].is_array()) {
+    return InvalidArgument("must be {{\"adapters\": [...]}}");
+  }
+  v1::ApplyAdaptersRequest request;
+  for (const Json& entry : json["adapters"]) RETURN_IF_ERROR(ReadWanted(entry, request.add_adapters()));
+  return request;
+}
+
+void PrintApplied(const v1::ApplyAdaptersResponse& applied, const AdapterFlags& flags, Session& session) {
+  if (flags.json) {
+    session.out << Line(ToJson(applied)) << '\n';
+    return;
+  }
+  Table table({"NAME", "ACTION"});
+  for (const auto& change : applied.changes()) {
+    table.Add({change.name(), v1::ApplyAdaptersResponse::Change::Action_Name(change.action())});
+  }
+  table.Print(session.out);
+}
+
+void RunApply(const AdapterFlags& flags, Session& session) {
+  std::ifstream file(flags.file);
+  std::istream& in = flags.file == "-" ? session.in : file;
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (in.bad() || (flags.file != "-" && !file.is_open())) {
+    return session.FailUsage(fmt::format("{}: cannot be read", flags.file));
+  }
+  absl::StatusOr<v1::ApplyAdaptersRequest> request = ReadWantedSet(text);
+  if (!request.ok()) {
+    return session.FailUsage(fmt::format("{}: {}", flags.file, std::string(request.status().message())));
+  }
+  request->set_validate_only(flags.validate_only);
+  request->set_force(flags.force);
+  request->set_request_id(flags.request_id);
+  const auto applied = AdminClient(session.admin).ApplyAdapters(*request, flags.call.options());
+  if (!applied.ok()) return session.Fail(applied.status(), session.admin);
+  PrintApplied(*applied, flags, session);
 }
 
 void RunList(const AdapterFlags& flags, Session& session) {
@@ -71,8 +162,9 @@ void RunList(const AdapterFlags& flags, Session& session) {
 
 std::string EventLine(const v1::AdapterEvent& event) {
   const v1::Adapter& a = event.adapter();
-  return fmt::format("{}  {}  {}  generation {}{}", google::protobuf::util::TimeUtil::ToString(event.time()),
-                     a.name(), v1::Adapter::State_Name(a.state()), a.generation(),
+  return fmt::format("{}  {}  {}  generation {}  {}{}",
+                     google::protobuf::util::TimeUtil::ToString(event.time()), a.name(),
+                     v1::Adapter::State_Name(a.state()), a.generation(), v1::Adapter::Tier_Name(a.tier()),
                      a.error().empty() ? "" : "  " + a.error());
 }
 
@@ -97,6 +189,27 @@ CLI::App* AddAction(CLI::App& parent, const std::string& name, const std::string
   return action;
 }
 
+void AddRequestIdFlag(CLI::App& action, AdapterFlags& flags) {
+  action
+      .add_option("--request-id", flags.request_id,
+                  "Makes it safe to ask again: the same change under the same id is made once")
+      ->type_name("ID");
+}
+
+void AddApply(CLI::App& parent, const Flags& flags, Session& session) {
+  CLI::App* apply =
+      AddAction(parent, "apply",
+                "Make the adapters those of a file: load, pin and unload what differs; all or none "
+                "if one cannot be loaded",
+                false, RunApply, flags, session);
+  apply->footer(kApplyFooter);
+  apply->add_option("FILE", flags->file, "A JSON file, or - for standard input")->required();
+  apply->add_flag("--validate-only", flags->validate_only,
+                  "Only say what would be done, and whether it can be");
+  apply->add_flag("--force", flags->force, "End the requests of those that are unloaded");
+  AddRequestIdFlag(*apply, *flags);
+}
+
 }  // namespace
 
 void AddAdapterCommand(CLI::App& app, Session& session) {
@@ -111,10 +224,23 @@ void AddAdapterCommand(CLI::App& app, Session& session) {
       ->required()
       ->type_name("DIR");
   load->add_flag("--validate-only", flags->validate_only, "Only say whether it could be loaded");
+  load->add_option("--etag", flags->etag, "Load it only if its files have this digest")->type_name("DIGEST");
+  AddRequestIdFlag(*load, *flags);
   AddAction(*command, "list", "All adapters, by name", false, RunList, flags, session);
   AddAction(*command, "get", "One adapter", true, RunGet, flags, session);
-  AddAction(*command, "unload", "Unload an adapter; waits until its last request has ended", true, RunUnload,
-            flags, session);
+  CLI::App* unload =
+      AddAction(*command, "unload", "Unload an adapter; waits until its last request has ended", true,
+                RunUnload, flags, session);
+  unload->add_flag("--force", flags->force, "End its requests instead of waiting for them");
+  unload->add_option("--etag", flags->etag, "Unload it only if it has this etag")->type_name("DIGEST");
+  AddRequestIdFlag(*unload, *flags);
+  AddRequestIdFlag(*AddAction(*command, "pin", "Bring an adapter to the device, and keep it there", true,
+                              RunPin, flags, session),
+                   *flags);
+  AddRequestIdFlag(*AddAction(*command, "unpin", "Let a pinned adapter make room for others again", true,
+                              RunUnpin, flags, session),
+                   *flags);
+  AddApply(*command, flags, session);
   AddAction(*command, "watch", "The state of every adapter, then each change, a line each", false, RunWatch,
             flags, session);
 }

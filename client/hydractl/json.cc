@@ -117,9 +117,21 @@ Json ToJson(const v1::Adapter& adapter) {
                {"experts", adapter.experts()},
                {"targets", adapter.targets()},
                {"requests", adapter.requests()},
-               {"error", adapter.error()}};
+               {"error", adapter.error()},
+               {"tier", v1::Adapter::Tier_Name(adapter.tier())},
+               {"pinned", adapter.pinned()},
+               {"host_bytes", adapter.host_bytes()}};
   if (!adapter.expert_names().empty()) json["expert_names"] = adapter.expert_names();
   return json;
+}
+
+Json ToJson(const v1::ApplyAdaptersResponse& applied) {
+  Json list = Json::array();
+  for (const auto& change : applied.changes()) {
+    list.push_back({{"name", change.name()},
+                    {"action", v1::ApplyAdaptersResponse::Change::Action_Name(change.action())}});
+  }
+  return list;
 }
 
 Json ToJson(const v1::AdapterEvent& event) {
@@ -140,6 +152,8 @@ Json ToJson(const v1::ServerStatus& status) {
           {"adapters", status.adapters()},
           {"adapter_bytes_used", status.adapter_bytes_used()},
           {"adapter_bytes_budget", status.adapter_bytes_budget()},
+          {"adapter_host_bytes_used", status.adapter_host_bytes_used()},
+          {"adapter_host_bytes_budget", status.adapter_host_bytes_budget()},
           {"max_context", status.max_context()}};
 }
 

@@ -19,7 +19,8 @@ Json ToJson(const v1::GenerateResult& result);
 // {adapter, tokens, routers: [{layer, projection, mean}], choices: [{top}]}
 Json ToJson(const v1::Routing& routing);
 Json ToJson(const v1::Adapter& adapter);
-Json ToJson(const v1::AdapterEvent& event);  // {time, adapter}
+Json ToJson(const v1::AdapterEvent& event);
+Json ToJson(const v1::ApplyAdaptersResponse& applied);  // {time, adapter}
 Json ToJson(const v1::ServerStatus& status);
 Json ToJson(const v1::ListModelsResponse& models);
 Json ToJson(const v1::TokenizeResponse& tokens);

@@ -1,282 +1,193 @@
 #include "server/adapters/adapter_store.h"
 
-#include <map>
-#include <optional>
 #include <utility>
 
-#include "server/adapters/byte_budget.h"
-#include "server/adapters/device_expert.h"
-#include "server/adapters/disk.h"
-#include "server/adapters/loader.h"
 #include "server/adapters/posix_disk.h"
-#include "server/adapters/read_adapter.h"
-#include "server/adapters/registry.h"
-#include "server/base/log.h"
-#include "server/base/mutex.h"
+#include "server/adapters/store_impl.h"
 
 namespace hydrad {
 namespace {
 
-// An adapter on the device with the bytes it was charged, not yet serving.
-struct Loaded {
-  AdapterInfo info;
-  Reservation bytes;
-  std::unique_ptr<DeviceAdapter> device;
-  AdapterTraits traits;
-  std::shared_ptr<const Mixture> mixture;
-  std::vector<int32_t> invocation;
-};
+// That are remembered between two calls of Want; the scheduler's next step tells of the rest.
+constexpr size_t kMostFresh = 256;
 
-AdapterInfo Describe(const std::string& name, const std::string& path, AdapterContents contents) {
-  AdapterInfo info;
-  info.name = name;
-  info.state = AdapterState::kUnloaded;
-  info.path = path;
-  info.family = std::move(contents.family);
-  info.digest = std::move(contents.digest);
-  info.max_rank = contents.max_rank;
-  info.experts = contents.experts;
-  info.targets = std::move(contents.targets);
-  for (const ExpertWeights& expert : contents.experts_by_name) info.expert_names.push_back(expert.name);
-  return info;
+AdapterStore::Parts WithDefaults(AdapterStore::Parts parts, const AdapterStoreOptions& options) {
+  if (parts.disk == nullptr) parts.disk = MakePosixDisk(options.root);
+  if (parts.loads == nullptr) {
+    parts.loads =
+        std::make_unique<Loader>(options.loader_threads, options.max_queued_loads, options.loader_nice);
+  }
+  if (parts.fetches == nullptr) parts.fetches = std::make_unique<Loader>(options.fetch_threads, SIZE_MAX);
+  return parts;
+}
+
+AdapterStore::Parts OnDisk(std::unique_ptr<Disk> disk) {
+  AdapterStore::Parts parts;
+  parts.disk = std::move(disk);
+  return parts;
 }
 
 }  // namespace
 
-// Shared by the store and, through their Pinned, by all generations: the last one may go after the store in a
-// program that breaks the destructor's REQUIRES, and must still find its budget.
-struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
-  struct Pinned;
-
-  Impl(AdapterStoreOptions options, std::unique_ptr<Disk> disk, Backend& backend, const ModelConfig& model,
-       const Clock& clock);
-
-  // The store's methods.
-  void Load(const std::string& name, const std::string& path, Done done);
-  void ValidateOnly(const std::string& name, const std::string& path, Done done);
-  void Unload(const std::string& name, Done done);
-  void Shutdown();
-
-  // On loader threads.
-  void RunLoad(const std::string& name, const std::string& path, const Done& done);
-  absl::StatusOr<AdapterContents> Read(const std::string& path);
-  absl::StatusOr<Loaded> ReadToDevice(const std::string& name, const std::string& path);
-  absl::Status TakeDevice(const AdapterContents& contents, Loaded* loaded);
-  uint64_t BytesOf(const AdapterContents& contents) const;
-  void Publish(const std::string& name, Loaded loaded, const Done& done);
-  // On any thread: the memory of a generation is back.
-  void GenerationGone(const std::string& name, uint64_t generation);
-
-  absl::Status SubmitLoad(const std::string& name, const std::string& path, const Done& done)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  // Sends the registry's events to the watchers. Events leave the registry and reach the watchers under
-  // event_mu, so their order is that of the changes, whoever delivers them; when this returns, those of the
-  // caller's own changes have been delivered. Never call it with a lock held.
-  void DeliverEvents() {
-    MutexLock lock(&event_mu);
-    DeliverEventsLocked();
+class AdapterStore::Impl::Claim final : public AdapterClaim {
+ public:
+  Claim(std::shared_ptr<Impl> store, EntryPtr entry) : store_(std::move(store)), key_(entry.get()) {
+    state_.entry = std::move(entry);
   }
-  void DeliverEventsLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(event_mu);
+  ~Claim() override { store_->Release(state_); }
 
-  // Constant.
-  const AdapterStoreOptions options;
-  const std::unique_ptr<Disk> disk;
-  Backend& backend;
-  const AdapterShape shape;
-  const Clock& clock;
+  const std::string& name() const override { return key_->name; }
+  const void* key() const override { return key_; }
+  bool ready() const override { return key_->resident.load(std::memory_order_relaxed); }
+  bool blocked() const override { return key_->blocked.load(std::memory_order_relaxed); }
+  bool kept() const override { return key_->kept.load(std::memory_order_relaxed); }
+  absl::Status status() const override {
+    if (!state_.ended.load(std::memory_order_relaxed)) return absl::OkStatus();
+    MutexLock lock(&store_->mu);
+    return state_.why;
+  }
+  std::shared_ptr<const AdapterGeneration> Bind() override { return store_->Bind(state_); }
+  void Unbind() override { store_->Unbind(state_); }
 
-  ByteBudget budget;  // thread-safe
+  ClaimState& state() { return state_; }
 
-  Mutex event_mu;  // before mu, where both are taken
-  std::map<uint64_t, Event> watchers ABSL_GUARDED_BY(event_mu);
-  uint64_t last_watcher ABSL_GUARDED_BY(event_mu) = 0;
-
-  mutable Mutex mu;
-  Registry registry ABSL_GUARDED_BY(mu);
-  std::map<std::string, Done> unloads ABSL_GUARDED_BY(mu);  // of names in UNLOADING
-  uint64_t last_generation ABSL_GUARDED_BY(mu) = 0;
-  bool stopping ABSL_GUARDED_BY(mu) = false;
-
-  Loader loader;  // last: its threads use the rest
+ private:
+  const std::shared_ptr<Impl> store_;
+  const AdapterEntry* const key_;
+  ClaimState state_;  // guarded by the store's lock
 };
 
-// What a handle's shared_ptr keeps alive. Its destruction, on whichever thread lets go last, gives the device
-// memory back, then the bytes it was charged, then tells the store.
-struct AdapterStore::Impl::Pinned {
-  std::shared_ptr<Impl> store;
-  Reservation bytes;
-  AdapterGeneration generation;
+AdapterStore::Parts::Parts() = default;
+AdapterStore::Parts::Parts(Parts&&) noexcept = default;
+AdapterStore::Parts::~Parts() = default;
 
-  Pinned(std::shared_ptr<Impl> s, Reservation b, AdapterGeneration g)
-      : store(std::move(s)), bytes(std::move(b)), generation(std::move(g)) {}
-  ~Pinned() {
-    generation.device.reset();
-    generation.mixture.reset();
-    { const Reservation given_back = std::move(bytes); }
-    store->GenerationGone(generation.name, generation.generation);
-  }
-};
-
-AdapterStore::Impl::Impl(AdapterStoreOptions o, std::unique_ptr<Disk> d, Backend& b, const ModelConfig& model,
-                         const Clock& c)
+AdapterStore::Impl::Impl(AdapterStoreOptions o, Backend& b, const ModelConfig& model, const Clock& c,
+                         Parts parts)
     : options(std::move(o)),
-      disk(std::move(d)),
+      disk(std::move(parts.disk)),
       backend(b),
       shape(model.adapter_shape()),
       clock(c),
-      budget(options.device_bytes),
+      journal(std::move(parts.journal)),
       registry(options.max_adapters),
-      loader(options.loader_threads, options.max_queued_loads) {}
-
-void AdapterStore::Impl::Load(const std::string& name, const std::string& path, Done done) {
-  absl::Status status = CheckAdapterName(name);
-  if (status.ok()) status = CheckPath(path);
-  if (status.ok()) {
-    MutexLock lock(&mu);
-    status = SubmitLoad(name, path, done);
-  }
-  if (!status.ok()) return done(status);
-  DeliverEvents();
+      residency(options.host_bytes, options.device_bytes, options.fetch_threads),
+      loads(std::move(parts.loads)),
+      fetches(std::move(parts.fetches)) {
+  if (journal != nullptr) Restore(journal->opened());
 }
 
-absl::Status AdapterStore::Impl::SubmitLoad(const std::string& name, const std::string& path,
-                                            const Done& done) {
-  RETURN_IF_ERROR(registry.MayLoad(name));
-  // The job cannot overtake BeginLoad: it needs `mu` to end.
-  if (!loader.Submit([this, name, path, done] { RunLoad(name, path, done); })) {
-    return ResourceExhausted("{} loads are waiting already", options.max_queued_loads);
+absl::StatusOr<AdapterHandle> AdapterStore::Impl::Acquire(const std::string& name) {
+  MutexLock lock(&mu);
+  ASSIGN_OR_RETURN(EntryPtr entry, registry.Serving(name));
+  auto claim = std::make_unique<Claim>(shared_from_this(), entry);
+  entry->claims.insert(&claim->state());
+  ++entry->waiting;
+  if (!entry->resident && fresh.size() < kMostFresh) {
+    fresh.push_back(name);
+    KickPump();
   }
-  registry.BeginLoad(name, path);
-  return absl::OkStatus();
+  return AdapterHandle(std::move(claim));
 }
 
-void AdapterStore::Impl::RunLoad(const std::string& name, const std::string& path, const Done& done) {
-  const TimePoint begin = clock.Now();
-  absl::StatusOr<Loaded> loaded = ReadToDevice(name, path);
-  const double seconds = Seconds(clock.Now() - begin);
-  if (loaded.ok()) {
-    loaded->info.load_seconds = seconds;
-    return Publish(name, *std::move(loaded), done);
+std::shared_ptr<const AdapterGeneration> AdapterStore::Impl::Bind(ClaimState& claim) {
+  MutexLock lock(&mu);
+  AdapterEntry& entry = *claim.entry;
+  if (claim.ended || claim.bound != nullptr || !entry.resident) return nullptr;
+  auto on_device = std::make_shared<AdapterGeneration>();
+  on_device->name = entry.name;
+  on_device->generation = entry.serving->number;
+  for (const PieceId piece : entry.serving->pieces) {
+    const Residency::DeviceCopy copy = residency.Pin(piece);
+    on_device->device = copy->device;
+    on_device->traits = copy->traits;
+    on_device->mixture = copy->mixture;
+    on_device->invocation = copy->invocation;
   }
-  Log()->warn("adapter '{}': load failed: {}", name, loaded.status().ToString());
+  claim.bound = entry.serving;
+  ++claim.bound->bound;
+  --entry.waiting;
+  return on_device;
+}
+
+void AdapterStore::Impl::Unbind(ClaimState& claim) {
+  MutexLock lock(&mu);
+  LetGo(claim);
+  if (!claim.ended) ++claim.entry->waiting;
+  KickPump();
+}
+
+void AdapterStore::Impl::LetGo(ClaimState& claim) {
+  const std::shared_ptr<Generation> generation = std::exchange(claim.bound, nullptr);
+  --generation->bound;
+  for (const PieceId piece : generation->pieces) residency.Unpin(piece);
+  DropIfUnused(*generation);
+}
+
+// Memory is not given back here: the thread that lets go of a handle has better things to do.
+void AdapterStore::Impl::Release(ClaimState& claim) {
+  MutexLock lock(&mu);
+  claim.entry->claims.erase(&claim);
+  if (claim.bound != nullptr) {
+    LetGo(claim);
+  } else if (!claim.ended) {
+    --claim.entry->waiting;
+  }
+  FinishUnload(claim.entry);
+  KickPump();
+}
+
+void AdapterStore::Impl::Want(std::vector<std::string> names) {
+  MutexLock lock(&mu);
+  wanted = std::move(names);
+  fresh.clear();
+  KickPump();
+}
+
+void AdapterStore::Impl::CollectGarbage() {
+  MutexLock settle(&settle_mu);
+  std::vector<Residency::Garbage> garbage;
   {
     MutexLock lock(&mu);
-    registry.FailLoad(name, loaded.status(), seconds);
+    garbage = residency.TakeGarbage();
   }
-  DeliverEvents();
-  done(loaded.status());
+  for (Residency::Garbage& piece : garbage) piece.values.clear();
+  MutexLock lock(&mu);
+  for (const Residency::Garbage& piece : garbage) {
+    residency.Free(piece.id);
+    if (piece.owner == nullptr) continue;
+    --piece.owner->pieces;
+    FinishUnload(piece.owner);
+  }
 }
 
-absl::StatusOr<AdapterContents> AdapterStore::Impl::Read(const std::string& path) {
+void AdapterStore::Impl::Settle() {
+  CollectGarbage();
+  std::vector<std::pair<Done, AdapterInfo>> gone;
+  bool tell = false;
   {
     MutexLock lock(&mu);
-    if (stopping) return Cancelled("the server is stopping");
-  }
-  return ReadAdapter(*disk, path, shape, options.max_file_bytes, options.base.get());
-}
-
-absl::StatusOr<Loaded> AdapterStore::Impl::ReadToDevice(const std::string& name, const std::string& path) {
-  ASSIGN_OR_RETURN(AdapterContents contents, Read(path));
-  auto bytes = budget.Reserve(BytesOf(contents));
-  if (!bytes.ok()) return Annotate(bytes.status(), path);
-  Loaded loaded;
-  loaded.bytes = *std::move(bytes);
-  const absl::Status taken = TakeDevice(contents, &loaded);
-  if (!taken.ok()) return Annotate(taken, path);
-  loaded.traits = contents.traits;
-  loaded.invocation = contents.invocation;
-  loaded.info = Describe(name, path, std::move(contents));
-  loaded.info.device_bytes = loaded.bytes.bytes();
-  return loaded;
-}
-
-absl::Status AdapterStore::Impl::TakeDevice(const AdapterContents& contents, Loaded* loaded) {
-  if (!contents.experts_by_name.empty()) {
-    ASSIGN_OR_RETURN(loaded->mixture, LoadMixture(contents, backend, shape));
-    return absl::OkStatus();
-  }
-  ASSIGN_OR_RETURN(loaded->device, backend.LoadAdapter(contents.weights, shape));
-  if (loaded->device->bytes() == loaded->bytes.bytes()) return absl::OkStatus();
-  return Internal("took {} bytes of the device where {} were reserved", loaded->device->bytes(),
-                  loaded->bytes.bytes());
-}
-
-uint64_t AdapterStore::Impl::BytesOf(const AdapterContents& contents) const {
-  if (contents.experts_by_name.empty()) return backend.AdapterBytes(contents.weights, shape);
-  return MixtureBytes(contents, backend, shape);
-}
-
-void AdapterStore::Impl::Publish(const std::string& name, Loaded loaded, const Done& done) {
-  AdapterGeneration generation{name,
-                               0,
-                               std::move(loaded.device),
-                               loaded.traits,
-                               std::move(loaded.mixture),
-                               std::move(loaded.invocation)};
-  auto pinned = std::make_shared<Pinned>(shared_from_this(), std::move(loaded.bytes), std::move(generation));
-  absl::StatusOr<AdapterInfo> info;
-  Registry::Pin replaced;
-  {
-    MutexLock lock(&mu);
-    pinned->generation.generation = ++last_generation;
-    const AdapterGeneration* generation = &pinned->generation;
-    replaced = registry.Publish(name, Registry::Pin(std::move(pinned), generation), std::move(loaded.info));
-    info = registry.Get(name);
+    gone = std::exchange(unloaded, {});
+    tell = std::exchange(wake, false);
   }
   DeliverEvents();
-  replaced.reset();
-  done(info);
+  for (const auto& [done, info] : gone) done(info);
+  if (!tell) return;
+  MutexLock lock(&waker_mu);
+  if (waker) waker();
 }
 
-void AdapterStore::Impl::ValidateOnly(const std::string& name, const std::string& path, Done done) {
-  absl::Status status = CheckAdapterName(name);
-  if (status.ok()) status = CheckPath(path);
-  if (!status.ok()) return done(status);
-  const auto job = [this, name, path, done]() {
-    auto contents = Read(path);
-    if (!contents.ok()) return done(contents.status());
-    const uint64_t bytes = BytesOf(*contents);
-    if (const absl::Status room = budget.Fits(bytes); !room.ok()) return done(Annotate(room, path));
-    AdapterInfo info = Describe(name, path, *std::move(contents));
-    info.device_bytes = bytes;
-    done(info);
-  };
-  if (!loader.Submit(job)) done(ResourceExhausted("{} loads are waiting already", options.max_queued_loads));
-}
-
-void AdapterStore::Impl::Unload(const std::string& name, Done done) {
-  absl::StatusOr<Registry::Unload> unload;
-  {
-    MutexLock lock(&mu);
-    unload = registry.BeginUnload(name);
-    if (unload.ok() && unload->pin != nullptr) unloads.emplace(name, done);
-  }
-  if (!unload.ok()) return done(unload.status());
-  DeliverEvents();
-  if (unload->gone) return done(*unload->gone);
-  unload->pin.reset();  // the last one: GenerationGone calls `done` from here
-}
-
-void AdapterStore::Impl::GenerationGone(const std::string& name, uint64_t generation) {
-  std::optional<AdapterInfo> gone;
-  Done done;
-  {
-    MutexLock lock(&mu);
-    gone = registry.GenerationGone(name, generation);
-    if (!gone) return;
-    done = std::move(unloads.extract(name).mapped());
-  }
-  DeliverEvents();
-  done(*gone);
+void AdapterStore::Impl::DeliverEvents() {
+  MutexLock lock(&event_mu);
+  DeliverEventsLocked();
 }
 
 void AdapterStore::Impl::DeliverEventsLocked() {
-  std::vector<AdapterInfo> events;
+  std::vector<AdapterEvent> events;
   {
     MutexLock lock(&mu);
     events = registry.TakeEvents();
   }
-  for (const AdapterInfo& event : events) {
+  for (const AdapterEvent& event : events) {
     for (const auto& [token, watcher] : watchers) watcher(event);
   }
 }
@@ -286,39 +197,75 @@ void AdapterStore::Impl::Shutdown() {
     MutexLock lock(&mu);
     stopping = true;
   }
-  loader.Stop();
-  std::vector<Registry::Pin> pins;
+  loads->Stop();
+  fetches->Stop();
+  std::vector<JobPtr> waiting;
   {
     MutexLock lock(&mu);
-    pins = registry.Clear();
+    waiting = std::exchange(parked, {});
   }
+  for (const JobPtr& job : waiting) FinishLoad(job, Cancelled("the server is stopping"));
+  Settle();
+  {
+    MutexLock lock(&mu);
+    for (const auto& [name, entry] : registry.entries()) {
+      if (entry->serving == nullptr) continue;
+      entry->serving->serving = false;
+      DropIfUnused(*entry->serving);
+    }
+    registry.Clear();
+  }
+  CollectGarbage();
 }
 
 AdapterStore::AdapterStore(AdapterStoreOptions options, Backend& backend, const ModelConfig& model,
-                           const Clock& clock)
-    : AdapterStore(options, MakePosixDisk(options.root), backend, model, clock) {}
+                           const Clock& clock, Parts parts)
+    : impl_(std::make_shared<Impl>(options, backend, model, clock, WithDefaults(std::move(parts), options))) {
+}
 
 AdapterStore::AdapterStore(AdapterStoreOptions options, std::unique_ptr<Disk> disk, Backend& backend,
                            const ModelConfig& model, const Clock& clock)
-    : impl_(std::make_shared<Impl>(std::move(options), std::move(disk), backend, model, clock)) {}
+    : AdapterStore(std::move(options), backend, model, clock, OnDisk(std::move(disk))) {}
 
 AdapterStore::~AdapterStore() { impl_->Shutdown(); }
 
-absl::StatusOr<AdapterHandle> AdapterStore::Acquire(const std::string& name) {
+absl::StatusOr<AdapterHandle> AdapterStore::Acquire(const std::string& name) { return impl_->Acquire(name); }
+
+void AdapterStore::Want(std::vector<std::string> names) { impl_->Want(std::move(names)); }
+
+void AdapterStore::SetWaker(std::function<void()> waker) {
+  MutexLock lock(&impl_->waker_mu);
+  impl_->waker = std::move(waker);
+}
+
+void AdapterStore::Load(const std::string& name, const std::string& path, Done done, ChangeOptions options) {
+  impl_->StartLoad(std::make_shared<Impl::LoadJob>(
+      Impl::LoadJob{name, path, std::move(options), std::move(done), /*validate=*/false}));
+}
+
+void AdapterStore::ValidateOnly(const std::string& name, const std::string& path, Done done,
+                                ChangeOptions options) {
+  impl_->StartLoad(std::make_shared<Impl::LoadJob>(
+      Impl::LoadJob{name, path, std::move(options), std::move(done), /*validate=*/true}));
+}
+
+void AdapterStore::Unload(const std::string& name, Done done, ChangeOptions options) {
+  impl_->Unload(name, done, options);
+}
+
+void AdapterStore::Pin(const std::string& name, bool pinned, Done done, ChangeOptions options) {
+  impl_->Pin(name, pinned, done, options);
+}
+
+absl::StatusOr<bool> AdapterStore::WasAnswered(const std::string& id, const std::string& what) const {
   MutexLock lock(&impl_->mu);
-  ASSIGN_OR_RETURN(Registry::Pin pin, impl_->registry.Acquire(name));
-  return AdapterHandle(std::move(pin));
+  return impl_->WasAnswered(id, what);
 }
 
-void AdapterStore::Load(const std::string& name, const std::string& path, Done done) {
-  impl_->Load(name, path, std::move(done));
+void AdapterStore::Remember(const std::string& id, const std::string& what,
+                            std::function<void(absl::Status)> done) {
+  impl_->Commit([impl = impl_.get(), id, what, done] { done(impl->Record({}, id, {id, what, "", 0})); });
 }
-
-void AdapterStore::ValidateOnly(const std::string& name, const std::string& path, Done done) {
-  impl_->ValidateOnly(name, path, std::move(done));
-}
-
-void AdapterStore::Unload(const std::string& name, Done done) { impl_->Unload(name, std::move(done)); }
 
 absl::StatusOr<AdapterInfo> AdapterStore::Get(const std::string& name) const {
   MutexLock lock(&impl_->mu);
@@ -342,7 +289,15 @@ void AdapterStore::RemoveWatcher(uint64_t token) {
   impl_->watchers.erase(token);
 }
 
-uint64_t AdapterStore::device_bytes_used() const { return impl_->budget.used(); }
-uint64_t AdapterStore::device_bytes_budget() const { return impl_->budget.total(); }
+uint64_t AdapterStore::device_bytes_used() const {
+  MutexLock lock(&impl_->mu);
+  return impl_->residency.device_used();
+}
+uint64_t AdapterStore::host_bytes_used() const {
+  MutexLock lock(&impl_->mu);
+  return impl_->residency.host_used();
+}
+uint64_t AdapterStore::device_bytes_budget() const { return impl_->options.device_bytes; }
+uint64_t AdapterStore::host_bytes_budget() const { return impl_->options.host_bytes; }
 
 }  // namespace hydrad

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "server/adapters/adapter_info.h"
 #include "server/adapters/handle.h"
 #include "server/backend/backend.h"
 #include "server/base/clock.h"
@@ -17,58 +18,60 @@
 
 namespace hydrad {
 
-// Where an adapter name stands. LOADING -> AVAILABLE -> UNLOADING -> gone; LOADING -> FAILED -> LOADING.
-// A replace keeps AVAILABLE (the old generation serves) until the new one is ready.
-enum class AdapterState : uint8_t {
-  kLoading,    // being read; requests are told to retry
-  kAvailable,  // requests are served
-  kUnloading,  // no new requests; waiting for the last handle
-  kFailed,     // the first load failed; `error` says why
-  kUnloaded,   // gone (only in events)
-};
-const char* Name(AdapterState state);
-
-// A snapshot of one adapter name.
-struct AdapterInfo {
-  std::string name;
-  AdapterState state = AdapterState::kLoading;
-  uint64_t generation = 0;  // of the serving generation; 0 before the first
-  std::string path;         // relative to the adapter root
-  std::string family;       // "lora", "hydralora", ...: for people, nothing decides by it
-  std::string digest;       // sha256 over the adapter's files, "sha256:<hex>"
-  uint64_t device_bytes = 0;
-  int max_rank = 0;
-  int experts = 1;                   // largest number of experts of a projection
-  std::vector<std::string> targets;  // projection names
-  // Of an adapter that picks one of its experts per sequence (MoA): their names, in the routers' order.
-  std::vector<std::string> expert_names;
-  int64_t handles = 0;      // requests that hold any generation of it now
-  absl::Status error;       // of the last load
-  double load_seconds = 0;  // what the last load took, from the start of its reading to its end
-};
-
 struct AdapterStoreOptions {
-  std::string root{};                  // directory that no path may leave; "" refuses every load
-  uint64_t device_bytes = 1ull << 30;  // budget for adapters on the device
-  int loader_threads = 1;
+  std::string root{};                    // directory that no path may leave; "" refuses every load
+  uint64_t device_bytes = 1ull << 30;    // budget for adapters on the device
+  uint64_t host_bytes = 2ull << 30;      // budget for adapters in host memory, those being read included
+  int loader_threads = 1;                // that read for operators
+  int fetch_threads = 1;                 // that bring what requests wait for
+  int loader_nice = 0;                   // how much loader threads stand back for others, as nice(1) has it
   size_t max_adapters = 10'000;          // names, whatever their state
   size_t max_queued_loads = 256;         // that wait for a loader thread
-  uint64_t max_file_bytes = 4ull << 30;  // largest adapter_model.safetensors: as much host memory per thread
+  uint64_t max_file_bytes = 4ull << 30;  // largest adapter_model.safetensors
   // The base model's own numbers; without them adapters that need them are refused (see ReadAdapter).
   std::shared_ptr<const BaseWeights> base{};
 };
 
+// What a change may ask for beside itself.
+struct ChangeOptions {
+  std::string
+      digest{};        // a load: what the files must have (FAILED_PRECONDITION); else: what serves (ABORTED)
+  bool force = false;  // an unload: end the requests that hold it
+  std::string request_id{};  // a client's: the same change under the same id is made once
+  bool record = true;        // a load: it is still wanted after a restart
+};
+
+struct AnsweredRequest;
 class Disk;
+class Executor;
+class Journal;
 
 // Thread-safe. No method waits for a disk or the device: loads are done on loader threads, several at once.
 // Callbacks are called without a lock held, watchers excepted, and must not wait.
+//
+// A name that is AVAILABLE need not be on the device: adapters that nobody uses are thrown out when others
+// need the room, first to host memory, then to disk, and come back when a request asks for them. What comes
+// back is what was loaded: if the files have changed since, the name is FAILED.
+//
+// With a journal, every change is on the disk before it is answered, and a store that begins with it has the
+// adapters that were wanted, AVAILABLE and not read yet.
 class AdapterStore {
  public:
-  using Event = std::function<void(const AdapterInfo&)>;
+  using Event = std::function<void(const AdapterEvent&)>;
   using Done = std::function<void(const absl::StatusOr<AdapterInfo>&)>;
+  // What it is made of. Tests run the work of the executors themselves.
+  struct Parts {
+    std::unique_ptr<Disk> disk;                // null: options.root
+    std::unique_ptr<Executor> loads, fetches;  // null: threads, as options say
+    std::unique_ptr<Journal> journal;          // null: a restart forgets everything
+    Parts();
+    Parts(Parts&&) noexcept;
+    ~Parts();
+  };
 
   // `backend` and `clock` must outlive the store; `model` is the base model's.
-  AdapterStore(AdapterStoreOptions options, Backend& backend, const ModelConfig& model, const Clock& clock);
+  AdapterStore(AdapterStoreOptions options, Backend& backend, const ModelConfig& model, const Clock& clock,
+               Parts parts = {});
   // With another disk than options.root.
   AdapterStore(AdapterStoreOptions options, std::unique_ptr<Disk> disk, Backend& backend,
                const ModelConfig& model, const Clock& clock);
@@ -76,42 +79,61 @@ class AdapterStore {
   // nobody calls the store any more.
   ~AdapterStore();
 
-  // A handle on the serving generation. NOT_FOUND (never loaded), UNAVAILABLE (loading or unloading),
-  // FAILED_PRECONDITION (its load failed).
+  // A claim on `name`, to be bound when it is on the device, which it is brought to if it is not there.
+  // NOT_FOUND (never loaded), UNAVAILABLE (its first load, or an unload, is under way), FAILED_PRECONDITION
+  // (its load failed). Later, if it cannot be brought to the device, the handle's status says why:
+  // FAILED_PRECONDITION (not as it was loaded: it is FAILED from then on), UNAVAILABLE (the disk or the
+  // device failed: worth trying again), ABORTED (unloaded by force).
   absl::StatusOr<AdapterHandle> Acquire(const std::string& name);
+  // The names that requests wait for, most urgent first: brought to the device in this order, and thrown out
+  // in the opposite one. Replaces the last call's; a name is also wanted from its Acquire to the next call.
+  void Want(std::vector<std::string> names);
+  // Is called when the answers of handles may have changed; null: nobody. Must not wait, nor call the store.
+  void SetWaker(std::function<void()> waker);
 
   // Creates or replaces `name` ([a-zA-Z0-9._-]{1,128}, not starting with '.') from the directory `path` under
   // the root. `done` is called once, from a loader thread or at once for an error that needs no disk:
   // INVALID_ARGUMENT (name, path, broken or unsupported files: file, tensor and reason), NOT_FOUND (no such
-  // directory or file), PERMISSION_DENIED (on the disk), FAILED_PRECONDITION (no root), RESOURCE_EXHAUSTED
-  // (no room on the device, too many adapters or waiting loads), ABORTED (another load or unload of the name
-  // is under way), INTERNAL (the disk). A failed replace leaves the old generation serving. A replace needs
-  // room for both generations. Generation numbers ascend over the store's life, whatever the name.
-  void Load(const std::string& name, const std::string& path, Done done);
-  // As Load, but only checks: nothing is reserved, registered or put on the device. The info that `done` gets
-  // says what a load would say, in state kUnloaded and with generation 0.
-  void ValidateOnly(const std::string& name, const std::string& path, Done done);
-  // No new handles from now on; the memory goes back when the last handle does, and `done` is called then, on
-  // the thread that let go of it. At once: NOT_FOUND, ABORTED (a load or unload of the name is under way),
-  // and OK for a name whose load had failed.
-  void Unload(const std::string& name, Done done);
+  // directory or file), PERMISSION_DENIED (on the disk), FAILED_PRECONDITION (no root, or not the digest that
+  // was asked for), RESOURCE_EXHAUSTED (larger than a tier, too many adapters or waiting loads), ABORTED
+  // (another change of the name is under way), INTERNAL (the disk, the device or the journal). It goes on the
+  // device at once if there is room beside what is in use or waited for. A failed replace leaves the old
+  // generation serving. Generation numbers ascend over the store's life, whatever the name.
+  void Load(const std::string& name, const std::string& path, Done done, ChangeOptions options = {});
+  // As Load, but only checks: nothing is registered or put on the device. The info that `done` gets says what
+  // a load would say, in state kUnloaded and with generation 0.
+  void ValidateOnly(const std::string& name, const std::string& path, Done done, ChangeOptions options = {});
+  // No new handles from now on; the memory goes back when the last handle does, and `done` is called then. At
+  // once: NOT_FOUND, ABORTED (another change of the name is under way), and OK for a name whose load had
+  // failed. With `force`, handles tell their requests to end.
+  void Unload(const std::string& name, Done done, ChangeOptions options = {});
+  // Pins `name` to the device, or not: it is brought there, before anything that requests wait for, and
+  // stays. Answers without waiting for that. RESOURCE_EXHAUSTED: not beside the others that are pinned.
+  void Pin(const std::string& name, bool pinned, Done done, ChangeOptions options = {});
+
+  // For changes of several adapters at once (apply.h). Whether `id` has been answered; INVALID_ARGUMENT if
+  // that was for something else than `what`. Then, to remember it: `done` is called when it is durable.
+  absl::StatusOr<bool> WasAnswered(const std::string& id, const std::string& what) const;
+  void Remember(const std::string& id, const std::string& what, std::function<void(absl::Status)> done);
 
   absl::StatusOr<AdapterInfo> Get(const std::string& name) const;
   std::vector<AdapterInfo> List() const;  // by name
 
-  // Calls `event` for every state change from now on, in order, under the store's event lock: it must not
-  // call back into the store and must not wait. Each load ends with exactly one event of kAvailable or
-  // kFailed, whose `error` and `load_seconds` tell how it went (kAvailable with an error: a replace failed).
-  // An event comes before the `done` of what caused it. Returns a token for RemoveWatcher.
+  // Calls `event` for every change from now on, in order, under the store's event lock: it must not call back
+  // into the store and must not wait. An event comes before the `done` of what caused it. Returns a token for
+  // RemoveWatcher.
   uint64_t AddWatcher(Event event);
   // `event` is not called any more when this returns.
   void RemoveWatcher(uint64_t token);
 
   uint64_t device_bytes_used() const;  // reserved and taken, to the byte
   uint64_t device_bytes_budget() const;
+  uint64_t host_bytes_used() const;
+  uint64_t host_bytes_budget() const;
+
+  struct Impl;
 
  private:
-  struct Impl;
   std::shared_ptr<Impl> impl_;
 };
 

@@ -1,4 +1,4 @@
-// A request's hold on one generation of one adapter.
+// A request's hold on one adapter.
 #ifndef HYDRAD_SERVER_ADAPTERS_HANDLE_H_
 #define HYDRAD_SERVER_ADAPTERS_HANDLE_H_
 
@@ -11,50 +11,100 @@
 
 #include "server/adapters/mixture.h"
 #include "server/backend/backend.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 
-// One loaded generation: what a handle keeps alive. Its destruction gives the device memory and the reserved
-// bytes back (the store's deleter does the accounting).
+// One generation on the device, as those who run it see it.
 struct AdapterGeneration {
   std::string name;
   uint64_t generation = 0;
-  std::unique_ptr<DeviceAdapter> device;     // null where there is a mixture
-  AdapterTraits traits{};                    // of `device`
-  std::shared_ptr<const Mixture> mixture{};  // of an adapter that picks one of its experts per sequence
-  std::vector<int32_t> invocation{};         // of an aLoRA, see TokenFields
+  std::shared_ptr<const DeviceAdapter> device{};  // null where there is a mixture
+  AdapterTraits traits{};                         // of `device`
+  std::shared_ptr<const Mixture> mixture{};       // of an adapter that picks one of its experts per sequence
+  std::vector<int32_t> invocation{};              // of an aLoRA, see TokenFields
 };
 
-// Keeps one generation of one adapter on the device for as long as the handle lives. Unloading waits for the
-// last handle, so hold it for one request and no longer. Move-only; may be destroyed on any thread.
+// What the store keeps for a handle: that a request wants an adapter and, once bound, which generation it
+// runs on. Its destruction, on any thread, gives that up. `ready` and the other glances cost an atomic read.
+class AdapterClaim {
+ public:
+  virtual ~AdapterClaim() = default;
+  virtual const std::string& name() const = 0;
+  virtual const void* key()
+      const = 0;                     // the same for all claims on a name, from its first load to its unload
+  virtual bool ready() const = 0;    // what serves is on the device now
+  virtual bool blocked() const = 0;  // it is not, and only adapters in use are in its way
+  virtual bool kept() const = 0;     // an operator has pinned it to the device
+  virtual absl::Status status() const = 0;  // OK, or why the request must end
+  // Fixes the generation that serves now and keeps it on the device; null when it is not there (any more).
+  virtual std::shared_ptr<const AdapterGeneration> Bind() = 0;
+  virtual void Unbind() = 0;  // undoes it
+};
+
+// Held by a request from its arrival to its end. The adapter need not be on the device: the store brings it,
+// and the request waits until then, holding nothing else. Bind() then fixes the generation, which stays on
+// the device until the handle goes. Unloading waits for the last handle, so hold it for one request and no
+// longer. Move-only; may be destroyed on any thread; the rest is for one thread at a time.
 class AdapterHandle {
  public:
   AdapterHandle() = default;  // no adapter: the base model
+  explicit AdapterHandle(std::unique_ptr<AdapterClaim> claim) : claim_(std::move(claim)) {}
+  // Bound already.
   explicit AdapterHandle(std::shared_ptr<const AdapterGeneration> pin) : pin_(std::move(pin)) {}
   AdapterHandle(AdapterHandle&&) noexcept = default;
-  AdapterHandle& operator=(AdapterHandle&&) noexcept = default;
+  AdapterHandle& operator=(AdapterHandle&& other) noexcept {
+    std::swap(claim_, other.claim_);
+    std::swap(pin_, other.pin_);
+    return *this;
+  }
 
-  explicit operator bool() const { return pin_ != nullptr; }
-  // One of the two, unless this is the base model.
+  explicit operator bool() const { return claim_ != nullptr || pin_ != nullptr; }
+  const std::string& name() const {
+    static const std::string base;
+    if (pin_ != nullptr) return pin_->name;
+    return claim_ != nullptr ? claim_->name() : base;
+  }
+
+  // Before it is bound.
+  bool bound() const { return claim_ == nullptr || pin_ != nullptr; }  // nothing to bind: the base model
+  bool ready() const { return bound() || claim_->ready(); }            // Bind is worth trying
+  bool blocked() const { return !bound() && claim_->blocked(); }
+  // True when it is bound now. False: the adapter is not on the device.
+  bool Bind() {
+    if (!bound()) pin_ = claim_->Bind();
+    return bound();
+  }
+  // Undoes Bind, before anything has run: others of the same request are not there.
+  void Unbind() {
+    if (claim_ == nullptr || pin_ == nullptr) return;
+    pin_.reset();
+    claim_->Unbind();
+  }
+
+  // At any time: OK, or why the request must end (its adapter cannot be loaded, or was unloaded by force).
+  absl::Status status() const { return claim_ != nullptr ? claim_->status() : absl::OkStatus(); }
+  bool kept() const { return claim_ != nullptr && claim_->kept(); }
+  // Tells adapters apart; null for the base model.
+  const void* key() const { return claim_ != nullptr ? claim_->key() : pin_.get(); }
+
+  // Once bound. One of the first two is not null, unless this is the base model.
   const DeviceAdapter* device() const { return pin_ ? pin_->device.get() : nullptr; }
   const Mixture* mixture() const { return pin_ ? pin_->mixture.get() : nullptr; }
-  // Tells generations apart.
+  // Tells apart what generations hold.
   const void* weights() const {
     return mixture() != nullptr ? static_cast<const void*>(mixture()) : static_cast<const void*>(device());
   }
-  uint64_t generation() const { return pin_ ? pin_->generation : 0; }  // 0: the base model
+  uint64_t generation() const { return pin_ ? pin_->generation : 0; }  // 0: the base model, or not bound
   AdapterTraits traits() const { return pin_ ? pin_->traits : AdapterTraits{}; }
   // The tokens of the prompt from whose last occurrence on the adapter counts; empty: it counts everywhere.
   std::span<const int32_t> invocation() const {
     return pin_ ? std::span<const int32_t>(pin_->invocation) : std::span<const int32_t>();
   }
-  const std::string& name() const {
-    static const std::string base;
-    return pin_ ? pin_->name : base;
-  }
 
  private:
-  std::shared_ptr<const AdapterGeneration> pin_;
+  std::unique_ptr<AdapterClaim> claim_;
+  std::shared_ptr<const AdapterGeneration> pin_;  // last: goes before the claim that keeps it in its place
 };
 
 }  // namespace hydrad

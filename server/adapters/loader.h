@@ -1,4 +1,4 @@
-// The threads that read adapters, behind a bounded queue.
+// Who runs the room's work: reading files, copying to the device.
 #ifndef HYDRAD_SERVER_ADAPTERS_LOADER_H_
 #define HYDRAD_SERVER_ADAPTERS_LOADER_H_
 
@@ -12,23 +12,37 @@
 
 namespace hydrad {
 
-// Thread-safe. Jobs start in the order in which they were submitted, as many at once as there are threads.
-class Loader {
+// Thread-safe.
+class Executor {
  public:
   using Job = absl::AnyInvocable<void()>;
+  virtual ~Executor() = default;
 
-  // At most `queue` jobs wait. REQUIRES: threads >= 1.
-  Loader(int threads, size_t queue);
+  // False when too many jobs wait or it has stopped: `job` is dropped. Never waits.
+  virtual bool Submit(Job job) = 0;
+  // As Submit, but never too many: for jobs whose number is bounded by something else.
+  virtual bool Post(Job job) = 0;
+  // Takes no more jobs, runs those that wait and returns when the last has ended. Not from a job. Idempotent.
+  virtual void Stop() = 0;
+};
+
+// Threads behind a bounded queue. Jobs start in the order in which they came, as many at once as there are
+// threads.
+class Loader final : public Executor {
+ public:
+  // At most `queue` submitted jobs wait. The threads stand back for others by `nice` (0 to 19), where the
+  // system knows that of a thread. REQUIRES: threads >= 1.
+  Loader(int threads, size_t queue, int nice = 0);
   // As Stop.
-  ~Loader();
+  ~Loader() override;
 
-  // False when the queue is full or the loader stopped: `job` is dropped. Never waits.
-  bool Submit(Job job);
-  // Takes no more jobs, runs those that wait and returns when the last has ended. Not from a job.
-  void Stop();
+  bool Submit(Job job) override { return Push(std::move(job), queue_); }
+  bool Post(Job job) override { return Push(std::move(job), SIZE_MAX); }
+  void Stop() override;
 
  private:
-  void Run();
+  bool Push(Job job, size_t most);
+  void Run(int nice);
 
   const size_t queue_;
   Mutex mu_;

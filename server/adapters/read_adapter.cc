@@ -173,6 +173,7 @@ absl::StatusOr<AdapterContents> ReadTensors(DiskDirectory& directory, const Adap
   }
   AdapterContents contents;
   contents.weights = *std::move(weights);
+  contents.host_bytes = storage->bytes();
   contents.weights.storage = std::move(storage);
   contents.invocation = config.tokens.invocation;
   return contents;
@@ -214,10 +215,15 @@ absl::Status CheckExpertModules(std::span<const ModuleTensors> modules, const To
   return absl::OkStatus();
 }
 
+// What an expert holds beside its storage.
+uint64_t RouterBytes(const ExpertWeights& expert) {
+  return (expert.router.size() + expert.router_bias.size()) * sizeof(float);
+}
+
 // The bundle's tensors: experts without a path, and the routers.
 absl::StatusOr<std::vector<ExpertWeights>> ReadBundle(DiskDirectory& directory, const MoaConfig& config,
                                                       const AdapterShape& shape, uint64_t max_bytes,
-                                                      Sha256& digest) {
+                                                      Sha256& digest, uint64_t& host_bytes) {
   auto storage = std::make_shared<TensorStorage>();
   ASSIGN_OR_RETURN(const Safetensors file, ReadTensorFile(directory, max_bytes, digest, *storage));
   ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape, IsRouterTensor));
@@ -229,13 +235,18 @@ absl::StatusOr<std::vector<ExpertWeights>> ReadBundle(DiskDirectory& directory, 
     return InvalidArgument("moa_router: {} biases, but the config's router has bias {}",
                            config.router_bias ? "has no" : "has", config.router_bias);
   }
-  for (ExpertWeights& expert : experts) expert.weights.storage = storage;
+  for (ExpertWeights& expert : experts) {
+    expert.weights.storage = storage;
+    host_bytes += RouterBytes(expert);
+  }
+  host_bytes += storage->bytes();
   return experts;
 }
 
 // A directory with a plain LoRA and perhaps a row of the routers.
 absl::StatusOr<ExpertWeights> ReadExpertFiles(DiskDirectory& directory, const std::string& path,
-                                              const AdapterShape& shape, uint64_t max_bytes, Sha256& digest) {
+                                              const AdapterShape& shape, uint64_t max_bytes, Sha256& digest,
+                                              uint64_t& host_bytes) {
   const auto config = ReadConfig(directory, digest);
   if (!config.ok()) return Annotate(Explain(config.status(), directory), path + "/" + kConfigFile);
   if (config->moa || config->heads > 0)
@@ -252,6 +263,7 @@ absl::StatusOr<ExpertWeights> ReadExpertFiles(DiskDirectory& directory, const st
       expert.weights.projections.push_back(std::move(weights));
     }
     RETURN_IF_ERROR(ReadRouters(file, shape, *storage, {&expert, 1}));
+    host_bytes += storage->bytes() + RouterBytes(expert);
     expert.weights.storage = std::move(storage);
     return expert;
   };
@@ -280,7 +292,7 @@ absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, Dis
   AdapterContents contents;
   contents.pool = config.pool;
   contents.decision = config.decision;
-  auto bundle = ReadBundle(directory, config, shape, max_bytes, digest);
+  auto bundle = ReadBundle(directory, config, shape, max_bytes, digest, contents.host_bytes);
   const bool all_apart =
       std::ranges::none_of(config.experts, [](const MoaConfig::Expert& e) { return e.path.empty(); });
   if (bundle.ok()) {
@@ -296,7 +308,8 @@ absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, Dis
     expert.name = config.experts[e].name;
     if (std::string at = config.experts[e].path; !at.empty()) {
       ASSIGN_OR_RETURN(const auto opened, OpenExpert(disk, path, &at));
-      ASSIGN_OR_RETURN(ExpertWeights read, ReadExpertFiles(*opened, at, shape, max_bytes, digest));
+      ASSIGN_OR_RETURN(ExpertWeights read,
+                       ReadExpertFiles(*opened, at, shape, max_bytes, digest, contents.host_bytes));
       expert.weights = std::move(read.weights);
       if (!read.router.empty()) {
         expert.router = std::move(read.router);
@@ -339,7 +352,9 @@ absl::StatusOr<ExpertContents> ReadOneExpert(Disk& disk, const std::string& path
   if (!directory.ok()) return Annotate(directory.status(), path);
   Sha256 digest;
   ExpertContents contents;
-  ASSIGN_OR_RETURN(contents.expert, ReadExpertFiles(**directory, path, shape, max_file_bytes, digest));
+  uint64_t host_bytes = 0;
+  ASSIGN_OR_RETURN(contents.expert,
+                   ReadExpertFiles(**directory, path, shape, max_file_bytes, digest, host_bytes));
   contents.digest = "sha256:" + Hex(digest.Finish());
   for (const ProjectionWeights& p : contents.expert.weights.projections)
     contents.max_rank = std::max(contents.max_rank, p.a.front().rows);

@@ -29,6 +29,7 @@ struct AdapterContents {
   // `cat adapter_config.json adapter_model.safetensors | sha256sum`; those of experts in directories of their
   // own come after them, in the order of the experts.
   std::string digest;
+  uint64_t host_bytes = 0;  // that `weights` keeps in memory: its files, and what was converted of them
   int max_rank = 0;
   int experts = 1;       // largest number of experts of a projection, or that can be picked
   AdapterTraits traits;  // of `weights`

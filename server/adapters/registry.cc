@@ -11,13 +11,13 @@ bool Follows(AdapterState from, AdapterState to) {
     case AdapterState::kLoading:
       return to == AdapterState::kAvailable || to == AdapterState::kFailed;
     case AdapterState::kAvailable:  // itself: a replace ended
-      return to == AdapterState::kAvailable || to == AdapterState::kUnloading;
+      return to != AdapterState::kLoading && to != AdapterState::kUnloaded;
     case AdapterState::kUnloading:
       return to == AdapterState::kUnloaded;
     case AdapterState::kFailed:
       return to == AdapterState::kLoading || to == AdapterState::kUnloaded;
     case AdapterState::kUnloaded:  // where an entry begins
-      return to == AdapterState::kLoading;
+      return to == AdapterState::kLoading || to == AdapterState::kAvailable;
   }
   return false;
 }
@@ -27,19 +27,16 @@ bool IsNameCharacter(char c) {
          c == '-';
 }
 
-// The same pin in a control block of its own, so that handles are counted apart from the registry's pins.
-Registry::Pin Counted(Registry::Pin pin, std::shared_ptr<std::atomic<int64_t>> handles) {
-  ++*handles;
-  const AdapterGeneration* generation = pin.get();
-  return Registry::Pin(generation, [pin = std::move(pin), handles](const AdapterGeneration*) mutable {
-    --*handles;
-    pin.reset();
-  });
-}
-
 absl::Status NotLoaded(const std::string& name) {
   if (!CheckAdapterName(name).ok()) return NotFound("no adapter can have this name");  // not echoed: anything
   return NotFound("adapter '{}' is not loaded", name);
+}
+
+absl::Status CheckNotBusy(const AdapterEntry& entry) {
+  if (entry.info.state == AdapterState::kUnloading)
+    return Aborted("adapter '{}' is being unloaded", entry.name);
+  if (entry.loading || entry.changing) return Aborted("adapter '{}' is being loaded or changed", entry.name);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -69,133 +66,146 @@ absl::Status CheckAdapterName(const std::string& name) {
 }
 
 absl::Status Registry::MayLoad(const std::string& name) const {
-  const auto found = entries_.find(name);
-  if (found == entries_.end()) {
-    if (entries_.size() < max_adapters_) return absl::OkStatus();
-    return ResourceExhausted("there are {} adapters, which is the limit", entries_.size());
+  const EntryPtr entry = Find(name);
+  if (entry != nullptr) return CheckNotBusy(*entry);
+  if (entries_.size() < max_adapters_) return absl::OkStatus();
+  return ResourceExhausted("there are {} adapters, which is the limit", entries_.size());
+}
+
+absl::Status Registry::MayChange(const std::string& name) const {
+  const EntryPtr entry = Find(name);
+  return entry == nullptr ? NotLoaded(name) : CheckNotBusy(*entry);
+}
+
+Registry::EntryPtr Registry::BeginLoad(const std::string& name, const std::string& path) {
+  EntryPtr& entry = entries_[name];
+  if (entry == nullptr) {
+    entry = std::make_shared<AdapterEntry>(name);
+    entry->info.state = AdapterState::kUnloaded;
   }
-  if (found->second.loading) return Aborted("adapter '{}' is being loaded", name);
-  if (found->second.info.state == AdapterState::kUnloading)
-    return Aborted("adapter '{}' is being unloaded", name);
-  return absl::OkStatus();
+  HYDRAD_CHECK(!entry->loading && !entry->changing);
+  entry->loading = true;
+  if (entry->serving != nullptr) return entry;  // a replace: nothing changes until it ends
+  entry->info.path = path;
+  entry->info.error = absl::OkStatus();
+  Transition(*entry, AdapterState::kLoading, AdapterChange::kState);
+  return entry;
 }
 
-void Registry::BeginLoad(const std::string& name, const std::string& path) {
-  const auto [found, fresh] = entries_.try_emplace(name);
-  Entry& entry = found->second;
-  if (fresh) entry.info.state = AdapterState::kUnloaded;
-  HYDRAD_CHECK(!entry.loading);
-  entry.loading = true;
-  if (entry.serving != nullptr) return;  // a replace: nothing changes until it ends
-  entry.info.name = name;
-  entry.info.path = path;
-  entry.info.error = absl::OkStatus();
-  Transition(entry, AdapterState::kLoading);
-}
-
-Registry::Entry& Registry::Loading(const std::string& name) {
-  const auto found = entries_.find(name);
-  HYDRAD_CHECK(found != entries_.end() && found->second.loading);
-  return found->second;
-}
-
-Registry::Pin Registry::Publish(const std::string& name, Pin pin, AdapterInfo info) {
-  Entry& entry = Loading(name);
-  HYDRAD_CHECK(pin->generation > last_generation_);
-  last_generation_ = pin->generation;
+std::shared_ptr<Generation> Registry::Publish(AdapterEntry& entry, std::shared_ptr<Generation> generation,
+                                              AdapterInfo info) {
+  HYDRAD_CHECK(entry.loading && generation->number > entry.info.generation);
   entry.loading = false;
-  entry.generations.insert(pin->generation);
-  info.name = name;
+  info.name = entry.name;
   info.state = entry.info.state;
-  info.generation = pin->generation;
+  info.pinned = entry.info.pinned;
+  info.generation = generation->number;
   entry.info = std::move(info);
-  Pin before = std::exchange(entry.serving, std::move(pin));
-  Transition(entry, AdapterState::kAvailable);
+  std::shared_ptr<Generation> before = std::exchange(entry.serving, std::move(generation));
+  if (before != nullptr) before->serving = false;
+  Transition(entry, AdapterState::kAvailable, AdapterChange::kLoaded);
   return before;
 }
 
-void Registry::FailLoad(const std::string& name, absl::Status error, double seconds) {
-  Entry& entry = Loading(name);
+void Registry::FailLoad(AdapterEntry& entry, absl::Status error, double seconds) {
+  HYDRAD_CHECK(entry.loading);
   entry.loading = false;
   entry.info.error = std::move(error);
   entry.info.load_seconds = seconds;
-  Transition(entry, entry.serving ? AdapterState::kAvailable : AdapterState::kFailed);
+  Transition(entry, entry.serving ? AdapterState::kAvailable : AdapterState::kFailed, AdapterChange::kLoaded);
 }
 
-absl::StatusOr<Registry::Unload> Registry::BeginUnload(const std::string& name) {
-  const auto found = entries_.find(name);
-  if (found == entries_.end()) return NotLoaded(name);
-  RETURN_IF_ERROR(MayLoad(name));  // what forbids a load forbids an unload
-  Entry& entry = found->second;
-  if (entry.info.state == AdapterState::kFailed) {
-    Transition(entry, AdapterState::kUnloaded);
-    Unload unload{nullptr, Snapshot(entry)};
-    entries_.erase(found);
-    return unload;
+std::shared_ptr<Generation> Registry::FailServing(AdapterEntry& entry, absl::Status error, bool forever) {
+  entry.info.error = std::move(error);
+  if (!forever || entry.info.state != AdapterState::kAvailable) {
+    events_.push_back({Snapshot(entry), AdapterChange::kFetchFailed});
+    return nullptr;
   }
-  Transition(entry, AdapterState::kUnloading);
-  return Unload{std::move(entry.serving), std::nullopt};
+  std::shared_ptr<Generation> lost = std::exchange(entry.serving, nullptr);
+  lost->serving = false;
+  Transition(entry, AdapterState::kFailed, AdapterChange::kFetchFailed);
+  if (entry.loading) Transition(entry, AdapterState::kLoading, AdapterChange::kState);  // the load under way
+  return lost;
 }
 
-std::optional<AdapterInfo> Registry::GenerationGone(const std::string& name, uint64_t generation) {
-  const auto found = entries_.find(name);
-  if (found == entries_.end()) return std::nullopt;  // after Clear
-  Entry& entry = found->second;
-  HYDRAD_CHECK(entry.generations.erase(generation) == 1);
-  if (entry.info.state != AdapterState::kUnloading || !entry.generations.empty()) return std::nullopt;
-  Transition(entry, AdapterState::kUnloaded);
-  AdapterInfo last_word = Snapshot(entry);
-  entries_.erase(found);
-  return last_word;
+Registry::EntryPtr Registry::Restore(const AdapterInfo& info) {
+  EntryPtr& entry = entries_[info.name];
+  HYDRAD_CHECK(entry == nullptr);
+  entry = std::make_shared<AdapterEntry>(info.name);
+  entry->info = info;
+  entry->info.state = AdapterState::kUnloaded;
+  entry->info.tier = Tier::kDisk;
+  entry->serving = std::make_shared<Generation>();
+  entry->serving->number = info.generation;
+  Transition(*entry, AdapterState::kAvailable, AdapterChange::kState);
+  return entry;
 }
 
-absl::StatusOr<Registry::Pin> Registry::Acquire(const std::string& name) const {
+bool Registry::BeginUnload(AdapterEntry& entry) {
+  if (entry.info.state == AdapterState::kFailed) {
+    Gone(entry);
+    return true;
+  }
+  Transition(entry, AdapterState::kUnloading, AdapterChange::kState);
+  return false;
+}
+
+void Registry::Gone(AdapterEntry& entry) {
+  Transition(entry, AdapterState::kUnloaded, AdapterChange::kState);
+  entries_.erase(std::string(entry.name));  // a copy: the entry may go with it
+}
+
+void Registry::Moved(AdapterEntry& entry, Tier tier, AdapterChange change) {
+  entry.info.tier = tier;
+  events_.push_back({Snapshot(entry), change});
+}
+
+void Registry::SetPinned(AdapterEntry& entry, bool pinned) {
+  entry.info.pinned = pinned;
+  events_.push_back({Snapshot(entry), AdapterChange::kState});
+}
+
+Registry::EntryPtr Registry::Find(const std::string& name) const {
   const auto found = entries_.find(name);
-  if (found == entries_.end()) return NotLoaded(name);
-  const Entry& entry = found->second;
-  switch (entry.info.state) {
+  return found == entries_.end() ? nullptr : found->second;
+}
+
+absl::StatusOr<Registry::EntryPtr> Registry::Serving(const std::string& name) const {
+  EntryPtr entry = Find(name);
+  if (entry == nullptr) return NotLoaded(name);
+  switch (entry->info.state) {
     case AdapterState::kAvailable:
-      return Counted(entry.serving, entry.handles);
+      return entry;
     case AdapterState::kFailed:
       return FailedPrecondition("adapter '{}' failed to load: {}", name,
-                                std::string(entry.info.error.message()));
+                                std::string(entry->info.error.message()));
     default:
-      return Unavailable("adapter '{}' is {}", name, Name(entry.info.state));
+      return Unavailable("adapter '{}' is {}", name, Name(entry->info.state));
   }
 }
 
 absl::StatusOr<AdapterInfo> Registry::Get(const std::string& name) const {
-  const auto found = entries_.find(name);
-  if (found == entries_.end()) return NotLoaded(name);
-  return Snapshot(found->second);
+  const EntryPtr entry = Find(name);
+  if (entry == nullptr) return NotLoaded(name);
+  return Snapshot(*entry);
 }
 
 std::vector<AdapterInfo> Registry::List() const {
   std::vector<AdapterInfo> list;
-  for (const auto& [name, entry] : entries_) list.push_back(Snapshot(entry));
+  list.reserve(entries_.size());
+  for (const auto& [name, entry] : entries_) list.push_back(Snapshot(*entry));
   return list;
 }
 
-std::vector<AdapterInfo> Registry::TakeEvents() { return std::exchange(events_, {}); }
-
-std::vector<Registry::Pin> Registry::Clear() {
-  std::vector<Pin> pins;
-  for (auto& [name, entry] : entries_) {
-    if (entry.serving != nullptr) pins.push_back(std::move(entry.serving));
-  }
-  entries_.clear();
-  return pins;
-}
-
-void Registry::Transition(Entry& entry, AdapterState to) {
+void Registry::Transition(AdapterEntry& entry, AdapterState to, AdapterChange change) {
   HYDRAD_CHECK(Follows(entry.info.state, to));
   entry.info.state = to;
-  events_.push_back(Snapshot(entry));
+  events_.push_back({Snapshot(entry), change});
 }
 
-AdapterInfo Registry::Snapshot(const Entry& entry) {
+AdapterInfo Registry::Snapshot(const AdapterEntry& entry) {
   AdapterInfo info = entry.info;
-  info.handles = *entry.handles;
+  info.handles = static_cast<int64_t>(entry.claims.size());
   return info;
 }
 

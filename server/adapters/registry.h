@@ -11,8 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "server/adapters/adapter_store.h"  // AdapterInfo, AdapterState
-#include "server/adapters/handle.h"
+#include "server/adapters/adapter_info.h"
+#include "server/adapters/residency.h"
+#include "server/base/clock.h"
 #include "server/base/status.h"
 
 namespace hydrad {
@@ -20,74 +21,104 @@ namespace hydrad {
 // [a-zA-Z0-9._-]{1,128}, not starting with '.'; INVALID_ARGUMENT otherwise.
 absl::Status CheckAdapterName(const std::string& name);
 
-// Not thread-safe: the store calls it under its lock. It never drops a generation's last pin itself, for that
-// runs the store's accounting: pins that are done with are handed to the caller, who lets go of them outside
-// of the lock.
+// One load of a name. It serves until it is replaced, and goes when no request is bound to it any more.
+struct Generation {
+  uint64_t number = 0;
+  std::vector<PieceId> pieces;
+  int bound = 0;  // requests that run on it
+  bool serving = true;
+};
+
+// A request's claim on a name, as the store's lock guards it.
+struct ClaimState {
+  std::shared_ptr<AdapterEntry> entry;
+  std::shared_ptr<Generation> bound;  // null while it waits
+  absl::Status why;                   // why the request must end, when `ended`
+  std::atomic<bool> ended = false;
+};
+
+// One name, from its first load until it is gone. The atomics may be read without the store's lock.
+struct AdapterEntry {
+  explicit AdapterEntry(std::string n) : name(std::move(n)) { info.name = name; }
+
+  const std::string name;
+  AdapterInfo info;                        // its `state` is the entry's; its `handles` is not kept up
+  bool loading = false, changing = false;  // a load, or another change, is under way
+  std::shared_ptr<Generation> serving;     // set in AVAILABLE and UNLOADING
+  std::set<ClaimState*> claims;
+  int waiting = 0;            // of the claims, those that are neither bound nor ended
+  int pieces = 0;             // of any generation or load, whose memory is not back yet
+  bool fetch_failed = false;  // since the last load or pin: not tried again but for a request
+  std::optional<TimePoint> fetch_begun;
+  std::atomic<bool> resident = false;  // what serves is on the device
+  std::atomic<bool> blocked = false;
+  std::atomic<bool> kept = false;
+};
+
+// Not thread-safe: the store calls it under its lock.
 //
-//   (none) -BeginLoad-> LOADING -Publish-> AVAILABLE -BeginUnload-> UNLOADING -last generation gone->
-//   UNLOADED (none)
-//                       |     ^            |       ^
-//                FailLoad     BeginLoad    BeginLoad, then Publish or FailLoad: a replace
-//                       v     |
-//                       FAILED -BeginUnload-> UNLOADED (none)
+//   (none) -BeginLoad-> LOADING -Publish-> AVAILABLE -BeginUnload-> UNLOADING -Gone-> UNLOADED (none)
+//                       |     ^            |  |    ^
+//                FailLoad     BeginLoad    |  BeginLoad, then Publish or FailLoad: a replace
+//                       v     |            |
+//                       FAILED <-FailServing   FAILED -BeginUnload-> UNLOADED (none)
 class Registry {
  public:
-  using Pin = std::shared_ptr<const AdapterGeneration>;
+  using EntryPtr = std::shared_ptr<AdapterEntry>;
 
   explicit Registry(size_t max_adapters) : max_adapters_(max_adapters) {}
 
-  // Whether BeginLoad may be called: ABORTED while a load or unload of the name is under way,
-  // RESOURCE_EXHAUSTED for a new name beyond the largest number of adapters.
+  // Whether a change of `name` may begin: ABORTED while another one is under way; for a load,
+  // RESOURCE_EXHAUSTED for a new name beyond the largest number of adapters; for anything else NOT_FOUND.
   absl::Status MayLoad(const std::string& name) const;
+  absl::Status MayChange(const std::string& name) const;
   // A load of `name` begins. REQUIRES: MayLoad.
-  void BeginLoad(const std::string& name, const std::string& path);
-  // It succeeded: `pin` serves from now on, described by `info`. Returns what served before, or null.
-  // REQUIRES: a load of it is under way; pin's generation is above all before.
-  Pin Publish(const std::string& name, Pin pin, AdapterInfo info);
+  EntryPtr BeginLoad(const std::string& name, const std::string& path);
+  // It succeeded: `generation` serves from now on, described by `info`. Returns what served before, or null.
+  // REQUIRES: a load of it is under way; the number is above those of the name before.
+  std::shared_ptr<Generation> Publish(AdapterEntry& entry, std::shared_ptr<Generation> generation,
+                                      AdapterInfo info);
   // It failed. What served before goes on serving.
-  void FailLoad(const std::string& name, absl::Status error, double seconds);
+  void FailLoad(AdapterEntry& entry, absl::Status error, double seconds);
+  // What serves cannot be brought back to memory. `forever`: it does not serve any more; returns it then.
+  std::shared_ptr<Generation> FailServing(AdapterEntry& entry, absl::Status error, bool forever);
+  // From a journal: it serves, with the generation that `info` tells.
+  EntryPtr Restore(const AdapterInfo& info);
+  // No new handles. True: a name whose load had failed is gone at once, else Gone tells when it is.
+  // REQUIRES: MayChange.
+  bool BeginUnload(AdapterEntry& entry);
+  void Gone(AdapterEntry& entry);
+  // What serves is at another tier, or pinned or not, now.
+  void Moved(AdapterEntry& entry, Tier tier, AdapterChange change);
+  void SetPinned(AdapterEntry& entry, bool pinned);
 
-  struct Unload {
-    Pin pin;                          // to let go of; GenerationGone will tell when the name is gone
-    std::optional<AdapterInfo> gone;  // or the last word on a name whose load had failed: it is gone at once
-  };
-  // No new handles. NOT_FOUND, or ABORTED while a load or unload is under way.
-  absl::StatusOr<Unload> BeginUnload(const std::string& name);
-  // The memory of a generation is back. Answers with the last word on the name if it was unloading and this
-  // was its last generation: it is gone now.
-  std::optional<AdapterInfo> GenerationGone(const std::string& name, uint64_t generation);
+  // Numbers ascend over all names.
+  uint64_t NextGeneration() { return ++last_generation_; }
+  void SkipGenerations(uint64_t up_to) { last_generation_ = std::max(last_generation_, up_to); }
 
-  // A pin on what serves, counted in AdapterInfo::handles until it and its copies are gone. NOT_FOUND,
-  // UNAVAILABLE (loading or unloading), FAILED_PRECONDITION (its load failed).
-  absl::StatusOr<Pin> Acquire(const std::string& name) const;
+  // Null if there is no such name.
+  EntryPtr Find(const std::string& name) const;
+  // The entry of an adapter that serves. NOT_FOUND, UNAVAILABLE (loading or unloading), FAILED_PRECONDITION
+  // (it failed).
+  absl::StatusOr<EntryPtr> Serving(const std::string& name) const;
 
   absl::StatusOr<AdapterInfo> Get(const std::string& name) const;
   std::vector<AdapterInfo> List() const;  // by name
+  static AdapterInfo Snapshot(const AdapterEntry& entry);
+  const std::map<std::string, EntryPtr>& entries() const { return entries_; }
 
-  // The state changes since the last call, in order. The end of a load is one, so a failed replace is too:
-  // AVAILABLE, with `error`.
-  std::vector<AdapterInfo> TakeEvents();
-  // Forgets every name, without events; returns all pins.
-  std::vector<Pin> Clear();
+  // The changes since the last call, in order.
+  std::vector<AdapterEvent> TakeEvents() { return std::exchange(events_, {}); }
+  // Forgets every name, without events.
+  void Clear() { entries_.clear(); }
 
  private:
-  struct Entry {
-    AdapterInfo info;                // its `state` is the entry's; its `handles` is not kept up
-    bool loading = false;            // a load is under way: the first one in LOADING, a replace in AVAILABLE
-    Pin serving;                     // set in AVAILABLE
-    std::set<uint64_t> generations;  // whose memory is not back yet
-    std::shared_ptr<std::atomic<int64_t>> handles = std::make_shared<std::atomic<int64_t>>(0);
-  };
-  using Entries = std::map<std::string, Entry>;
-
-  Entry& Loading(const std::string& name);
   // The only place where a state changes. REQUIRES: `to` follows the entry's state in the picture above.
-  void Transition(Entry& entry, AdapterState to);
-  static AdapterInfo Snapshot(const Entry& entry);
+  void Transition(AdapterEntry& entry, AdapterState to, AdapterChange change);
 
   const size_t max_adapters_;
-  Entries entries_;
-  std::vector<AdapterInfo> events_;
+  std::map<std::string, EntryPtr> entries_;
+  std::vector<AdapterEvent> events_;
   uint64_t last_generation_ = 0;
 };
 

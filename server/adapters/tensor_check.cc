@@ -85,6 +85,7 @@ absl::StatusOr<HostMatrix> CheckedMatrix(const TensorInfo& tensor, int rows, int
   matrix.data = floats.get();
   matrix.dtype = DType::kF32;
   storage.converted.push_back(std::move(floats));
+  storage.converted_bytes += count * sizeof(float);
   return matrix;
 }
 

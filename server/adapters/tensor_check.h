@@ -16,6 +16,9 @@ namespace hydrad {
 struct TensorStorage {
   Bytes file;
   std::vector<std::unique_ptr<float[]>> converted;
+  uint64_t converted_bytes = 0;
+
+  uint64_t bytes() const { return file.size + converted_bytes; }
 };
 
 // `tensor` as a matrix of [rows, cols], every value of it finite. F32 and BF16 stay where they are; F16

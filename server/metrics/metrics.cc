@@ -84,15 +84,18 @@ struct Metrics::Impl {
       AddHistogram(r, "hydrad_decode_duration_seconds", "Time from a request's first token to its end.")
           .Add({}, kLong);
 
-  Family<Gauge>& adapters = AddGauge(r, "hydrad_adapters", "Adapter names, by state.");
+  Family<Gauge>& adapters =
+      AddGauge(r, "hydrad_adapters", "Adapter names, by the tier that their weights are in and by state.");
   Family<Gauge>& adapter_bytes = AddGauge(r, "hydrad_adapter_bytes", "Bytes taken by adapters, by tier.");
   Family<Counter>& loads =
-      AddCounter(r, "hydrad_adapter_loads_total", "Adapter loads that ended, by result.");
+      AddCounter(r, "hydrad_adapter_loads_total",
+                 "Loads of adapters, by operators or to the device for requests, that ended, by result.");
   Histogram& load_duration =
       AddHistogram(r, "hydrad_adapter_load_duration_seconds", "Time an adapter load took, successful or not.")
           .Add({}, kLong);
   Family<Counter>& evictions =
-      AddCounter(r, "hydrad_adapter_evictions_total", "Adapters moved out of a tier, by reason.");
+      AddCounter(r, "hydrad_adapter_evictions_total",
+                 "Adapters moved out of a tier, by reason: the memory that was full.");
 
   Family<Gauge>& kv_blocks = AddGauge(r, "hydrad_kv_blocks", "Blocks of the KV cache, by state.");
   Gauge& kv_used = kv_blocks.Add({{"state", "used"}});
@@ -157,8 +160,8 @@ void Metrics::AdapterEvicted(std::string_view reason) {
   impl_->evictions.Add({{"reason", std::string(reason)}}).Increment();
 }
 
-void Metrics::SetAdapters(std::string_view state, int count) {
-  impl_->adapters.Add({{"state", std::string(state)}}).Set(count);
+void Metrics::SetAdapters(std::string_view tier, std::string_view state, int count) {
+  impl_->adapters.Add({{"tier", std::string(tier)}, {"state", std::string(state)}}).Set(count);
 }
 
 void Metrics::SetAdapterBytes(std::string_view tier, uint64_t bytes) {

@@ -40,8 +40,9 @@ class Metrics {
 
   // Adapters.
   void AdapterLoad(std::string_view result, double seconds);  // "ok" or "error"
-  void AdapterEvicted(std::string_view reason);
-  void SetAdapters(std::string_view state, int count);  // "available", "loading", ...
+  void AdapterEvicted(std::string_view reason);  // "device_memory", "host_memory": the tier that was full
+  // "disk", "host" or "device", and "available", "loading", ...
+  void SetAdapters(std::string_view tier, std::string_view state, int count);
   void SetAdapterBytes(std::string_view tier, uint64_t bytes);
   void AdapterGone(std::string_view name);  // its series go
   // An ended request drew its tokens through a routed adapter: how they were shared out among the experts,

@@ -6,12 +6,12 @@
 
 namespace hydrad {
 
-void AdapterFeed::Event(const AdapterInfo& info) {
+void AdapterFeed::Event(const AdapterEvent& event) {
   MutexLock lock(&mu_);
   if (begun_) {
-    Push(info);
+    Push(event.info);
   } else {
-    early_.push_back(info);
+    early_.push_back(event.info);
   }
 }
 

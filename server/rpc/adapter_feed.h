@@ -21,7 +21,7 @@ class AdapterFeed {
   explicit AdapterFeed(std::shared_ptr<MessageQueue<v1::AdapterEvent>> queue) : queue_(std::move(queue)) {}
 
   // A change, from the store's event lock.
-  void Event(const AdapterInfo& info);
+  void Event(const AdapterEvent& event);
   // The snapshot. Call once.
   void Begin(const std::vector<AdapterInfo>& snapshot);
 

@@ -36,6 +36,14 @@ absl::Status Explain(const absl::Status& status, const std::string& name) {
   }
 }
 
+std::vector<WantedAdapter> WantedOf(const v1::ApplyAdaptersRequest& message) {
+  std::vector<WantedAdapter> wanted;
+  for (const v1::WantedAdapter& w : message.adapters()) {
+    wanted.push_back({w.name(), w.path(), w.etag(), w.pinned()});
+  }
+  return wanted;
+}
+
 class AdminService final : public v1::Admin::CallbackService {
  public:
   AdminService(Intake& intake, const Admission& admins, ServerFacts facts)
@@ -47,10 +55,11 @@ class AdminService final : public v1::Admin::CallbackService {
     if (!Allow(*context, Validate(*message), *reply) || !AllowChange(*reply)) return reply;
     const std::string action = message->validate_only() ? "adapter.validate" : "adapter.load";
     AdapterStore::Done done = Later(*context, *reply, action, message->name(), message->path(), out);
+    const ChangeOptions options{.digest = message->etag(), .request_id = message->request_id()};
     if (message->validate_only()) {
-      rooms_.adapters.ValidateOnly(message->name(), message->path(), std::move(done));
+      rooms_.adapters.ValidateOnly(message->name(), message->path(), std::move(done), options);
     } else {
-      rooms_.adapters.Load(message->name(), message->path(), std::move(done));
+      rooms_.adapters.Load(message->name(), message->path(), std::move(done), options);
     }
     return reply;
   }
@@ -60,8 +69,58 @@ class AdminService final : public v1::Admin::CallbackService {
                                           v1::Adapter* out) override {
     auto* reply = new LaterReply;  // deletes itself
     if (!Allow(*context, Validate(*message), *reply)) return reply;
-    rooms_.adapters.Unload(message->name(),
-                           Later(*context, *reply, "adapter.unload", message->name(), std::string(), out));
+    rooms_.adapters.Unload(
+        message->name(), Later(*context, *reply, "adapter.unload", message->name(), std::string(), out),
+        {.digest = message->etag(), .force = message->force(), .request_id = message->request_id()});
+    return reply;
+  }
+
+  grpc::ServerUnaryReactor* PinAdapter(grpc::CallbackServerContext* context,
+                                       const v1::PinAdapterRequest* message, v1::Adapter* out) override {
+    auto* reply = new LaterReply;  // deletes itself
+    if (!Allow(*context, Validate(*message), *reply)) return reply;
+    rooms_.adapters.Pin(message->name(), true,
+                        Later(*context, *reply, "adapter.pin", message->name(), std::string(), out),
+                        {.request_id = message->request_id()});
+    return reply;
+  }
+
+  grpc::ServerUnaryReactor* UnpinAdapter(grpc::CallbackServerContext* context,
+                                         const v1::UnpinAdapterRequest* message, v1::Adapter* out) override {
+    auto* reply = new LaterReply;  // deletes itself
+    if (!Allow(*context, Validate(*message), *reply)) return reply;
+    rooms_.adapters.Pin(message->name(), false,
+                        Later(*context, *reply, "adapter.unpin", message->name(), std::string(), out),
+                        {.request_id = message->request_id()});
+    return reply;
+  }
+
+  grpc::ServerUnaryReactor* ApplyAdapters(grpc::CallbackServerContext* context,
+                                          const v1::ApplyAdaptersRequest* message,
+                                          v1::ApplyAdaptersResponse* out) override {
+    auto* reply = new LaterReply;  // deletes itself
+    if (!Allow(*context, Validate(*message), *reply) || !AllowChange(*reply)) return reply;
+    auto first = std::make_shared<FirstReply>(reply);
+    reply->set_on_cancel(
+        [first] { first->Finish(Cancelled("the client cancelled the call; the change goes on")); });
+    const std::string peer = context->peer();
+    AdapterApplier::Options options{
+        .validate_only = message->validate_only(),
+        .force = message->force(),
+        .request_id = message->request_id(),
+        .on_change = [rooms = rooms_, peer](const char* action, const WantedAdapter& w,
+                                            const absl::Status& status) {
+          Audit(rooms, fmt::format("adapter.{}", action), peer, w.name, w.path, status);
+        }};
+    applier_.Apply(
+        WantedOf(*message), std::move(options),
+        [rooms = rooms_, first, out, peer](const absl::StatusOr<std::vector<AppliedChange>>& changes) {
+          const absl::Status status = Explain(changes.status(), "");
+          Audit(rooms, "adapter.apply", peer, "", "", status);
+          first->Finish(status, [&] {
+            if (changes.ok()) *out = ToProto(*changes);
+          });
+        });
     return reply;
   }
 
@@ -96,7 +155,8 @@ class AdminService final : public v1::Admin::CallbackService {
     writer->StartSendInitialMetadata();  // tells the client that it watches, also while there is nothing to
                                          // tell
     auto feed = std::make_shared<AdapterFeed>(writer->queue());
-    const uint64_t token = rooms_.adapters.AddWatcher([feed](const AdapterInfo& info) { feed->Event(info); });
+    const uint64_t token =
+        rooms_.adapters.AddWatcher([feed](const AdapterEvent& event) { feed->Event(event); });
     writer->set_on_cancel(
         [queue = writer->queue()] { queue->Close(Cancelled("the client cancelled the call")); });
     writer->set_on_done([this, token] { rooms_.adapters.RemoveWatcher(token); });
@@ -131,6 +191,12 @@ class AdminService final : public v1::Admin::CallbackService {
     return status;
   }
 
+  static void Audit(const Rooms& rooms, std::string_view action, std::string_view peer, std::string_view name,
+                    std::string_view path, const absl::Status& status) {
+    rooms.audit.Write(
+        {.action = action, .actor = "admin", .peer = peer, .adapter = name, .path = path, .status = status});
+  }
+
   // False: the call is not valid or the caller not an administrator, and has been answered.
   bool Allow(const grpc::CallbackServerContext& context, absl::Status valid,
              grpc::ServerUnaryReactor& reply) const {
@@ -156,12 +222,7 @@ class AdminService final : public v1::Admin::CallbackService {
     return [rooms = rooms_, first, peer = context.peer(), action = std::move(action), name = std::move(name),
             path = std::move(path), out](const absl::StatusOr<AdapterInfo>& info) {
       const absl::Status status = Explain(info.status(), name);
-      rooms.audit.Write({.action = action,
-                         .actor = "admin",
-                         .peer = peer,
-                         .adapter = name,
-                         .path = path,
-                         .status = status});
+      Audit(rooms, action, peer, name, path, status);
       first->Finish(status, [&] {
         if (info.ok()) *out = ToProto(*info);
       });
@@ -181,6 +242,8 @@ class AdminService final : public v1::Admin::CallbackService {
     out->set_kv_blocks_free(status.kv_blocks_free);
     out->set_adapter_bytes_used(rooms_.adapters.device_bytes_used());
     out->set_adapter_bytes_budget(rooms_.adapters.device_bytes_budget());
+    out->set_adapter_host_bytes_used(rooms_.adapters.host_bytes_used());
+    out->set_adapter_host_bytes_budget(rooms_.adapters.host_bytes_budget());
     out->set_adapters(static_cast<int>(rooms_.adapters.List().size()));
     out->set_draining(status.draining || intake_.closed());
     out->set_max_context(rooms_.limits.max_context);
@@ -190,6 +253,7 @@ class AdminService final : public v1::Admin::CallbackService {
   const Rooms& rooms_;
   const Admission& admins_;
   const ServerFacts facts_;
+  AdapterApplier applier_{rooms_.adapters};
   const std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
 };
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "server/base/log.h"
 #include "server/rpc/error_details.h"
@@ -49,39 +50,62 @@ absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& path
   return std::unique_ptr<AuditLog>(new AuditLog(fd, clock));
 }
 
+AuditLog::AuditLog(int fd, const Clock& clock) : fd_(fd), clock_(clock), writer_([this] { Run(); }) {}
+
 AuditLog::~AuditLog() {
+  lines_.SendAlways("");
+  writer_.join();
   if (fd_ >= 0) close(fd_);
 }
 
-void AuditLog::Write(const AuditEvent& event) { Append(event, 0); }
-
-void AuditLog::WriteRefusal(const AuditEvent& event) {
-  int64_t suppressed = 0;
-  {
-    MutexLock lock(&mu_);
-    const TimePoint now = clock_.Now();
-    if (now - window_ >= std::chrono::seconds(1)) {
-      window_ = now;
-      in_window_ = 0;
-    }
-    if (in_window_ >= kRefusalsPerSecond) {
-      ++suppressed_;
-      return;
-    }
-    ++in_window_;
-    suppressed = std::exchange(suppressed_, 0);
-  }
-  Append(event, suppressed);
+void AuditLog::Write(const AuditEvent& event) {
+  MutexLock lock(&mu_);
+  ++queued_;
+  lines_.SendAlways(ToJson(event, 0));
 }
 
-void AuditLog::Append(const AuditEvent& event, int64_t suppressed) {
-  std::string line = ToJson(event, suppressed);
+void AuditLog::WriteRefusal(const AuditEvent& event) {
+  MutexLock lock(&mu_);
+  const TimePoint now = clock_.Now();
+  if (now - window_ >= std::chrono::seconds(1)) {
+    window_ = now;
+    in_window_ = 0;
+  }
+  std::string line = ToJson(event, suppressed_);
+  if (in_window_ >= kRefusalsPerSecond || lines_.Send(line) != Inbox<std::string>::Sent::kOk) {
+    ++suppressed_;
+    return;
+  }
+  ++in_window_;
+  ++queued_;
+  suppressed_ = 0;
+}
+
+void AuditLog::Flush() {
+  MutexLock lock(&mu_);
+  const int64_t until = queued_;
+  mu_.Await([this, until]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return written_ >= until; });
+}
+
+void AuditLog::Run() {
+  while (true) {
+    const std::vector<std::string> lines = lines_.ReceiveAll(std::chrono::hours(1));
+    for (const std::string& line : lines) {
+      if (line.empty()) return;
+      Put(line);
+      MutexLock lock(&mu_);
+      ++written_;
+    }
+  }
+}
+
+void AuditLog::Put(const std::string& line) {
   if (fd_ < 0) {
     Log()->info("audit {}", line);
     return;
   }
-  line += '\n';
-  if (write(fd_, line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+  const std::string whole = line + '\n';
+  if (write(fd_, whole.data(), whole.size()) != static_cast<ssize_t>(whole.size())) {
     Log()->error("audit log cannot be written: {}", std::strerror(errno));
   }
 }

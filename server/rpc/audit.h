@@ -5,8 +5,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "server/base/clock.h"
+#include "server/base/inbox.h"
 #include "server/base/mutex.h"
 #include "server/base/status.h"
 
@@ -22,7 +24,9 @@ struct AuditEvent {
   absl::Status status;    // how it ended
 };
 
-// Thread-safe. A line is written with one call, so that lines of several processes do not mix.
+// Thread-safe; nobody who writes waits for the disk: a thread of the log's own does, behind a bounded queue.
+// A line is written with one call, so that lines of several processes do not mix. Destruction writes what is
+// queued.
 class AuditLog {
  public:
   // Appends to `path`, made with mode 0600; "": the process's log takes the lines. `clock` must outlive this.
@@ -31,23 +35,31 @@ class AuditLog {
   AuditLog(const AuditLog&) = delete;
   AuditLog& operator=(const AuditLog&) = delete;
 
+  // Never lost: the number of changes under way bounds how many wait.
   void Write(const AuditEvent& event);
-  // As Write, but at most kRefusalsPerSecond: strangers must not be able to fill the disk. What was left out
-  // is counted in the next line's "suppressed".
+  // As Write, but at most kRefusalsPerSecond, and none while kQueue lines wait for the disk: strangers must
+  // not be able to fill either. What was left out is counted in the next line's "suppressed".
   void WriteRefusal(const AuditEvent& event);
+  // Returns when everything written before is in the file.
+  void Flush();
 
   static constexpr int kRefusalsPerSecond = 20;
+  static constexpr size_t kQueue = 1024;
 
  private:
-  AuditLog(int fd, const Clock& clock) : fd_(fd), clock_(clock) {}
-  void Append(const AuditEvent& event, int64_t suppressed);
+  AuditLog(int fd, const Clock& clock);
+  void Run();
+  void Put(const std::string& line);
 
   const int fd_;  // -1: the process's log
   const Clock& clock_;
+  Inbox<std::string> lines_{kQueue};  // "": the end
   Mutex mu_;
   TimePoint window_ ABSL_GUARDED_BY(mu_){};  // start of the present second of refusals
   int in_window_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t suppressed_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t queued_ ABSL_GUARDED_BY(mu_) = 0, written_ ABSL_GUARDED_BY(mu_) = 0;
+  std::thread writer_;  // last: it uses the rest
 };
 
 }  // namespace hydrad

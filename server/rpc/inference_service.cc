@@ -16,15 +16,11 @@ OutputHead HeadOf(Prepared& prepared, const v1::GenerateRequest& message) {
   OutputHead head;
   head.start.set_prompt_tokens(static_cast<int>(prepared.request.prompt.size()));
   head.start.set_adapter(message.adapter());
-  const Request& request = prepared.request;
-  if (message.adapters().empty()) head.start.set_generation(request.adapter.generation());
   for (int i = 0; i < message.adapters_size(); ++i) {
     v1::UsedAdapter* used = head.start.add_adapters();
     used->set_name(message.adapters(i).name());
-    used->set_generation(request.adapter_at(static_cast<size_t>(i)).generation());
-    used->set_weight(request.weight_at(static_cast<size_t>(i)));
+    used->set_weight(prepared.request.weight_at(static_cast<size_t>(i)));
   }
-  head.start.set_approximate(Approximates(request));
   head.start.set_request_id(RequestIdText(prepared.request.id));
   head.echo = std::move(prepared.echo);
   head.token_ids = message.output().token_ids();

@@ -8,6 +8,14 @@ namespace hydrad {
 namespace {
 
 void Fill(const OutputStart& from, v1::Start* start) {
+  start->set_approximate(from.approximate);
+  for (size_t i = 0; i < from.generations.size(); ++i) {
+    if (start->adapters().empty()) {
+      start->set_generation(from.generations[i]);
+    } else {
+      start->mutable_adapters(static_cast<int>(i))->set_generation(from.generations[i]);
+    }
+  }
   for (const Sampled& sampled : from.prompt_logprobs) *start->add_prompt_logprobs() = ToProto(sampled);
   if (from.route) *start->mutable_route() = ToProto(*from.route);
 }

@@ -23,6 +23,9 @@ constexpr float kMaxWeight = 100;
 constexpr int kMaxTopExperts = 1024;
 constexpr size_t kMaxPathBytes = 1024;
 constexpr size_t kMaxPageToken = 256;
+constexpr size_t kMaxEtag = 128;
+constexpr size_t kMaxRequestId = 128;
+constexpr int kMaxWanted = 10'000;
 
 // Gathers violations; a check reads as one line.
 class Checker {
@@ -200,9 +203,25 @@ bool IsRelativePath(std::string_view path) {
   return true;
 }
 
-absl::Status CheckName(std::string_view name) {
+void CheckPath(std::string_view path, std::string_view field, Checker& check) {
+  check.Text(path, kMaxPathBytes, field);
+  check.Expect(IsRelativePath(path), field,
+               "must be a directory relative to the server's adapter root, without '..'");
+}
+
+// Both may be left out.
+void CheckTags(std::string_view etag, std::string_view request_id, Checker& check) {
+  check.Text(etag, kMaxEtag, "etag");
+  const bool printable =
+      std::all_of(request_id.begin(), request_id.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+  check.Expect(request_id.size() <= kMaxRequestId && printable, "request_id",
+               "must be at most 128 printable ASCII characters, without spaces");
+}
+
+absl::Status CheckChange(std::string_view name, std::string_view etag, std::string_view request_id) {
   Checker check;
   check.AdapterName(name, "name");
+  CheckTags(etag, request_id, check);
   return check.Result();
 }
 
@@ -245,14 +264,39 @@ absl::Status Validate(const v1::DetokenizeRequest& request, const RequestLimits&
 absl::Status Validate(const v1::LoadAdapterRequest& request) {
   Checker check;
   check.AdapterName(request.name(), "name");
-  check.Text(request.path(), kMaxPathBytes, "path");
-  check.Expect(IsRelativePath(request.path()), "path",
-               "must be a directory relative to the server's adapter root, without '..'");
+  CheckPath(request.path(), "path", check);
+  CheckTags(request.etag(), request.request_id(), check);
   return check.Result();
 }
 
-absl::Status Validate(const v1::GetAdapterRequest& request) { return CheckName(request.name()); }
-absl::Status Validate(const v1::UnloadAdapterRequest& request) { return CheckName(request.name()); }
+absl::Status Validate(const v1::GetAdapterRequest& request) { return CheckChange(request.name(), "", ""); }
+absl::Status Validate(const v1::UnloadAdapterRequest& request) {
+  return CheckChange(request.name(), request.etag(), request.request_id());
+}
+absl::Status Validate(const v1::PinAdapterRequest& request) {
+  return CheckChange(request.name(), "", request.request_id());
+}
+absl::Status Validate(const v1::UnpinAdapterRequest& request) {
+  return CheckChange(request.name(), "", request.request_id());
+}
+
+absl::Status Validate(const v1::ApplyAdaptersRequest& request) {
+  Checker check;
+  CheckTags("", request.request_id(), check);
+  if (request.adapters_size() > kMaxWanted) {
+    check.Fail("adapters",
+               fmt::format("has {} adapters: at most {} are taken", request.adapters_size(), kMaxWanted));
+    return check.Result();
+  }
+  for (int i = 0; i < request.adapters_size(); ++i) {
+    const v1::WantedAdapter& wanted = request.adapters(i);
+    const std::string field = fmt::format("adapters[{}].", i);
+    check.AdapterName(wanted.name(), field + "name");
+    CheckPath(wanted.path(), field + "path", check);
+    check.Text(wanted.etag(), kMaxEtag, field + "etag");
+  }
+  return check.Result();
+}
 
 absl::Status Validate(const v1::ListAdaptersRequest& request) {
   Checker check;

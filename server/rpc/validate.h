@@ -28,6 +28,9 @@ absl::Status Validate(const v1::DetokenizeRequest& request, const RequestLimits&
 absl::Status Validate(const v1::LoadAdapterRequest& request);
 absl::Status Validate(const v1::GetAdapterRequest& request);
 absl::Status Validate(const v1::UnloadAdapterRequest& request);
+absl::Status Validate(const v1::PinAdapterRequest& request);
+absl::Status Validate(const v1::UnpinAdapterRequest& request);
+absl::Status Validate(const v1::ApplyAdaptersRequest& request);
 absl::Status Validate(const v1::ListAdaptersRequest& request);
 
 inline constexpr size_t kMaxViolations = 16;

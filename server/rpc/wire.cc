@@ -9,6 +9,35 @@ v1::FinishReason ToProto(FinishReason reason) {
   return reason == FinishReason::kLength ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_STOP;
 }
 
+v1::Adapter::Tier ToProto(Tier tier) {
+  switch (tier) {
+    case Tier::kDisk:
+      return v1::Adapter::DISK;
+    case Tier::kHost:
+      return v1::Adapter::HOST;
+    case Tier::kDevice:
+      return v1::Adapter::DEVICE;
+  }
+  return v1::Adapter::TIER_UNSPECIFIED;
+}
+
+v1::ApplyAdaptersResponse::Change::Action ToProto(AppliedChange::Action action) {
+  using Change = v1::ApplyAdaptersResponse::Change;
+  switch (action) {
+    case AppliedChange::Action::kUnchanged:
+      return Change::UNCHANGED;
+    case AppliedChange::Action::kCreate:
+      return Change::CREATE;
+    case AppliedChange::Action::kReplace:
+      return Change::REPLACE;
+    case AppliedChange::Action::kPin:
+      return Change::PIN;
+    case AppliedChange::Action::kUnload:
+      return Change::UNLOAD;
+  }
+  return Change::ACTION_UNSPECIFIED;
+}
+
 v1::Adapter::State ToProto(AdapterState state) {
   switch (state) {
     case AdapterState::kLoading:
@@ -143,6 +172,16 @@ Decision FromProto(v1::Decision decision) {
   }
 }
 
+v1::ApplyAdaptersResponse ToProto(const std::vector<AppliedChange>& changes) {
+  v1::ApplyAdaptersResponse out;
+  for (const AppliedChange& change : changes) {
+    auto* to = out.add_changes();
+    to->set_name(change.name);
+    to->set_action(ToProto(change.action));
+  }
+  return out;
+}
+
 v1::Adapter ToProto(const AdapterInfo& info) {
   v1::Adapter out;
   out.set_name(info.name);
@@ -158,6 +197,9 @@ v1::Adapter ToProto(const AdapterInfo& info) {
   for (const std::string& name : info.expert_names) out.add_expert_names(name);
   out.set_requests(info.handles);
   if (!info.error.ok()) out.set_error(std::string(info.error.message()));
+  out.set_tier(ToProto(info.tier));
+  out.set_pinned(info.pinned);
+  out.set_host_bytes(info.host_bytes);
   return out;
 }
 

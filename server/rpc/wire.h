@@ -4,10 +4,12 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "proto/admin.pb.h"
 #include "proto/inference.pb.h"
 #include "server/adapters/adapter_store.h"
+#include "server/adapters/apply.h"
 #include "server/scheduler/request.h"
 #include "server/scheduler/token_sink.h"
 
@@ -28,6 +30,7 @@ v1::ExpertRoute ToProto(const RouteTaken& route);
 // REQUIRES: not unspecified.
 Decision FromProto(v1::Decision decision);
 v1::Adapter ToProto(const AdapterInfo& info);
+v1::ApplyAdaptersResponse ToProto(const std::vector<AppliedChange>& changes);
 google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time);
 
 // How a request id is shown to people and clients: "req-00f3a1...".

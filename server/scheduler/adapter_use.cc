@@ -2,23 +2,23 @@
 
 namespace hydrad {
 
-uint64_t AdapterUse::Enter(const AdapterHandle& adapter) {
+void AdapterUse::Enter(const AdapterHandle& adapter) {
+  if (adapter) Change(adapter.name(), &Counts::waiting, 1);
+}
+
+uint64_t AdapterUse::Start(const AdapterHandle& adapter) {
   if (!adapter) return 0;
-  Change(adapter.name(), &Counts::waiting, 1);
+  Change(adapter.name(), &Counts::running, 1);
+  Change(adapter.name(), &Counts::waiting, -1);
   Order& order = orders_[adapter.weights()];
   if (order.requests++ == 0) order.number = ++last_order_;
   return order.number;
 }
 
-void AdapterUse::Start(const AdapterHandle& adapter) {
-  if (!adapter) return;
-  Change(adapter.name(), &Counts::running, 1);
-  Change(adapter.name(), &Counts::waiting, -1);
-}
-
 void AdapterUse::Leave(const AdapterHandle& adapter, bool started) {
   if (!adapter) return;
   Change(adapter.name(), started ? &Counts::running : &Counts::waiting, -1);
+  if (!started) return;
   const auto order = orders_.find(adapter.weights());
   if (--order->second.requests == 0) orders_.erase(order);
 }

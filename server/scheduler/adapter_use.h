@@ -11,18 +11,19 @@
 
 namespace hydrad {
 
-// Gives each adapter generation in use a number to sort a batch by, and knows the names that gateways ask for
+// Gives each adapter generation that runs a number to sort a batch by, and knows the names that gateways ask for
 // (the info gauge of the Gateway API inference extension). Two generations of one name are two numbers and
 // one name. A number is never used twice; numbers follow first use, so they are the same for the same
 // requests, which sorting by address would not be. The base model is number 0 and has no name. Owned by the
 // scheduler thread.
 class AdapterUse {
  public:
-  // A request on this adapter has arrived. The order is the same for as long as any request uses the
+  // A request on this adapter has arrived.
+  void Enter(const AdapterHandle& adapter);
+  // It has started, with its handle bound. The order is the same for as long as any request runs on the
   // generation.
-  uint64_t Enter(const AdapterHandle& adapter);
-  // It has started. Then, or before it started, it has ended.
-  void Start(const AdapterHandle& adapter);
+  uint64_t Start(const AdapterHandle& adapter);
+  // Then, or before it started, it has ended.
   void Leave(const AdapterHandle& adapter, bool started);
 
   // Names of adapters with started and with waiting requests, sorted and comma-separated.

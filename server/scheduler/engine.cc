@@ -85,7 +85,8 @@ Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& t
       metrics_(metrics),
       limits_(LimitsOf(options, model.limits())),
       pool_(model.limits().kv_blocks),
-      roster_(tokenizer, model.config().eos_tokens, limits_.max_running, limits_.block_size),
+      roster_(tokenizer, model.config().eos_tokens, limits_.max_running, limits_.block_size,
+              options.want_adapters),
       batch_(limits_.block_size) {}
 
 void Engine::Add(Request request, WaitingRoom::Seat seat) {
@@ -109,6 +110,10 @@ void Engine::Expire() {
   }
 }
 
+void Engine::DropHopeless() {
+  while (ActiveRequest* active = roster_.Hopeless()) EndRequest(*active, active->request.adapter_status());
+}
+
 // Everything the request holds goes back before its sink hears of the end, so that whoever hears of it finds
 // it free.
 void Engine::EndRequest(ActiveRequest& active, const absl::Status& status) {
@@ -125,12 +130,13 @@ void Engine::EndRequest(ActiveRequest& active, const absl::Status& status) {
 bool Engine::Step() {
   if (roster_.empty()) return false;
   MakePlan();
-  CarryOut();
+  const bool changed = CarryOut();
   if (!parts_.empty()) RunModel();
-  return !plan_.run.empty() || !plan_.preempt.empty();
+  return changed || !parts_.empty() || !plan_.preempt.empty();
 }
 
 void Engine::MakePlan() {
+  roster_.LookAtAdapters(clock_.Now());
   roster_.View(limits_.prefill_chunk, &running_views_, &waiting_views_);
   const Snapshot snapshot{.tenants = roster_.fair_share().tenants(),
                           .running = running_views_,
@@ -139,7 +145,8 @@ void Engine::MakePlan() {
   NextStep(snapshot, limits_, &plan_);
 }
 
-void Engine::CarryOut() {
+bool Engine::CarryOut() {
+  bool changed = false;
   for (const SequenceId id : plan_.preempt) {
     roster_.Preempt(roster_.FindSequence(id));
     metrics_.Preempted();
@@ -149,7 +156,12 @@ void Engine::CarryOut() {
   for (const Plan::Chunk& chunk : plan_.run) {
     const Roster::Entry entry = roster_.FindSequence(chunk.id);
     if (entry.sequence->state() == Sequence::State::kWaiting) {
-      if (!MayStart(entry, chunk.rows)) continue;
+      // The store may have had to take an adapter off the device since the plan was made.
+      if (!entry.request->request.BindAdapters()) continue;
+      if (!MayStart(entry, chunk.rows)) {
+        changed = true;
+        continue;
+      }
       roster_.Start(entry);
       if (!entry.request->started) entry.request->started = clock_.Now();
     }
@@ -158,6 +170,7 @@ void Engine::CarryOut() {
     const bool adapted = entry.sequence->adapted_by().adapter != nullptr;
     parts_.push_back({entry.sequence, chunk.rows, adapted ? entry.request->adapter_order : 0});
   }
+  return changed;
 }
 
 // False when the sequence does not start in this step after all.
@@ -254,7 +267,11 @@ void Engine::Absorb(SequenceId id, Sampled drawn, TimePoint now) {
   NoteToken(active, *entry.sequence, now);
   if (!active.first_token) {
     active.first_token = now;
-    OutputStart start{.prompt_logprobs = std::move(active.prompt_logprobs), .route = std::nullopt};
+    OutputStart start{.prompt_logprobs = std::move(active.prompt_logprobs),
+                      .approximate = Approximates(active.request)};
+    for (size_t i = 0; i < active.request.adapters(); ++i) {
+      start.generations.push_back(active.request.adapter_at(i).generation());
+    }
     if (active.route != nullptr) start.route = active.route->taken();
     active.request.sink->OnStart(std::move(start));
   }

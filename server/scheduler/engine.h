@@ -36,10 +36,12 @@ class Engine {
   // Ends the request with `status`; unknown ids are ignored.
   void End(RequestId id, const absl::Status& status);
   void EndAll(const absl::Status& status);
-  // Ends the requests whose deadline has passed.
+  // Ends the requests whose deadline has passed, and those whose adapter says that they must.
   void Expire();
-  // Plans one step and runs it. False if there was nothing to do; while a request is left, there is. A step
-  // may do no more than preempt.
+  void DropHopeless();
+  std::optional<TimePoint> next_deadline() const { return roster_.next_deadline(); }
+  // Plans one step and runs it. False if there was nothing to do: no request is left, or those that are left
+  // wait for their adapters. A step may do no more than preempt.
   bool Step();
   // Sets the gauges to what is, with `waiting` requests that have not started.
   void Publish(int waiting);
@@ -50,7 +52,7 @@ class Engine {
 
  private:
   void MakePlan();
-  void CarryOut();
+  bool CarryOut();  // whether anything has changed but what runs
   bool MayStart(Roster::Entry entry, int rows);
   void RunModel();
   void TallyGates();

@@ -2,6 +2,25 @@
 
 namespace hydrad {
 
+bool Request::BindAdapters() {
+  bool all = true;
+  for (size_t i = 0; i < adapters(); ++i) all = all && adapter_at(i).Bind();
+  for (size_t i = 0; !all && i < adapters(); ++i) adapter_at(i).Unbind();
+  return all;
+}
+
+bool Request::bound() const {
+  for (size_t i = 0; i < adapters(); ++i) {
+    if (!adapter_at(i).bound()) return false;
+  }
+  return true;
+}
+
+absl::Status Request::adapter_status() const {
+  for (size_t i = 0; i < adapters(); ++i) RETURN_IF_ERROR(adapter_at(i).status());
+  return absl::OkStatus();
+}
+
 absl::Status CheckAdapterUse(const Request& request) {
   for (size_t i = 0; i < request.adapters(); ++i) {
     const AdapterHandle& handle = request.adapter_at(i);

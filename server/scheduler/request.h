@@ -64,11 +64,17 @@ struct Request {
   // All adapters, `adapter` first; of the base model there is one, empty.
   size_t adapters() const { return 1 + composed.size(); }
   const AdapterHandle& adapter_at(size_t i) const { return i == 0 ? adapter : composed[i - 1].handle; }
+  AdapterHandle& adapter_at(size_t i) { return i == 0 ? adapter : composed[i - 1].handle; }
   float weight_at(size_t i) const { return i == 0 ? adapter_weight : composed[i - 1].weight; }
+
+  // Binds every adapter, or none: a request that waits for one holds no other. False: one is not there.
+  bool BindAdapters();
+  bool bound() const;
+  absl::Status adapter_status() const;  // OK, or why the request must end
 };
 
 // Whether the adapters may be used as the request says; INVALID_ARGUMENT, naming the adapter, where they may
-// not. Known once the adapters are.
+// not. REQUIRES: bound; so of the next.
 absl::Status CheckAdapterUse(const Request& request);
 // Whether adapter_top_k makes less of an adapter than it was trained to be.
 bool Approximates(const Request& request);

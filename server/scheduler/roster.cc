@@ -12,16 +12,21 @@ ActiveRequest::ActiveRequest(Request taken, WaitingRoom::Seat taken_seat, std::s
       seat(std::move(taken_seat)),
       last_token(static_cast<size_t>(request.n)) {}
 
-Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size)
-    : tokenizer_(tokenizer), eos_(eos), max_running_(max_running), block_size_(block_size) {}
+Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size,
+               AdapterGate::Want want)
+    : tokenizer_(tokenizer),
+      eos_(eos),
+      max_running_(max_running),
+      block_size_(block_size),
+      gate_(std::move(want)) {}
 
 void Roster::Add(Request request, WaitingRoom::Seat seat) {
   auto owned = std::make_unique<ActiveRequest>(std::move(request), std::move(seat), eos_);
   ActiveRequest& active = *owned;
   const Request& r = active.request;
   active.tenant = fair_share_.Enter(r.ticket.tenant(), r.ticket.weight());
-  active.adapter_order = adapter_use_.Enter(r.adapter);
-  for (const WeightedAdapter& composed : r.composed) adapter_use_.Enter(composed.handle);
+  for (size_t i = 0; i < r.adapters(); ++i) adapter_use_.Enter(r.adapter_at(i));
+  if (r.adapter) ++unbound_;
   active.first_sequence = next_sequence_;
   next_sequence_ += static_cast<SequenceId>(r.n);
   if (r.deadline) deadlines_.emplace(*r.deadline, r.id);
@@ -68,7 +73,10 @@ void Roster::Start(Entry entry) {
   if (entry.request->seat) {
     entry.request->seat.reset();
     const Request& request = entry.request->request;
-    for (size_t i = 0; i < request.adapters(); ++i) adapter_use_.Start(request.adapter_at(i));
+    HYDRAD_CHECK(request.bound());
+    entry.request->adapter_order = adapter_use_.Start(request.adapter);
+    for (size_t i = 1; i < request.adapters(); ++i) adapter_use_.Start(request.adapter_at(i));
+    if (request.adapter) --unbound_;
   }
 }
 
@@ -101,6 +109,7 @@ std::unique_ptr<ActiveRequest> Roster::Remove(ActiveRequest& active) {
   for (size_t i = 0; i < request.adapters(); ++i) {
     adapter_use_.Leave(request.adapter_at(i), !active.seat.has_value());
   }
+  if (request.adapter && active.seat) --unbound_;
   const auto found = requests_.find(request.id);
   std::unique_ptr<ActiveRequest> owned = std::move(found->second);
   requests_.erase(found);
@@ -124,6 +133,62 @@ ActiveRequest* Roster::Expired(TimePoint now) {
   return Find(deadlines_.begin()->second);
 }
 
+std::optional<TimePoint> Roster::next_deadline() const {
+  if (deadlines_.empty()) return std::nullopt;
+  return deadlines_.begin()->first;
+}
+
+ActiveRequest* Roster::Hopeless() {
+  for (const auto& [id, active] : requests_) {
+    if (!active->request.adapter_status().ok()) return active.get();
+  }
+  return nullptr;
+}
+
+void Roster::LookAtAdapters(TimePoint now) {
+  if (unbound_ == 0 && gate_open_) return;  // traffic without adapters pays nothing
+  gate_open_ = unbound_ == 0;
+  gate_.Begin(now);
+  for (const auto& [id, active] : requests_) {
+    const Request& request = active->request;
+    if (!request.adapter || active->seat) continue;
+    for (size_t i = 0; i < request.adapters(); ++i) gate_.AddRunning(request.adapter_at(i));
+  }
+  AddWaitingToGate();
+  gate_.Decide();
+}
+
+// Tenants take turns, the least served one first; each tenant's requests by arrival.
+void Roster::AddWaitingToGate() {
+  struct Line {
+    double service;
+    std::map<SequenceId, Entry>::const_iterator next, end;
+  };
+  std::vector<Line> lines;
+  for (const auto& [tenant, entries] : waiting_) {
+    lines.push_back({fair_share_.tenants()[tenant].service, entries.begin(), entries.end()});
+  }
+  std::ranges::stable_sort(lines, {}, &Line::service);
+  while (!lines.empty()) {
+    for (Line& line : lines) {
+      const auto waits = [](const auto& item) { return !item.second.request->request.bound(); };
+      line.next = std::find_if(line.next, line.end, waits);
+      if (line.next == line.end) continue;
+      const Request& request = line.next++->second.request->request;
+      for (size_t i = 0; i < request.adapters(); ++i)
+        gate_.AddWaiting(request.adapter_at(i), request.arrival);
+    }
+    std::erase_if(lines, [](const Line& line) { return line.next == line.end; });
+  }
+}
+
+bool Roster::MayStart(const Request& request) const {
+  for (size_t i = 0; i < request.adapters(); ++i) {
+    if (!gate_.MayStart(request.adapter_at(i))) return false;
+  }
+  return true;
+}
+
 void Roster::View(int prefill_chunk, std::vector<SequenceView>* running,
                   std::vector<SequenceView>* waiting) const {
   running->clear();
@@ -134,6 +199,7 @@ void Roster::View(int prefill_chunk, std::vector<SequenceView>* running,
     int tokens = 0, count = 0;
     for (const auto& [id, entry] : entries) {
       if (count == slots || tokens >= prefill_chunk) break;
+      if (!MayStart(entry.request->request)) continue;
       waiting->push_back(entry.sequence->View(tenant));
       tokens += waiting->back().pending;
       ++count;

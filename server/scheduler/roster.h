@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/scheduler/adapter_gate.h"
 #include "server/scheduler/adapter_use.h"
 #include "server/scheduler/fair_share.h"
 #include "server/scheduler/sequence.h"
@@ -22,13 +23,13 @@ namespace hydrad {
 struct ActiveRequest {
   ActiveRequest(Request taken, WaitingRoom::Seat taken_seat, std::span<const int32_t> eos);
 
-  const Request request;
+  Request request;  // does not change, but for its adapter, which is bound when it starts
   const EndTokens ends;
   bool routed = false;                    // Roster::Route has been here
   std::unique_ptr<ExpertRoute> route;     // null but for an adapter that holds several experts
   std::optional<WaitingRoom::Seat> seat;  // until it starts
   TenantId tenant = 0;
-  uint64_t adapter_order = 0;
+  uint64_t adapter_order = 0;                      // once it has started
   SequenceId first_sequence = 0;                   // choice i is sequence first_sequence + i
   std::vector<std::unique_ptr<Sequence>> choices;  // those made so far: one, then request.n
   std::vector<TimePoint> last_token;               // [n] when each choice's last token was drawn
@@ -51,8 +52,9 @@ class Roster {
     Sequence* sequence = nullptr;
   };
 
-  // `eos` are the model's end tokens. The tokenizer must outlive the roster.
-  Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size);
+  // `eos` are the model's end tokens. The tokenizer must outlive the roster. `want` is the gate's.
+  Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size,
+         AdapterGate::Want want = nullptr);
 
   // Takes a request; its first choice waits. The others are made by Fork. REQUIRES: the id is not in use.
   void Add(Request request, WaitingRoom::Seat seat);
@@ -63,7 +65,7 @@ class Roster {
   // It is about to start: who picks its expert, if it holds several (MakeRoute). Once is enough; again it
   // does nothing.
   absl::Status Route(ActiveRequest& request, int unsplit_rows);
-  void Start(Entry entry);    // waiting -> running.
+  void Start(Entry entry);    // waiting -> running. REQUIRES: its adapters are bound
   void Preempt(Entry entry);  // running -> waiting, in its old place
   // A running sequence has drawn its last token.
   void Finish(Entry entry);
@@ -75,12 +77,17 @@ class Roster {
   Entry FindSequence(SequenceId id) const;
   ActiveRequest* Oldest();                // null when there is none
   ActiveRequest* Expired(TimePoint now);  // a request whose deadline has passed, else null
+  std::optional<TimePoint> next_deadline() const;
+  ActiveRequest* Hopeless();  // a request whose adapter says that it must end, else null
 
   std::span<const Entry> running() const { return running_; }  // oldest first
   bool empty() const { return requests_.empty(); }
 
+  // Decides which waiting requests may start as far as their adapters go. Once a step, before View.
+  void LookAtAdapters(TimePoint now);
   // Fills in what the policy sees: all running sequences, and of each tenant as many waiting ones as a step
-  // of `prefill_chunk` tokens could start.
+  // of `prefill_chunk` tokens could start. A request that waits for its adapter is not there yet: it holds up
+  // nobody behind it.
   void View(int prefill_chunk, std::vector<SequenceView>* running, std::vector<SequenceView>* waiting) const;
 
   FairShare& fair_share() { return fair_share_; }
@@ -88,6 +95,8 @@ class Roster {
 
  private:
   Sequence& MakeChoice(ActiveRequest& request);
+  void AddWaitingToGate();
+  bool MayStart(const Request& request) const;
   void InsertRunning(Entry entry);
   void EraseRunning(SequenceId id);
   void EraseWaiting(TenantId tenant, SequenceId id);
@@ -104,6 +113,9 @@ class Roster {
   SequenceId next_sequence_ = 1;
   FairShare fair_share_;
   AdapterUse adapter_use_;
+  AdapterGate gate_;
+  int unbound_ = 0;        // requests with an adapter that have not started
+  bool gate_open_ = true;  // there was none when the gate was last asked
 };
 
 }  // namespace hydrad

@@ -26,10 +26,11 @@ struct Cancellation {
   RequestId id;
   absl::Status status;
 };
+struct AdapterNews {};
 struct DrainOrder {
   TimePoint until;
 };
-using Message = std::variant<Submission, Cancellation, DrainOrder>;
+using Message = std::variant<Submission, Cancellation, AdapterNews, DrainOrder>;
 
 absl::Status Draining() { return Unavailable("the server is shutting down"); }
 
@@ -51,6 +52,7 @@ struct Scheduler::Impl {
   void Handle(Message message);
   void Stop();
   void Beat();
+  Duration IdleTurn() const;
 
   // Constant after construction.
   const int vocab_size;
@@ -69,6 +71,7 @@ struct Scheduler::Impl {
   std::atomic<int> running = 0, kv_free;
   std::atomic<TimePoint> heartbeat;
   std::atomic<bool> draining = false;
+  std::atomic<bool> news_sent = false;  // and not read yet
 
   Mutex mu;
   bool stopped ABSL_GUARDED_BY(mu) = false;
@@ -79,9 +82,16 @@ struct Scheduler::Impl {
 void Scheduler::Impl::Loop() {
   bool worked = false;
   while (!drain_until || (!engine.empty() && clock.Now() < *drain_until)) {
-    worked = Turn(worked ? Duration::zero() : kIdleTurn);
+    worked = Turn(worked ? Duration::zero() : IdleTurn());
   }
   Stop();
+}
+
+// Not beyond the next deadline: a request may wait for its adapter while nothing runs.
+Duration Scheduler::Impl::IdleTurn() const {
+  const std::optional<TimePoint> deadline = engine.next_deadline();
+  if (!deadline) return kIdleTurn;
+  return std::clamp(Duration(*deadline - clock.Now()), Duration::zero(), kIdleTurn);
 }
 
 // Once round: take messages (waiting for them if there is nothing to do), run a step, tell the world.
@@ -98,8 +108,12 @@ bool Scheduler::Impl::Turn(Duration wait) {
 void Scheduler::Impl::Handle(Message message) {
   if (auto* submission = std::get_if<Submission>(&message)) {
     engine.Add(std::move(submission->request), std::move(submission->seat));
+    engine.DropHopeless();  // the news of it may have come before the request
   } else if (auto* cancellation = std::get_if<Cancellation>(&message)) {
     engine.End(cancellation->id, cancellation->status);
+  } else if (std::holds_alternative<AdapterNews>(message)) {
+    news_sent = false;  // first: what changes from here on is told again
+    engine.DropHopeless();
   } else {
     const TimePoint until = std::get<DrainOrder>(message).until;
     drain_until = drain_until ? std::min(*drain_until, until) : until;
@@ -146,6 +160,10 @@ absl::Status Scheduler::Submit(Request request) {
 
 void Scheduler::Cancel(RequestId id, absl::Status status) {
   impl_->inbox.SendAlways(Cancellation{id, std::move(status)});
+}
+
+void Scheduler::Wake() {
+  if (!impl_->news_sent.exchange(true)) impl_->inbox.SendAlways(AdapterNews{});
 }
 
 void Scheduler::Drain(Duration limit) {

@@ -14,13 +14,18 @@
 // - An adapter that holds several experts has one of them picked from the prompt, which may run the prompt
 // once
 //   more, on the base model, before (expert_route.h); the request keeps it to its end.
+// - A request whose adapter is not on the device waits outside of the batch and without blocks; others pass
+//   it. When more adapters are asked for than fit, they take turns (adapter_gate.h).
 // - A NaN in the logits ends that request alone with DATA_LOSS, a stalled sink that request with CANCELLED,
 //   and a deadline, waiting or running, with DEADLINE_EXCEEDED.
 // - Blocks, ticket, adapter and queue place are free before the sink hears OnDone.
 #ifndef HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 #define HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 
+#include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "server/base/clock.h"
 #include "server/base/status.h"
@@ -35,6 +40,9 @@ struct SchedulerOptions {
   int max_running = 128;    // sequences in one step
   int max_waiting = 1024;   // requests not yet started; more are refused
   int prefill_chunk = 256;  // prompt tokens of one step, over all sequences
+  // Is told, on the scheduler's thread, the adapters that waiting requests need, most urgent first, whenever
+  // that changes. Must not wait.
+  std::function<void(const std::vector<std::string>&)> want_adapters{};
 };
 
 // A glance from outside.
@@ -45,7 +53,7 @@ struct SchedulerStatus {
   bool draining = false;
 };
 
-// Submit, Cancel, Drain and status may be called from any thread; the rest happens on the scheduler's own.
+// Submit, Cancel, Wake, Drain and status may be called from any thread; the rest happens on the scheduler's own.
 class Scheduler {
  public:
   // Everything referred to must outlive the scheduler. Starts the thread.
@@ -60,6 +68,9 @@ class Scheduler {
 
   // Ends the request with `status` (CANCELLED, DEADLINE_EXCEEDED) within two steps; unknown ids are ignored.
   void Cancel(RequestId id, absl::Status status);
+
+  // Something has changed about adapters that requests wait for or run on. Costs next to nothing.
+  void Wake();
 
   // Refuses new requests, lets the running and waiting ones end within `limit`, cancels the rest with
   // UNAVAILABLE, and stops the thread. Waits. Idempotent.

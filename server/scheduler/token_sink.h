@@ -40,8 +40,10 @@ struct RouteTaken {
 
 // What is known before the first token.
 struct OutputStart {
-  std::vector<Sampled> prompt_logprobs;  // of prompt tokens 1.. when they were asked for
-  std::optional<RouteTaken> route;       // of an adapter that holds several experts
+  std::vector<Sampled> prompt_logprobs{};  // of prompt tokens 1.. when they were asked for
+  std::vector<uint64_t> generations{};     // of the request's adapters; 0: the base model
+  bool approximate = false;                // it keeps fewer experts than its adapters were trained with
+  std::optional<RouteTaken> route{};       // of an adapter that holds several experts
 };
 
 // What a request used, known when it ends.

@@ -225,7 +225,7 @@ TEST_P(BadAdaptersTest, IsRefusedByNameAndHarmsNobody) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(bad.reason));
   }
   EXPECT_EQ(store->device_bytes_used(), used);
-  EXPECT_EQ(store->Acquire("good")->generation(), 1);
+  EXPECT_EQ(Bound(*store, "good").generation(), 1);
   EXPECT_EQ(store->Get("fresh")->state, AdapterState::kFailed);
 }
 

@@ -4,6 +4,8 @@
 
 #include <type_traits>
 
+#include "tests/fakes/fake_claim.h"
+
 namespace hydrad {
 namespace {
 
@@ -13,6 +15,8 @@ TEST(AdapterHandle, EmptyIsTheBaseModel) {
   EXPECT_EQ(handle.device(), nullptr);
   EXPECT_EQ(handle.generation(), 0);
   EXPECT_EQ(handle.name(), "");
+  EXPECT_TRUE(handle.bound());
+  EXPECT_TRUE(handle.status().ok());
 }
 
 TEST(AdapterHandle, KeepsItsGenerationUntilItGoes) {
@@ -30,6 +34,28 @@ TEST(AdapterHandle, KeepsItsGenerationUntilItGoes) {
   EXPECT_FALSE(watched.expired());
   moved = AdapterHandle();
   EXPECT_TRUE(watched.expired());
+}
+
+TEST(AdapterHandle, BindsWhenItsAdapterIsThereAndStaysBound) {
+  FakeStored stored{.name = "medical", .generation = 7};
+  AdapterHandle handle = stored.Handle();
+  EXPECT_TRUE(handle);
+  EXPECT_EQ(handle.name(), "medical");
+  EXPECT_FALSE(handle.bound());
+  EXPECT_FALSE(handle.ready());
+  EXPECT_FALSE(handle.Bind());
+  EXPECT_EQ(handle.generation(), 0);
+  stored.ready = true;
+  EXPECT_TRUE(handle.ready());
+  EXPECT_TRUE(handle.Bind());
+  stored.ready = false;
+  stored.generation = 8;
+  EXPECT_TRUE(handle.ready());
+  EXPECT_TRUE(handle.Bind());
+  EXPECT_EQ(handle.generation(), 7);
+  EXPECT_EQ(stored.binds, 1);
+  stored.status = Aborted("gone");
+  EXPECT_EQ(handle.status(), Aborted("gone")) << "a bound request can be ended too";
 }
 
 TEST(AdapterHandle, IsMoveOnly) {

@@ -42,6 +42,23 @@ TEST(Loader, RefusesBeyondItsQueue) {
   go.set_value();
 }
 
+TEST(Loader, PostedJobsAreNeverTooMany) {
+  std::promise<void> started, go;
+  std::atomic<int> ran = 0;
+  Loader loader(1, 0, /*nice=*/10);
+  EXPECT_FALSE(loader.Submit([] {}));
+  ASSERT_TRUE(loader.Post([&] {
+    started.set_value();
+    go.get_future().wait();
+  }));
+  started.get_future().wait();
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(loader.Post([&] { ++ran; }));
+  go.set_value();
+  loader.Stop();
+  EXPECT_EQ(ran, 100);
+  EXPECT_FALSE(loader.Post([] {}));
+}
+
 TEST(Loader, StopRunsWhatWaitsAndTakesNoMore) {
   std::atomic<int> ran = 0;
   Loader loader(2, 100);

@@ -11,24 +11,25 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-Registry::Pin Generation(uint64_t number) {
-  auto generation = std::make_shared<AdapterGeneration>();
-  generation->name = "a";
-  generation->generation = number;
-  return generation;
-}
 std::vector<std::string> States(Registry& registry) {
   std::vector<std::string> states;
-  for (const AdapterInfo& info : registry.TakeEvents()) {
-    states.push_back(fmt::format("{} {}", Name(info.state), info.generation));
+  for (const AdapterEvent& event : registry.TakeEvents()) {
+    states.push_back(fmt::format("{} {}", Name(event.info.state), event.info.generation));
   }
   return states;
 }
-void LoadA(Registry& registry, uint64_t number) {
-  registry.BeginLoad("a", "path");
+// Publishes the load that is under way; returns what served before.
+std::shared_ptr<Generation> Publish(Registry& registry, AdapterEntry& entry) {
+  auto generation = std::make_shared<Generation>();
+  generation->number = registry.NextGeneration();
   AdapterInfo info;
   info.path = "path";
-  registry.Publish("a", Generation(number), info);
+  return registry.Publish(entry, std::move(generation), std::move(info));
+}
+Registry::EntryPtr LoadA(Registry& registry) {
+  Registry::EntryPtr entry = registry.BeginLoad("a", "path");
+  Publish(registry, *entry);
+  return entry;
 }
 
 TEST(CheckAdapterName, IsStrict) {
@@ -44,124 +45,133 @@ TEST(CheckAdapterName, IsStrict) {
 
 TEST(Registry, LifeOfAName) {
   Registry registry(10);
-  registry.BeginLoad("a", "path");
+  const auto entry = registry.BeginLoad("a", "path");
   EXPECT_EQ(registry.Get("a")->state, AdapterState::kLoading);
-  EXPECT_EQ(registry.Publish("a", Generation(1), {}), nullptr);
-  Registry::Pin handle = *registry.Acquire("a");
+  EXPECT_EQ(Publish(registry, *entry), nullptr);
+  ClaimState claim;
+  entry->claims.insert(&claim);
   EXPECT_EQ(registry.Get("a")->handles, 1);
-  auto unload = registry.BeginUnload("a");
-  ASSERT_TRUE(unload.ok());
-  EXPECT_FALSE(unload->gone);
-  const std::weak_ptr<const AdapterGeneration> generation = unload->pin;
-  unload->pin.reset();
-  EXPECT_FALSE(generation.expired()) << "a handle keeps it";
-  handle.reset();
-  EXPECT_TRUE(generation.expired());
-  EXPECT_EQ(registry.Get("a")->handles, 0);
-  const auto gone = registry.GenerationGone("a", 1);
-  ASSERT_TRUE(gone);
-  EXPECT_EQ(gone->state, AdapterState::kUnloaded);
-  EXPECT_FALSE(registry.Get("a").ok());
+  EXPECT_EQ(*registry.Serving("a"), entry);
+  EXPECT_FALSE(registry.BeginUnload(*entry));
+  EXPECT_EQ(registry.Serving("a").status(), Unavailable("adapter 'a' is unloading"));
+  entry->claims.clear();
+  registry.Gone(*entry);
+  EXPECT_EQ(registry.Find("a"), nullptr);
   EXPECT_THAT(States(registry), ElementsAre("loading 0", "available 1", "unloading 1", "unloaded 1"));
 }
 
 TEST(Registry, ReplaceStaysAvailable) {
   Registry registry(10);
-  LoadA(registry, 1);
+  const auto entry = LoadA(registry);
   registry.BeginLoad("a", "other");
   EXPECT_EQ(registry.Get("a")->state, AdapterState::kAvailable);
   EXPECT_EQ(registry.Get("a")->path, "path") << "of what serves";
-  EXPECT_EQ((*registry.Acquire("a"))->generation, 1);
-  const Registry::Pin before = registry.Publish("a", Generation(2), {});
-  EXPECT_EQ(before->generation, 1);
-  EXPECT_EQ((*registry.Acquire("a"))->generation, 2);
-  EXPECT_FALSE(registry.GenerationGone("a", 1));
+  EXPECT_EQ(entry->serving->number, 1u);
+  const auto before = Publish(registry, *entry);
+  EXPECT_EQ(before->number, 1u);
+  EXPECT_FALSE(before->serving);
+  EXPECT_EQ(entry->serving->number, 2u);
   EXPECT_THAT(States(registry), ElementsAre("loading 0", "available 1", "available 2"));
-}
-
-TEST(Registry, UnloadEndsWithTheLastOfSeveralGenerations) {
-  Registry registry(10);
-  LoadA(registry, 1);
-  registry.BeginLoad("a", "other");
-  const Registry::Pin before = registry.Publish("a", Generation(2), {});
-  ASSERT_TRUE(registry.BeginUnload("a").ok());
-  EXPECT_FALSE(registry.GenerationGone("a", 2));
-  EXPECT_TRUE(registry.GenerationGone("a", 1));
-  EXPECT_THAT(registry.List(), IsEmpty());
 }
 
 TEST(Registry, FailedLoadKeepsTheReasonAndMayBeTriedAgain) {
   Registry registry(10);
-  registry.BeginLoad("a", "path");
-  registry.FailLoad("a", InvalidArgument("broken"), 2.5);
+  const auto entry = registry.BeginLoad("a", "path");
+  registry.FailLoad(*entry, InvalidArgument("broken"), 2.5);
   EXPECT_EQ(registry.Get("a")->error, InvalidArgument("broken"));
   EXPECT_EQ(registry.Get("a")->load_seconds, 2.5);
-  EXPECT_EQ(registry.Acquire("a").status(), FailedPrecondition("adapter 'a' failed to load: broken"));
+  EXPECT_EQ(registry.Serving("a").status(), FailedPrecondition("adapter 'a' failed to load: broken"));
   registry.BeginLoad("a", "path");
   EXPECT_TRUE(registry.Get("a")->error.ok());
-  registry.FailLoad("a", InvalidArgument("broken"), 1);
-  const auto unload = registry.BeginUnload("a");
-  EXPECT_EQ(unload->pin, nullptr);
-  EXPECT_EQ(unload->gone->state, AdapterState::kUnloaded);
+  registry.FailLoad(*entry, InvalidArgument("broken"), 1);
+  EXPECT_TRUE(registry.BeginUnload(*entry)) << "gone at once";
   EXPECT_THAT(States(registry), ElementsAre("loading 0", "failed 0", "loading 0", "failed 0", "unloaded 0"));
+}
+
+TEST(Registry, WhatServesMayTurnOutToBeLost) {
+  Registry registry(10);
+  const auto entry = LoadA(registry);
+  EXPECT_EQ(registry.FailServing(*entry, Internal("disk"), false), nullptr);
+  EXPECT_EQ(registry.Get("a")->state, AdapterState::kAvailable);
+  EXPECT_EQ(registry.Get("a")->error, Internal("disk"));
+  const auto lost = registry.FailServing(*entry, FailedPrecondition("changed"), true);
+  EXPECT_EQ(lost->number, 1u);
+  EXPECT_FALSE(lost->serving);
+  EXPECT_EQ(registry.Get("a")->state, AdapterState::kFailed);
+  registry.BeginLoad("a", "path");
+  EXPECT_EQ(Publish(registry, *entry), nullptr);
+  EXPECT_EQ(registry.Get("a")->generation, 2u);
+}
+
+TEST(Registry, WhatServesMayBeLostWhileItIsReplaced) {
+  for (const bool works : {true, false}) {
+    Registry registry(10);
+    const auto entry = LoadA(registry);
+    registry.BeginLoad("a", "other");
+    ASSERT_NE(registry.FailServing(*entry, FailedPrecondition("changed"), true), nullptr);
+    EXPECT_EQ(registry.Get("a")->state, AdapterState::kLoading) << "the replace is a first load now";
+    if (works) {
+      Publish(registry, *entry);
+    } else {
+      registry.FailLoad(*entry, Internal("x"), 1);
+    }
+    EXPECT_EQ(registry.Get("a")->state, works ? AdapterState::kAvailable : AdapterState::kFailed);
+  }
 }
 
 TEST(Registry, ConflictsAreAborted) {
   Registry registry(10);
-  EXPECT_EQ(registry.BeginUnload("a").status().code(), absl::StatusCode::kNotFound);
-  registry.BeginLoad("a", "path");
-  EXPECT_EQ(registry.MayLoad("a"), Aborted("adapter 'a' is being loaded"));
-  EXPECT_EQ(registry.BeginUnload("a").status(), Aborted("adapter 'a' is being loaded"));
-  EXPECT_EQ(registry.Acquire("a").status(), Unavailable("adapter 'a' is loading"));
-  registry.Publish("a", Generation(1), {});
+  EXPECT_EQ(registry.MayChange("a").code(), absl::StatusCode::kNotFound);
+  const auto entry = registry.BeginLoad("a", "path");
+  EXPECT_EQ(registry.MayLoad("a"), Aborted("adapter 'a' is being loaded or changed"));
+  EXPECT_EQ(registry.MayChange("a"), Aborted("adapter 'a' is being loaded or changed"));
+  EXPECT_EQ(registry.Serving("a").status(), Unavailable("adapter 'a' is loading"));
+  Publish(registry, *entry);
   EXPECT_TRUE(registry.MayLoad("a").ok());
-  const auto unload = registry.BeginUnload("a");
+  registry.BeginUnload(*entry);
   EXPECT_EQ(registry.MayLoad("a"), Aborted("adapter 'a' is being unloaded"));
-  EXPECT_EQ(registry.BeginUnload("a").status(), Aborted("adapter 'a' is being unloaded"));
-  EXPECT_EQ(registry.Acquire("a").status(), Unavailable("adapter 'a' is unloading"));
+  EXPECT_EQ(registry.MayChange("a"), Aborted("adapter 'a' is being unloaded"));
 }
 
 TEST(Registry, NumberOfNamesIsBounded) {
   Registry registry(2);
   registry.BeginLoad("a", "path");
-  registry.BeginLoad("b", "path");
+  const auto b = registry.BeginLoad("b", "path");
   EXPECT_EQ(registry.MayLoad("c"), ResourceExhausted("there are 2 adapters, which is the limit"));
-  registry.FailLoad("b", Internal("x"), 0);
+  registry.FailLoad(*b, Internal("x"), 0);
   EXPECT_TRUE(registry.MayLoad("b").ok());
   EXPECT_FALSE(registry.MayLoad("c").ok()) << "a failed name is one too";
 }
 
-TEST(Registry, HandlesOfOldGenerationsCount) {
+TEST(Registry, ANameThatComesBackIsAnotherEntry) {
   Registry registry(10);
-  LoadA(registry, 1);
-  const Registry::Pin old = *registry.Acquire("a");
-  registry.BeginLoad("a", "other");
-  const Registry::Pin before = registry.Publish("a", Generation(2), {});
-  const Registry::Pin fresh = *registry.Acquire("a");
-  EXPECT_EQ(registry.Get("a")->handles, 2);
+  const auto first = LoadA(registry);
+  registry.BeginUnload(*first);
+  registry.Gone(*first);
+  const auto second = LoadA(registry);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(second->serving->number, 2u);
+  EXPECT_EQ(registry.Find("a"), second);
 }
 
 TEST(Registry, ClearForgetsEverythingInSilence) {
   Registry registry(10);
-  LoadA(registry, 1);
-  registry.BeginLoad("b", "path");
+  LoadA(registry);
   registry.TakeEvents();
-  EXPECT_EQ(registry.Clear().size(), 1);
+  registry.Clear();
   EXPECT_THAT(registry.List(), IsEmpty());
   EXPECT_THAT(registry.TakeEvents(), IsEmpty());
-  EXPECT_FALSE(registry.GenerationGone("a", 1));
 }
 
 TEST(RegistryDeathTest, IllegalMovesAreBugs) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Registry registry(10);
-  EXPECT_DEATH(registry.Publish("a", Generation(1), {}), "check failed");
-  EXPECT_DEATH(registry.FailLoad("a", Internal("x"), 0), "check failed");
-  LoadA(registry, 2);
+  const auto entry = LoadA(registry);
+  EXPECT_DEATH(Publish(registry, *entry), "check failed") << "no load is under way";
+  EXPECT_DEATH(registry.FailLoad(*entry, Internal("x"), 0), "check failed");
+  EXPECT_DEATH(registry.Gone(*entry), "check failed");
   registry.BeginLoad("a", "path");
   EXPECT_DEATH(registry.BeginLoad("a", "path"), "check failed");
-  EXPECT_DEATH(registry.Publish("a", Generation(2), {}), "check failed") << "generations ascend";
-  EXPECT_DEATH(registry.GenerationGone("a", 1), "check failed");
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ class StoreFaultsTest : public StoreFixture {
   }
   void NothingIsHeld(const AdapterStore& store) {
     EXPECT_EQ(store.device_bytes_used(), 0);
+    EXPECT_EQ(store.host_bytes_used(), 0);
     EXPECT_EQ(backend_.live(), 0);
     EXPECT_EQ(backend_.live_bytes(), 0);
   }
@@ -50,14 +51,15 @@ TEST_F(StoreFaultsTest, ReplaceSurvivesEveryFailureOfTheDisk) {
                                     [&] {
                                       const auto loaded = Load(*store, "a", "two");
                                       if (loaded.ok()) return true;
-                                      EXPECT_EQ(store->Acquire("a")->generation(), 1);
+                                      EXPECT_EQ(Bound(*store, "a").generation(), 1);
                                       EXPECT_EQ(store->device_bytes_used(), bytes_);
+                                      EXPECT_EQ(store->host_bytes_used(), host_bytes_);
                                       EXPECT_EQ(backend_.live(), 1);
                                       return false;
                                     });
   EXPECT_GT(failures, 10);
-  EXPECT_EQ(store->Acquire("a")->generation(), 2) << "failed loads use up no number";
-  EXPECT_EQ(store->device_bytes_used(), bytes_);
+  EXPECT_EQ(Bound(*store, "a").generation(), 2) << "failed loads use up no number";
+  ExpectBytes(*store, bytes_);
 }
 
 TEST_F(StoreFaultsTest, ValidateOnlySurvivesEveryFailureOfTheDisk) {
@@ -67,8 +69,9 @@ TEST_F(StoreFaultsTest, ValidateOnlySurvivesEveryFailureOfTheDisk) {
                [&] {
                  Pending pending;
                  store->ValidateOnly("a", "one", pending.done());
+                 const bool ok = pending.Wait().ok();
                  NothingIsHeld(*store);
-                 return pending.Wait().ok();
+                 return ok;
                });
   EXPECT_TRUE(store->List().empty());
 }
@@ -91,6 +94,40 @@ TEST_F(StoreFaultsTest, EveryFailureOfTheDeviceLeavesNothing) {
     EXPECT_TRUE(Unload(*store, "b").ok());
     NothingIsHeld(*store);
   }
+}
+
+// A request asks for what only the disk holds; each failure ends that request alone, and the next one gets
+// it.
+TEST_F(StoreFaultsTest, FetchesSurviveEveryFailureOfTheDisk) {
+  disk_.SetChunk(256);
+  const auto store = MakeStore({.device_bytes = bytes_, .host_bytes = host_bytes_});
+  ASSERT_TRUE(Load(*store, "a", "one").ok());
+  ASSERT_TRUE(Load(*store, "b", "two").ok());
+  ASSERT_EQ(store->Get("a")->tier, Tier::kDisk);
+  const int failures =
+      ForEveryCall([&](int n) { disk_.FailCall(n); },
+                   [&] {
+                     auto handle = store->Acquire("a");
+                     EXPECT_TRUE(handle.ok()) << handle.status();
+                     EXPECT_TRUE(Eventually([&] { return !handle->status().ok() || handle->Bind(); }));
+                     if (handle->bound()) return true;
+                     EXPECT_EQ(handle->status().code(), absl::StatusCode::kUnavailable);
+                     EXPECT_EQ(store->Get("a")->state, AdapterState::kAvailable);
+                     return false;
+                   });
+  EXPECT_GT(failures, 5);
+  ExpectBytes(*store, bytes_);
+  EXPECT_EQ(store->host_bytes_used(), host_bytes_);
+}
+
+TEST_F(StoreFaultsTest, AFetchSurvivesAFailureOfTheDevice) {
+  const auto store = MakeStore({.device_bytes = bytes_});
+  ASSERT_TRUE(Load(*store, "a", "one").ok());
+  ASSERT_TRUE(Load(*store, "b", "two").ok());
+  backend_.FailLoad(backend_.calls() + 1);
+  EXPECT_EQ(Refused(*store, "a").code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Bound(*store, "a").generation(), 1);
+  ExpectBytes(*store, bytes_);
 }
 
 }  // namespace

@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "server/adapters/adapter_store.h"
@@ -33,6 +36,16 @@ class Pending {
   std::shared_future<absl::StatusOr<AdapterInfo>> future_ = promise_->get_future().share();
 };
 
+// Whether `condition` comes true: other threads make it so.
+inline bool Eventually(const std::function<bool()>& condition) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > until) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 // The fake disk holds "one" and "two" (plain LoRAs that differ), "hydra", and "bad", where one lora_B is
 // missing.
 class StoreFixture : public ::testing::Test {
@@ -46,6 +59,7 @@ class StoreFixture : public ::testing::Test {
     disk_.Put("bad", bad.Bytes());
     const AdapterContents one = *ReadAdapter(disk_, "one", TinyModel().adapter_shape(), 1 << 20);
     bytes_ = backend_.AdapterBytes(one.weights, TinyModel().adapter_shape());
+    host_bytes_ = one.host_bytes;
   }
 
   std::unique_ptr<AdapterStore> MakeStore(AdapterStoreOptions options = {}) {
@@ -53,21 +67,45 @@ class StoreFixture : public ::testing::Test {
                                           clock_);
   }
   static absl::StatusOr<AdapterInfo> Load(AdapterStore& store, const std::string& name,
-                                          const std::string& path) {
+                                          const std::string& path, ChangeOptions options = {}) {
     Pending pending;
-    store.Load(name, path, pending.done());
+    store.Load(name, path, pending.done(), std::move(options));
     return pending.Wait();
   }
-  static absl::StatusOr<AdapterInfo> Unload(AdapterStore& store, const std::string& name) {
+  static absl::StatusOr<AdapterInfo> Unload(AdapterStore& store, const std::string& name,
+                                            ChangeOptions options = {}) {
     Pending pending;
-    store.Unload(name, pending.done());
+    store.Unload(name, pending.done(), std::move(options));
     return pending.Wait();
+  }
+  // A handle that has been waited for.
+  static AdapterHandle Bound(AdapterStore& store, const std::string& name) {
+    absl::StatusOr<AdapterHandle> handle = store.Acquire(name);
+    if (!handle.ok()) {
+      ADD_FAILURE() << handle.status();
+      return {};
+    }
+    EXPECT_TRUE(Eventually([&] { return !handle->status().ok() || handle->Bind(); }));
+    EXPECT_TRUE(handle->status().ok()) << handle->status();
+    return *std::move(handle);
+  }
+  // What a request hears whose adapter cannot be brought.
+  static absl::Status Refused(AdapterStore& store, const std::string& name) {
+    const absl::StatusOr<AdapterHandle> handle = store.Acquire(name);
+    if (!handle.ok()) return handle.status();
+    EXPECT_TRUE(Eventually([&] { return !handle->status().ok(); }));
+    return handle->status();
+  }
+  // Memory goes back on the store's threads.
+  void ExpectBytes(const AdapterStore& store, uint64_t bytes) {
+    EXPECT_TRUE(Eventually([&] { return store.device_bytes_used() == bytes; })) << store.device_bytes_used();
+    EXPECT_EQ(backend_.live_bytes(), bytes);
   }
 
   FakeDisk disk_;
   FakeBackend backend_;
   FakeClock clock_;
-  size_t bytes_ = 0;  // of "one" on the device
+  size_t bytes_ = 0, host_bytes_ = 0;  // of "one" on the device and in host memory
 };
 
 }  // namespace hydrad

@@ -1,4 +1,5 @@
 #include <cstdlib>
+#include <fstream>
 
 #include "tests/client/command_runner.h"
 
@@ -36,10 +37,10 @@ TEST_F(AdapterCommand, ListsAsAlignedTable) {
     ASSERT_EQ(Run({"adapter", "load", name, "--path", "p"}), 0);
   ASSERT_EQ(Run({"adapter", "list"}), 0);
   EXPECT_EQ(out_,
-            "NAME         STATE      GEN  FAMILY  RANK  EXPERTS  BYTES  REQUESTS  PATH  ERROR\n"
-            "a            AVAILABLE  3    lora    8     1        4096   0         p     -\n"
-            "b            AVAILABLE  1    lora    8     1        4096   0         p     -\n"
-            "longer-name  AVAILABLE  2    lora    8     1        4096   0         p     -\n");
+            "NAME         STATE      TIER    GEN  FAMILY  RANK  EXPERTS  BYTES  REQUESTS  PATH  ERROR\n"
+            "a            AVAILABLE  DEVICE  3    lora    8     1        4096   0         p     -\n"
+            "b            AVAILABLE  DEVICE  1    lora    8     1        4096   0         p     -\n"
+            "longer-name  AVAILABLE  DEVICE  2    lora    8     1        4096   0         p     -\n");
   ASSERT_EQ(Run({"adapter", "list", "--json"}), 0);
   EXPECT_EQ(Parsed().size(), 3);
 }
@@ -48,6 +49,7 @@ TEST_F(AdapterCommand, WatchPrintsALineForEachEvent) {
   std::vector<v1::AdapterEvent> events(2);
   events[0].mutable_adapter()->set_name("x");
   events[0].mutable_adapter()->set_state(v1::Adapter::LOADING);
+  events[0].mutable_adapter()->set_tier(v1::Adapter::DISK);
   events[0].mutable_time()->set_seconds(86400);
   events[1] = events[0];
   events[1].mutable_adapter()->set_state(v1::Adapter::FAILED);
@@ -55,12 +57,43 @@ TEST_F(AdapterCommand, WatchPrintsALineForEachEvent) {
   server_.SetWatchEvents(events);
   ASSERT_EQ(Run({"adapter", "watch"}), 0);
   EXPECT_EQ(out_,
-            "1970-01-02T00:00:00Z  x  LOADING  generation 0\n"
-            "1970-01-02T00:00:00Z  x  FAILED  generation 0  no config\n");
+            "1970-01-02T00:00:00Z  x  LOADING  generation 0  DISK\n"
+            "1970-01-02T00:00:00Z  x  FAILED  generation 0  DISK  no config\n");
   ASSERT_EQ(Run({"adapter", "watch", "--json"}), 0);
   const Json first = *ParseJson(out_.substr(0, out_.find('\n')));
   EXPECT_EQ(first["time"], "1970-01-02T00:00:00Z");
   EXPECT_EQ(first["adapter"]["state"], "LOADING");
+}
+
+TEST_F(AdapterCommand, PinsAndUnpins) {
+  ASSERT_EQ(Run({"adapter", "load", "x", "--path", "p", "--etag", "sha256:0", "--request-id", "r"}), 0);
+  ASSERT_EQ(Run({"adapter", "pin", "x", "--json"}), 0);
+  EXPECT_EQ(Parsed()["pinned"], true);
+  ASSERT_EQ(Run({"adapter", "list"}), 0);
+  EXPECT_NE(out_.find("DEVICE (pinned)"), std::string::npos);
+  ASSERT_EQ(Run({"adapter", "unpin", "x", "--json"}), 0);
+  EXPECT_EQ(Parsed()["pinned"], false);
+  ASSERT_EQ(Run({"adapter", "unload", "x", "--force", "--etag", "sha256:0", "--request-id", "s"}), 0);
+}
+
+TEST_F(AdapterCommand, AppliesAFile) {
+  const std::string path = testing::TempDir() + "/hydractl_apply.json";
+  const auto apply = [&](const std::string& text) {
+    std::ofstream(path) << text;
+    return Run({"adapter", "apply", path, "--json"});
+  };
+  ASSERT_EQ(
+      apply(R"({"adapters": [{"name": "x", "path": "p"}, {"name": "y", "path": "q", "pinned": true}]})"), 0);
+  EXPECT_EQ(Parsed(),
+            *ParseJson(R"([{"name": "x", "action": "CREATE"}, {"name": "y", "action": "CREATE"}])"));
+  ASSERT_EQ(Run({"adapter", "apply", path, "--validate-only", "--force", "--request-id", "r"}), 0);
+  EXPECT_EQ(out_, "NAME  ACTION\nx     CREATE\ny     CREATE\n");
+  for (const char* bad : {"", "[]", "{}", R"({"adapters": [3]})", R"({"adapters": [{"name": 3}]})",
+                          R"({"adapters": [{"nmae": "x"}]})", R"({"adapters": [{"pinned": "yes"}]})"}) {
+    EXPECT_EQ(apply(bad), 2) << bad;
+    EXPECT_NE(err_.find("hydractl_apply.json"), std::string::npos);
+  }
+  EXPECT_EQ(Run({"adapter", "apply", "/no/such/file"}), 2);
 }
 
 TEST_F(AdapterCommand, AdministratorsKeyIsSent) {

@@ -198,7 +198,9 @@ TEST(AdminClient, AdapterLife) {
     ASSERT_TRUE(admin.LoadAdapter(load, kOptions).ok());
   }
   EXPECT_EQ(admin.GetAdapter("a", kOptions)->path(), "a/v1");
-  EXPECT_EQ(admin.UnloadAdapter("c", kOptions)->state(), v1::Adapter::UNLOADED);
+  v1::UnloadAdapterRequest unload;
+  unload.set_name("c");
+  EXPECT_EQ(admin.UnloadAdapter(unload, kOptions)->state(), v1::Adapter::UNLOADED);
   EXPECT_EQ(admin.GetAdapter("c", kOptions).status().code(), absl::StatusCode::kNotFound);
   const auto all = admin.ListAdapters(kOptions);  // two pages
   ASSERT_TRUE(all.ok());

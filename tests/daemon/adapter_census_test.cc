@@ -13,23 +13,24 @@ using testing::Not;
 
 class AdapterCensusTest : public testing::Test {
  protected:
-  void Event(const std::string& name, AdapterState state) {
+  void Event(const std::string& name, AdapterState state, Tier tier = Tier::kDisk,
+             AdapterChange change = AdapterChange::kState) {
     AdapterInfo info;
     info.name = name;
     info.state = state;
-    census_.Event(info);
+    info.tier = tier;
+    census_.Event({info, change});
+  }
+  void ExpectCount(AdapterState state, Tier tier, int count) const {
+    EXPECT_THAT(Text(), HasSubstr(fmt::format("hydrad_adapters{{state=\"{}\",tier=\"{}\"}} {}\n", Name(state),
+                                              Name(tier), count)));
   }
   std::string Text() const { return prometheus::TextSerializer().Serialize(metrics_.registry()->Collect()); }
   void ExpectCounts(int loading, int available, int unloading, int failed) const {
-    const std::string text = Text();
-    EXPECT_THAT(text, HasSubstr(fmt::format("hydrad_adapters{{state=\"{}\"}} {}\n",
-                                            Name(AdapterState::kLoading), loading)));
-    EXPECT_THAT(text, HasSubstr(fmt::format("hydrad_adapters{{state=\"{}\"}} {}\n",
-                                            Name(AdapterState::kAvailable), available)));
-    EXPECT_THAT(text, HasSubstr(fmt::format("hydrad_adapters{{state=\"{}\"}} {}\n",
-                                            Name(AdapterState::kUnloading), unloading)));
-    EXPECT_THAT(text, HasSubstr(fmt::format("hydrad_adapters{{state=\"{}\"}} {}\n",
-                                            Name(AdapterState::kFailed), failed)));
+    ExpectCount(AdapterState::kLoading, Tier::kDisk, loading);
+    ExpectCount(AdapterState::kAvailable, Tier::kDisk, available);
+    ExpectCount(AdapterState::kUnloading, Tier::kDisk, unloading);
+    ExpectCount(AdapterState::kFailed, Tier::kDisk, failed);
   }
 
   Metrics metrics_;
@@ -53,19 +54,39 @@ TEST_F(AdapterCensusTest, FollowsEachName) {
   ExpectCounts(0, 0, 0, 1);
 }
 
+TEST_F(AdapterCensusTest, FollowsTiers) {
+  Event("a", AdapterState::kAvailable, Tier::kDevice, AdapterChange::kLoaded);
+  Event("b", AdapterState::kAvailable, Tier::kHost, AdapterChange::kLoaded);
+  ExpectCount(AdapterState::kAvailable, Tier::kDevice, 1);
+  ExpectCount(AdapterState::kAvailable, Tier::kHost, 1);
+  Event("a", AdapterState::kAvailable, Tier::kHost, AdapterChange::kEvicted);
+  Event("b", AdapterState::kAvailable, Tier::kDevice, AdapterChange::kFetched);
+  Event("a", AdapterState::kAvailable, Tier::kDisk, AdapterChange::kEvicted);
+  ExpectCount(AdapterState::kAvailable, Tier::kDevice, 1);
+  ExpectCount(AdapterState::kAvailable, Tier::kHost, 0);
+  ExpectCount(AdapterState::kAvailable, Tier::kDisk, 1);
+  EXPECT_THAT(Text(), HasSubstr("hydrad_adapter_evictions_total{reason=\"device_memory\"} 1\n"));
+  EXPECT_THAT(Text(), HasSubstr("hydrad_adapter_evictions_total{reason=\"host_memory\"} 1\n"));
+}
+
 TEST_F(AdapterCensusTest, CountsLoads) {
   AdapterInfo info;
   info.name = "a";
   info.state = AdapterState::kAvailable;
   info.load_seconds = 0.5;
-  census_.Event(info);
+  census_.Event({info, AdapterChange::kLoaded});
   info.error = InvalidArgument("a replace that failed leaves the old one serving");
-  census_.Event(info);
+  census_.Event({info, AdapterChange::kLoaded});
+  census_.Event({info, AdapterChange::kFetchFailed});
+  info.tier = Tier::kHost;
+  census_.Event({info, AdapterChange::kFetched});
+  info.tier = Tier::kDevice;
+  census_.Event({info, AdapterChange::kFetched});
   info.state = AdapterState::kUnloading;
-  census_.Event(info);
-  EXPECT_THAT(Text(), HasSubstr("hydrad_adapter_loads_total{result=\"ok\"} 1\n"));
-  EXPECT_THAT(Text(), HasSubstr("hydrad_adapter_loads_total{result=\"error\"} 1\n"));
-  EXPECT_THAT(Text(), HasSubstr("hydrad_adapter_load_duration_seconds_sum 1\n"));
+  census_.Event({info, AdapterChange::kState});
+  EXPECT_THAT(Text(), HasSubstr("hydrad_adapter_loads_total{result=\"ok\"} 2\n"));
+  EXPECT_THAT(Text(), HasSubstr("hydrad_adapter_loads_total{result=\"error\"} 2\n"));
+  EXPECT_THAT(Text(), HasSubstr("hydrad_adapter_load_duration_seconds_sum 2\n"));
 }
 
 TEST_F(AdapterCensusTest, AnAdapterThatGoesTakesItsSeriesAlong) {

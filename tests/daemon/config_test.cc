@@ -52,7 +52,8 @@ TEST_F(ConfigTest, DefaultsAreThoseOfTheStruct) {
   EXPECT_EQ(config.weights, "bf16");
   EXPECT_EQ(config.max_waiting, 1024);
   EXPECT_EQ(config.kv_cache_memory, 0u);
-  EXPECT_EQ(config.adapter_memory, 1ull << 30);
+  EXPECT_EQ(config.adapter_device_memory, 1ull << 30);
+  EXPECT_EQ(config.adapter_host_memory, 2ull << 30);
   EXPECT_FALSE(config.reflection);
   EXPECT_TRUE(config.adapters.empty());
 }
@@ -93,10 +94,10 @@ TEST_F(ConfigTest, VariablesSetFlagsToo) {
 TEST_F(ConfigTest, MemoryHasUnits) {
   EXPECT_EQ(Good({"--model", "m", "--kv-cache-memory", "1GiB"}).kv_cache_memory, 1ull << 30);
   EXPECT_EQ(Good({"--model", "m", "--kv-cache-memory", "1GB"}).kv_cache_memory, 1'000'000'000u);
-  EXPECT_EQ(Good({"--model", "m", "--adapter-memory=512 MiB"}).adapter_memory, 512ull << 20);
-  EXPECT_EQ(Good({"--model", "m", "--adapter-memory=4096"}).adapter_memory, 4096u);
-  EXPECT_THAT(Bad({"--model", "m", "--adapter-memory", "many"}), HasSubstr("--adapter-memory"));
-  EXPECT_THAT(Bad({"--model", "m", "--adapter-memory", "-1"}), HasSubstr("--adapter-memory"));
+  EXPECT_EQ(Good({"--model", "m", "--adapter-device-memory=512 MiB"}).adapter_device_memory, 512ull << 20);
+  EXPECT_EQ(Good({"--model", "m", "--adapter-host-memory=4096"}).adapter_host_memory, 4096u);
+  EXPECT_THAT(Bad({"--model", "m", "--adapter-device-memory", "many"}), HasSubstr("--adapter-device-memory"));
+  EXPECT_THAT(Bad({"--model", "m", "--adapter-device-memory", "-1"}), HasSubstr("--adapter-device-memory"));
 }
 
 TEST_F(ConfigTest, MistakesNameTheOption) {

@@ -27,7 +27,7 @@ std::vector<std::string> Arguments(const std::string& device) {
   std::vector<std::string> arguments = {"--device",         device,
                                         "--model",          "deploy/models/tiny",
                                         "--adapter-root",   "deploy/adapters/tiny",
-                                        "--adapter-memory", "4MiB",
+                                        "--adapter-device-memory", "4MiB",
                                         "--max-context",    "128",
                                         "--max-running",    "8",
                                         "--prefill-chunk",  "32",

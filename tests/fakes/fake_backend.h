@@ -40,10 +40,29 @@ class FakeBackend final : public Backend {
     mu_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return gate_open_; });
     --waiting_;
     if (call == fail_call_) return Internal("the fake device failed call {}", call);
-    auto device = std::make_unique<Held>(*this, bytes + extra_bytes_);
+    auto device = std::make_unique<Held>(*this, bytes + extra_bytes_, ContentOf(weights));
     live_.insert(device.get());
     live_bytes_ += bytes + extra_bytes_;
     return device;
+  }
+
+  // A number that tells apart what adapters hold.
+  static uint64_t ContentOf(const AdapterWeights& weights) {
+    uint64_t hash = 1469598103934665603u;  // FNV-1a over the bytes of every A and B
+    for (const ProjectionWeights& p : weights.projections) {
+      for (const auto* matrices : {&p.a, &p.b}) {
+        for (const HostMatrix& m : *matrices) {
+          const size_t size = static_cast<size_t>(m.rows) * m.cols * (m.dtype == DType::kF32 ? 4 : 2);
+          const auto* bytes = static_cast<const unsigned char*>(m.data);
+          for (size_t i = 0; i < size; ++i) hash = (hash ^ bytes[i]) * 1099511628211u;
+        }
+      }
+    }
+    return hash;
+  }
+  // Of a live adapter of this device.
+  static uint64_t ContentOf(const DeviceAdapter& device) {
+    return static_cast<const Held&>(device).content();
   }
 
   // The n-th LoadAdapter from the start fails, counted from 1; 0: none.
@@ -126,17 +145,20 @@ class FakeBackend final : public Backend {
  private:
   class Held final : public DeviceAdapter {
    public:
-    Held(FakeBackend& backend, size_t bytes) : backend_(backend), bytes_(bytes) {}
+    Held(FakeBackend& backend, size_t bytes, uint64_t content)
+        : backend_(backend), bytes_(bytes), content_(content) {}
     ~Held() override {
       MutexLock lock(&backend_.mu_);
       backend_.live_.erase(this);
       backend_.live_bytes_ -= bytes_;
     }
     size_t bytes() const override { return bytes_; }
+    uint64_t content() const { return content_; }
 
    private:
     FakeBackend& backend_;
     const size_t bytes_;
+    const uint64_t content_;
   };
 
   class HeldVector final : public Buffer {

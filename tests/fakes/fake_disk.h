@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -33,6 +34,8 @@ class FakeDisk final : public Disk {
     MutexLock lock(&state_->mu);
     return state_->calls;
   }
+  // Is called within every call, without a lock: what else happens while a disk works.
+  void OnCall(std::function<void()> on_call) { state_->on_call = std::move(on_call); }
   // Reads give at most so many bytes.
   void SetChunk(size_t bytes) {
     MutexLock lock(&state_->mu);
@@ -45,6 +48,7 @@ class FakeDisk final : public Disk {
   }
 
   absl::StatusOr<std::unique_ptr<DiskDirectory>> OpenDirectory(const std::string& path) override {
+    state_->Interrupt();
     MutexLock lock(&state_->mu);
     RETURN_IF_ERROR(state_->Call());
     const auto found = state_->directories.find(path);
@@ -54,10 +58,14 @@ class FakeDisk final : public Disk {
 
  private:
   struct State {
+    void Interrupt() {
+      if (on_call) on_call();
+    }
     absl::Status Call() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
       if (++calls == fail_call) return Internal("the fake disk failed call {}", calls);
       return absl::OkStatus();
     }
+    std::function<void()> on_call;  // set while nobody calls
     Mutex mu;
     std::map<std::string, Files> directories ABSL_GUARDED_BY(mu);
     int calls ABSL_GUARDED_BY(mu) = 0;
@@ -72,6 +80,7 @@ class FakeDisk final : public Disk {
         : state_(std::move(state)), bytes_(std::move(bytes)) {}
     uint64_t size() const override { return bytes_.size(); }
     absl::StatusOr<size_t> ReadAt(uint64_t offset, std::span<std::byte> out) override {
+      state_->Interrupt();
       MutexLock lock(&state_->mu);
       RETURN_IF_ERROR(state_->Call());
       const size_t end = bytes_.size() + state_->drift;

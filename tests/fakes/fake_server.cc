@@ -220,6 +220,7 @@ class AdminService final : public v1::Admin::Service {
     if (request->validate_only()) return grpc::Status::OK;
     adapter->set_state(v1::Adapter::AVAILABLE);
     adapter->set_generation(++shared_.generations);
+    adapter->set_tier(v1::Adapter::DEVICE);
     shared_.adapters[request->name()] = *adapter;
     return grpc::Status::OK;
   }
@@ -253,6 +254,34 @@ class AdminService final : public v1::Admin::Service {
     if (!node) return NotFoundStatus(request->name());
     *adapter = node.mapped();
     adapter->set_state(v1::Adapter::UNLOADED);
+    return grpc::Status::OK;
+  }
+  grpc::Status SetPinned(ServerContext& context, const std::string& name, bool pinned, v1::Adapter* adapter) {
+    if (const grpc::Status status = shared_.Enter(context); !status.ok()) return status;
+    MutexLock lock(&shared_.mu);
+    const auto found = shared_.adapters.find(name);
+    if (found == shared_.adapters.end()) return NotFoundStatus(name);
+    found->second.set_pinned(pinned);
+    *adapter = found->second;
+    return grpc::Status::OK;
+  }
+  grpc::Status PinAdapter(ServerContext* context, const v1::PinAdapterRequest* request,
+                          v1::Adapter* adapter) override {
+    return SetPinned(*context, request->name(), true, adapter);
+  }
+  grpc::Status UnpinAdapter(ServerContext* context, const v1::UnpinAdapterRequest* request,
+                            v1::Adapter* adapter) override {
+    return SetPinned(*context, request->name(), false, adapter);
+  }
+  // Answers as if everything were new.
+  grpc::Status ApplyAdapters(ServerContext* context, const v1::ApplyAdaptersRequest* request,
+                             v1::ApplyAdaptersResponse* response) override {
+    if (const grpc::Status status = shared_.Enter(*context); !status.ok()) return status;
+    for (const v1::WantedAdapter& wanted : request->adapters()) {
+      auto* change = response->add_changes();
+      change->set_name(wanted.name());
+      change->set_action(v1::ApplyAdaptersResponse::Change::CREATE);
+    }
     return grpc::Status::OK;
   }
   grpc::Status WatchAdapters(ServerContext* context, const v1::WatchAdaptersRequest*,

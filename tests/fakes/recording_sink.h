@@ -29,6 +29,7 @@ class RecordingSink final : public TokenSink {
   };
   struct Record {
     int starts = 0, dones = 0;
+    std::vector<uint64_t> generations;
     std::vector<Sampled> prompt_logprobs;
     std::optional<RouteTaken> route;
     std::map<int, Choice> choices;
@@ -46,6 +47,7 @@ class RecordingSink final : public TokenSink {
     MutexLock lock(&mu_);
     HYDRAD_CHECK(record_.starts == 0 && record_.dones == 0);
     record_.starts = 1;
+    record_.generations = std::move(start.generations);
     record_.prompt_logprobs = std::move(start.prompt_logprobs);
     record_.route = std::move(start.route);
   }

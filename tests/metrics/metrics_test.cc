@@ -37,7 +37,7 @@ void Exercise(Metrics& metrics) {
   metrics.SetRequests(4, 2);
   metrics.AdapterLoad("ok", 0.1);
   metrics.AdapterEvicted("capacity");
-  metrics.SetAdapters("available", 3);
+  metrics.SetAdapters("host", "available", 3);
   metrics.SetAdapterBytes("device", 4096);
   metrics.SetKvBlocks(25, 75);
   metrics.Step("decode", 0.004, 8, 3);
@@ -64,7 +64,7 @@ TEST(MetricsTest, EverySeriesIsExposed) {
            "hydrad_queue_duration_seconds_sum 0.25",
            "hydrad_prefill_duration_seconds_sum 0.25",
            "hydrad_decode_duration_seconds_sum 1",
-           "hydrad_adapters{state=\"available\"} 3",
+           "hydrad_adapters{state=\"available\",tier=\"host\"} 3",
            "hydrad_adapter_bytes{tier=\"device\"} 4096",
            "hydrad_adapter_loads_total{result=\"ok\"} 1",
            "hydrad_adapter_load_duration_seconds_count 1",

@@ -38,20 +38,20 @@ class AdapterFeedTest : public testing::Test {
 
 TEST_F(AdapterFeedTest, TheSnapshotThenEachChange) {
   feed_.Begin({Info("a", AdapterState::kAvailable), Info("b", AdapterState::kLoading)});
-  feed_.Event(Info("b", AdapterState::kAvailable));
+  feed_.Event({Info("b", AdapterState::kAvailable)});
   EXPECT_THAT(Told(), ElementsAre("a AVAILABLE", "b LOADING", "b AVAILABLE"));
 }
 
 TEST_F(AdapterFeedTest, EventsDuringTheSnapshotFollowIt) {
-  feed_.Event(Info("a", AdapterState::kAvailable));
-  feed_.Event(Info("a", AdapterState::kUnloading));
+  feed_.Event({Info("a", AdapterState::kAvailable)});
+  feed_.Event({Info("a", AdapterState::kUnloading)});
   feed_.Begin({Info("a", AdapterState::kAvailable)});
   EXPECT_EQ(Told().back(), "a UNLOADING") << "the last word is how it stands";
 }
 
 TEST_F(AdapterFeedTest, AWatcherThatFallsBehindIsTold) {
   feed_.Begin({});
-  for (int i = 0; i < 6; ++i) feed_.Event(Info("a", AdapterState::kAvailable));
+  for (int i = 0; i < 6; ++i) feed_.Event({Info("a", AdapterState::kAvailable)});
   EXPECT_TRUE(Told().empty());
   EXPECT_EQ(last_, Queue::Next::kEnd);
   EXPECT_EQ(status_.code(), absl::StatusCode::kResourceExhausted);

@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <vector>
@@ -28,6 +30,7 @@ class AuditTest : public testing::Test {
     log_ = *std::move(log);
   }
   std::vector<nlohmann::json> Lines() const {
+    log_->Flush();
     std::ifstream in(path_);
     std::vector<nlohmann::json> lines;
     for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
@@ -95,10 +98,20 @@ TEST_F(AuditTest, AppendsToWhatIsThereAndKeepsItPrivate) {
   auto again = AuditLog::Open(path_, clock_);
   ASSERT_TRUE(again.ok());
   (*again)->WriteRefusal(Refusal());
+  (*again)->Flush();
   EXPECT_EQ(Lines().size(), 2u);
   struct stat info;
   ASSERT_EQ(stat(path_.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
+}
+
+TEST_F(AuditTest, WhatIsQueuedIsWrittenAtTheEnd) {
+  for (int i = 0; i < 3000; ++i) {
+    log_->Write({.action = "adapter.load", .actor = "admin", .peer = "", .adapter = "x", .path = "", .status = {}});
+  }
+  log_.reset();
+  std::ifstream in(path_);
+  EXPECT_EQ(std::count(std::istreambuf_iterator<char>(in), {}, '\n'), 3000);
 }
 
 TEST(AuditOpenTest, AFileThatCannotBeOpenedIsNamed) {

@@ -67,6 +67,7 @@ class FrontFixture : public testing::Test {
     return done.get_future().get();
   }
   std::vector<nlohmann::json> AuditLines() const {
+    audit_->Flush();
     std::ifstream in(audit_path_);
     std::vector<nlohmann::json> lines;
     for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));

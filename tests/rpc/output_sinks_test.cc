@@ -52,7 +52,7 @@ class StreamSinkTest : public testing::Test {
 
 TEST_F(StreamSinkTest, StartChunksEnd) {
   StreamSink sink(Head(), queue_);
-  sink.OnStart({.prompt_logprobs = {{.token = 7, .logprob = -1, .top = {{9, -0.1f}}}}, .route = {}});
+  sink.OnStart({.prompt_logprobs = {{.token = 7, .logprob = -1, .top = {{9, -0.1f}}}}, .generations = {4}});
   EXPECT_TRUE(sink.OnPiece(Piece(0, "ab", {1, 2})));
   EXPECT_TRUE(sink.OnPiece(Last(0, "c", FinishReason::kStopString, "END")));
   Usage usage;
@@ -128,7 +128,7 @@ TEST(GatherSinkTest, JoinsEachChoice) {
     EXPECT_TRUE(status.ok());
     ++calls;
   });
-  sink.OnStart({.prompt_logprobs = {{.token = 7, .logprob = -1, .top = {}}}, .route = {}});
+  sink.OnStart({.prompt_logprobs = {{.token = 7, .logprob = -1, .top = {}}}, .generations = {4}});
   sink.OnPiece(Piece(1, "x", {4}));
   sink.OnPiece(Piece(0, "a", {1}));
   sink.OnPiece(Piece(0, "b", {2, 3}));

@@ -19,8 +19,8 @@ std::shared_ptr<const AdapterGeneration> Generation(const std::string& name, uin
 TEST(AdapterUse, TheBaseModelIsOrderZeroAndHasNoName) {
   AdapterUse use;
   const AdapterHandle base;
-  EXPECT_EQ(use.Enter(base), 0u);
-  use.Start(base);
+  use.Enter(base);
+  EXPECT_EQ(use.Start(base), 0u);
   EXPECT_EQ(use.Running(), "");
   EXPECT_EQ(use.Waiting(), "");
   use.Leave(base, true);
@@ -30,13 +30,15 @@ TEST(AdapterUse, OneOrderPerGenerationEvenOfOneName) {
   AdapterUse use;
   const auto first = Generation("a", 1), second = Generation("a", 2);
   const AdapterHandle one(first), same(first), other(second);
-  const uint64_t order = use.Enter(one);
+  for (const AdapterHandle* handle : {&one, &same, &other}) use.Enter(*handle);
+  const uint64_t order = use.Start(one);
   EXPECT_NE(order, 0u);
-  EXPECT_EQ(use.Enter(same), order);
-  EXPECT_NE(use.Enter(other), order);
-  use.Leave(one, false);
-  use.Leave(same, false);
-  EXPECT_NE(use.Enter(one), order);  // orders are not used again
+  EXPECT_EQ(use.Start(same), order);
+  EXPECT_NE(use.Start(other), order);
+  use.Leave(one, true);
+  use.Leave(same, true);
+  use.Enter(one);
+  EXPECT_NE(use.Start(one), order);  // orders are not used again
 }
 
 TEST(AdapterUse, NamesFollowTheRequests) {

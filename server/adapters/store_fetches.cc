@@ -1,0 +1,240 @@
+// What requests wait for, brought to the device; and what is given up.
+#include <algorithm>
+#include <utility>
+
+#include "server/adapters/store_impl.h"
+#include "server/base/log.h"
+
+namespace hydrad {
+namespace {
+
+// Whether trying again could go better without anybody changing a file.
+bool MayPass(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kCancelled:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void AdapterStore::Impl::KickPump() {
+  if (!pump_queued && !stopping) pump_queued = fetches->Post([this] { Pump(); });
+}
+
+void AdapterStore::Impl::Pump() {
+  Settle();
+  ResumeParked();
+  while (true) {
+    std::optional<Residency::Work> work;
+    {
+      MutexLock lock(&mu);
+      pump_queued = false;
+      if (stopping) return;
+      RefreshWanted();
+      work = residency.Next();
+      ApplyMoves();
+      if (!work) NoteBlocked();
+    }
+    if (!work) break;
+    const PieceId piece = work->piece;
+    const bool posted = fetches->Post([this, w = *std::move(work)]() mutable { RunFetch(std::move(w)); });
+    if (!posted) {  // the server is stopping
+      MutexLock lock(&mu);
+      residency.EndWork(piece);
+    }
+  }
+  Settle();
+}
+
+void AdapterStore::Impl::ResumeParked() {
+  std::vector<JobPtr> resumed;
+  {
+    MutexLock lock(&mu);
+    resumed = std::exchange(parked, {});
+  }
+  for (const JobPtr& job : resumed) {
+    if (!loads->Post([this, job] { RunLoad(job); })) FinishLoad(job, Cancelled("the server is stopping"));
+  }
+}
+
+void AdapterStore::Impl::RefreshWanted() {
+  std::vector<PieceId> pieces;
+  std::set<PieceId> seen;
+  std::vector<EntryPtr> hopeless;
+  const auto add = [&](const EntryPtr& entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (entry->serving == nullptr) return;
+    for (const PieceId piece : entry->serving->pieces) {
+      const PieceInfo& info = residency.info(piece);
+      if (info.device_bytes > options.device_bytes || info.host_bytes > options.host_bytes) {
+        return hopeless.push_back(entry);
+      }
+      if (seen.insert(piece).second) pieces.push_back(piece);
+    }
+  };
+  for (const EntryPtr& entry : kept) {
+    if (!entry->fetch_failed) add(entry);
+  }
+  for (const auto* names : {&wanted, &fresh}) {
+    for (const std::string& name : *names) {
+      const EntryPtr entry = registry.Find(name);
+      if (entry != nullptr && entry->waiting > 0) add(entry);
+    }
+  }
+  residency.SetWanted(pieces);
+  for (const EntryPtr& entry : hopeless) {
+    FailServing(entry, ResourceExhausted("it is larger than the memory that adapters have"), true);
+  }
+}
+
+void AdapterStore::Impl::NoteBlocked() {
+  std::set<EntryPtr> now;
+  for (const PieceId piece : residency.blocked()) now.insert(residency.owner(piece));
+  if (now == blocked) return;
+  for (const EntryPtr& entry : blocked) entry->blocked = false;
+  for (const EntryPtr& entry : now) entry->blocked = true;
+  blocked = std::move(now);
+  wake = true;
+}
+
+void AdapterStore::Impl::RunFetch(Residency::Work work) {
+  work.evicted.clear();  // before what it made room for is taken
+  {
+    MutexLock lock(&mu);
+    AdapterEntry& entry = *residency.owner(work.piece);
+    if (!entry.fetch_begun) entry.fetch_begun = clock.Now();
+  }
+  const absl::Status status =
+      work.kind == Residency::Work::Kind::kRead ? ReadAgain(work.piece) : Upload(work.piece);
+  {
+    MutexLock lock(&mu);
+    if (!status.ok()) FetchFailed(work.piece, status);
+    residency.EndWork(work.piece);
+    ApplyMoves();
+    KickPump();
+  }
+  Settle();
+}
+
+absl::Status AdapterStore::Impl::ReadAgain(PieceId piece) {
+  std::string path, digest;
+  {
+    MutexLock lock(&mu);
+    if (stopping) return Cancelled("the server is stopping");
+    path = residency.info(piece).path;
+    digest = residency.info(piece).digest;
+  }
+  PieceInfo info;
+  ASSIGN_OR_RETURN(AdapterContents contents, Read(path, digest, &info));
+  auto copy = std::make_shared<const AdapterContents>(std::move(contents));
+  Residency::Evicted evicted;
+  MutexLock lock(&mu);
+  if (residency.FillHost(piece, std::move(info), std::move(copy), &evicted)) return absl::OkStatus();
+  return ResourceExhausted("{}: there is no host memory to read it", path);
+}
+
+absl::Status AdapterStore::Impl::Upload(PieceId piece) {
+  Residency::HostCopy host;
+  std::string path;
+  {
+    MutexLock lock(&mu);
+    host = residency.host_copy(piece);
+    path = residency.info(piece).path;
+  }
+  auto device = CopyToDevice(*host, backend, shape);
+  host.reset();
+  if (!device.ok()) return Annotate(device.status(), path);
+  MutexLock lock(&mu);
+  residency.FillDevice(piece, *std::move(device));
+  return absl::OkStatus();
+}
+
+void AdapterStore::Impl::FetchFailed(PieceId piece, const absl::Status& status) {
+  const EntryPtr entry = residency.owner(piece);
+  entry->fetch_begun.reset();
+  if (entry->serving == nullptr || !std::ranges::count(entry->serving->pieces, piece)) return;
+  FailServing(entry, status, !MayPass(status));
+}
+
+void AdapterStore::Impl::FailServing(const EntryPtr& entry, const absl::Status& status, bool forever) {
+  Log()->warn("adapter '{}' cannot be brought to the device: {}", entry->name, status.ToString());
+  const std::string why(status.message());
+  const absl::Status told =
+      forever ? FailedPrecondition("adapter '{}' is not there any more: {}", entry->name, why)
+              : Unavailable("adapter '{}' cannot be loaded now: {}", entry->name, why);
+  for (ClaimState* claim : entry->claims) {
+    if (claim->bound == nullptr) End(*claim, told);
+  }
+  entry->fetch_failed = true;
+  const std::shared_ptr<Generation> lost = registry.FailServing(*entry, status, forever);
+  if (lost == nullptr) return;
+  entry->resident = false;
+  ForgetPin(entry);
+  DropIfUnused(*lost);
+}
+
+void AdapterStore::Impl::ApplyMoves() {
+  for (const Residency::Move& move : residency.TakeMoves()) {
+    if (move.owner != nullptr && move.owner->serving != nullptr) UpdateTier(*move.owner, move.evicted);
+  }
+}
+
+void AdapterStore::Impl::UpdateTier(AdapterEntry& entry, bool evicted) {
+  const Tier tier = TierOf(*entry.serving), before = entry.info.tier;
+  entry.info.device_bytes = entry.info.host_bytes = 0;
+  for (const PieceId piece : entry.serving->pieces) {
+    entry.info.device_bytes += residency.info(piece).device_bytes;
+    entry.info.host_bytes += residency.info(piece).host_bytes;
+  }
+  entry.resident = tier == Tier::kDevice;
+  if (tier == before) return;
+  if (tier > before && entry.fetch_begun) {
+    entry.info.load_seconds = Seconds(clock.Now() - *entry.fetch_begun);
+    entry.info.error = absl::OkStatus();
+    entry.fetch_failed = false;
+  }
+  if (tier == Tier::kDevice) {
+    entry.fetch_begun.reset();
+    wake = true;
+  }
+  registry.Moved(entry, tier, evicted && tier < before ? AdapterChange::kEvicted : AdapterChange::kFetched);
+}
+
+Tier AdapterStore::Impl::TierOf(const Generation& generation) const {
+  Tier lowest = Tier::kDevice;
+  for (const PieceId piece : generation.pieces) lowest = std::min(lowest, residency.TierOf(piece));
+  return lowest;
+}
+
+void AdapterStore::Impl::End(ClaimState& claim, const absl::Status& why) {
+  if (claim.ended) return;
+  if (claim.bound == nullptr) --claim.entry->waiting;
+  claim.why = why;
+  claim.ended = true;
+  wake = true;
+}
+
+void AdapterStore::Impl::DropIfUnused(const Generation& generation) {
+  if (generation.serving || generation.bound > 0) return;
+  for (const PieceId piece : generation.pieces) residency.Unrefer(piece);
+}
+
+void AdapterStore::Impl::FinishUnload(const EntryPtr& entry) {
+  if (entry->info.state != AdapterState::kUnloading || !entry->claims.empty()) return;
+  if (entry->serving != nullptr) {
+    const std::shared_ptr<Generation> last = std::exchange(entry->serving, nullptr);
+    last->serving = false;
+    entry->resident = false;
+    DropIfUnused(*last);
+  }
+  if (entry->pieces > 0) return;  // CollectGarbage asks again
+  registry.Gone(*entry);
+  unloaded.emplace_back(std::move(unloads.extract(entry).mapped()), entry->info);
+}
+
+}  // namespace hydrad

@@ -1,0 +1,163 @@
+// The inside of the adapter store, over several .cc files: adapter_store.cc (the door, claims, events),
+// store_loads.cc and store_changes.cc (what operators ask for), store_records.cc (what survives a restart),
+// store_fetches.cc (what requests wait for, and what goes).
+#ifndef HYDRAD_SERVER_ADAPTERS_STORE_IMPL_H_
+#define HYDRAD_SERVER_ADAPTERS_STORE_IMPL_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/adapters/adapter_store.h"
+#include "server/adapters/disk.h"
+#include "server/adapters/journal.h"
+#include "server/adapters/loader.h"
+#include "server/adapters/read_adapter.h"
+#include "server/adapters/registry.h"
+#include "server/adapters/residency.h"
+#include "server/base/mutex.h"
+
+namespace hydrad {
+
+// Shared by the store and by all claims: the last one may go after the store in a program that breaks the
+// destructor's REQUIRES. Work is done in steps: a look or a change under `mu`, then the disk or the device
+// without it, then a change again; whatever a change leaves to be done without the lock (memory to give back,
+// events, callbacks) is done by Settle.
+struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
+  class Claim;
+  using EntryPtr = Registry::EntryPtr;
+
+  // A load, or the validation of one.
+  struct LoadJob {
+    std::string name, path;
+    ChangeOptions options;
+    Done done;
+    bool validate = false;     // and no more than that
+    EntryPtr entry = nullptr;  // null: nothing is to be registered
+    PieceId piece = 0;         // once it has begun
+    TimePoint begin{};
+  };
+  using JobPtr = std::shared_ptr<LoadJob>;
+
+  Impl(AdapterStoreOptions options, Backend& backend, const ModelConfig& model, const Clock& clock,
+       Parts parts);
+
+  // adapter_store.cc
+  absl::StatusOr<AdapterHandle> Acquire(const std::string& name);
+  std::shared_ptr<const AdapterGeneration> Bind(ClaimState& claim);
+  void Unbind(ClaimState& claim);
+  void LetGo(ClaimState& claim) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void Release(ClaimState& claim);
+  void Want(std::vector<std::string> names);
+  void Shutdown();
+  // Sends the registry's events to the watchers. Events leave the registry and reach the watchers under
+  // event_mu, so their order is that of the changes, whoever delivers them; when this returns, those of the
+  // caller's own changes have been delivered. Never call it with a lock held.
+  void DeliverEvents();
+  void DeliverEventsLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(event_mu);
+  // Gives memory back, then delivers events, then tells who waited for either. What the caller's own changes
+  // left over is done when this returns. Never call it with a lock held.
+  void Settle();
+  void CollectGarbage();
+
+  // store_records.cc
+  void Restore(const JournalState& state);
+  // The answer to a change that was made already under its request id.
+  std::optional<absl::StatusOr<AdapterInfo>> Repeated(const ChangeOptions& change, const std::string& what,
+                                                      const std::string& name) const;
+  absl::StatusOr<bool> WasAnswered(const std::string& id, const std::string& what) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Makes a change durable. Waits for the disk.
+  absl::Status Record(JournalRecord record, const std::string& request_id, AnsweredRequest answered);
+  // Runs `commit`, which waits for the disk if there is a journal, where that harms nobody.
+  void Commit(const std::function<void()>& commit);
+
+  // store_loads.cc
+  void StartLoad(JobPtr job);
+  // On loader threads.
+  void RunLoad(const JobPtr& job);
+  absl::StatusOr<bool> ReserveForReading(const JobPtr& job);
+  absl::StatusOr<AdapterInfo> ReadAndPublish(const LoadJob& job);
+  absl::StatusOr<AdapterContents> Read(const std::string& path, const std::string& digest, PieceInfo* info);
+  bool ServesAlready(const LoadJob& job, const PieceInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status Place(PieceId id, const PieceInfo& info, AdapterContents contents);
+  absl::Status PutOnDevice(PieceId piece);
+  absl::Status RecordLoad(const LoadJob& job, AdapterInfo* info);
+  AdapterInfo Publish(const LoadJob& job, PieceId piece, AdapterInfo info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void FinishLoad(const JobPtr& job, const absl::StatusOr<AdapterInfo>& result);
+
+  // store_changes.cc
+  void Unload(const std::string& name, const Done& done, const ChangeOptions& change);
+  void CommitUnload(const EntryPtr& entry, const Done& done, const ChangeOptions& change);
+  void Pin(const std::string& name, bool pinned, const Done& done, const ChangeOptions& change);
+  void CommitPin(const EntryPtr& entry, bool pinned, const Done& done, const ChangeOptions& change);
+  absl::StatusOr<EntryPtr> EntryToChange(const std::string& name, const ChangeOptions& change)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status CheckPinsFit(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void ForgetPin(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  // store_fetches.cc
+  void KickPump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // On fetch threads.
+  void Pump();
+  void ResumeParked();
+  void RunFetch(Residency::Work work);
+  absl::Status ReadAgain(PieceId piece);
+  absl::Status Upload(PieceId piece);
+  void RefreshWanted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void NoteBlocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void FetchFailed(PieceId piece, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void FailServing(const EntryPtr& entry, const absl::Status& status, bool forever)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Brings entries up to what has been moved.
+  void ApplyMoves() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void UpdateTier(AdapterEntry& entry, bool evicted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  Tier TierOf(const Generation& generation) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void End(ClaimState& claim, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Lets go of a generation that serves no more, if nobody is bound to it.
+  void DropIfUnused(const Generation& generation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // The last words on a name that was unloading, if nothing is left of it.
+  void FinishUnload(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  // Constant.
+  const AdapterStoreOptions options;
+  const std::unique_ptr<Disk> disk;
+  Backend& backend;
+  const AdapterShape shape;
+  const Clock& clock;
+  const std::unique_ptr<Journal> journal;  // thread-safe; may be null
+
+  // Order: settle_mu, event_mu, mu; waker_mu is taken alone.
+  Mutex settle_mu;  // held while memory is given back, so that it is when Settle returns
+  Mutex event_mu;
+  std::map<uint64_t, Event> watchers ABSL_GUARDED_BY(event_mu);
+  uint64_t last_watcher ABSL_GUARDED_BY(event_mu) = 0;
+  Mutex waker_mu;
+  std::function<void()> waker ABSL_GUARDED_BY(waker_mu);
+
+  mutable Mutex mu;
+  Registry registry ABSL_GUARDED_BY(mu);
+  Residency residency ABSL_GUARDED_BY(mu);
+  std::vector<std::string> wanted ABSL_GUARDED_BY(mu);  // as told by Want
+  std::vector<std::string> fresh ABSL_GUARDED_BY(mu);   // acquired since
+  std::set<EntryPtr> kept ABSL_GUARDED_BY(mu);          // pinned by operators
+  std::set<EntryPtr> blocked ABSL_GUARDED_BY(mu);
+  std::vector<JobPtr> parked ABSL_GUARDED_BY(mu);  // loads that wait for host memory
+  std::map<EntryPtr, Done> unloads ABSL_GUARDED_BY(mu);
+  std::vector<std::pair<Done, AdapterInfo>> unloaded ABSL_GUARDED_BY(mu);  // to be told
+  JournalState answered ABSL_GUARDED_BY(mu);  // only the requests of it are kept up
+  bool wake ABSL_GUARDED_BY(mu) = false;      // the waker is to be called
+  bool pump_queued ABSL_GUARDED_BY(mu) = false;
+  bool stopping ABSL_GUARDED_BY(mu) = false;
+
+  // Last: their threads use the rest.
+  const std::unique_ptr<Executor> loads, fetches;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_STORE_IMPL_H_

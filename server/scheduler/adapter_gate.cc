@@ -1,0 +1,83 @@
+#include "server/scheduler/adapter_gate.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace hydrad {
+namespace {
+
+// More names than a device could make room for in a while; the rest is told when its turn comes.
+constexpr size_t kMostWanted = 256;
+
+}  // namespace
+
+std::vector<bool> ChooseDraining(std::span<const AdapterDemand> adapters, Duration patience) {
+  const auto starving = std::ranges::count_if(adapters, [&](const AdapterDemand& a) {
+    return a.waiting > 0 && !a.ready && a.blocked && a.waited > patience;
+  });
+  std::vector<size_t> victims;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    const AdapterDemand& a = adapters[i];
+    if (a.running > 0 && !a.kept && a.in_use >= patience) victims.push_back(i);
+  }
+  std::ranges::stable_sort(victims, [&](size_t a, size_t b) { return adapters[a].in_use > adapters[b].in_use; });
+  std::vector<bool> draining(adapters.size(), false);
+  victims.resize(std::min(victims.size(), static_cast<size_t>(starving)));
+  for (const size_t victim : victims) draining[victim] = true;
+  return draining;
+}
+
+void AdapterGate::Begin(TimePoint now) {
+  now_ = now;
+  index_.clear();
+  demands_.clear();
+  draining_.clear();
+  names_.clear();
+}
+
+size_t AdapterGate::IndexOf(const AdapterHandle& handle) {
+  const auto [found, fresh] = index_.try_emplace(handle.key(), demands_.size());
+  if (fresh) {
+    AdapterDemand& demand = demands_.emplace_back();
+    demand.ready = handle.ready();
+    demand.blocked = handle.blocked();
+    demand.kept = handle.kept();
+  }
+  return found->second;
+}
+
+void AdapterGate::AddRunning(const AdapterHandle& handle) {
+  AdapterDemand& demand = demands_[IndexOf(handle)];
+  ++demand.running;
+  demand.in_use = now_ - in_use_since_.try_emplace(handle.key(), now_).first->second;
+}
+
+void AdapterGate::AddWaiting(const AdapterHandle& handle, TimePoint since) {
+  AdapterDemand& demand = demands_[IndexOf(handle)];
+  if (demand.waiting++ == 0) {
+    // A running request is bound, whatever became of its name since; this one tells how its adapter stands.
+    demand.ready = handle.ready();
+    demand.blocked = handle.blocked();
+    if (names_.size() < kMostWanted) names_.push_back(handle.name());
+  }
+  demand.waited = std::max(demand.waited, now_ - since);
+}
+
+void AdapterGate::Decide() {
+  std::erase_if(in_use_since_, [this](const auto& use) {
+    const auto found = index_.find(use.first);
+    return found == index_.end() || demands_[found->second].running == 0;
+  });
+  draining_ = ChooseDraining(demands_, patience_);
+  if (names_ == wanted_) return;
+  std::swap(names_, wanted_);
+  if (want_) want_(wanted_);
+}
+
+bool AdapterGate::MayStart(const AdapterHandle& handle) const {
+  if (handle.bound()) return true;
+  const auto found = index_.find(handle.key());
+  return handle.ready() && !(found != index_.end() && draining_[found->second]);
+}
+
+}  // namespace hydrad
