@@ -14,13 +14,13 @@ import pathlib
 import re
 import signal
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 
-import numpy
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'bench'))
+from random_adapters import module_shapes, write_adapter  # noqa: E402
 
 # Greedy answers, so that the same tokens are right every time.
 PROMPTS = ['Once upon a time', 'The history of the city begins', 'def fibonacci(n):', 'In physics, energy is']
@@ -28,49 +28,13 @@ TOKENS = 48
 RANK = 16
 
 
-def module_shapes(config):
-    """(path, out, in) of the seven projections of each layer, from config.json."""
-    hidden, ffn = config['hidden_size'], config['intermediate_size']
-    head = config.get('head_dim') or hidden // config['num_attention_heads']
-    q, kv = config['num_attention_heads'] * head, config['num_key_value_heads'] * head
-    layer = [('self_attn.q_proj', q, hidden), ('self_attn.k_proj', kv, hidden), ('self_attn.v_proj', kv, hidden),
-             ('self_attn.o_proj', hidden, q), ('mlp.gate_proj', ffn, hidden), ('mlp.up_proj', ffn, hidden),
-             ('mlp.down_proj', hidden, ffn)]
-    return [(f'model.layers.{i}.{path}', out, inner) for i in range(config['num_hidden_layers'])
-            for path, out, inner in layer]
-
-
-def bf16(values):
-    """float32 values as bfloat16 bytes (rounded towards zero)."""
-    return (values.astype(numpy.float32).view(numpy.uint32) >> 16).astype(numpy.uint16).tobytes()
-
-
-def write_adapter(directory, shapes, seed):
-    """A random PEFT LoRA adapter, strong enough that the text is its own. Returns its bytes of weights."""
-    random = numpy.random.default_rng(seed)
-    header, chunks, at = {}, [], 0
-    for path, out, inner in shapes:
-        for name, rows, cols in (('lora_A', RANK, inner), ('lora_B', out, RANK)):
-            data = bf16(random.standard_normal((rows, cols)) * (0.5 / cols ** 0.5 if name == 'lora_A' else 0.05))
-            header[f'base_model.model.{path}.{name}.weight'] = {
-                'dtype': 'BF16', 'shape': [rows, cols], 'data_offsets': [at, at + len(data)]}
-            chunks.append(data)
-            at += len(data)
-    directory.mkdir(parents=True)
-    text = json.dumps(header).encode()
-    (directory / 'adapter_model.safetensors').write_bytes(struct.pack('<Q', len(text)) + text + b''.join(chunks))
-    (directory / 'adapter_config.json').write_text(json.dumps({
-        'peft_type': 'LORA', 'r': RANK, 'lora_alpha': RANK, 'bias': 'none', 'task_type': 'CAUSAL_LM',
-        'target_modules': sorted({path.rsplit('.', 1)[1] for path, _, _ in shapes})}))
-    return at
-
-
 class Daemon:
     """A hydrad process on free loopback ports."""
 
     def __init__(self, binaries, model, root, adapters, log):
         command = [binaries / 'hydrad', '--model', model, '--adapter-root', root, '--listen', '127.0.0.1:0',
-                   '--admin-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--adapter-memory', '4GiB']
+                   '--admin-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--adapter-device-memory', '4GiB',
+                   '--adapter-host-memory', '4GiB']
         command += [part for name in adapters for part in ('--adapter', f'{name}={name}')]
         self.log = log
         self.process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
@@ -150,7 +114,7 @@ def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix='hydrad-load-'))
     names = [f'random{i:02}' for i in range(options.adapters)]
     shapes = module_shapes(json.loads((options.model / 'config.json').read_text()))
-    adapter_bytes = [write_adapter(work / 'adapters' / name, shapes, seed) for seed, name in enumerate(names)][0]
+    adapter_bytes = [write_adapter(work / 'adapters' / name, shapes, RANK, seed) for seed, name in enumerate(names)][0]
     base_bytes = (options.model / 'model.safetensors').stat().st_size  # a step reads it all
     prompts = work / 'prompts.txt'
     prompts.write_text('\n'.join(PROMPTS) + '\n')
