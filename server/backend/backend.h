@@ -75,7 +75,7 @@ struct HeadNorms {
 struct StepLimits {
   int max_rows = 0, max_logit_rows = 0;
   int max_context = 0, block_size = 0;  // of one sequence, and of the KV cache
-  int heads = 0, kv_heads = 0, head_dim = 0;
+  int layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
 };
 
 // Ops are called by the scheduler thread alone, and run in order. LoadAdapter and LoadVector may be called by

@@ -181,6 +181,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& 
                                    .max_logit_rows = limits.max_logit_rows,
                                    .max_context = limits.max_context,
                                    .block_size = limits.block_size,
+                                   .layers = config.num_layers,
                                    .heads = config.num_heads,
                                    .kv_heads = config.num_kv_heads,
                                    .head_dim = config.head_dim}));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <numeric>
 #include <vector>
 
@@ -58,6 +59,19 @@ class CudaWeight final : public Weight {
   const std::unique_ptr<Buffer> values_, bias_;
 };
 
+// A vector of an adapter's. Its length is what was asked for; the pool rounds pieces up.
+class PooledVector final : public Buffer {
+ public:
+  PooledVector(std::unique_ptr<AdapterPool::Piece> piece, size_t bytes)
+      : piece_(std::move(piece)), bytes_(bytes) {}
+  void* data() const override { return piece_->data(); }
+  size_t bytes() const override { return bytes_; }
+
+ private:
+  const std::unique_ptr<AdapterPool::Piece> piece_;
+  const size_t bytes_;
+};
+
 const CudaWeight& OnCuda(const Weight& weight) { return static_cast<const CudaWeight&>(weight); }
 
 class CudaBackend final : public Backend {
@@ -84,6 +98,7 @@ class CudaBackend final : public Backend {
     return memory_.Allocate(bytes, MemoryUse::kModel);
   }
   absl::StatusOr<std::unique_ptr<Buffer>> AllocateActivations(size_t bytes) override {
+    model_loaded_ = true;
     ASSIGN_OR_RETURN(auto buffer, Allocate(bytes));
     RETURN_IF_ERROR(
         CudaStatus(cudaMemsetAsync(buffer->data(), 0, bytes, stream_.get()), "zeroing activations"));
@@ -91,9 +106,7 @@ class CudaBackend final : public Backend {
   }
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
                                                      std::span<const float> bias) override;
-  absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) override {
-    return Load(values.data(), values.size_bytes());
-  }
+  absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) override;
 
   size_t AdapterBytes(const AdapterWeights& weights, const AdapterShape& shape) const override {
     return CudaAdapter::Bytes(weights, shape);
@@ -148,6 +161,12 @@ class CudaBackend final : public Backend {
     HYDRAD_CUDA_CHECK(cuda::Add(View<float>(y), View<const bf16>(x), stream_.get()));
   }
 
+  bool can_route() const override { return true; }
+  void Route(Tensor x, int layer) override {
+    HYDRAD_CUDA_CHECK(cuda::ProbeRouters(tables_->probes(layer), tables_->probe_count(), tables_->probes(),
+                                         View<const float>(x), stream_.get()));
+  }
+  void FinishProbes() override { tables_->FinishProbes(stream_.get()); }
   std::span<const float> Gates(int record) override { return tables_->Gates(record, stream_.get()); }
   void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
     sampler_->Draw(logits, rows, out, stream_.get());
@@ -171,6 +190,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Buffer> workspace_, adapter_memory_;
   std::unique_ptr<CudaGemm> gemm_;
   std::unique_ptr<AdapterPool> pool_;
+  std::atomic<bool> model_loaded_ = false;
 
   // From Reserve.
   StepLimits limits_;
@@ -191,9 +211,10 @@ class CudaBackend final : public Backend {
 absl::Status CudaBackend::Open() {
   ASSIGN_OR_RETURN(workspace_, memory_.Allocate(CudaGemm::kWorkspaceBytes, MemoryUse::kScratch));
   gemm_ = std::make_unique<CudaGemm>(workspace_->data(), workspace_->bytes());
-  ASSIGN_OR_RETURN(adapter_memory_, memory_.Allocate(options_.adapter_bytes, MemoryUse::kAdapters));
-  pool_ = std::make_unique<AdapterPool>(static_cast<std::byte*>(adapter_memory_->data()),
-                                        options_.adapter_bytes, clock_);
+  // Pieces are rounded up, of which nobody who reserves bytes knows.
+  const size_t pool_bytes = options_.adapter_bytes + options_.adapter_bytes / 64;
+  ASSIGN_OR_RETURN(adapter_memory_, memory_.Allocate(pool_bytes, MemoryUse::kAdapters));
+  pool_ = std::make_unique<AdapterPool>(static_cast<std::byte*>(adapter_memory_->data()), pool_bytes, clock_);
   return absl::OkStatus();
 }
 
@@ -202,6 +223,16 @@ absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Load(const void* values, si
   uploader_.Copy(static_cast<std::byte*>(buffer->data()), static_cast<const std::byte*>(values), bytes);
   uploader_.Await();
   return buffer;
+}
+
+// Once the model's weights are there, vectors are those of adapters and come from their pool.
+absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::LoadVector(std::span<const float> values) {
+  if (!model_loaded_) return Load(values.data(), values.size_bytes());
+  RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
+  ASSIGN_OR_RETURN(auto piece, pool_->Take(values.size_bytes()));
+  uploader_.Copy(piece->data(), reinterpret_cast<const std::byte*>(values.data()), values.size_bytes());
+  uploader_.Await();
+  return std::make_unique<PooledVector>(std::move(piece), values.size_bytes());
 }
 
 absl::StatusOr<std::unique_ptr<Weight>> CudaBackend::LoadWeight(std::span<const HostMatrix> parts,
@@ -262,7 +293,7 @@ absl::Status CudaBackend::Reserve(const StepLimits& limits) {
 bool CudaBackend::MayRecord(const Batch& batch) const {
   const size_t rows = batch.tokens.size();
   return options_.graphs && batch.segments.size() == rows && batch.logit_rows.size() == rows &&
-         batch.passes() <= 1;
+         batch.passes() <= 1 && batch.probes.empty();
 }
 
 int CudaBackend::PaddedRows(const Batch& batch) const {

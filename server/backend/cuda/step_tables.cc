@@ -21,12 +21,17 @@ std::span<const cuda::AttentionSegment> SegmentsOf(const Batch& batch) {
   return {reinterpret_cast<const cuda::AttentionSegment*>(batch.segments.data()), batch.segments.size()};
 }
 
-// Calls `use` with every adapter of the run, layer by layer where it says so.
+// Calls `use` with every adapter that the run uses, or may use once a router has picked.
 template <class Use>
-void ForEachAdapter(const Batch::Run& run, Use use) {
+void ForEachAdapter(const Batch& batch, const Batch::Run& run, int layers, Use use) {
   if (run.by_layer == nullptr) return use(OnCuda(run.adapter));
-  const int layers = OnCuda(run.adapter).layers();
-  for (int layer = 0; layer < layers; ++layer) use(OnCuda(run.by_layer[layer]));
+  for (int layer = 0; layer < layers; ++layer) {
+    if (run.by_layer[layer] != nullptr) use(OnCuda(run.by_layer[layer]));
+  }
+  for (const Batch::Probe& probe : batch.probes) {
+    if (probe.by_layer != run.by_layer) continue;
+    for (const DeviceAdapter* expert : probe.router->experts) use(OnCuda(expert));
+  }
 }
 
 }  // namespace
@@ -73,11 +78,12 @@ bool StepTables::Begin(const Batch& batch, int rows, cudaStream_t stream) {
   WriteRows(batch, rows);
   WriteAttention(batch);
   WriteAdapters(batch);
+  WriteProbes(batch);
   HYDRAD_CHECK(used_ <= bytes);
   HYDRAD_CUDA_CHECK(cudaMemcpyAsync(device_->data(), host_, used_, cudaMemcpyHostToDevice, stream));
   HYDRAD_CUDA_CHECK(cudaEventRecord(stage.copied.get(), stream));
   for (const Batch::Run& run : batch.runs) {
-    ForEachAdapter(run, [&](const CudaAdapter& adapter) { adapter.Use(stream); });
+    ForEachAdapter(batch, run, limits_.layers, [&](const CudaAdapter& adapter) { adapter.Use(stream); });
   }
   return grows;
 }
@@ -93,9 +99,9 @@ size_t StepTables::BytesFor(const Batch& batch) const {
              Padded(cuda::LoraTilesAtMost(static_cast<int>(runs), batch.rows()) * sizeof(cuda::LoraTile));
   }
   for (const Batch::Run& run : batch.runs) {
-    if (run.by_layer != nullptr) bytes += Padded(OnCuda(run.adapter).layers() * sizeof(void*));
+    if (run.by_layer != nullptr) bytes += Padded(limits_.layers * sizeof(void*));
   }
-  return bytes;
+  return bytes + ProbeBytes(batch);
 }
 
 void StepTables::PlaceRecords(const Batch& batch) {
@@ -113,20 +119,6 @@ void StepTables::PlaceRecords(const Batch& batch) {
   absl::StatusOr<std::unique_ptr<Buffer>> grown = memory_.Allocate(2 * bytes, MemoryUse::kScratch);
   HYDRAD_CHECK(grown.ok());
   gates_ = *std::move(grown);
-}
-
-template <class V>
-void StepTables::PutAt(size_t offset, std::span<const V> values) {
-  if (!values.empty()) std::memcpy(host_ + offset, values.data(), values.size_bytes());
-}
-
-// Returns where the device will have them.
-template <class V>
-V* StepTables::Put(std::span<const V> values) {
-  const size_t offset = used_;
-  used_ += Padded(values.size_bytes());
-  PutAt(offset, values);
-  return At<V>(offset);
 }
 
 // A padded row is token 0 at position 0; it belongs to no sequence, and its K and V are not kept.
@@ -156,12 +148,13 @@ void StepTables::WriteAttention(const Batch& batch) {
 
 void StepTables::WriteAdapters(const Batch& batch) {
   lora_begin_.clear();
+  by_layer_.clear();
   for (size_t pass = 0; pass < batch.passes(); ++pass) {
     cuda::LoraPlan plan{};
     runs_.clear();
     for (const Batch::Run& run : batch.pass(pass)) {
       runs_.push_back(MakeRun(run));
-      ForEachAdapter(run, [&](const CudaAdapter& adapter) {
+      ForEachAdapter(batch, run, limits_.layers, [&](const CudaAdapter& adapter) {
         for (int kind = 0; kind < kProjectionGroups; ++kind) {
           plan.down_rows[kind] = std::max<int32_t>(plan.down_rows[kind], adapter.extents().down_rows[kind]);
         }
@@ -182,22 +175,27 @@ void StepTables::WriteAdapters(const Batch& batch) {
 cuda::LoraRun StepTables::MakeRun(const Batch::Run& run) {
   cuda::LoraRun made = {.row_begin = run.row_begin,
                         .row_end = run.row_end,
-                        .groups = OnCuda(run.adapter).groups(),
-                        .by_layer = nullptr,
+                        .groups = run.by_layer == nullptr ? OnCuda(run.adapter).groups() : nullptr,
+                        .by_layer = run.by_layer == nullptr ? nullptr : PutByLayer(run),
                         .weight = run.weight,
                         .top_k = run.top_k,
                         .gates = nullptr,
                         .gates_stride = 0};
-  if (run.by_layer != nullptr) {
-    std::vector<const cuda::LoraGroup*> tables;
-    ForEachAdapter(run, [&](const CudaAdapter& adapter) { tables.push_back(adapter.groups()); });
-    made.by_layer = Put(std::span<const cuda::LoraGroup* const>(tables));
-  }
   if (run.gates >= 0) {
     made.gates = static_cast<float*>(gates_ == nullptr ? nullptr : gates_->data()) + record_begin_[run.gates];
     made.gates_stride = run.adapter->gate_count();
   }
   return made;
+}
+
+// A layer whose adapter is not known yet has none until its router has picked.
+const cuda::LoraGroup** StepTables::PutByLayer(const Batch::Run& run) {
+  std::vector<const cuda::LoraGroup*> tables(limits_.layers);
+  for (int layer = 0; layer < limits_.layers; ++layer) {
+    if (run.by_layer[layer] != nullptr) tables[layer] = OnCuda(run.by_layer[layer]).groups();
+  }
+  by_layer_.push_back({run.by_layer, Put(std::span<const cuda::LoraGroup* const>(tables))});
+  return by_layer_.back().second;
 }
 
 std::span<const float> StepTables::Gates(int record, cudaStream_t stream) {

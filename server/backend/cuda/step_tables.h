@@ -3,11 +3,13 @@
 #define HYDRAD_SERVER_BACKEND_CUDA_STEP_TABLES_H_
 
 #include <array>
+#include <cstring>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
-#include "kernels/cuda/plan.h"
+#include "kernels/cuda/kernels.h"
 #include "server/backend/cuda/cuda_handles.h"
 #include "server/backend/cuda/device_adapter.h"
 #include "server/backend/cuda/device_memory.h"
@@ -35,6 +37,15 @@ class StepTables {
   const cuda::LoraPlan* lora(size_t pass) const { return At<cuda::LoraPlan>(lora_begin_[pass]); }
   size_t passes() const { return lora_begin_.size(); }
 
+  // The batch's probes (Batch::probes) at `layer`, and how many they are.
+  const cuda::RouterProbe* probes(int layer) const {
+    return At<cuda::RouterProbe>(probes_begin_) + layer * probes_;
+  }
+  const int32_t* probe_count() const { return At<int32_t>(probe_count_begin_); }
+  int probes() const { return probes_; }
+  // Takes what the routers have summed and picked to where the probes want it. Waits for `stream`.
+  void FinishProbes(cudaStream_t stream);
+
   // [rows of the run, gate_count() of its adapter], once the step is over: see Backend::Gates. Waits for
   // `stream`.
   std::span<const float> Gates(int record, cudaStream_t stream);
@@ -57,10 +68,22 @@ class StepTables {
   void WriteAttention(const Batch& batch);
   void WriteAdapters(const Batch& batch);
   cuda::LoraRun MakeRun(const Batch::Run& run);
+  const cuda::LoraGroup** PutByLayer(const Batch::Run& run);
+  void WriteProbes(const Batch& batch);
+  void WriteProbe(const Batch::Probe& probe, std::span<cuda::RouterProbe> by_layer);
+  static size_t ProbeBytes(const Batch& batch);
   template <class V>
-  V* Put(std::span<const V> values);
+  void PutAt(size_t offset, std::span<const V> values) {
+    if (!values.empty()) std::memcpy(host_ + offset, values.data(), values.size_bytes());
+  }
+  // Returns where the device will have them.
   template <class V>
-  void PutAt(size_t offset, std::span<const V> values);
+  V* Put(std::span<const V> values) {
+    const size_t offset = used_;
+    used_ += (values.size_bytes() + 15) / 16 * 16;
+    PutAt(offset, values);
+    return At<V>(offset);
+  }
 
   DeviceMemory& memory_;
   const StepLimits limits_;
@@ -82,6 +105,14 @@ class StepTables {
   std::vector<cuda::AttentionMerge> merges_;
   std::vector<cuda::LoraRun> runs_;
   std::vector<cuda::LoraTile> tiles_;
+
+  // Of the runs whose layers use different adapters: where the device has their tables.
+  std::vector<std::pair<const DeviceAdapter* const*, const cuda::LoraGroup**>> by_layer_;
+  const Batch* batch_ = nullptr;
+  int probes_ = 0;
+  size_t probes_begin_ = 0, probe_count_begin_ = 0;
+  std::vector<const double*> probe_sums_;    // of each probe, on the device
+  std::vector<const int32_t*> probe_picks_;  // [layers] of each, or null
 
   std::unique_ptr<Buffer> gates_;
   std::vector<size_t> record_begin_;  // [records + 1] into gates_, in numbers

@@ -5,12 +5,14 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <random>
 
 #include "kernels/types.h"
 #include "server/backend/cpu/cpu_backend.h"
+#include "server/backend/router.h"
 #include "tests/model/adapters.h"
 
 namespace hydrad {
@@ -71,6 +73,7 @@ class CudaBackendTest : public testing::Test {
                                .max_logit_rows = 64,
                                .max_context = 64,
                                .block_size = kBlock,
+                               .layers = 2,
                                .heads = 4,
                                .kv_heads = 2,
                                .head_dim = kHeadDim};
@@ -131,9 +134,9 @@ TEST_F(CudaBackendTest, RefusesWhatIsBeyondItsBudget) {
   const size_t free = *cuda_->free_bytes();
   EXPECT_EQ(cuda_->Allocate(free + 1).status().code(), absl::StatusCode::kResourceExhausted);
   {
-    const auto taken = cuda_->Allocate(free / 2);
+    const auto taken = cuda_->Allocate(1 << 20);
     ASSERT_TRUE(taken.ok()) << taken.status();
-    EXPECT_EQ(*cuda_->free_bytes(), free - free / 2);
+    EXPECT_EQ(*cuda_->free_bytes(), free - (1 << 20));
   }
   EXPECT_EQ(*cuda_->free_bytes(), free);
 }
@@ -300,6 +303,46 @@ TEST_F(CudaBackendTest, ComposesAdaptersAndRecordsGates) {
       }
     }
   }
+}
+
+// Each layer's router picks from the stream, and its pick is what the layer's projections are adapted by.
+TEST_F(CudaBackendTest, RoutesLayerByLayer) {
+  Both x(*cuda_, DType::kF32, kRows, 24, 23), in(*cuda_, DType::kBf16, kRows, 24, 24);
+  Both y(*cuda_, DType::kBf16, kRows, 64, 25);
+  std::vector<double> sums[2];
+  std::vector<int> picks[2];
+  std::vector<std::unique_ptr<DeviceAdapter>> experts;
+  std::vector<std::unique_ptr<Buffer>> rows;
+  for (Backend* b : {cuda_.get(), cpu_.get()}) {
+    const bool cuda = b == cuda_.get();
+    Router router{.layers = 2, .rows = {}, .bias = {0, 0.5f, -0.5f, 0.25f, 0, 0}, .experts = {}};
+    for (int e = 0; e < 3; ++e) {
+      Both values(*cuda_, DType::kF32, 2, 24, 26 + e);
+      rows.push_back(*b->LoadVector(values.host()));
+      experts.push_back(*b->LoadAdapter(RandomAdapter(30 + e, kShape, {.rank = 2 + e}), kShape));
+      router.rows.push_back(rows.back().get());
+      router.experts.push_back(experts.back().get());
+    }
+    std::vector<const DeviceAdapter*> by_layer(2);
+    auto& sum = sums[cuda ? 0 : 1];
+    sum.assign(6, 0.125);
+    Batch batch = TwoSequences();
+    batch.runs = {{4, 7, nullptr, by_layer.data()}};
+    batch.probes = {{4, 7, &router, sum.data(), 3, by_layer.data()}};
+    b->BeginStep(batch, kInvFreq, 1);
+    for (int layer = 0; layer < 2; ++layer) {
+      b->Route(cuda ? x.cuda() : x.cpu(), layer);
+      b->AddLora(cuda ? y.cuda() : y.cpu(), cuda ? in.cuda() : in.cpu(), layer, ProjectionGroup::kQkv);
+    }
+    b->FinishProbes();
+    for (const DeviceAdapter* picked : by_layer) {
+      picks[cuda ? 0 : 1].push_back(static_cast<int>(
+          std::find(router.experts.begin(), router.experts.end(), picked) - router.experts.begin()));
+    }
+  }
+  EXPECT_EQ(picks[0], picks[1]);
+  for (int i = 0; i < 6; ++i) EXPECT_NEAR(sums[0][i], sums[1][i], 1e-12) << i;  // double, in other orders
+  y.Compare(*cuda_, 3 * kHalfUlp, 2 * kHalfUlp * 24 * 0.3 * 4 * 0.3, "adapted by the picks");
 }
 
 TEST_F(CudaBackendTest, DrawsAsTheReferenceDoes) {
