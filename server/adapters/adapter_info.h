@@ -42,9 +42,9 @@ struct AdapterInfo {
   std::vector<std::string> targets;  // projection names
   // Of an adapter that picks one of its experts per sequence (MoA): their names, in the routers' order.
   std::vector<std::string> expert_names;
-  int64_t handles = 0;               // requests that hold any generation of it now
-  absl::Status error;                // of the last load, by an operator or for a request
-  double load_seconds = 0;           // what that took, from the start of its reading or copying to its end
+  int64_t handles = 0;      // requests that hold any generation of it now
+  absl::Status error;       // of the last load, by an operator or for a request
+  double load_seconds = 0;  // what that took, from the start of its reading or copying to its end
 };
 
 enum class AdapterChange : uint8_t {

@@ -156,9 +156,9 @@ class Backend {
   // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs
   // stand side by side in y (q|k|v, gate|up). Launches nothing when the batch has no runs.
   virtual void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) = 0;
-  // The embedding and lm_head of the runs whose adapter has rows of its own there, or a LoRA: `out` holds what
-  // Embed made, `logits` what Gemm made of x [logit rows, hidden]; other rows are untouched. Launch nothing
-  // when no run has such an adapter.
+  // The embedding and lm_head of the runs whose adapter has rows of its own there, or a LoRA: `out` holds
+  // what Embed made, `logits` what Gemm made of x [logit rows, hidden]; other rows are untouched. Launch
+  // nothing when no run has such an adapter.
   virtual void AdaptEmbedding(Tensor out) = 0;
   virtual void AdaptHead(Tensor logits, Tensor x) = 0;
   // [rows of the run, gate_count() of its adapter]: the gates that the step's AddLora calls used for the run

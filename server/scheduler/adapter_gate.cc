@@ -20,7 +20,8 @@ std::vector<bool> ChooseDraining(std::span<const AdapterDemand> adapters, Durati
     const AdapterDemand& a = adapters[i];
     if (a.running > 0 && !a.kept && a.in_use >= patience) victims.push_back(i);
   }
-  std::ranges::stable_sort(victims, [&](size_t a, size_t b) { return adapters[a].in_use > adapters[b].in_use; });
+  std::ranges::stable_sort(victims,
+                           [&](size_t a, size_t b) { return adapters[a].in_use > adapters[b].in_use; });
   std::vector<bool> draining(adapters.size(), false);
   victims.resize(std::min(victims.size(), static_cast<size_t>(starving)));
   for (const size_t victim : victims) draining[victim] = true;

@@ -15,19 +15,19 @@ namespace hydrad {
 
 // One adapter that requests wait for or run on.
 struct AdapterDemand {
-  int running = 0;        // requests that are bound to it
-  int waiting = 0;        // requests that are not bound yet
-  Duration in_use{};      // since requests have been bound to it without a break
-  Duration waited{};      // of the request that has waited longest
-  bool ready = false;     // on the device
-  bool blocked = false;   // only adapters in use keep it from the device
-  bool kept = false;      // pinned by an operator: ending its requests makes no room
+  int running = 0;       // requests that are bound to it
+  int waiting = 0;       // requests that are not bound yet
+  Duration in_use{};     // since requests have been bound to it without a break
+  Duration waited{};     // of the request that has waited longest
+  bool ready = false;    // on the device
+  bool blocked = false;  // only adapters in use keep it from the device
+  bool kept = false;     // pinned by an operator: ending its requests makes no room
 };
 
 // Marks the adapters on which no request may start for now, so that they come to their end and make room. For
 // each adapter that is blocked and for which a request has waited longer than `patience`, the one that has
-// been in use longest is marked, if it has been for at least `patience`. So adapters that are always asked for
-// take turns with the others, and those that take part serve all their waiting requests at once. A pure
+// been in use longest is marked, if it has been for at least `patience`. So adapters that are always asked
+// for take turns with the others, and those that take part serve all their waiting requests at once. A pure
 // function of its arguments.
 std::vector<bool> ChooseDraining(std::span<const AdapterDemand> adapters, Duration patience);
 
@@ -38,7 +38,8 @@ class AdapterGate {
   using Want = std::function<void(const std::vector<std::string>&)>;
   static constexpr Duration kPatience = std::chrono::milliseconds(250);
 
-  explicit AdapterGate(Want want, Duration patience = kPatience) : want_(std::move(want)), patience_(patience) {}
+  explicit AdapterGate(Want want, Duration patience = kPatience)
+      : want_(std::move(want)), patience_(patience) {}
 
   void Begin(TimePoint now);
   void AddRunning(const AdapterHandle& handle);
@@ -59,7 +60,7 @@ class AdapterGate {
   // Of one step; members only to keep their memory.
   std::unordered_map<const void*, size_t> index_;
   std::vector<AdapterDemand> demands_;
-  std::vector<bool> draining_;          // [demands_]
+  std::vector<bool> draining_;               // [demands_]
   std::vector<std::string> names_, wanted_;  // of this step, and what was told last
 };
 

@@ -11,9 +11,9 @@
 
 namespace hydrad {
 
-// Gives each adapter generation that runs a number to sort a batch by, and knows the names that gateways ask for
-// (the info gauge of the Gateway API inference extension). Two generations of one name are two numbers and
-// one name. A number is never used twice; numbers follow first use, so they are the same for the same
+// Gives each adapter generation that runs a number to sort a batch by, and knows the names that gateways ask
+// for (the info gauge of the Gateway API inference extension). Two generations of one name are two numbers
+// and one name. A number is never used twice; numbers follow first use, so they are the same for the same
 // requests, which sorting by address would not be. The base model is number 0 and has no name. Owned by the
 // scheduler thread.
 class AdapterUse {

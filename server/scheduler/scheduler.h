@@ -53,7 +53,8 @@ struct SchedulerStatus {
   bool draining = false;
 };
 
-// Submit, Cancel, Wake, Drain and status may be called from any thread; the rest happens on the scheduler's own.
+// Submit, Cancel, Wake, Drain and status may be called from any thread; the rest happens on the scheduler's
+// own.
 class Scheduler {
  public:
   // Everything referred to must outlive the scheduler. Starts the thread.

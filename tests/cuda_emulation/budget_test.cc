@@ -139,8 +139,8 @@ TEST_F(BudgetTest, Adapters) {
     // Every 128 columns (512 in a short run) read z and the tables; two halves of the ranks meet in shared
     // memory as pairs of 16-byte stores, which conflict in a short run.
     Hold(rows == 1 ? "expand 1x2048 r16" : "expand 64x2048 r16", Launched(),
-         2 * (2 * static_cast<size_t>(rows) * kOut + kRank * kOut + rows * kRank),
-         rows == 1 ? 1.2 : 1.15, rows == 1 ? 1.3 : kConflicts);
+         2 * (2 * static_cast<size_t>(rows) * kOut + kRank * kOut + rows * kRank), rows == 1 ? 1.2 : 1.15,
+         rows == 1 ? 1.3 : kConflicts);
   }
 }
 

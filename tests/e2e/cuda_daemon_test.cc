@@ -24,18 +24,30 @@ constexpr float kBound = 4 * 0.18f;
 constexpr int kTokens = 8;
 
 std::vector<std::string> Arguments(const std::string& device) {
-  std::vector<std::string> arguments = {"--device",         device,
-                                        "--model",          "deploy/models/tiny",
-                                        "--adapter-root",   "deploy/adapters/tiny",
-                                        "--adapter-device-memory", "4MiB",
-                                        "--max-context",    "128",
-                                        "--max-running",    "8",
-                                        "--prefill-chunk",  "32",
-                                        "--listen",         "127.0.0.1:0",
-                                        "--admin-listen",   "",
-                                        "--lame-duck",      "0",
-                                        "--threads",        "1",
-                                        "--metrics-listen", ""};
+  std::vector<std::string> arguments = {"--device",
+                                        device,
+                                        "--model",
+                                        "deploy/models/tiny",
+                                        "--adapter-root",
+                                        "deploy/adapters/tiny",
+                                        "--adapter-device-memory",
+                                        "4MiB",
+                                        "--max-context",
+                                        "128",
+                                        "--max-running",
+                                        "8",
+                                        "--prefill-chunk",
+                                        "32",
+                                        "--listen",
+                                        "127.0.0.1:0",
+                                        "--admin-listen",
+                                        "",
+                                        "--lame-duck",
+                                        "0",
+                                        "--threads",
+                                        "1",
+                                        "--metrics-listen",
+                                        ""};
   for (const char* name : {"shakespeare", "domains", "sql"}) {
     arguments.push_back("--adapter");
     arguments.push_back(std::string(name) + "=" + name);

@@ -33,8 +33,8 @@ struct AdapterFiles {
   std::map<std::string, std::string> Bytes() const;
 };
 
-// A base model of 2 layers: hidden 8, 2 heads of 6 (q 12), one kv head (kv 6), ffn 10, 11 tokens, lm_head of its
-// own, no biases.
+// A base model of 2 layers: hidden 8, 2 heads of 6 (q 12), one kv head (kv 6), ffn 10, 11 tokens, lm_head of
+// its own, no biases.
 ModelConfig TinyModel();
 
 inline constexpr char kPrefix[] = "base_model.model.model.layers.";

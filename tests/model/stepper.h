@@ -24,13 +24,13 @@ struct TestSequence {
   const DeviceAdapter* adapter = nullptr;
   int computed = 0;  // tokens whose K and V are in the cache
   std::vector<Block> blocks;
-  float weight = 1;                     // of `adapter`
-  std::vector<ComposedAdapter> more{};  // after it
-  int top_k = 0;                        // Batch::Run::top_k of all
+  float weight = 1;                                // of `adapter`
+  std::vector<ComposedAdapter> more{};             // after it
+  int top_k = 0;                                   // Batch::Run::top_k of all
   const DeviceAdapter* const* by_layer = nullptr;  // instead of `adapter`, see Batch::Run
   // What the routers are to see of `rows` rows that begin with row `row` of the batch, if set.
   std::function<std::optional<Batch::Probe>(int computed, int rows, int row)> probe = {};
-  int adapter_begin = 0;                // first position that the adapter changes
+  int adapter_begin = 0;  // first position that the adapter changes
 };
 
 // Gives the sequence's cache back: it starts again from its first token.

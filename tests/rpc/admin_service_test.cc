@@ -138,7 +138,8 @@ TEST_F(AdminServiceTest, AppliesAWholeSetAndAuditsEachChange) {
   EXPECT_EQ(response.changes(1).action(), v1::ApplyAdaptersResponse::Change::UNLOAD);
   std::vector<std::string> actions;
   for (const auto& line : AuditLines()) actions.push_back(line["action"].get<std::string>());
-  EXPECT_EQ(actions, (std::vector<std::string>{"adapter.load", "adapter.load", "adapter.unload", "adapter.apply"}));
+  EXPECT_EQ(actions,
+            (std::vector<std::string>{"adapter.load", "adapter.load", "adapter.unload", "adapter.apply"}));
   wanted->set_path("nowhere");
   EXPECT_EQ(admin_->ApplyAdapters(&b, request, &response).error_code(), StatusCode::INVALID_ARGUMENT);
   wanted->set_path("../up");

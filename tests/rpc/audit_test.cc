@@ -107,7 +107,8 @@ TEST_F(AuditTest, AppendsToWhatIsThereAndKeepsItPrivate) {
 
 TEST_F(AuditTest, WhatIsQueuedIsWrittenAtTheEnd) {
   for (int i = 0; i < 3000; ++i) {
-    log_->Write({.action = "adapter.load", .actor = "admin", .peer = "", .adapter = "x", .path = "", .status = {}});
+    log_->Write(
+        {.action = "adapter.load", .actor = "admin", .peer = "", .adapter = "x", .path = "", .status = {}});
   }
   log_.reset();
   std::ifstream in(path_);

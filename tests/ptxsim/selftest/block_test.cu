@@ -1,8 +1,9 @@
-// Whole blocks: barriers, atomics, asynchronous copies, CUB, control flow, functions, constants, local memory.
+// Whole blocks: barriers, atomics, asynchronous copies, CUB, control flow, functions, constants, local
+// memory.
+#include <cuda_bf16.h>
 #include <cub/block/block_radix_sort.cuh>
 #include <cub/block/block_reduce.cuh>
 #include <cub/block/block_scan.cuh>
-#include <cuda_bf16.h>
 
 #include <cassert>
 #include <numeric>
@@ -75,14 +76,17 @@ TEST(BlockTest, Atomics) {
 __global__ void Barriers(int* out) {
   __shared__ int a[128];
   int t = threadIdx.x, warp = t / 32;
-  int count = __syncthreads_count(t % 3 == 0), all = __syncthreads_and(t < 128), any = __syncthreads_or(t == 77);
+  int count = __syncthreads_count(t % 3 == 0), all = __syncthreads_and(t < 128),
+      any = __syncthreads_or(t == 77);
   a[t] = t;
   // Warps 0 and 1 meet at barrier 1, warps 2 and 3 at barrier 2.
   asm volatile("bar.sync %0, 64;" ::"r"(1 + warp / 2) : "memory");
   int partner = a[t ^ 32];
   // Warps 2 and 3 announce, warps 0 and 1 wait for them.
-  if (warp >= 2) asm volatile("bar.arrive 3, 128;" ::: "memory");
-  else asm volatile("bar.sync 3, 128;" ::: "memory");
+  if (warp >= 2)
+    asm volatile("bar.arrive 3, 128;" ::: "memory");
+  else
+    asm volatile("bar.sync 3, 128;" ::: "memory");
   int far = warp < 2 ? a[t + 64] : 0;
   out[t] = count + 1000 * (all + 2 * any) + 10000 * partner + 10000000 * (far != 0);
 }
@@ -92,7 +96,8 @@ TEST(BlockTest, NamedBarriersAndReductions) {
     Array<int> out(128);
     Barriers<<<1, 128>>>(out.get());
     std::vector<int> got = out.Read();
-    for (int t = 0; t < 128; ++t) EXPECT_EQ(got[t], 43 + 3000 + 10000 * (t ^ 32) + (t < 64 ? 10000000 : 0)) << t;
+    for (int t = 0; t < 128; ++t)
+      EXPECT_EQ(got[t], 43 + 3000 + 10000 * (t ^ 32) + (t < 64 ? 10000000 : 0)) << t;
   });
 }
 
@@ -102,13 +107,17 @@ __global__ void AsyncCopies(const float* in, float* out, int n) {
   auto copy = [&](int tile) {
     int at = tile * 128 + t * 4, valid = max(0, min(n - at, 4)) * 4;
     uint32_t to = uint32_t(__cvta_generic_to_shared(&stage[tile % 2][t * 4]));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(in + (valid != 0 ? at : 0)), "r"(valid) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(in + (valid != 0 ? at : 0)),
+                 "r"(valid)
+                 : "memory");
     asm volatile("cp.async.commit_group;" ::: "memory");
   };
   copy(0);
   for (int tile = 0; tile < 4; ++tile) {
-    if (tile < 3) copy(tile + 1);
-    else asm volatile("cp.async.commit_group;" ::: "memory");
+    if (tile < 3)
+      copy(tile + 1);
+    else
+      asm volatile("cp.async.commit_group;" ::: "memory");
     asm volatile("cp.async.wait_group 1;" ::: "memory");
     __syncthreads();
     for (int i = t; i < 128; i += 32) out[tile * 128 + i] = stage[tile % 2][127 - i];
@@ -131,7 +140,8 @@ TEST(BlockTest, AsyncCopiesWithZeroFill) {
   });
 }
 
-__global__ void __launch_bounds__(128) Cub(const float* in, float* sorted, int* index, int* scan, float* sum) {
+__global__ void __launch_bounds__(128)
+    Cub(const float* in, float* sorted, int* index, int* scan, float* sum) {
   using Sort = cub::BlockRadixSort<float, 128, 4, int>;
   using Scan = cub::BlockScan<int, 128>;
   using Sum = cub::BlockReduce<float, 128>;
@@ -187,13 +197,26 @@ __device__ __noinline__ int Collatz(int n) {
 __global__ void ControlFlow(int* out, float* looked_up) {
   int t = threadIdx.x, r;
   switch (t % 7) {
-    case 0: r = Collatz(t + 1); break;
-    case 1: r = t * 3; break;
-    case 2: r = -t; break;
-    case 3: r = t / 3; break;
-    case 4: r = t ^ 21; break;
-    case 5: r = Collatz(t); break;
-    default: r = 1000;
+    case 0:
+      r = Collatz(t + 1);
+      break;
+    case 1:
+      r = t * 3;
+      break;
+    case 2:
+      r = -t;
+      break;
+    case 3:
+      r = t / 3;
+      break;
+    case 4:
+      r = t ^ 21;
+      break;
+    case 5:
+      r = Collatz(t);
+      break;
+    default:
+      r = 1000;
   }
   int local[8];
   for (int i = 0; i < 8; ++i) local[i] = r + i * t;
@@ -221,7 +244,8 @@ TEST(BlockTest, ControlFlowFunctionsConstantsAndLocalMemory) {
     std::vector<int> got = out.Read();
     std::vector<float> floats = looked_up.Read();
     for (int t = 0; t < 96; ++t) {
-      int cases[] = {t % 7 == 0 ? HostCollatz(t + 1) : 0, t * 3, -t, t / 3, t ^ 21, t % 7 == 5 ? HostCollatz(t) : 0, 1000};
+      int cases[] = {t % 7 == 0 ? HostCollatz(t + 1) : 0, t * 3, -t, t / 3, t ^ 21,
+                     t % 7 == 5 ? HostCollatz(t) : 0,     1000};
       int r = cases[t % 7], sum = 0;
       for (int i = 0; i < t % 9; ++i) sum += r + (i * 3 + t) % 8 * t;
       EXPECT_EQ(got[t], sum + r + 5) << t;
@@ -235,7 +259,9 @@ struct Shape {
   short scale[5];
 };
 
-__global__ void ByValue(Shape s, int* out) { out[threadIdx.x] = s.rows * 100 + s.cols * 10 + s.scale[threadIdx.x % 5]; }
+__global__ void ByValue(Shape s, int* out) {
+  out[threadIdx.x] = s.rows * 100 + s.cols * 10 + s.scale[threadIdx.x % 5];
+}
 
 TEST(BlockTest, ParametersByValue) {
   Array<int> out(32);

@@ -1,5 +1,5 @@
-// Planted bugs: every kind must be found, and named with its source line. Each kernel has one bug, chosen by a template
-// argument, and a sound form that must stay silent.
+// Planted bugs: every kind must be found, and named with its source line. Each kernel has one bug, chosen by
+// a template argument, and a sound form that must stay silent.
 #include <cassert>
 
 #include "test_util.h"
@@ -138,7 +138,8 @@ __global__ void WaitDepth(const float* in, float* out) {
   __shared__ alignas(16) float a[2][128];
   for (int n = 0; n < 2; ++n) {
     uint32_t to = uint32_t(__cvta_generic_to_shared(&a[n][threadIdx.x * 4]));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(in + n * 128 + threadIdx.x * 4) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(in + n * 128 + threadIdx.x * 4)
+                 : "memory");
     asm volatile("cp.async.commit_group;" ::: "memory");
   }
   asm volatile("cp.async.wait_group %0;" ::"n"(kWait) : "memory");
@@ -191,8 +192,10 @@ TEST_F(ChecksTest, UninitialisedMemory) {
 }
 
 __global__ void Touch(int* p, int index, bool write) {
-  if (write) p[index] = 1;
-  else if (p[index] == 12345) p[0] = 1;
+  if (write)
+    p[index] = 1;
+  else if (p[index] == 12345)
+    p[0] = 1;
 }
 
 TEST_F(ChecksTest, OutOfBounds) {
@@ -268,8 +271,10 @@ TEST_F(ChecksTest, OneWarpSkipsABarrier) {
 }
 
 __global__ void NeverMeets(int* out) {
-  if (threadIdx.x < 32) asm volatile("bar.sync 1, 64;" ::: "memory");
-  else asm volatile("bar.sync 2, 64;" ::: "memory");
+  if (threadIdx.x < 32)
+    asm volatile("bar.sync 1, 64;" ::: "memory");
+  else
+    asm volatile("bar.sync 2, 64;" ::: "memory");
   out[threadIdx.x] = 1;
 }
 

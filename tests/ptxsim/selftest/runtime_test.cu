@@ -288,21 +288,25 @@ void TestMatmul(const Matmul& t) {
     cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p, sizeof(p));
     cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof(type));
   }
-  cublasLtMatrixLayoutCreate(&la, CUDA_R_16BF, t.transpose_a ? k : m, t.transpose_a ? m : k, t.transpose_a ? k : m);
-  cublasLtMatrixLayoutCreate(&lb, CUDA_R_16BF, t.transpose_b ? n : k, t.transpose_b ? k : n, t.transpose_b ? n : k);
+  cublasLtMatrixLayoutCreate(&la, CUDA_R_16BF, t.transpose_a ? k : m, t.transpose_a ? m : k,
+                             t.transpose_a ? k : m);
+  cublasLtMatrixLayoutCreate(&lb, CUDA_R_16BF, t.transpose_b ? n : k, t.transpose_b ? k : n,
+                             t.transpose_b ? n : k);
   cublasLtMatrixLayoutCreate(&lo, t.out, m, n, m);
   const int64_t strides[] = {m * k, k * n, m * n};
   cublasLtMatrixLayout_t layouts[] = {la, lb, lo};
   for (int l = 0; l < 3; ++l) {
     cublasLtMatrixLayoutSetAttribute(layouts[l], CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &t.batches, sizeof(int));
-    cublasLtMatrixLayoutSetAttribute(layouts[l], CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &strides[l], sizeof(int64_t));
+    cublasLtMatrixLayoutSetAttribute(layouts[l], CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &strides[l],
+                                     sizeof(int64_t));
   }
   cublasLtMatmulHeuristicResult_t best;
   int found = 0;
-  ASSERT_EQ(cublasLtMatmulAlgoGetHeuristic(handle, d, la, lb, lo, lo, nullptr, 1, &best, &found), CUBLAS_STATUS_SUCCESS);
+  ASSERT_EQ(cublasLtMatmulAlgoGetHeuristic(handle, d, la, lb, lo, lo, nullptr, 1, &best, &found),
+            CUBLAS_STATUS_SUCCESS);
   ASSERT_EQ(found, 1);
-  ASSERT_EQ(cublasLtMatmul(handle, d, &t.alpha, da.get(), la, db.get(), lb, &t.beta, out.get(), lo, out.get(), lo,
-                           &best.algo, workspace.get(), workspace.size(), nullptr),
+  ASSERT_EQ(cublasLtMatmul(handle, d, &t.alpha, da.get(), la, db.get(), lb, &t.beta, out.get(), lo, out.get(),
+                           lo, &best.algo, workspace.get(), workspace.size(), nullptr),
             CUBLAS_STATUS_SUCCESS);
   std::vector<char> got = out.Read();
   for (int batch = 0; batch < t.batches; ++batch) {
@@ -316,8 +320,10 @@ void TestMatmul(const Matmul& t) {
         float value = t.alpha * sum + (t.bias ? i : 0);  // beta multiplies zeros
         const char* p = &got[(batch * m * n + j * m + i) * bytes];
         float have;
-        if (bytes == 4) std::memcpy(&have, p, 4);
-        else have = float(*reinterpret_cast<const __nv_bfloat16*>(p)), value = float(__float2bfloat16(value));
+        if (bytes == 4)
+          std::memcpy(&have, p, 4);
+        else
+          have = float(*reinterpret_cast<const __nv_bfloat16*>(p)), value = float(__float2bfloat16(value));
         EXPECT_EQ(have, value) << i << ", " << j << " of batch " << batch;
       }
     }
@@ -348,7 +354,8 @@ TEST_F(RuntimeTest, MisuseOfMatrixProductsIsFound) {
   cublasLtMatrixLayoutCreate(&big, CUDA_R_32F, 4, 100, 4);
   const float one = 1, zero = 0;
   auto run = [&](cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t out, void* p) {
-    return cublasLtMatmul(handle, d, &one, p, a, device_, b, &zero, device_, out, device_, out, nullptr, nullptr, 0, a_);
+    return cublasLtMatmul(handle, d, &one, p, a, device_, b, &zero, device_, out, device_, out, nullptr,
+                          nullptr, 0, a_);
   };
   EXPECT_EQ(run(wide, square, square, device_), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_TRUE(Finds("shapes do not match"));
