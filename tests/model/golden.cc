@@ -152,9 +152,9 @@ GoldenCase LoadGolden(const std::string& name) {
   return golden;
 }
 
-void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const DeviceAdapter* const> adapters,
-                 bool bf16, int positions, std::span<const int32_t> invocation) {
-  const auto adapt = [&](const GoldenPrompt& prompt, TestSequence& sequence) {
+Adapt AdaptBy(const GoldenCase& golden, std::span<const DeviceAdapter* const> adapters,
+              std::span<const int32_t> invocation) {
+  return [&golden, adapters, invocation](const GoldenPrompt& prompt, TestSequence& sequence) {
     if (!invocation.empty()) sequence.adapter_begin = LastPlace(prompt.ids, invocation);
     sequence.top_k = golden.top_k;
     for (size_t i = 0; i < adapters.size(); ++i) {
@@ -162,7 +162,11 @@ void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const D
       if (i == 0) sequence.adapter = adapters[i], sequence.weight = golden.weights[i];
     }
   };
-  CheckGolden(golden, model, adapt, bf16, positions);
+}
+
+void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const DeviceAdapter* const> adapters,
+                 bool bf16, int positions, std::span<const int32_t> invocation) {
+  CheckGolden(golden, model, AdaptBy(golden, adapters, invocation), bf16, positions);
 }
 
 void CheckGolden(const GoldenCase& golden, Transformer& model, const Adapt& adapt, bool bf16, int positions) {

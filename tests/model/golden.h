@@ -63,6 +63,9 @@ void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const D
 // Likewise; `adapt` says by what the prompt's sequence is adapted.
 using Adapt = std::function<void(const GoldenPrompt& prompt, TestSequence& sequence)>;
 void CheckGolden(const GoldenCase& golden, Transformer& model, const Adapt& adapt, bool bf16, int positions);
+// By the case's `adapters` and `invocation` as above; all three must outlive what is returned.
+Adapt AdaptBy(const GoldenCase& golden, std::span<const DeviceAdapter* const> adapters,
+              std::span<const int32_t> invocation);
 
 // The default model's directory: HYDRAD_MODEL_DIR where it is set, else build/models/smollm2.
 std::string Smollm2Dir();
