@@ -9,6 +9,7 @@
 #include <random>
 
 #include "kernels/simd/pool.h"
+#include "server/backend/cpu/pack_vocabulary.h"
 #include "server/backend/cpu/packed_adapter.h"
 #include "tests/model/adapters.h"
 
@@ -38,7 +39,7 @@ const ProjectionWeights& Of(const AdapterWeights& weights, Projection projection
   return *std::ranges::find(weights.projections, projection, &ProjectionWeights::projection);
 }
 std::unique_ptr<DeviceAdapter> Pack(const AdapterWeights& weights) {
-  auto packed = PackedAdapter<float>::Pack(weights, kShape);
+  auto packed = PackedAdapter<float>::Pack(weights, kShape, PackVocabulary<float>);
   EXPECT_TRUE(packed.ok()) << packed.status();
   return *std::move(packed);
 }
@@ -158,13 +159,14 @@ TEST_F(VocabularyTest, ABiasAloneIsAChangeOfRankZero) {
     EXPECT_EQ(logits.mat.row(0)[token], before.mat.row(0)[token] + p.out_bias[token]) << token;
   }
   p.out_bias.clear();
-  EXPECT_THAT(std::string(PackedAdapter<float>::Pack(weights, kShape).status().message()),
-              HasSubstr("layer 0 lm_head: has an A of a wrong shape"));
+  EXPECT_THAT(
+      std::string(PackedAdapter<float>::Pack(weights, kShape, PackVocabulary<float>).status().message()),
+      HasSubstr("layer 0 lm_head: has an A of a wrong shape"));
 }
 
 TEST_F(VocabularyTest, RowsAreChargedAndThoseOfBothEndsOnce) {
   const auto bytes = [](const AdapterWeights& weights) {
-    return PackedAdapter<bf16>::Bytes(weights, kShape);
+    return PackedAdapter<bf16>::Bytes(weights, kShape, PackVocabulary<bf16>);
   };
   const size_t none = bytes(RandomAdapter(1, kShape, {}));
   AdapterWeights weights = RandomAdapter(1, kShape, {.embedding_tokens = {kAllTokens}});
@@ -177,10 +179,18 @@ TEST_F(VocabularyTest, RowsAreChargedAndThoseOfBothEndsOnce) {
   EXPECT_GT(bytes(weights), one + table / 2);
 }
 
+TEST_F(VocabularyTest, ADeviceThatDoesNotChangeTheEndsRefusesThem) {
+  for (const AdapterWeights& weights : {RandomAdapter(1, kShape, {.targets = {Projection::kHead}}),
+                                        RandomAdapter(1, kShape, {.embedding_tokens = {kAllTokens}})}) {
+    EXPECT_TRUE(absl::IsUnimplemented(PackedAdapter<bf16>::Pack(weights, kShape).status()));
+    EXPECT_EQ(PackedAdapter<bf16>::Bytes(weights, kShape), 0u);
+  }
+}
+
 TEST_F(VocabularyTest, RowsThatDoNotFitAreRefused) {
   const auto error = [](const AdapterWeights& weights) {
-    EXPECT_EQ(PackedAdapter<float>::Bytes(weights, kShape), 0u);
-    return std::string(PackedAdapter<float>::Pack(weights, kShape).status().message());
+    EXPECT_EQ(PackedAdapter<float>::Bytes(weights, kShape, PackVocabulary<float>), 0u);
+    return std::string(PackedAdapter<float>::Pack(weights, kShape, PackVocabulary<float>).status().message());
   };
   AdapterWeights weights = RandomAdapter(1, kShape, {.embedding_tokens = {1, 2}});
   weights.embedding.tokens = {1};

@@ -12,6 +12,7 @@
 #include "kernels/simd/isa.h"
 #include "kernels/simd/pool.h"
 #include "server/backend/cpu/aligned_buffer.h"
+#include "server/backend/cpu/pack_vocabulary.h"
 #include "server/backend/cpu/packed_adapter.h"
 #include "server/backend/cpu/packed_weight.h"
 #include "server/backend/cpu/scratch.h"
@@ -62,11 +63,11 @@ class CpuBackend : public Backend {
   }
 
   size_t AdapterBytes(const AdapterWeights& weights, const AdapterShape& shape) const override {
-    return PackedAdapter<T>::Bytes(weights, shape);
+    return PackedAdapter<T>::Bytes(weights, shape, PackVocabulary<T>);
   }
   absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
                                                              const AdapterShape& shape) override {
-    return PackedAdapter<T>::Pack(weights, shape);
+    return PackedAdapter<T>::Pack(weights, shape, PackVocabulary<T>);
   }
 
   // Scratch grows by itself.

@@ -5,7 +5,6 @@
 
 #include "server/backend/cpu/arena.h"
 #include "server/backend/cpu/pack_group.h"
-#include "server/backend/cpu/pack_vocabulary.h"
 
 namespace hydrad {
 namespace {
@@ -60,7 +59,10 @@ const char* RowsFault(const TokenRows& own, const AdapterShape& shape) {
   return inside ? nullptr : "has a row of a token that the model does not have";
 }
 
-absl::Status Check(const AdapterWeights& weights, const AdapterShape& shape) {
+absl::Status Check(const AdapterWeights& weights, const AdapterShape& shape, bool ends) {
+  if (!ends && ChangesEnds(weights)) {
+    return Unimplemented("changes to embed_tokens and lm_head are not supported on this device");
+  }
   std::vector<bool> seen(static_cast<size_t>(shape.layers) * kProjections);
   for (const ProjectionWeights& p : weights.projections) {
     const char* name = kProjectionNames[static_cast<int>(p.projection)];
@@ -119,7 +121,7 @@ std::span<const GatePlace> PackPlaces(const std::vector<GroupProjections>& by_gr
 // Lays the whole adapter into `arena`; the tables come first.
 template <class T>
 typename PackedAdapter<T>::Tables PackAll(const AdapterWeights& weights, const AdapterShape& shape,
-                                          Arena& arena) {
+                                          typename PackedAdapter<T>::PackEnds ends, Arena& arena) {
   const std::vector<GroupProjections> by_group = SortByGroup(weights, shape);
   LoraGroup<T>* groups = arena.Take<LoraGroup<T>>(by_group.size());
   int32_t* gate_begin = arena.Take<int32_t>(by_group.size());
@@ -128,26 +130,27 @@ typename PackedAdapter<T>::Tables PackAll(const AdapterWeights& weights, const A
     if (groups != nullptr) groups[i] = {};
     PackGroup<T>(by_group[i], shape, groups == nullptr ? nullptr : groups + i, arena);
   }
-  return {groups, gate_begin, places, PackVocabulary<T>(weights, shape, arena)};
+  return {groups, gate_begin, places, ends == nullptr ? nullptr : ends(weights, shape, arena)};
 }
 
 }  // namespace
 
 template <class T>
-size_t PackedAdapter<T>::Bytes(const AdapterWeights& weights, const AdapterShape& shape) {
-  if (!Check(weights, shape).ok()) return 0;
+size_t PackedAdapter<T>::Bytes(const AdapterWeights& weights, const AdapterShape& shape, PackEnds ends) {
+  if (!Check(weights, shape, ends != nullptr).ok()) return 0;
   Arena arena(nullptr);
-  PackAll<T>(weights, shape, arena);
+  PackAll<T>(weights, shape, ends, arena);
   return arena.used();
 }
 
 template <class T>
 absl::StatusOr<std::unique_ptr<PackedAdapter<T>>> PackedAdapter<T>::Pack(const AdapterWeights& weights,
-                                                                         const AdapterShape& shape) {
-  RETURN_IF_ERROR(Check(weights, shape));
-  ASSIGN_OR_RETURN(auto memory, AlignedBuffer::Allocate(Bytes(weights, shape)));
+                                                                         const AdapterShape& shape,
+                                                                         PackEnds ends) {
+  RETURN_IF_ERROR(Check(weights, shape, ends != nullptr));
+  ASSIGN_OR_RETURN(auto memory, AlignedBuffer::Allocate(Bytes(weights, shape, ends)));
   Arena arena(static_cast<std::byte*>(memory->data()));
-  const Tables tables = PackAll<T>(weights, shape, arena);
+  const Tables tables = PackAll<T>(weights, shape, ends, arena);
   HYDRAD_CHECK(arena.used() == memory->bytes());
   return std::unique_ptr<PackedAdapter>(new PackedAdapter(std::move(memory), tables, shape.layers));
 }

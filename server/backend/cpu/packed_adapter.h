@@ -9,6 +9,7 @@
 #include "kernels/lora.h"
 #include "server/backend/backend.h"
 #include "server/backend/cpu/aligned_buffer.h"
+#include "server/backend/cpu/arena.h"
 #include "server/backend/cpu/vocabulary.h"
 
 namespace hydrad {
@@ -18,13 +19,18 @@ namespace hydrad {
 template <class T>  // bf16 or float: what the factors and routers are converted to
 class PackedAdapter : public DeviceAdapter {
  public:
+  // Packs the changes to the ends of the network: PackVocabulary, or null where the device does not apply
+  // them.
+  using PackEnds = const Vocabulary<T>* (*)(const AdapterWeights&, const AdapterShape&, Arena&);
+
   // Bytes that Pack will take; 0 for weights that Pack refuses.
-  static size_t Bytes(const AdapterWeights& weights, const AdapterShape& shape);
+  static size_t Bytes(const AdapterWeights& weights, const AdapterShape& shape, PackEnds ends = nullptr);
 
   // INVALID_ARGUMENT, naming layer and projection, for weights that do not fit `shape` or each other;
-  // RESOURCE_EXHAUSTED.
+  // UNIMPLEMENTED for changes to the ends of the network without `ends`; RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<PackedAdapter>> Pack(const AdapterWeights& weights,
-                                                             const AdapterShape& shape);
+                                                             const AdapterShape& shape,
+                                                             PackEnds ends = nullptr);
 
   size_t bytes() const override { return memory_->bytes(); }
   // All of it: every pointer in its tables points in here, so that it can be moved elsewhere as one.

@@ -262,9 +262,6 @@ absl::StatusOr<std::unique_ptr<Weight>> CudaBackend::LoadWeight(std::span<const 
 
 absl::StatusOr<std::unique_ptr<DeviceAdapter>> CudaBackend::LoadAdapter(const AdapterWeights& weights,
                                                                         const AdapterShape& shape) {
-  if (ChangesEnds(weights)) {
-    return Unimplemented("changes to embed_tokens and lm_head are not supported on CUDA devices");
-  }
   RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
   ASSIGN_OR_RETURN(auto adapter, CudaAdapter::Load(weights, shape, *pool_, uploader_));
   RETURN_IF_ERROR(lora_space_->WidenFor(adapter->extents()));
