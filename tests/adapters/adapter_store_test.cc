@@ -335,7 +335,7 @@ TEST_F(AdapterStoreTest, AnMoaHoldsEveryExpertAndItsRows) {
   EXPECT_EQ(backend_.live_bytes(), loaded->device_bytes);
   EXPECT_EQ(backend_.live(), 2);
   {
-    const AdapterHandle handle = *store->Acquire("a");
+    const AdapterHandle handle = Bound(*store, "a");
     EXPECT_EQ(handle.device(), nullptr);
     ASSERT_NE(handle.mixture(), nullptr);
     EXPECT_EQ(handle.mixture()->Find("sums"), 1);
