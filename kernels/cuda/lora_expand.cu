@@ -194,7 +194,7 @@ __device__ void MultiplyStretch(Shared& shared, const Stretch& s, Mat<Y> y) {
   const int row = kWarpRows == 4 ? warp * 16 : 0, col = kWarpRows == 4 ? 0 : warp * 32;
   const int slabs = CeilDiv(s.ranks, kSlab);
   float sum[2 * kPairs][4] = {};
-  FetchSlab<16 * kWarpRows>(shared, s, 0);
+  if (slabs > 0) FetchSlab<16 * kWarpRows>(shared, s, 0);  // none: a bias alone
   ptx::CommitCopies();
   for (int slab = 0; slab < slabs; ++slab) {
     if (slab + 1 < slabs) FetchSlab<16 * kWarpRows>(shared, s, slab + 1);
@@ -247,7 +247,6 @@ template <class Y>
 __global__ void __launch_bounds__(kLoraThreads, 4)
     ExpandKernel(Mat<Y> y, const LoraPlan* plan, LoraSite site, LoraScratch scratch) {
   __shared__ Shared shared;
-  if (plan->down_rows[site.kind] == 0) return;
   const int pieces[3] = {CeilDiv(y.cols, kDotCols), CeilDiv(y.cols, kTileCols), CeilDiv(y.cols, kTileCols)};
   LoraWork work;
   for (int w = blockIdx.x; FindLoraWork(plan, pieces, w, &work); w += gridDim.x) {

@@ -357,7 +357,7 @@ TEST_F(AdapterStoreTest, ADeviceThatCannotRouteHoldsNoRouters) {
   const auto loaded = Load(*store, "a", "mix");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(backend_.live_bytes(), loaded->device_bytes);
-  EXPECT_EQ(store->Acquire("a")->mixture()->router().choices(), 0);
+  EXPECT_EQ(Bound(*store, "a").mixture()->router().choices(), 0);
 }
 
 TEST_F(AdapterStoreTest, AnMoaThatFailsHalfwayGivesBackWhatItTook) {
