@@ -46,6 +46,7 @@ absl::StatusOr<uint64_t> ZeroUnlessInternal(const absl::StatusOr<T>& result) {
 // The directories of an MoA's experts; none of another adapter, or where ReadAdapter will say what is wrong.
 absl::StatusOr<std::vector<std::string>> ExpertPaths(DiskDirectory& directory) {
   const auto file = directory.OpenFile("adapter_config.json");
+  if (file.status().code() == absl::StatusCode::kInternal) return file.status();
   if (!file.ok()) return std::vector<std::string>();
   Sha256 unused;
   ASSIGN_OR_RETURN(const Bytes bytes, ReadWhole(**file, kMaxConfigBytes, unused));
