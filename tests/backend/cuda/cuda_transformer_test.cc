@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "server/adapters/posix_disk.h"
 #include "server/adapters/read_adapter.h"
@@ -109,9 +111,21 @@ TEST_P(CudaGolden, AgreesWithTheCpu) {
   }
 }
 
+// Where two experts weigh nearly the same, a gate that picks may pick one or the other for a rounding: no
+// bound holds then. Such gates are compared op by op (kernels_cuda_lora_test).
+bool Picks(const GoldenCase& golden) {
+  return golden.top_k > 0 || std::ranges::any_of(golden.adapters, [](const std::string& path) {
+           const auto config = nlohmann::json::parse(std::ifstream(path + "/adapter_config.json"));
+           return config.contains("top_k") || config.contains("threshold") ||
+                  config.contains("max_threshold");
+         });
+}
+
 std::vector<std::string> Names() {
   std::vector<std::string> names = GoldenNames(/*adapter=*/false, /*smollm2=*/false);
-  for (const std::string& name : GoldenNames(/*adapter=*/true, /*smollm2=*/false)) names.push_back(name);
+  for (const std::string& name : GoldenNames(/*adapter=*/true, /*smollm2=*/false)) {
+    if (!Picks(LoadGolden(name))) names.push_back(name);
+  }
   return names;
 }
 
