@@ -68,6 +68,8 @@ class Adapter:
 
     def delta(self, path: str, x: np.ndarray) -> np.ndarray | float:
         """What the adapter adds to the projection ``path`` for rows x [tokens, in]: [tokens, out]."""
+        if "experts" in self.config and path == "lm_head":  # experts are of layers
+            return 0.0
         if "experts" in self.config:
             return self._expert_delta(path, self.route[int(path.split(".")[2])], x)
         route = self._tensors.get(self._name(path, "route"))
