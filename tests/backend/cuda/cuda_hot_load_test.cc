@@ -112,7 +112,8 @@ TEST_F(CudaHotLoad, EveryStepSeesTheAdapterThatItNames) {
     stop = true;
   }
   loader.join();
-  slot.adapter.reset();
+  MutexLock lock(&slot.mu);
+  slot.adapter.reset();  // before the backend goes
 }
 
 }  // namespace
