@@ -74,7 +74,7 @@ void BatchBuilder::CountAdapters() {
   adapters_.clear();
   for (const Batch::Run& run : batch_.runs) adapters_.push_back(run.adapter);
   std::ranges::sort(adapters_, std::less());
-  distinct_adapters_ = static_cast<int>(std::ranges::unique(adapters_).begin() - adapters_.begin());
+  distinct_adapters_ = static_cast<int>(std::unique(adapters_.begin(), adapters_.end()) - adapters_.begin());
 }
 
 void BatchBuilder::AddPass(std::span<const Part> parts, size_t pass) {
