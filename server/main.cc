@@ -289,15 +289,16 @@ int Run(const Config& config, const std::string& effective) {
   Signals signals;  // before any other thread
   InitLog(config.log_level);
   Log()->debug("effective configuration:\n{}", effective);
-  Daemon daemon(config);
-  if (const absl::Status started = daemon.Start(); !started.ok()) {
+  auto daemon = std::make_unique<Daemon>(config);
+  if (const absl::Status started = daemon->Start(); !started.ok()) {
+    daemon.reset();  // what it had begun to log ends first, so that the reason is the last line
     Log()->error("cannot start: {}", std::string(started.message()));
     return 1;
   }
   signals.Arm();
-  daemon.LogReady();
+  daemon->LogReady();
   Log()->info("signal {}: draining", signals.AwaitFirst());
-  daemon.Drain(signals);
+  daemon->Drain(signals);
   return 0;
 }
 
