@@ -96,7 +96,7 @@ TestSequence SequenceOf(const Script& script, int s, const World& world) {
   TestSequence sequence{script.tokens[s], world.adapter(script.adapter[s]), 0, {}};
   sequence.top_k = script.top_k[s];
   sequence.adapter_begin = script.adapter_begin[s];
-  if (script.second[s] >= 0) sequence.more = {{world.adapter(script.second[s]), -0.5f}};
+  if (script.second[s] >= 0) sequence.more = {{world.adapter(script.second[s]), -0.5f, sequence.top_k}};
   return sequence;
 }
 

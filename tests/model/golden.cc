@@ -158,7 +158,7 @@ Adapt AdaptBy(const GoldenCase& golden, std::span<const DeviceAdapter* const> ad
     if (!invocation.empty()) sequence.adapter_begin = LastPlace(prompt.ids, invocation);
     sequence.top_k = golden.top_k;
     for (size_t i = 0; i < adapters.size(); ++i) {
-      if (i > 0) sequence.more.push_back({adapters[i], golden.weights[i]});
+      if (i > 0) sequence.more.push_back({adapters[i], golden.weights[i], golden.top_k});
       if (i == 0) sequence.adapter = adapters[i], sequence.weight = golden.weights[i];
     }
   };

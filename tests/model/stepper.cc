@@ -27,7 +27,7 @@ void AddRows(const Chunk& chunk, int block_size, BlockPool& pool, Batch& batch) 
 
 // The `pass`-th adapter of a sequence, its adapter null when it has fewer.
 ComposedAdapter AdapterOf(const TestSequence& s, size_t pass) {
-  if (pass == 0) return {s.adapter, s.weight};
+  if (pass == 0) return {s.adapter, s.weight, s.top_k};
   return pass <= s.more.size() ? s.more[pass - 1] : ComposedAdapter{nullptr, 0};
 }
 
@@ -36,12 +36,12 @@ void AddPass(std::span<const Chunk> chunks, size_t pass, Batch& batch) {
   const size_t begin = batch.runs.size();
   for (size_t i = 0; i < chunks.size(); ++i) {
     const TestSequence& s = *chunks[i].sequence;
-    const auto [adapter, weight] = AdapterOf(s, pass);
+    const auto [adapter, weight, top_k] = AdapterOf(s, pass);
     const auto [row_begin, row_end, position, table] = batch.segments[i];
     const int plain = std::clamp(s.adapter_begin - position, 0, row_end - row_begin);
     if (row_begin + plain == row_end) continue;
     Batch::Run run{row_begin + plain, row_end, adapter};
-    run.weight = weight, run.top_k = s.top_k;
+    run.weight = weight, run.top_k = top_k;
     if (pass == 0 && s.by_layer != nullptr) {
       run.by_layer = s.by_layer;
       batch.runs.push_back(run);
@@ -50,7 +50,7 @@ void AddPass(std::span<const Chunk> chunks, size_t pass, Batch& batch) {
     if (adapter == nullptr) continue;
     Batch::Run* last = batch.runs.size() > begin ? &batch.runs.back() : nullptr;
     const bool joins = last != nullptr && last->by_layer == nullptr && last->adapter == adapter &&
-                       last->row_end == run.row_begin && last->weight == weight && last->top_k == s.top_k;
+                       last->row_end == run.row_begin && last->weight == weight && last->top_k == top_k;
     if (joins) {
       last->row_end = run.row_end;
     } else {
@@ -67,12 +67,15 @@ void Preempt(TestSequence& sequence) {
   sequence.blocks.clear();
 }
 
-std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks) {
+std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks,
+                                        bool record_gates) {
   Batch batch;
   for (const Chunk& chunk : chunks) AddRows(chunk, model.limits().block_size, pool, batch);
   size_t passes = 1;
   for (const Chunk& chunk : chunks) passes = std::max(passes, 1 + chunk.sequence->more.size());
   for (size_t pass = 0; pass < passes; ++pass) AddPass(chunks, pass, batch);
+  for (size_t i = 0; record_gates && i < batch.runs.size(); ++i)
+    batch.runs[i].gates = static_cast<int32_t>(i);
   model.Forward(batch);
   std::vector<std::vector<float>> logits;
   for (int row = 0; row < batch.rows(); ++row) {

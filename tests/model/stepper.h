@@ -13,10 +13,11 @@
 
 namespace hydrad {
 
-// A further adapter of a sequence, with its weight.
+// A further adapter of a sequence: weight and top_k are those of Batch::Run.
 struct ComposedAdapter {
   const DeviceAdapter* adapter;
   float weight;
+  int top_k = 0;
 };
 
 struct TestSequence {
@@ -26,11 +27,11 @@ struct TestSequence {
   std::vector<Block> blocks;
   float weight = 1;                                // of `adapter`
   std::vector<ComposedAdapter> more{};             // after it
-  int top_k = 0;                                   // Batch::Run::top_k of all
+  int top_k = 0;                                   // of `adapter`
   const DeviceAdapter* const* by_layer = nullptr;  // instead of `adapter`, see Batch::Run
   // What the routers are to see of `rows` rows that begin with row `row` of the batch, if set.
   std::function<std::optional<Batch::Probe>(int computed, int rows, int row)> probe = {};
-  int adapter_begin = 0;  // first position that the adapter changes
+  int adapter_begin = 0;  // first position that the adapters change
 };
 
 // Gives the sequence's cache back: it starts again from its first token.
@@ -42,8 +43,10 @@ struct Chunk {
 };
 
 // One step. Takes blocks from `pool` as they are needed. Returns the logits of every row of every chunk, in
-// order. REQUIRES: chunks of one adapter are adjacent, blocks suffice.
-std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks);
+// order. With `record_gates` every run keeps a record of its gates: the first run's is number 0.
+// REQUIRES: chunks of one adapter are adjacent, blocks suffice.
+std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks,
+                                        bool record_gates = false);
 
 }  // namespace hydrad
 
