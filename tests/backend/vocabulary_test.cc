@@ -179,11 +179,13 @@ TEST_F(VocabularyTest, RowsAreChargedAndThoseOfBothEndsOnce) {
   EXPECT_GT(bytes(weights), one + table / 2);
 }
 
-TEST_F(VocabularyTest, ADeviceThatDoesNotChangeTheEndsRefusesThem) {
-  for (const AdapterWeights& weights : {RandomAdapter(1, kShape, {.targets = {Projection::kHead}}),
-                                        RandomAdapter(1, kShape, {.embedding_tokens = {kAllTokens}})}) {
-    EXPECT_TRUE(absl::IsUnimplemented(PackedAdapter<bf16>::Pack(weights, kShape).status()));
-    EXPECT_EQ(PackedAdapter<bf16>::Bytes(weights, kShape), 0u);
+TEST_F(VocabularyTest, TheEmbeddingTakesOneExpert) {
+  for (const RandomAdapterOptions& options :
+       {RandomAdapterOptions{.experts = 2, .shared_a = true, .targets = {Projection::kEmbedding}},
+        RandomAdapterOptions{.gate = {GateRule::kSoftmax}, .targets = {Projection::kEmbedding}}}) {
+    const auto packed =
+        PackedAdapter<bf16>::Pack(RandomAdapter(1, kShape, options), kShape, PackVocabulary<bf16>);
+    EXPECT_EQ(packed.status(), InvalidArgument("layer 0 embed_tokens: takes one expert"));
   }
 }
 

@@ -6,16 +6,12 @@
 #include <type_traits>
 #include <vector>
 
+#include "server/backend/cpu/pack_embedding.h"
 #include "server/backend/cpu/pack_group.h"
 #include "server/backend/host_rows.h"
 
 namespace hydrad {
 namespace {
-
-const ProjectionWeights* Find(const AdapterWeights& weights, Projection projection) {
-  const auto found = std::ranges::find(weights.projections, projection, &ProjectionWeights::projection);
-  return found == weights.projections.end() ? nullptr : &*found;
-}
 
 template <class T>
 void PackMatrix(const HostMatrix& rows, const PackedWeights& packed, size_t bytes) {
@@ -46,49 +42,24 @@ PackedRows PackRowsOf(const TokenRows& own, Arena& arena) {
   return packed;
 }
 
-// a [vocab, rank] = the transpose of A, so that a token's column is in one piece.
-template <class T>
-const T* PackLookup(const HostMatrix& a, Arena& arena) {
-  T* lookup = arena.Take<T>(static_cast<size_t>(a.rows) * a.cols);
-  if (lookup == nullptr) return lookup;
-  std::vector<T> row(a.cols);
-  for (int j = 0; j < a.rows; ++j) {
-    CopyRows(a, j, 1, row.data());
-    for (int token = 0; token < a.cols; ++token) lookup[static_cast<size_t>(token) * a.rows + j] = row[token];
-  }
-  return lookup;
-}
-
-// The embedding's group behind the lookup: its A is the unit matrix.
-template <class T>
-void PackAfterLookup(const ProjectionWeights& embedding, const AdapterShape& shape, LoraGroup<T>* group,
-                     Arena& arena) {
-  const int rank = embedding.a.front().rows;
-  std::vector<float> unit(static_cast<size_t>(rank) * rank);
-  for (int j = 0; j < rank; ++j) unit[static_cast<size_t>(j) * rank + j] = 1;
-  ProjectionWeights after = embedding;
-  after.a = {HostMatrix{unit.data(), DType::kF32, rank, rank}};
-  PackGroup<T>(std::array{static_cast<const ProjectionWeights*>(&after)}, shape, group, arena);
-}
-
 }  // namespace
 
 template <class T>
 const Vocabulary<T>* PackVocabulary(const AdapterWeights& weights, const AdapterShape& shape, Arena& arena) {
-  const ProjectionWeights* embedding = Find(weights, Projection::kEmbedding);
-  const ProjectionWeights* head = Find(weights, Projection::kHead);
+  if (!ChangesEnds(weights)) return nullptr;
   const TokenRows &in = weights.embedding, &out = weights.head;
-  if (!embedding && !head && in.rows.data == nullptr && out.rows.data == nullptr) return nullptr;
   Vocabulary<T>* packed = arena.Take<Vocabulary<T>>(1);
   Vocabulary<T> v;
   v.embedding = PackRowsOf<T>(in, arena);
   const bool same = in.rows.data == out.rows.data && in.tokens == out.tokens;
   v.head = same ? v.embedding : PackRowsOf<T>(out, arena);
-  if (embedding != nullptr) {
+  if (const ProjectionWeights* embedding = FindEnd(weights, Projection::kEmbedding)) {
     v.a = PackLookup<T>(embedding->a.front(), arena);
     PackAfterLookup<T>(*embedding, shape, &v.after, arena);
   }
-  if (head != nullptr) PackGroup<T>(std::array{head}, shape, &v.head_lora, arena);
+  if (const ProjectionWeights* head = FindEnd(weights, Projection::kHead)) {
+    PackGroup<T>(std::array{head}, shape, &v.head_lora, arena);
+  }
   if (packed != nullptr) *packed = v;
   return packed;
 }

@@ -39,6 +39,7 @@ const char* RouterFault(const ProjectionWeights& p, const Place& place) {
 }
 
 const char* FirstFault(const ProjectionWeights& p, const Place& place) {
+  if (p.projection == Projection::kEmbedding && (p.b.size() > 1 || Routed(p))) return "takes one expert";
   if (const char* fault = ExpertFault(p, place)) return fault;
   if (const char* fault = RouterFault(p, place)) return fault;
   const size_t out = static_cast<size_t>(place.out);
@@ -59,10 +60,7 @@ const char* RowsFault(const TokenRows& own, const AdapterShape& shape) {
   return inside ? nullptr : "has a row of a token that the model does not have";
 }
 
-absl::Status Check(const AdapterWeights& weights, const AdapterShape& shape, bool ends) {
-  if (!ends && ChangesEnds(weights)) {
-    return Unimplemented("changes to embed_tokens and lm_head are not supported on this device");
-  }
+absl::Status Check(const AdapterWeights& weights, const AdapterShape& shape) {
   std::vector<bool> seen(static_cast<size_t>(shape.layers) * kProjections);
   for (const ProjectionWeights& p : weights.projections) {
     const char* name = kProjectionNames[static_cast<int>(p.projection)];
@@ -137,7 +135,7 @@ typename PackedAdapter<T>::Tables PackAll(const AdapterWeights& weights, const A
 
 template <class T>
 size_t PackedAdapter<T>::Bytes(const AdapterWeights& weights, const AdapterShape& shape, PackEnds ends) {
-  if (!Check(weights, shape, ends != nullptr).ok()) return 0;
+  if (!Check(weights, shape).ok()) return 0;
   Arena arena(nullptr);
   PackAll<T>(weights, shape, ends, arena);
   return arena.used();
@@ -147,7 +145,7 @@ template <class T>
 absl::StatusOr<std::unique_ptr<PackedAdapter<T>>> PackedAdapter<T>::Pack(const AdapterWeights& weights,
                                                                          const AdapterShape& shape,
                                                                          PackEnds ends) {
-  RETURN_IF_ERROR(Check(weights, shape, ends != nullptr));
+  RETURN_IF_ERROR(Check(weights, shape));
   ASSIGN_OR_RETURN(auto memory, AlignedBuffer::Allocate(Bytes(weights, shape, ends)));
   Arena arena(static_cast<std::byte*>(memory->data()));
   const Tables tables = PackAll<T>(weights, shape, ends, arena);

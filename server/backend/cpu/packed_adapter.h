@@ -19,15 +19,14 @@ namespace hydrad {
 template <class T>  // bf16 or float: what the factors and routers are converted to
 class PackedAdapter : public DeviceAdapter {
  public:
-  // Packs the changes to the ends of the network: PackVocabulary, or null where the device does not apply
-  // them.
+  // Packs the changes to the ends of the network: PackVocabulary, or null to leave them to the caller.
   using PackEnds = const Vocabulary<T>* (*)(const AdapterWeights&, const AdapterShape&, Arena&);
 
   // Bytes that Pack will take; 0 for weights that Pack refuses.
   static size_t Bytes(const AdapterWeights& weights, const AdapterShape& shape, PackEnds ends = nullptr);
 
   // INVALID_ARGUMENT, naming layer and projection, for weights that do not fit `shape` or each other;
-  // UNIMPLEMENTED for changes to the ends of the network without `ends`; RESOURCE_EXHAUSTED.
+  // RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<PackedAdapter>> Pack(const AdapterWeights& weights,
                                                              const AdapterShape& shape,
                                                              PackEnds ends = nullptr);
@@ -47,7 +46,7 @@ class PackedAdapter : public DeviceAdapter {
   // Where the group's gates begin in a row of a gate record.
   int gate_begin(int layer, ProjectionGroup group) const { return tables_.gate_begin[Index(layer, group)]; }
 
-  // What it changes at the ends of the network; null if nothing.
+  // What it changes at the ends of the network; null if nothing, or left to the caller.
   const Vocabulary<T>* vocabulary() const { return tables_.vocabulary; }
 
   // What finds the rest; in the adapter's memory too.
