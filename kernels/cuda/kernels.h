@@ -99,18 +99,18 @@ cudaError_t LoraExpand(Mat<bf16> y, const LoraPlan* plan, LoraSite site, const L
 cudaError_t LoraExpand(Mat<float> y, const LoraPlan* plan, LoraSite site, const LoraScratch& scratch,
                        cudaStream_t stream);
 
-// ---- The two ends of the network: vocabulary.cu; see plan.h for VocabularyRun ----
+// ---- The two ends of the network: vocabulary.cu; see plan.h for the tables ----
 
-// The rows of x [rows, hidden] (the stream, holding the base's embeddings of tokens) that belong to the runs
-// become those of their adapters: the adapter's own row where it has one, then the low-rank change. Runs are
-// taken in their order. `count` is read from device memory.
-cudaError_t AdaptEmbedding(Mat<float> x, const int32_t* tokens, const VocabularyRun* runs,
-                           const int32_t* count, cudaStream_t stream);
-// logits[r][t] = x[r] . row of t for the rows of every run and the tokens t that its adapter has rows of its
-// own for. x [logit rows, hidden], logits [logit rows, vocab]; `blocks` make up the grid. What a LoRA of
-// lm_head adds comes after, by LoraShrink and LoraExpand over the logit rows.
-cudaError_t OwnLogits(Mat<float> logits, Mat<const bf16> x, const VocabularyRun* runs, const int32_t* count,
-                      int blocks, cudaStream_t stream);
+// The rows of x [rows, hidden] (the stream, holding the base's embeddings of tokens) that belong to the
+// embedding's runs become those of their adapters: the adapter's own row where it has one, then the low-rank
+// change. Runs are taken in their order.
+cudaError_t AdaptEmbedding(Mat<float> x, const int32_t* tokens, const VocabularyPlan* plan,
+                           cudaStream_t stream);
+// logits[r][t] = x[r] . row of t for the rows of every run of lm_head and the tokens t that its adapter has
+// rows of its own for. x [logit rows, hidden], logits [logit rows, vocab]; `blocks` make up the grid. What a
+// LoRA of lm_head adds comes after, by LoraShrink and LoraExpand over the logit rows.
+cudaError_t OwnLogits(Mat<float> logits, Mat<const bf16> x, const VocabularyPlan* plan, int blocks,
+                      cudaStream_t stream);
 
 // ---- The router of a mixture that picks one expert per sequence: router.cu ----
 

@@ -82,15 +82,20 @@ struct OwnRows {
 // One run's adapter at one end. For the embedding row_begin and row_end are rows of the batch, for lm_head
 // logit rows.
 struct VocabularyRun {
-  int32_t row_begin, row_end;
-  OwnRows own;
+  int32_t row_begin = 0, row_end = 0;
+  OwnRows own{};
   // The embedding's LoRA: x = out_scale * (x + scale * U^T a[token]) + weight * out_bias.
-  const bf16* a;   // [vocab, rank]; null: none
-  const bf16* up;  // [rank, hidden]
-  int32_t rank;
-  float scale;  // weight times the adapter's scale
-  float weight;
-  const float *out_scale, *out_bias;  // [hidden] or null
+  const bf16* a = nullptr;   // [vocab, rank]; null: none
+  const bf16* up = nullptr;  // [rank, hidden]
+  int32_t rank = 0;
+  float scale = 0;  // weight times the adapter's scale
+  float weight = 1;
+  const float *out_scale = nullptr, *out_bias = nullptr;  // [hidden] or null
+};
+// The runs of a step whose adapters change each end, in the order in which they apply.
+struct VocabularyPlan {
+  const VocabularyRun *embedding = nullptr, *head = nullptr;
+  int32_t embedding_count = 0, head_count = 0;
 };
 
 // ---- Attention ----

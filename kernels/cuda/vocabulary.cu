@@ -25,12 +25,11 @@ __device__ int FindRow(const OwnRows& own, int token) {
 
 // A block per row. Each thread owns its columns, so that one run's change is there for the next.
 __global__ void __launch_bounds__(kThreads)
-    AdaptEmbeddingKernel(Mat<float> x, const int32_t* tokens, const VocabularyRun* runs,
-                         const int32_t* count) {
+    AdaptEmbeddingKernel(Mat<float> x, const int32_t* tokens, const VocabularyPlan* plan) {
   const int row = blockIdx.x;
   float* to = x.row(row);
-  for (int i = 0; i < *count; ++i) {
-    const VocabularyRun& run = runs[i];
+  for (int i = 0; i < plan->embedding_count; ++i) {
+    const VocabularyRun& run = plan->embedding[i];
     if (row < run.row_begin || row >= run.row_end) continue;
     const int token = tokens[row], own = FindRow(run.own, token);
     for (int c = threadIdx.x; c < x.cols; c += kThreads) {
@@ -76,10 +75,10 @@ __device__ void DotRows(Mat<const bf16> x, int row_begin, int rows, const bf16* 
 
 // Warps walk the rows of lm_head of one run after the other.
 __global__ void __launch_bounds__(kThreads)
-    OwnLogitsKernel(Mat<float> logits, Mat<const bf16> x, const VocabularyRun* runs, const int32_t* count) {
+    OwnLogitsKernel(Mat<float> logits, Mat<const bf16> x, const VocabularyPlan* plan) {
   const int lane = threadIdx.x % 32;
-  for (int i = 0; i < *count; ++i) {
-    const VocabularyRun& run = runs[i];
+  for (int i = 0; i < plan->head_count; ++i) {
+    const VocabularyRun& run = plan->head[i];
     const bool fast = x.cols % 8 == 0 && RowsAligned16(x) && Aligned16(run.own.rows);
     for (int n = blockIdx.x * kWarps + threadIdx.x / 32; n < run.own.count; n += gridDim.x * kWarps) {
       const int token = run.own.tokens != nullptr ? run.own.tokens[n] : n;
@@ -99,16 +98,16 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-cudaError_t AdaptEmbedding(Mat<float> x, const int32_t* tokens, const VocabularyRun* runs,
-                           const int32_t* count, cudaStream_t stream) {
+cudaError_t AdaptEmbedding(Mat<float> x, const int32_t* tokens, const VocabularyPlan* plan,
+                           cudaStream_t stream) {
   if (x.rows == 0) return cudaSuccess;
-  return Launch(AdaptEmbeddingKernel, x.rows, kThreads, 0, stream, x, tokens, runs, count);
+  return Launch(AdaptEmbeddingKernel, x.rows, kThreads, 0, stream, x, tokens, plan);
 }
 
-cudaError_t OwnLogits(Mat<float> logits, Mat<const bf16> x, const VocabularyRun* runs, const int32_t* count,
-                      int blocks, cudaStream_t stream) {
+cudaError_t OwnLogits(Mat<float> logits, Mat<const bf16> x, const VocabularyPlan* plan, int blocks,
+                      cudaStream_t stream) {
   if (x.rows == 0) return cudaSuccess;
-  return Launch(OwnLogitsKernel, blocks, kThreads, 0, stream, logits, x, runs, count);
+  return Launch(OwnLogitsKernel, blocks, kThreads, 0, stream, logits, x, plan);
 }
 
 }  // namespace hydrad::cuda

@@ -141,8 +141,12 @@ class CudaBackend final : public Backend {
     gemm_->Multiply(y, x, OnCuda(weight).values(), OnCuda(weight).bias(), stream_.get());
   }
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override;
-  void AdaptEmbedding(Tensor) override {}  // LoadAdapter takes no adapter that would
-  void AdaptHead(Tensor, Tensor) override {}
+  void AdaptEmbedding(Tensor out) override {
+    if (!tables_->ends().embedding) return;
+    HYDRAD_CUDA_CHECK(
+        cuda::AdaptEmbedding(View<float>(out), tables_->tokens(), tables_->vocabulary(), stream_.get()));
+  }
+  void AdaptHead(Tensor logits, Tensor x) override;
   void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
     const int q_heads = qkv.cols / kv.head_dim - 2 * kv.kv_heads;
     const cuda::RopeArgs args = {q_heads,         Values(norms.q),       Values(norms.k),
@@ -317,7 +321,7 @@ void CudaBackend::BeginStep(const Batch& batch, std::span<const double> inv_freq
 
 void CudaBackend::RunStep(absl::FunctionRef<void()> ops) {
   if (MayRecord(*batch_)) {
-    graphs_.Run({PaddedRows(*batch_), !batch_->runs.empty()}, stream_.get(), ops);
+    graphs_.Run({PaddedRows(*batch_), !batch_->runs.empty(), tables_->ends()}, stream_.get(), ops);
   } else {
     ops();
   }
@@ -345,11 +349,20 @@ void CudaBackend::AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) 
   for (size_t pass = 0; pass < tables_->passes(); ++pass) {
     const cuda::LoraPlan* plan = tables_->lora(pass);
     HYDRAD_CUDA_CHECK(cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get()));
-    if (y.dtype == DType::kF32) {
-      HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<float>(y), plan, site, lora_, stream_.get()));
-    } else {
-      HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<bf16>(y), plan, site, lora_, stream_.get()));
-    }
+    HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<bf16>(y), plan, site, lora_, stream_.get()));
+  }
+}
+
+void CudaBackend::AdaptHead(Tensor logits, Tensor x) {
+  if (tables_->ends().own_logits) {
+    HYDRAD_CUDA_CHECK(cuda::OwnLogits(View<float>(logits), View<const bf16>(x), tables_->vocabulary(),
+                                      Blocks(), stream_.get()));
+  }
+  const cuda::LoraSite site = {.layer = 0, .kind = 0, .kinds = 1};
+  for (size_t i = 0; i < tables_->head_passes(); ++i) {
+    const cuda::LoraPlan* plan = tables_->head_lora(i);
+    HYDRAD_CUDA_CHECK(cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get()));
+    HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<float>(logits), plan, site, lora_, stream_.get()));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/backend/cpu/packed_adapter.h"
+#include "server/backend/cuda/mirror.h"
 
 namespace hydrad {
 namespace {
@@ -16,6 +17,7 @@ class Tables {
   Tables(const Packed& packed, size_t members, std::byte* base)
       : packed_(packed),
         base_(base),
+        device_(packed.memory(), base),
         groups_begin_(AdapterPool::Rounded(packed.memory().size())),
         groups_(static_cast<size_t>(packed.layers()) * kProjectionGroups),
         members_begin_(groups_begin_ + groups_.size() * sizeof(cuda::LoraGroup)) {
@@ -54,11 +56,11 @@ class Tables {
     const auto* members = reinterpret_cast<const cuda::LoraMember*>(base_ + members_begin_) + members_.size();
     int32_t z_cols = 0, gate = packed_.gate_begin(layer, static_cast<ProjectionGroup>(kind));
     for (const LoraMember<bf16>& m : group.members) {
-      members_.push_back(Member(m, z_cols, gate));
-      z_cols = (z_cols + m.rank_begin[m.experts] + 7) / 8 * 8;
+      members_.push_back(device_.Member(m, z_cols, gate));
+      z_cols = EndInZ(m, z_cols);
       if (m.gate.rule != GateRule::kNone) gate += m.experts;
     }
-    out = {OnDevice(group.down),
+    out = {device_(group.down),
            group.down_rows,
            group.in,
            members,
@@ -68,34 +70,9 @@ class Tables {
     extents_.z_cols = std::max(extents_.z_cols, z_cols);
   }
 
-  cuda::LoraMember Member(const LoraMember<bf16>& m, int32_t z_begin, int32_t gate_begin) const {
-    return {.down_begin = m.down_begin,
-            .out_begin = m.out_begin,
-            .out = m.out,
-            .experts = m.experts,
-            .z_begin = z_begin,
-            .gate_begin = gate_begin,
-            .rank_begin = OnDevice(m.rank_begin),
-            .gate = m.gate,
-            .shared_a = m.shared_a,
-            .scale = OnDevice(m.scale),
-            .router_bias = OnDevice(m.router_bias),
-            .up = OnDevice(m.up),
-            .out_scale = OnDevice(m.out_scale),
-            .out_bias = OnDevice(m.out_bias)};
-  }
-
-  // Where the device has what the packed adapter points to.
-  template <class V>
-  const V* OnDevice(const V* host) const {
-    if (host == nullptr) return nullptr;
-    const auto offset = reinterpret_cast<const std::byte*>(host) - packed_.memory().data();
-    HYDRAD_CHECK(offset >= 0 && static_cast<size_t>(offset) < packed_.memory().size());
-    return reinterpret_cast<const V*>(base_ + offset);
-  }
-
   const Packed& packed_;
   std::byte* const base_;
+  const Mirror device_;
   const size_t groups_begin_;
   std::vector<cuda::LoraGroup> groups_;
   const size_t members_begin_;
@@ -103,12 +80,23 @@ class Tables {
   CudaAdapter::Extents extents_;
 };
 
+// Of the layers.
+size_t MembersOf(const AdapterWeights& weights) {
+  return static_cast<size_t>(std::ranges::count_if(
+      weights.projections, [](const auto& p) { return p.projection < Projection::kEmbedding; }));
+}
+
+// Behind the tables, whose bytes are rounded up, come the ends of the network.
+size_t EndsBegin(size_t packed_bytes, const AdapterWeights& weights, const AdapterShape& shape) {
+  return AdapterPool::Rounded(Tables::Bytes(packed_bytes, shape.layers, MembersOf(weights)));
+}
+
 }  // namespace
 
 size_t CudaAdapter::Bytes(const AdapterWeights& weights, const AdapterShape& shape) {
   const size_t packed = Packed::Bytes(weights, shape);
-  return packed == 0 ? 0
-                     : AdapterPool::Rounded(Tables::Bytes(packed, shape.layers, weights.projections.size()));
+  if (packed == 0) return 0;
+  return AdapterPool::Rounded(EndsBegin(packed, weights, shape) + EndsBytes(weights, shape));
 }
 
 absl::StatusOr<std::unique_ptr<CudaAdapter>> CudaAdapter::Load(const AdapterWeights& weights,
@@ -116,15 +104,17 @@ absl::StatusOr<std::unique_ptr<CudaAdapter>> CudaAdapter::Load(const AdapterWeig
                                                                Uploader& uploader) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Packed> packed, Packed::Pack(weights, shape));
   std::unique_ptr<CudaAdapter> adapter(new CudaAdapter);
-  const size_t members = weights.projections.size();
-  ASSIGN_OR_RETURN(adapter->memory_,
-                   pool.Take(Tables::Bytes(packed->memory().size(), shape.layers, members)));
-  const Tables tables(*packed, members, adapter->memory_->data());
+  const size_t ends = EndsBegin(packed->memory().size(), weights, shape);
+  ASSIGN_OR_RETURN(adapter->memory_, pool.Take(ends + EndsBytes(weights, shape)));
+  const Tables tables(*packed, MembersOf(weights), adapter->memory_->data());
   tables.Upload(uploader);
+  ASSIGN_OR_RETURN(adapter->ends_, UploadEnds(weights, shape, adapter->memory_->data() + ends, uploader));
   adapter->groups_ = tables.groups();
   adapter->layers_ = packed->layers();
   adapter->places_.assign(packed->gate_places().begin(), packed->gate_places().end());
   adapter->extents_ = tables.extents();
+  adapter->extents_.head_down_rows = adapter->ends_.head_down_rows;
+  adapter->extents_.z_cols = std::max(adapter->extents_.z_cols, adapter->ends_.head_z_cols);
   adapter->uploaded_ = MakeEvent();
   uploader.Mark(adapter->uploaded_.get());
   return adapter;

@@ -10,6 +10,7 @@
 #include "kernels/cuda/plan.h"
 #include "server/backend/backend.h"
 #include "server/backend/cuda/adapter_pool.h"
+#include "server/backend/cuda/device_ends.h"
 #include "server/backend/cuda/uploader.h"
 
 namespace hydrad {
@@ -33,9 +34,13 @@ class CudaAdapter final : public DeviceAdapter {
   // [layers, kProjectionGroups] in device memory.
   const cuda::LoraGroup* groups() const { return groups_; }
 
-  // The most that any layer's group of a kind takes.
+  // What it changes at the ends of the network.
+  const DeviceEnds& ends() const { return ends_; }
+
+  // The most that any layer's group of a kind takes, and lm_head's.
   struct Extents {
     std::array<int, kProjectionGroups> down_rows{};
+    int head_down_rows = 0;
     int z_cols = 0;
   };
   const Extents& extents() const { return extents_; }
@@ -49,6 +54,7 @@ class CudaAdapter final : public DeviceAdapter {
   std::unique_ptr<AdapterPool::Piece> memory_;
   const cuda::LoraGroup* groups_ = nullptr;
   int layers_ = 0;
+  DeviceEnds ends_;
   std::vector<GatePlace> places_;
   Extents extents_;
   CudaEvent uploaded_;

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "server/backend/cuda/cuda_handles.h"
+#include "server/backend/cuda/step_tables.h"
 
 namespace hydrad {
 
@@ -15,6 +16,7 @@ namespace hydrad {
 struct StepForm {
   int rows;
   bool adapters;
+  StepEnds ends;
   auto operator<=>(const StepForm&) const = default;
 };
 

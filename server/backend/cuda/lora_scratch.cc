@@ -18,9 +18,10 @@ int NextStride(int need, int have) {
 absl::Status LoraScratchSpace::WidenFor(const CudaAdapter::Extents& extents) {
   MutexLock lock(&mu_);
   const cuda::LoraScratch have = spaces_.empty() ? cuda::LoraScratch{} : spaces_.back()->view;
-  const int down_rows = *std::max_element(extents.down_rows.begin(), extents.down_rows.end());
+  // An adapter of no low rank is launched like any other.
+  const int down_rows = std::max({1, extents.head_down_rows, std::ranges::max(extents.down_rows)});
   const int u_stride = NextStride(down_rows, have.u_stride),
-            z_stride = NextStride(extents.z_cols, have.z_stride);
+            z_stride = NextStride(std::max(1, extents.z_cols), have.z_stride);
   if (u_stride == have.u_stride && z_stride == have.z_stride) return absl::OkStatus();
   ASSIGN_OR_RETURN(auto space, Make(u_stride, z_stride));
   spaces_.push_back(std::move(space));

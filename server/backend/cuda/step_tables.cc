@@ -49,9 +49,10 @@ absl::StatusOr<std::unique_ptr<StepTables>> StepTables::Make(DeviceMemory& memor
   return tables;
 }
 
-size_t StepTables::FixedBytes() const {
-  return Column(4) + Padded(sizeof(cuda::AttentionPlan)) + Padded(sizeof(cuda::LoraPlan));
-}
+size_t StepTables::FixedBytes() const { return HeadPlace() + Padded(sizeof(cuda::LoraPlan)); }
+size_t StepTables::LoraPlace() const { return Column(4) + Padded(sizeof(cuda::AttentionPlan)); }
+size_t StepTables::VocabularyPlace() const { return LoraPlace() + Padded(sizeof(cuda::LoraPlan)); }
+size_t StepTables::HeadPlace() const { return VocabularyPlace() + Padded(sizeof(cuda::VocabularyPlan)); }
 
 absl::Status StepTables::Grow(size_t bytes) {
   device_.reset();
@@ -78,6 +79,7 @@ bool StepTables::Begin(const Batch& batch, int rows, cudaStream_t stream) {
   WriteRows(batch, rows);
   WriteAttention(batch);
   WriteAdapters(batch);
+  WriteEnds(batch);
   WriteProbes(batch);
   HYDRAD_CHECK(used_ <= bytes);
   HYDRAD_CUDA_CHECK(cudaMemcpyAsync(device_->data(), host_, used_, cudaMemcpyHostToDevice, stream));
@@ -93,15 +95,17 @@ size_t StepTables::BytesFor(const Batch& batch) const {
                  Padded(batch.block_tables.size() * sizeof(int32_t)) +
                  Padded(items_.size() * sizeof(cuda::AttentionItem)) +
                  Padded(merges_.size() * sizeof(cuda::AttentionMerge));
-  for (size_t pass = 0; pass < batch.passes(); ++pass) {
-    const size_t runs = batch.pass(pass).size();
-    bytes += Padded(sizeof(cuda::LoraPlan)) + Padded(runs * sizeof(cuda::LoraRun)) +
-             Padded(cuda::LoraTilesAtMost(static_cast<int>(runs), batch.rows()) * sizeof(cuda::LoraTile));
-  }
+  for (size_t pass = 0; pass < batch.passes(); ++pass)
+    bytes += LoraBytes(batch.pass(pass).size(), batch.rows());
   for (const Batch::Run& run : batch.runs) {
     if (run.by_layer != nullptr) bytes += Padded(limits_.layers * sizeof(void*));
   }
-  return bytes + ProbeBytes(batch);
+  return bytes + EndsBytes(batch) + ProbeBytes(batch);
+}
+
+size_t StepTables::LoraBytes(size_t runs, int rows) {
+  return Padded(sizeof(cuda::LoraPlan)) + Padded(runs * sizeof(cuda::LoraRun)) +
+         Padded(cuda::LoraTilesAtMost(static_cast<int>(runs), rows) * sizeof(cuda::LoraTile));
 }
 
 void StepTables::PlaceRecords(const Batch& batch) {
@@ -160,16 +164,21 @@ void StepTables::WriteAdapters(const Batch& batch) {
         }
       });
     }
-    tiles_.resize(cuda::LoraTilesAtMost(static_cast<int>(runs_.size()), batch.rows()));
-    cuda::PlanLoraTiles(runs_, tiles_.data(), &plan);
-    const int tiles = plan.tile_count[0] + plan.tile_count[1] + plan.tile_count[2];
-    plan.runs = Put(std::span<const cuda::LoraRun>(runs_));
-    plan.tiles = Put(std::span<const cuda::LoraTile>(tiles_).first(tiles));
-    const size_t first = Column(4) + Padded(sizeof(cuda::AttentionPlan));
-    lora_begin_.push_back(pass == 0 ? first : used_);
-    if (pass > 0) used_ += Padded(sizeof plan);
-    PutAt(lora_begin_.back(), std::span<const cuda::LoraPlan>(&plan, 1));
+    PutLora(plan, batch.rows(), LoraPlace(), lora_begin_);
   }
+}
+
+// Of runs_. The first of `begins` has the place `first`, where recorded steps look for it.
+void StepTables::PutLora(cuda::LoraPlan plan, int rows, size_t first, std::vector<size_t>& begins) {
+  tiles_.resize(cuda::LoraTilesAtMost(static_cast<int>(runs_.size()), rows));
+  cuda::PlanLoraTiles(runs_, tiles_.data(), &plan);
+  const int tiles = plan.tile_count[0] + plan.tile_count[1] + plan.tile_count[2];
+  plan.runs = Put(std::span<const cuda::LoraRun>(runs_));
+  plan.tiles = Put(std::span<const cuda::LoraTile>(tiles_).first(tiles));
+  const bool is_first = begins.empty();
+  begins.push_back(is_first ? first : used_);
+  if (!is_first) used_ += Padded(sizeof plan);
+  PutAt(begins.back(), std::span<const cuda::LoraPlan>(&plan, 1));
 }
 
 cuda::LoraRun StepTables::MakeRun(const Batch::Run& run) {

@@ -3,6 +3,7 @@
 #define HYDRAD_SERVER_BACKEND_CUDA_STEP_TABLES_H_
 
 #include <array>
+#include <compare>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -15,6 +16,12 @@
 #include "server/backend/cuda/device_memory.h"
 
 namespace hydrad {
+
+// What a step's adapters change at the ends of the network: one launch or two for each.
+struct StepEnds {
+  bool embedding = false, own_logits = false, head_lora = false;
+  auto operator<=>(const StepEnds&) const = default;
+};
 
 // Owned by the scheduler thread. What kernels are launched with (the addresses below) stays the same from
 // step to step unless Begin says otherwise, so that a recorded launch finds the step at hand.
@@ -36,6 +43,12 @@ class StepTables {
   // Of the pass, below passes().
   const cuda::LoraPlan* lora(size_t pass) const { return At<cuda::LoraPlan>(lora_begin_[pass]); }
   size_t passes() const { return lora_begin_.size(); }
+
+  StepEnds ends() const { return ends_; }
+  const cuda::VocabularyPlan* vocabulary() const { return At<cuda::VocabularyPlan>(VocabularyPlace()); }
+  // The LoRA of lm_head, over the logit rows: of each pass that has any.
+  const cuda::LoraPlan* head_lora(size_t i) const { return At<cuda::LoraPlan>(head_begin_[i]); }
+  size_t head_passes() const { return head_begin_.size(); }
 
   // The batch's probes (Batch::probes) at `layer`, and how many they are.
   const cuda::RouterProbe* probes(int layer) const {
@@ -60,13 +73,22 @@ class StepTables {
   }
   size_t Column(int i) const { return static_cast<size_t>(i) * column_bytes_; }
   size_t FixedBytes() const;
+  size_t LoraPlace() const;
+  size_t VocabularyPlace() const;
+  size_t HeadPlace() const;
 
   absl::Status Grow(size_t bytes);
   size_t BytesFor(const Batch& batch) const;
+  static size_t LoraBytes(size_t runs, int rows);
+  static size_t EndsBytes(const Batch& batch);
   void PlaceRecords(const Batch& batch);
   void WriteRows(const Batch& batch, int rows);
   void WriteAttention(const Batch& batch);
   void WriteAdapters(const Batch& batch);
+  void PutLora(cuda::LoraPlan plan, int rows, size_t first, std::vector<size_t>& begins);
+  void WriteEnds(const Batch& batch);
+  void WriteVocabulary(const Batch& batch);
+  void WriteHeadLora(const Batch& batch);
   cuda::LoraRun MakeRun(const Batch::Run& run);
   const cuda::LoraGroup** PutByLayer(const Batch::Run& run);
   void WriteProbes(const Batch& batch);
@@ -101,6 +123,8 @@ class StepTables {
   size_t used_ = 0;            // bytes of it
 
   std::vector<size_t> lora_begin_;  // of each pass's plan; the first has a fixed place
+  std::vector<size_t> head_begin_;  // likewise
+  StepEnds ends_;
   std::vector<cuda::AttentionItem> items_;
   std::vector<cuda::AttentionMerge> merges_;
   std::vector<cuda::LoraRun> runs_;

@@ -345,6 +345,76 @@ TEST_F(CudaBackendTest, RoutesLayerByLayer) {
   y.Compare(*cuda_, 3 * kHalfUlp, 2 * kHalfUlp * 24 * 0.3 * 4 * 0.3, "adapted by the picks");
 }
 
+// Rows of its own are exact in the stream and sums in f32 in the logits. A LoRA's coefficients are rounded
+// once: at most rank * scale * 0.3 * 0.3 of them reach the stream; in lm_head they are sums over the input.
+TEST_F(CudaBackendTest, ChangesTheEndsForTheRowsOfItsRuns) {
+  AdapterShape shape = kShape;
+  shape.vocab = 11;
+  constexpr int kRank = 5;
+  const std::vector<Family> families = {
+      {"some rows", {.targets = {}, .embedding_tokens = {9, 0, 5}, .head_tokens = {7, 2}}},
+      {"all rows", {.targets = {}, .embedding_tokens = {kAllTokens}, .head_tokens = {kAllTokens}}},
+      {"embedding alone", {.targets = {}, .embedding_tokens = {4}}},
+      {"lora", {.rank = kRank, .targets = {Projection::kEmbedding, Projection::kQ, Projection::kHead}}},
+      {"scaled lora over rows",
+       {.rank = kRank,
+        .targets = {Projection::kEmbedding, Projection::kHead},
+        .out_scale = true,
+        .out_bias = true,
+        .embedding_tokens = {0, 4},
+        .head_tokens = {1}}},
+  };
+  for (const Family& family : families) {
+    const AdapterWeights weights = RandomAdapter(33, shape, family.options);
+    Both x(*cuda_, DType::kF32, kRows, 24, 34), last(*cuda_, DType::kBf16, 4, 24, 35);
+    Both logits(*cuda_, DType::kF32, 4, 11, 36);
+    for (Backend* b : {cuda_.get(), cpu_.get()}) {
+      const bool cuda = b == cuda_.get();
+      const auto adapter = *b->LoadAdapter(weights, shape);
+      EXPECT_EQ(adapter->bytes(), b->AdapterBytes(weights, shape)) << family.name;
+      Batch batch = TwoSequences();
+      batch.logit_rows = {1, 3, 4, 6};  // of the second run none
+      batch.runs = {{0, 4, adapter.get()}, {5, 6, adapter.get()}, {6, 7, adapter.get()}};
+      b->BeginStep(batch, kInvFreq, 1);
+      b->AdaptEmbedding(cuda ? x.cuda() : x.cpu());
+      b->AdaptHead(cuda ? logits.cuda() : logits.cpu(), cuda ? last.cuda() : last.cpu());
+    }
+    const double coefficients = 0.5 * kRank * 0.3 * 0.3 * 1.5;
+    x.Compare(*cuda_, 0x1p-21, kHalfUlp * coefficients, family.name);
+    logits.Compare(*cuda_, 0x1p-21, 24 * 0x1p-22 + 2 * kHalfUlp * 24 * coefficients, family.name);
+  }
+}
+
+// The same two adapters, weighted, on the rows of one sequence: in passes, and in lm_head in passes too.
+TEST_F(CudaBackendTest, ComposesChangesOfTheEnds) {
+  AdapterShape shape = kShape;
+  shape.vocab = 11;
+  const RandomAdapterOptions options = {.rank = 3, .targets = {Projection::kEmbedding, Projection::kHead}};
+  Both x(*cuda_, DType::kF32, kRows, 24, 37), last(*cuda_, DType::kBf16, 2, 24, 38);
+  Both logits(*cuda_, DType::kF32, 2, 11, 39);
+  const auto before = x.host(), logits_before = logits.host();
+  for (Backend* b : {cuda_.get(), cpu_.get()}) {
+    const bool cuda = b == cuda_.get();
+    const auto first = *b->LoadAdapter(RandomAdapter(40, shape, options), shape);
+    const auto second = *b->LoadAdapter(RandomAdapter(41, shape, options), shape);
+    Batch batch = TwoSequences();
+    batch.runs = {{0, 4, first.get(), nullptr, 0.5f}, {0, 4, second.get(), nullptr, -2.f}};
+    batch.pass_begin = {1};
+    b->BeginStep(batch, kInvFreq, 1);
+    b->AdaptEmbedding(cuda ? x.cuda() : x.cpu());
+    b->AdaptHead(cuda ? logits.cuda() : logits.cpu(), cuda ? last.cuda() : last.cpu());
+  }
+  const double coefficients = 0.5 * 3 * 0.3 * 0.3 * 2.5;
+  x.Compare(*cuda_, 0x1p-21, kHalfUlp * coefficients, "stream");
+  logits.Compare(*cuda_, 0x1p-21, 24 * 0x1p-22 + 2 * kHalfUlp * 24 * coefficients, "logits");
+  for (int c = 0; c < 24; ++c) {
+    EXPECT_NE(x(0, c), before[c]) << "the first sequence's stream is changed";
+    EXPECT_EQ(x(6, c), before[6 * 24 + c]) << "the second's is not";
+  }
+  EXPECT_NE(logits(0, 0), logits_before[0]);
+  EXPECT_EQ(logits(1, 0), logits_before[11]);
+}
+
 TEST_F(CudaBackendTest, DrawsAsTheReferenceDoes) {
   SamplingParams greedy, nucleus, penal;
   greedy.temperature = 0;

@@ -93,6 +93,21 @@ TEST_F(CudaTightStepsTest, RecordedStepsOfEverySizeFollowTheBatch) {
   }
 }
 
+// What a recorded step launches depends on which ends of the network its adapters change: rows of its own,
+// a LoRA of the embedding, one of lm_head, none, and all at once, more rows of them in every mix.
+TEST_F(CudaStepsTest, RecordedStepsChangeTheEndsTheirAdaptersChange) {
+  Add({.rank = 4, .targets = {Projection::kV}, .head_tokens = {5, 90, 17}, .size = 0.1f});
+  Add({.rank = 4, .targets = {Projection::kEmbedding}, .size = 0.1f});
+  Add({.rank = 4, .targets = {Projection::kQ, Projection::kHead}, .size = 0.1f});
+  Add({.rank = 2, .size = 0.1f});
+  for (const std::vector<int>& mix :
+       {std::vector{3, 3, -1}, {0, 3, -1}, {1, -1, 3}, {2, 2, 3}, {0, 1, 2}, {2, 1, 0}, {-1, 3, 3}}) {
+    Start(mix);
+    StepAndCompare(2, "prompts");
+    for (int i = 0; i < 3; ++i) StepAndCompare(1, "decode");
+  }
+}
+
 // A step of 5 rows is padded to 6 where the limits let it: the padded row's K and V go nowhere.
 TEST(CudaPaddedStepsTest, LeaveTheCacheAlone) {
   auto opened = MakeCudaBackend({.memory_fraction = 0.5, .adapter_bytes = 4 << 20});

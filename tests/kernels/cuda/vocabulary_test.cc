@@ -22,8 +22,7 @@ TEST_F(CudaVocabularyTest, EmbeddingsAreThoseOfTheRuns) {
     const DeviceMatrix<bf16> own_rows(own), columns(a), ups(up);
     const DeviceMatrix<float> x(base), scales(scale), biases(bias);
     const std::vector<int32_t> tokens{7, 0, 39, 7, 12, 3};
-    const OnDevice<int32_t> token_list(tokens), some(std::vector<int32_t>{3, 7, 30}),
-        count(std::vector<int32_t>{3});
+    const OnDevice<int32_t> token_list(tokens), some(std::vector<int32_t>{3, 7, 30});
     const OnDevice<cuda::VocabularyRun> runs(std::vector<cuda::VocabularyRun>{
         {0, 2, {own_rows.view().data, some.data(), 3}, nullptr, nullptr, 0, 0, 1, nullptr, nullptr},
         {1,
@@ -37,7 +36,8 @@ TEST_F(CudaVocabularyTest, EmbeddingsAreThoseOfTheRuns) {
          scales.view().data,
          biases.view().data},
         {4, 5, {nullptr, nullptr, 0}, columns.view().data, ups.view().data, kRank, 2, 1, nullptr, nullptr}});
-    Check(cuda::AdaptEmbedding(x, token_list.data(), runs.data(), count.data(), stream_));
+    const OnDevice<cuda::VocabularyPlan> plan({{.embedding = runs.data(), .embedding_count = 3}});
+    Check(cuda::AdaptEmbedding(x, token_list.data(), plan.data(), stream_));
     Finish();
     Matrix<float> want = base, size(6, hidden);
     const auto take = [&](int r, int row) { std::copy_n(own.view().row(row), hidden, want.view().row(r)); };
@@ -77,11 +77,12 @@ TEST_F(CudaVocabularyTest, LogitsOfOwnRowsReplaceTheBases) {
     const DeviceMatrix<bf16> rows(x), own_rows(own);
     const DeviceMatrix<float> logits(base);
     const std::vector<int32_t> tokens{0, 9, 39};
-    const OnDevice<int32_t> some(tokens), count(std::vector<int32_t>{2});
+    const OnDevice<int32_t> some(tokens);
     const OnDevice<cuda::VocabularyRun> runs(std::vector<cuda::VocabularyRun>{
         {.row_begin = 1, .row_end = 4, .own = {own_rows.view().data, some.data(), 3}},
         {.row_begin = 4, .row_end = 20, .own = {own_rows.view().data, nullptr, kVocab}}});
-    Check(cuda::OwnLogits(logits, rows, runs.data(), count.data(), 3, stream_));
+    const OnDevice<cuda::VocabularyPlan> plan({{.head = runs.data(), .head_count = 2}});
+    Check(cuda::OwnLogits(logits, rows, plan.data(), 3, stream_));
     Finish();
     Matrix<float> want = base, size(21, kVocab);
     for (int r = 1; r < 20; ++r) {
