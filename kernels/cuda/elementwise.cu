@@ -1,4 +1,5 @@
-// One block per row; a thread takes eight elements at a time where rows are aligned, one otherwise.
+// One block per row; where rows are aligned a thread takes as many elements at a time as make 16 bytes of the
+// widest type, one otherwise: so every sector is asked for once.
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/kernels.h"
 
@@ -7,11 +8,11 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Calls eight(i) for whole vectors of the row, or one(i) for every element.
-template <class Eight, class One>
-__device__ __forceinline__ void ForRow(int cols, bool fast, const Eight& eight, const One& one) {
+// Calls some(i) for every kCount elements of the row, or one(i) for every element.
+template <int kCount, class Some, class One>
+__device__ __forceinline__ void ForRow(int cols, bool fast, const Some& some, const One& one) {
   if (fast) {
-    for (int i = threadIdx.x * 8; i < cols; i += kThreads * 8) eight(i);
+    for (int i = threadIdx.x * kCount; i < cols; i += kThreads * kCount) some(i);
   } else {
     for (int i = threadIdx.x; i < cols; i += kThreads) one(i);
   }
@@ -22,26 +23,26 @@ __global__ void __launch_bounds__(kThreads)
     CopyRowsKernel(Mat<To> y, Mat<const From> x, const int32_t* rows, bool fast) {
   const From* from = x.row(rows != nullptr ? rows[blockIdx.x] : static_cast<int>(blockIdx.x));
   To* to = y.row(blockIdx.x);
-  const auto eight = [&](int i) {
-    float v[8];
-    Load8(v, from + i);
-    Store8(to + i, v);
+  const auto four = [&](int i) {
+    float v[4];
+    Load4(v, from + i);
+    Store4(to + i, v);
   };
-  ForRow(y.cols, fast, eight, [&](int i) { Narrow(to[i], Widen(from[i])); });
+  ForRow<4>(y.cols, fast, four, [&](int i) { Narrow(to[i], Widen(from[i])); });
 }
 
 __global__ void __launch_bounds__(kThreads) AddKernel(Mat<float> x, Mat<const bf16> delta, bool fast) {
   float* to = x.row(blockIdx.x);
   const bf16* from = delta.row(blockIdx.x);
-  const auto eight = [&](int i) {
-    float v[8], d[8];
-    Load8(v, to + i);
-    Load8(d, from + i);
+  const auto four = [&](int i) {
+    float v[4], d[4];
+    Load4(v, to + i);
+    Load4(d, from + i);
 #pragma unroll
-    for (int j = 0; j < 8; ++j) v[j] += d[j];
-    Store8(to + i, v);
+    for (int j = 0; j < 4; ++j) v[j] += d[j];
+    Store4(to + i, v);
   };
-  ForRow(x.cols, fast, eight, [&](int i) { to[i] += Widen(from[i]); });
+  ForRow<4>(x.cols, fast, four, [&](int i) { to[i] += Widen(from[i]); });
 }
 
 __device__ __forceinline__ float Silu(float x) { return x / (1 + expf(-x)); }
@@ -58,7 +59,7 @@ __global__ void __launch_bounds__(kThreads) SiluMulKernel(Mat<bf16> y, Mat<const
     for (int j = 0; j < 8; ++j) g[j] = Silu(g[j]) * u[j];
     Store8(to + i, g);
   };
-  ForRow(y.cols, fast, eight, [&](int i) { Narrow(to[i], Silu(Widen(gate[i])) * Widen(up[i])); });
+  ForRow<8>(y.cols, fast, eight, [&](int i) { Narrow(to[i], Silu(Widen(gate[i])) * Widen(up[i])); });
 }
 
 template <class To, class From>

@@ -41,17 +41,22 @@ TEST_F(CudaElementwiseTest, RmsNormOfPickedRowsMatchesReference) {
   }
 }
 
-// A sublayer's output joins the stream, and the norm is of the sum. The last width does not fit in registers.
+// A sublayer's output joins the stream, and the norm is of the sum. Widths beyond what registers keep, and
+// more rows than there are blocks.
 TEST_F(CudaElementwiseTest, AddRmsNormMatchesReference) {
-  for (const Width& w : {Width{7, 2}, {64, 8}, {576, 3}, {1000, 0}, {33024, 0}}) {
-    const auto x = Matrix<float>::Random(3, w.cols, w.cols, 2, w.gap);
-    const auto delta = Rounded(Matrix<float>::Random(3, w.cols, 2, 1, w.gap));
+  struct Shape : Width {
+    int rows = 3;
+  };
+  for (const Shape& w :
+       {Shape{{7, 2}}, {{64, 8}}, {{576, 3}}, {{1000, 0}}, {{33024, 0}}, {{136, 0}, 600}, {{9, 0}, 300}}) {
+    const auto x = Matrix<float>::Random(w.rows, w.cols, w.cols, 2, w.gap);
+    const auto delta = Rounded(Matrix<float>::Random(w.rows, w.cols, 2, 1, w.gap));
     const auto weight = Matrix<float>::Random(1, w.cols, 1);
     const DeviceMatrix<float> stream(x), weights(weight);
-    const DeviceMatrix<bf16> got(Matrix<float>(3, w.cols)), deltas(delta);
+    const DeviceMatrix<bf16> got(Matrix<float>(w.rows, w.cols)), deltas(delta);
     Check(cuda::AddRmsNorm(got, stream, deltas, weights.view().data, 1e-6f, stream_));
     Finish();
-    Matrix<float> sum = x, want(3, w.cols);
+    Matrix<float> sum = x, want(w.rows, w.cols);
     ref::Add(sum.view(), delta.view());
     ref::RmsNorm(want.view(), sum.view(), weight.view().data, w.cols, 1e-6f);
     ExpectSame(stream.Read().view(), sum.view(), "stream");
