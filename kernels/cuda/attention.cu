@@ -16,9 +16,16 @@ struct Shared {
     struct {
       uint4 k[kStretch * kChunks], v[kStretch * kChunks];
     };
-    float part[4][16][kDim];  // of the warps that share a small item
+    float part[4][16][kDim];  // of the warps that share a small item; columns as in PartColumn
   };
+  Table<AttentionPlan> plan;
+  Table<AttentionItem> item;
+  Table<AttentionSegment> segment;
+  int64_t cached[2][kStretch];  // where the keys and values of a stretch's positions begin
 };
+
+// Place of a column of row `row` of a part: four consecutive rows keep eight columns in different banks.
+__device__ __forceinline__ int PartColumn(int row, int col) { return col ^ row % 4 * 8; }
 
 // What a warp knows about its 16 queries so far. A lane has rows lane / 4 and lane / 4 + 8.
 template <int kDim>
@@ -40,15 +47,22 @@ __device__ __forceinline__ void FetchQueries(Shared<kDim>& shared, const AttendW
   }
 }
 
-// The stretch that begins at `begin`, of keys or of values; zeros beyond the item's end.
+// Finds the positions of the stretch that begins at `begin` in the cache.
+__device__ __forceinline__ void FindStretch(int64_t (&cached)[kStretch], const AttendWork& w, int begin) {
+  const int position = begin + threadIdx.x;
+  if (threadIdx.x < kStretch && position < w.item.position_end) cached[threadIdx.x] = w.Cached(position);
+}
+
+// Its keys or values; zeros beyond the item's end.
 template <int kDim>
-__device__ __forceinline__ void FetchStretch(uint4* to, const bf16* cache, const AttendWork& w, int begin) {
+__device__ __forceinline__ void FetchStretch(uint4* to, const bf16* cache, const AttendWork& w,
+                                             const int64_t (&cached)[kStretch], int begin) {
   constexpr int kChunks = kDim / 8;
   const int dim = w.args.kv.head_dim;
   for (int i = threadIdx.x; i < kStretch * kChunks; i += kThreads) {
     const int r = i / kChunks, c = i % kChunks;
     const bool valid = begin + r < w.item.position_end && c * 8 < dim;
-    const bf16* from = valid ? cache + w.Cached(begin + r) + c * 8 : cache;
+    const bf16* from = valid ? cache + cached[r] + c * 8 : cache;
     ptx::CopyAsync16(&to[TileAt<kChunks>(r, c)], from, valid);
   }
 }
@@ -181,34 +195,34 @@ __device__ __forceinline__ void JoinWarps(Shared<kDim>& shared, const AttendWork
 #pragma unroll
     for (int n = 0; n < kDim / 8; ++n) {
       if (n * 8 >= dim) break;
-      float* to = &shared.part[warp][r][n * 8 + lane % 4 * 2];
-      *reinterpret_cast<float2*>(to) = make_float2(state.out[n][2 * half], state.out[n][2 * half + 1]);
+      ptx::StorePair(&shared.part[warp][r][PartColumn(r, n * 8 + lane % 4 * 2)], state.out[n][2 * half],
+                     state.out[n][2 * half + 1]);
     }
     if (lane % 4 == 0) sums[warp][r] = make_float2(state.max[half], state.sum[half]);
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < w.item.pair_count * (dim / 8); i += kThreads) {
-    const int r = i / (dim / 8), c = i % (dim / 8);
+  for (int i = threadIdx.x; i < w.item.pair_count * (dim / 4); i += kThreads) {
+    const int r = i / (dim / 4), c = i % (dim / 4) * 4;
     const float top = fmaxf(fmaxf(sums[0][r].x, sums[1][r].x), fmaxf(sums[2][r].x, sums[3][r].x));
     const float base = top == -INFINITY ? 0 : top;
-    float total = 0, out[8] = {};
+    float total = 0, out[4] = {};
 #pragma unroll
     for (int p = 0; p < 4; ++p) {
       const float factor = exp2f(sums[p][r].x - base);
-      float part[8];
-      Load8(part, &shared.part[p][r][c * 8]);
+      float part[4];
+      Load4(part, &shared.part[p][r][PartColumn(r, c)]);
       total += sums[p][r].y * factor;
 #pragma unroll
-      for (int j = 0; j < 8; ++j) out[j] = fmaf(part[j], factor, out[j]);
+      for (int j = 0; j < 4; ++j) out[j] = fmaf(part[j], factor, out[j]);
     }
     if (w.item.partial >= 0) {
-      Store8(w.args.scratch.out + w.Partial(r) * dim + c * 8, out);
+      Store4(w.args.scratch.out + w.Partial(r) * dim + c, out);
       if (c == 0) w.args.scratch.sum[w.Partial(r)] = make_float2(top, total);
       continue;
     }
 #pragma unroll
-    for (int j = 0; j < 8; ++j) out[j] /= total;
-    Store8(w.args.out.row(w.Row(r)) + w.Column(r) + c * 8, out);
+    for (int j = 0; j < 4; ++j) out[j] /= total;
+    Store4(w.args.out.row(w.Row(r)) + w.Column(r) + c, out);
   }
 }
 
@@ -223,18 +237,25 @@ __device__ void AttendItem(Shared<kDim>& shared, const AttendWork& w) {
   const int lane_row = row + threadIdx.x % 32 / 4;
   const int ends[2] = {w.End(lane_row), w.End(lane_row + 8)};
   Running<kDim> state;
+  FindStretch(shared.cached[0], w, w.item.position_begin);
+  __syncthreads();
   FetchQueries(shared, w, 16 * kWarpRows);
-  FetchStretch<kDim>(shared.k, kv.k, w, w.item.position_begin);
+  FetchStretch<kDim>(shared.k, kv.k, w, shared.cached[0], w.item.position_begin);
   ptx::CommitCopies();
+  int turn = 0;
   for (int begin = w.item.position_begin; begin < w.item.position_end; begin += kStretch) {
-    FetchStretch<kDim>(shared.v, kv.v, w, begin);
+    FetchStretch<kDim>(shared.v, kv.v, w, shared.cached[turn], begin);
     ptx::CommitCopies();
+    turn ^= 1;
+    FindStretch(shared.cached[turn], w, begin + kStretch);
     ptx::WaitCopies<1>();
     __syncthreads();
     float score[kTiles][4] = {};
     Scores<kDim, kTiles>(shared, row, first, kv.head_dim, score);
     __syncthreads();  // the keys have been read
-    if (begin + kStretch < w.item.position_end) FetchStretch<kDim>(shared.k, kv.k, w, begin + kStretch);
+    if (begin + kStretch < w.item.position_end) {
+      FetchStretch<kDim>(shared.k, kv.k, w, shared.cached[turn], begin + kStretch);
+    }
     ptx::CommitCopies();
     Weigh<kDim, kTiles>(state, score, begin + first, ends, w.args.scale);
     ptx::WaitCopies<1>();
@@ -258,22 +279,33 @@ template <int kDim>
 __global__ void __launch_bounds__(kThreads) AttendKernel(const __grid_constant__ AttendArgs args) {
   extern __shared__ uint4 memory[];
   Shared<kDim>& shared = *reinterpret_cast<Shared<kDim>*>(memory);
-  const int works = args.plan->item_count * args.kv.kv_heads;
+  shared.plan.Read(args.plan);
+  __syncthreads();
+  const int works = shared.plan->item_count * args.kv.kv_heads;
   for (int i = blockIdx.x; i < works; i += gridDim.x) {
-    const AttendWork w(args, i);
+    shared.item.Read(shared.plan->items + i / args.kv.kv_heads);
+    __syncthreads();
+    shared.segment.Read(shared.plan->segments + shared.item->segment);
+    __syncthreads();
+    const AttendWork w{args,
+                       *shared.item,
+                       *shared.segment,
+                       shared.plan->tables + shared.segment->table_begin,
+                       i % args.kv.kv_heads,
+                       args.group()};
     if (w.item.pair_count <= kAttentionSmallPairs) {
       AttendItem<kDim, 1>(shared, w);
     } else {
       AttendItem<kDim, 4>(shared, w);
     }
-    __syncthreads();  // before the next item overwrites what this one stores from
+    __syncthreads();  // before the next item overwrites what this one is and stores from
   }
 }
 
 // A warp per (merge, kv head); lane s has the weight of split s.
 __global__ void __launch_bounds__(kThreads) MergeKernel(const __grid_constant__ AttendArgs args) {
   const int lane = threadIdx.x % 32, kv_heads = args.kv.kv_heads, dim = args.kv.head_dim;
-  const int works = args.plan->merge_count * kv_heads, group = args.q.cols / dim / kv_heads;
+  const int works = args.plan->merge_count * kv_heads, group = args.group();
   for (int i = (blockIdx.x * kThreads + threadIdx.x) / 32; i < works; i += gridDim.x * kThreads / 32) {
     const AttentionMerge m = args.plan->merges[i / kv_heads];
     const int kv_head = i % kv_heads;
@@ -296,13 +328,7 @@ __global__ void __launch_bounds__(kThreads) MergeKernel(const __grid_constant__ 
 
 template <int kDim>
 cudaError_t LaunchFast(const AttendArgs& args, cudaStream_t stream) {
-  constexpr size_t kBytes = sizeof(Shared<kDim>);
-  if (kBytes > 48 * 1024) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        AttendKernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes));
-    if (error != cudaSuccess) return error;
-  }
-  return Launch(AttendKernel<kDim>, args.scratch.blocks, kThreads, kBytes, stream, args);
+  return Launch(AttendKernel<kDim>, args.scratch.blocks, kThreads, sizeof(Shared<kDim>), stream, args);
 }
 
 cudaError_t LaunchItems(const AttendArgs& args, cudaStream_t stream) {

@@ -16,23 +16,18 @@ struct AttendArgs {
   const AttentionPlan* plan;
   float scale;  // times log2 e: weights are powers of two
   AttentionScratch scratch;
+
+  __device__ __forceinline__ int group() const { return q.cols / kv.head_dim / kv.kv_heads; }
 };
 
 // One item for one kv head.
 struct AttendWork {
   const AttendArgs& args;
-  const AttentionItem item;
-  const AttentionSegment segment;
-  const int32_t* table;
-  int kv_head, group;
-
-  __device__ AttendWork(const AttendArgs& a, int index)
-      : args(a),
-        item(a.plan->items[index / a.kv.kv_heads]),
-        segment(a.plan->segments[item.segment]),
-        table(a.plan->tables + segment.table_begin),
-        kv_head(index % a.kv.kv_heads),
-        group(a.q.cols / a.kv.head_dim / a.kv.kv_heads) {}
+  const AttentionItem& item;
+  const AttentionSegment& segment;
+  const int32_t* table;  // the segment's blocks
+  int kv_head;
+  int group;  // heads that share a kv head
 
   // Of pair i of the item.
   __device__ __forceinline__ int Row(int i) const {

@@ -37,7 +37,10 @@ __global__ void __launch_bounds__(kThreads, 4) AttendSlowKernel(const __grid_con
   float* out = sums + warp * dim;
   const int works = args.plan->item_count * args.kv.kv_heads;
   for (int i = blockIdx.x; i < works; i += gridDim.x) {
-    const AttendWork w(args, i);
+    const AttentionItem item = args.plan->items[i / args.kv.kv_heads];
+    const AttentionSegment segment = args.plan->segments[item.segment];
+    const AttendWork w{
+        args, item, segment, args.plan->tables + segment.table_begin, i % args.kv.kv_heads, args.group()};
     for (int p = warp; p < w.item.pair_count; p += kThreads / 32) {
       const bf16* q = args.q.row(w.Row(p)) + w.Column(p);
       float2 known = make_float2(-INFINITY, 0);  // largest score, sum of weights

@@ -6,6 +6,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cuda/ptx.cuh"
@@ -101,6 +102,23 @@ __device__ __forceinline__ T BlockSum(T x, T* parts) {
 __host__ __device__ constexpr int CeilDiv(int a, int b) { return (a + b - 1) / b; }
 __host__ __device__ constexpr int RoundUp(int a, int b) { return CeilDiv(a, b) * b; }
 
+// A small struct of the plans, in shared memory. The threads of a block read it together, a word each: every
+// sector of it is asked for once, where each load by all would be repeated by every warp for every field. No
+// constructor runs.
+template <class T>
+struct Table {
+  alignas(8) std::byte memory[sizeof(T)];
+
+  __device__ __forceinline__ const T* operator->() const { return reinterpret_cast<const T*>(memory); }
+  __device__ __forceinline__ const T& operator*() const { return *operator->(); }
+  // A barrier lies before, if the table has been used, and after. A block of at least sizeof(T) / 4 threads.
+  __device__ __forceinline__ void Read(const T* from) {
+    static_assert(sizeof(T) % 4 == 0 && alignof(T) >= 4);
+    if (threadIdx.x >= sizeof(T) / 4) return;
+    reinterpret_cast<uint32_t*>(memory)[threadIdx.x] = reinterpret_cast<const uint32_t*>(from)[threadIdx.x];
+  }
+};
+
 // Place of 16-byte chunk `chunk` of row `row` in a tile of rows of kChunks chunks (a multiple of 8). Eight
 // consecutive rows keep one chunk in eight different bank groups, as ldmatrix wants.
 template <int kChunks>
@@ -126,9 +144,15 @@ __device__ __forceinline__ void Fetch8(uint4* to, const bf16* from, int count, c
   *to = make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
+// `shared` bytes of dynamic shared memory, also beyond the 48 KiB that a kernel gets without asking.
 template <class... Params, class... Args>
 cudaError_t Launch(void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared, cudaStream_t stream,
                    Args... args) {
+  if (shared > 48 * 1024) {
+    const cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+    if (error != cudaSuccess) return error;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(threads);

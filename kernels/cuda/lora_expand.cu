@@ -1,89 +1,20 @@
 // y += U^T z for the tiles of every run. A piece of work is one tile of rows times a stretch of the columns
 // of y, with every member of the run's group that has columns there.
-#include "kernels/cuda/lora_work.cuh"
+#include "kernels/cuda/lora_stretch.cuh"
 
 namespace hydrad::cuda {
 namespace {
 
-constexpr int kDotCols =
-    512;  // columns of a piece of a short run: eight a thread, by two halves of the ranks
-constexpr int kDotRanks = 128;  // coefficients taken at a time, one a thread
-constexpr int kTileCols = 128;  // ... of other runs
-constexpr int kSlab = 64;       // coefficients of one stage
-constexpr int kPitch = kTileCols + 8;
-
-union Shared {
-  struct {
-    uint4 z[2][kLoraTileRows * kSlab / 8];
-    uint4 up[2][kSlab * kTileCols / 8];
-  } stage;
-  float sum[kLoraTileRows][kPitch];
-  struct {
-    float z[2][kDotRanks / 2][4];    // of even and odd coefficients that are not zero in every row
-    int16_t rank[2][kDotRanks / 2];  // which they are
-    int count[2][kDotRanks / 32];    // how many, per warp
-    float half[kLoraDotRows][kDotCols];
-  } dot;
-};
-
-// The columns of one member inside a piece, and what y is made of there.
-struct Stretch {
-  LoraTile tile;
-  const bf16* up;  // first column of the stretch, first coefficient
-  int64_t up_stride;
-  int ranks, cols, col_begin;  // col_begin in y
-  const bf16* z;               // first row of the tile
-  int z_stride;
-  const float *out_scale, *out_bias;  // of the first column, or null
-  float weight;
-  bool fast;
-};
-
-__device__ __forceinline__ float Changed(const Stretch& s, float y, float change, int col) {
-  y += change;
-  if (s.out_scale != nullptr) y *= s.out_scale[col];
-  if (s.out_bias != nullptr) y = fmaf(s.weight, s.out_bias[col], y);
-  return y;
-}
-
-// y[c .. c + kCount) of one row, of which `count` exist.
-template <int kCount, class Y>
-__device__ __forceinline__ void UpdateRow(const Stretch& s, Y* y, const float (&change)[kCount], int col) {
-  y += s.col_begin + col;
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    if (col + i < s.cols) Narrow(y[i], Changed(s, Widen(y[i]), change[i], col + i));
-  }
-}
-template <class Y>
-__device__ __forceinline__ void UpdateRow8(const Stretch& s, Y* y, const float (&change)[8], int col) {
-  if (!s.fast) return UpdateRow<8>(s, y, change, col);
-  float v[8];
-  Load8(v, y + s.col_begin + col);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) v[i] = Changed(s, v[i], change[i], col + i);
-  Store8(y + s.col_begin + col, v);
-}
-template <class Y>
-__device__ __forceinline__ void UpdateRow4(const Stretch& s, Y* y, const float (&change)[4], int col) {
-  if (!s.fast) return UpdateRow<4>(s, y, change, col);
-  float v[4];
-  Load4(v, y + s.col_begin + col);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) v[i] = Changed(s, v[i], change[i], col + i);
-  Store4(y + s.col_begin + col, v);
-}
-
 // Lists the coefficients [begin, begin + kDotRanks) that some row has, even and odd ones apart: what a gate
 // shut out is never read. In order, so that a row's sum does not depend on the rows beside it.
-__device__ void ListCoefficients(Shared& shared, const Stretch& s, int begin) {
+__device__ void ListCoefficients(ExpandShared& shared, const Stretch& s, int begin) {
   const int j = begin + threadIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   float z[4] = {};
   bool any = false;
-  if (j < s.ranks) {
+  if (j < s.ranks()) {
 #pragma unroll
     for (int r = 0; r < kLoraDotRows; ++r) {
-      if (r < s.tile.rows) z[r] = Widen(s.z[int64_t{r} * s.z_stride + j]);
+      if (r < s.tile().rows) z[r] = Widen(*s.z(r, j));
       any = any || z[r] != 0;
     }
   }
@@ -102,7 +33,7 @@ __device__ void ListCoefficients(Shared& shared, const Stretch& s, int begin) {
 
 // Eight elements of row j of U.
 __device__ __forceinline__ void LoadUp(float (&to)[8], const Stretch& s, int j, int col) {
-  const bf16* from = s.up + j * s.up_stride + col;
+  const bf16* from = s.up(j) + col;
   if (s.fast) return Load8(to, from);
 #pragma unroll
   for (int i = 0; i < 8; ++i) to[i] = col + i < s.cols ? Widen(from[i]) : 0;
@@ -110,13 +41,13 @@ __device__ __forceinline__ void LoadUp(float (&to)[8], const Stretch& s, int j, 
 
 // Up to three rows.
 template <class Y>
-__device__ void DotStretch(Shared& shared, const Stretch& s, Mat<Y> y) {
+__device__ void DotStretch(ExpandShared& shared, const Stretch& s, Mat<Y> y) {
   constexpr int kRows = kLoraDotRows;
-  const int parity = threadIdx.x / 64, col = threadIdx.x % 64 * 8;
+  const int parity = threadIdx.x / 64, part = threadIdx.x % 64, col = part * 8;
   const bool mine = col < s.cols;
   float sum[kRows][8] = {};
-  for (int begin = 0; begin < s.ranks; begin += kDotRanks) {
-    __syncthreads();
+  __syncthreads();  // the stretch before has been read
+  for (int begin = 0; begin < s.ranks(); begin += kDotRanks) {
     ListCoefficients(shared, s, begin);
     const int* counts = shared.dot.count[parity];
     const int count = mine ? counts[0] + counts[1] + counts[2] + counts[3] : 0;
@@ -132,45 +63,52 @@ __device__ void DotStretch(Shared& shared, const Stretch& s, Mat<Y> y) {
         sum[2][c] = fmaf(z.z, up[c], sum[2][c]);
       }
     }
+    __syncthreads();
   }
   if (parity == 1) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) Store8(&shared.dot.half[r][col], sum[r]);
+    for (int r = 0; r < kRows; ++r) {
+      shared.dot.half[r][0][part] = make_float4(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
+      shared.dot.half[r][1][part] = make_float4(sum[r][4], sum[r][5], sum[r][6], sum[r][7]);
+    }
   }
   __syncthreads();
   if (parity == 1 || !mine) return;
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    if (r >= s.tile.rows) break;
-    float other[8];
-    Load8(other, &shared.dot.half[r][col]);
+    if (r >= s.tile().rows) break;
+    float change[8];
 #pragma unroll
-    for (int c = 0; c < 8; ++c) sum[r][c] += other[c];
-    UpdateRow8(s, y.row(s.tile.row + r), sum[r], col);
+    for (int h = 0; h < 2; ++h) {
+      const float4 other = shared.dot.half[r][h][part];
+      change[4 * h] = sum[r][4 * h] + other.x, change[4 * h + 1] = sum[r][4 * h + 1] + other.y;
+      change[4 * h + 2] = sum[r][4 * h + 2] + other.z, change[4 * h + 3] = sum[r][4 * h + 3] + other.w;
+    }
+    UpdateRow(s, s.at(y, r, col), change, col);
   }
 }
 
-// Begins to bring coefficients [slab * kSlab, ...) of z and U.
-template <int kRows>
-__device__ __forceinline__ void FetchSlab(Shared& shared, const Stretch& s, int slab) {
-  constexpr int kZChunks = kSlab / 8, kUpChunks = kTileCols / 8;
-  const int stage = slab % 2, ranks = min(kSlab, RoundUp(s.ranks - slab * kSlab, 16));
-  for (int i = threadIdx.x; i < kRows * kZChunks; i += kLoraThreads) {
+// Begins to bring coefficients [slab * kSlab, ...) of U, and of z unless it is there.
+template <int kWarpRows>
+__device__ __forceinline__ void FetchSlab(ExpandStages<kWarpRows>& stages, const Stretch& s, int slab,
+                                          bool z_is_there) {
+  using S = ExpandStages<kWarpRows>;
+  constexpr int kZChunks = kSlab / 8, kUpChunks = S::kCols / 8;
+  const int stage = slab % 2, ranks = min(kSlab, RoundUp(s.ranks() - slab * kSlab, 16));
+  for (int i = threadIdx.x; i < S::kRows * kZChunks && !z_is_there; i += kLoraThreads) {
     const int r = i / kZChunks, c = i % kZChunks, j = slab * kSlab + c * 8;
-    const bool valid = r < s.tile.rows && j < s.ranks;
-    ptx::CopyAsync16(&shared.stage.z[stage][TileAt<kZChunks>(r, c)],
-                     valid ? s.z + int64_t{r} * s.z_stride + j : s.z, valid);
+    const bool valid = r < s.tile().rows && j < s.ranks();
+    ptx::CopyAsync16(&stages.z[stage][TileAt<kZChunks>(r, c)], valid ? s.z(r, j) : s.scratch.z, valid);
   }
   for (int i = threadIdx.x; i < ranks * kUpChunks; i += kLoraThreads) {
     const int r = i / kUpChunks, c = i % kUpChunks, j = slab * kSlab + r;
-    const int count = j < s.ranks ? s.cols - c * 8 : 0;
-    Fetch8(&shared.stage.up[stage][TileAt<kUpChunks>(r, c)], s.up + j * s.up_stride + c * 8, count, s.up,
-           s.fast);
+    const int count = j < s.ranks() ? s.cols - c * 8 : 0;
+    Fetch8(&stages.up[stage][TileAt<kUpChunks>(r, c)], s.up(j) + c * 8, count, s.up(0), s.fast);
   }
 }
 
 // One k16 step: 16 rows of z times kPairs * 16 columns of U.
-template <int kPairs>
+template <int kPairs, int kUpChunks>
 __device__ __forceinline__ void MultiplyStep(const uint4* z, const uint4* up, int row, int chunk, int step,
                                              float (&sum)[2 * kPairs][4]) {
   const int lane = threadIdx.x % 32;
@@ -178,97 +116,129 @@ __device__ __forceinline__ void MultiplyStep(const uint4* z, const uint4* up, in
   ptx::LoadMatrix4(a, &z[TileAt<kSlab / 8>(row + lane % 16, 2 * step + lane / 16)]);
 #pragma unroll
   for (int n = 0; n < kPairs; ++n) {
-    ptx::LoadMatrix4Transposed(b,
-                               &up[TileAt<kTileCols / 8>(step * 16 + lane % 16, chunk + 2 * n + lane / 16)]);
+    ptx::LoadMatrix4Transposed(b, &up[TileAt<kUpChunks>(step * 16 + lane % 16, chunk + 2 * n + lane / 16)]);
     ptx::MultiplyAdd(sum[2 * n], a, b[0], b[1]);
     ptx::MultiplyAdd(sum[2 * n + 1], a, b[2], b[3]);
   }
 }
 
 // A tile. kWarpRows = 4: each warp has 16 rows of it. kWarpRows = 1: each has a quarter of the columns of the
-// same 16 rows.
+// same 16 rows. `again`: the stretch before was of the same tile and member.
 template <int kWarpRows, class Y>
-__device__ void MultiplyStretch(Shared& shared, const Stretch& s, Mat<Y> y) {
-  constexpr int kPairs = kWarpRows == 4 ? 8 : 2;
+__device__ void MultiplyStretch(ExpandStages<kWarpRows>& stages, const Stretch& s, Mat<Y> y, bool again) {
+  using S = ExpandStages<kWarpRows>;
+  constexpr int kPairs = kWarpRows == 4 ? S::kCols / 16 : S::kCols / 64, kQuads = S::kCols / 4;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int row = kWarpRows == 4 ? warp * 16 : 0, col = kWarpRows == 4 ? 0 : warp * 32;
-  const int slabs = CeilDiv(s.ranks, kSlab);
+  const int row = kWarpRows == 4 ? warp * 16 : 0, col = kWarpRows == 4 ? 0 : warp * kPairs * 16;
+  const int slabs = CeilDiv(s.ranks(), kSlab);
+  const bool z_is_there = again && slabs == 1;
   float sum[2 * kPairs][4] = {};
-  if (slabs > 0) FetchSlab<16 * kWarpRows>(shared, s, 0);  // none: a bias alone
+  __syncthreads();                                     // the sums before have been read
+  if (slabs > 0) FetchSlab(stages, s, 0, z_is_there);  // none: a bias alone
   ptx::CommitCopies();
   for (int slab = 0; slab < slabs; ++slab) {
-    if (slab + 1 < slabs) FetchSlab<16 * kWarpRows>(shared, s, slab + 1);
+    if (slab + 1 < slabs) FetchSlab(stages, s, slab + 1, false);
     ptx::CommitCopies();
     ptx::WaitCopies<1>();
     __syncthreads();
-    const int steps = CeilDiv(min(kSlab, s.ranks - slab * kSlab), 16);
+    const int steps = CeilDiv(min(kSlab, s.ranks() - slab * kSlab), 16);
     for (int step = 0; step < steps; ++step) {
-      MultiplyStep<kPairs>(shared.stage.z[slab % 2], shared.stage.up[slab % 2], row, col / 8, step, sum);
+      MultiplyStep<kPairs, S::kCols / 8>(stages.z[slab % 2], stages.up[slab % 2], row, col / 8, step, sum);
     }
     __syncthreads();
   }
 #pragma unroll
   for (int n = 0; n < 2 * kPairs; ++n) {
-    float* at = &shared.sum[row + lane / 4][col + n * 8 + lane % 4 * 2];
-    *reinterpret_cast<float2*>(at) = make_float2(sum[n][0], sum[n][1]);
-    *reinterpret_cast<float2*>(at + 8 * kPitch) = make_float2(sum[n][2], sum[n][3]);
+    const int c = col + n * 8 + lane % 4 * 2;
+    ptx::StorePair(stages.Sum(row + lane / 4, c), sum[n][0], sum[n][1]);
+    ptx::StorePair(stages.Sum(row + lane / 4 + 8, c), sum[n][2], sum[n][3]);
   }
   __syncthreads();
-  for (int r = warp; r < s.tile.rows; r += 4) {
-    if (lane * 4 >= s.cols) break;
+  for (int i = threadIdx.x; i < s.tile().rows * kQuads; i += kLoraThreads) {
+    const int r = i / kQuads, c = i % kQuads * 4;
+    if (c >= s.cols) continue;
     float change[4];
-    Load4(change, &shared.sum[r][lane * 4]);
-    UpdateRow4(s, y.row(s.tile.row + r), change, lane * 4);
+    Load4(change, stages.Sum(r, c));
+    UpdateRow(s, s.at(y, r, c), change, c);
   }
 }
 
+// Member `index` of the tile at hand, by all threads together with barriers of its own.
+__device__ __forceinline__ void ReadMember(ExpandShared& shared, int index) {
+  __syncthreads();
+  shared.member.Read(shared.tables.group->members + index);
+  __syncthreads();
+  if (threadIdx.x == 0) shared.ranks = shared.member->rank_begin[shared.member->experts];
+  __syncthreads();
+}
+
 template <class Y>
-__device__ Stretch StretchOf(const LoraRun& run, const LoraTile& tile, const LoraMember& m,
-                             const LoraScratch& scratch, Mat<Y> y, int col_begin, int col_end) {
-  Stretch s;
-  const int begin = max(col_begin, m.out_begin), in_member = begin - m.out_begin;
-  s.tile = tile;
-  s.up = m.up + in_member;
-  s.up_stride = m.out;
-  s.ranks = m.rank_begin[m.experts];
-  s.col_begin = begin;
-  s.cols = min(col_end, m.out_begin + m.out) - begin;
-  s.z = scratch.z + int64_t{tile.row} * scratch.z_stride + m.z_begin;
-  s.z_stride = scratch.z_stride;
-  s.out_scale = m.out_scale != nullptr ? m.out_scale + in_member : nullptr;
-  s.out_bias = m.out_bias != nullptr ? m.out_bias + in_member : nullptr;
-  s.weight = run.weight;
-  s.fast = m.out % 8 == 0 && in_member % 8 == 0 && begin % 8 == 0 && s.cols % 8 == 0 && Aligned16(m.up) &&
-           RowsAligned16(y);
-  return s;
+__device__ __forceinline__ Stretch StretchOf(const ExpandShared& shared, const LoraScratch& scratch, Mat<Y> y,
+                                             int begin, int end) {
+  const LoraMember& m = *shared.member;
+  const bool fast = m.out % 8 == 0 && m.out_begin % 8 == 0 && begin % 8 == 0 && end % 8 == 0 &&
+                    Aligned16(m.up) && RowsAligned16(y);
+  return {shared, scratch, begin, end - begin, fast};
+}
+
+// Columns [begin, end) of the member at hand.
+template <class Y>
+__device__ __forceinline__ void ExpandStretch(ExpandShared& shared, const LoraScratch& scratch, Mat<Y> y,
+                                              bool dot, int begin, int end, bool again) {
+  if (dot) {
+    DotStretch(shared, StretchOf(shared, scratch, y, begin, end), y);
+  } else if (shared.tables.tile->rows <= ExpandStages<1>::kRows) {
+    MultiplyStretch(shared.narrow, StretchOf(shared, scratch, y, begin, end), y, again);
+  } else {
+    for (int b = begin; b < end; b += ExpandStages<4>::kCols) {
+      const int e = min(end, b + ExpandStages<4>::kCols);
+      MultiplyStretch(shared.wide, StretchOf(shared, scratch, y, b, e), y, again || b > begin);
+    }
+  }
+}
+
+// The block's share of `tiles` tiles from `first_tile` on.
+template <class Y>
+__device__ __forceinline__ void ExpandTiles(ExpandShared& shared, const LoraScratch& scratch,
+                                            const LoraSite& site, Mat<Y> y, bool dot, int first_tile,
+                                            int tiles, int* first_block) {
+  const int cols = dot ? kDotCols : kPieceCols, pieces = CeilDiv(y.cols, cols);
+  const LoraShare share = TakeShare(tiles * pieces, first_block);
+  int tile = -1, member = 0;
+  bool changed = false,
+       again = false;  // whether the tile's adapter is at the site; the member was expanded before
+  for (int w = share.begin; w < share.end; ++w) {
+    if (w / pieces != tile) {
+      tile = w / pieces, member = 0, again = false;
+      changed = shared.tables.Read(*shared.plan, first_tile + tile, site);
+      if (changed) ReadMember(shared, 0);
+    }
+    const int begin = w % pieces * cols, end = begin + cols;
+    while (changed) {
+      const int first = shared.member->out_begin, last = first + shared.member->out;
+      if (max(begin, first) < min(end, last)) {
+        ExpandStretch(shared, scratch, y, dot, max(begin, first) - first, min(end, last) - first, again);
+        again = true;
+      }
+      if (last >= end || member + 1 == shared.tables.group->member_count) break;
+      ReadMember(shared, ++member);
+      again = false;
+    }
+  }
 }
 
 template <class Y>
 __global__ void __launch_bounds__(kLoraThreads, 4)
-    ExpandKernel(Mat<Y> y, const LoraPlan* plan, LoraSite site, LoraScratch scratch) {
-  __shared__ Shared shared;
-  const int pieces[3] = {CeilDiv(y.cols, kDotCols), CeilDiv(y.cols, kTileCols), CeilDiv(y.cols, kTileCols)};
-  LoraWork work;
-  for (int w = blockIdx.x; FindLoraWork(plan, pieces, w, &work); w += gridDim.x) {
-    const LoraTile tile = plan->tiles[work.tile];
-    const LoraRun& run = plan->runs[tile.run];
-    const LoraGroup* group = GroupAt(run, site);
-    if (group == nullptr) continue;
-    const int cols = work.kind == kShortRun ? kDotCols : kTileCols, begin = work.index * cols;
-    for (int i = 0; i < group->member_count; ++i) {
-      const LoraMember& m = group->members[i];
-      if (m.out_begin >= begin + cols || m.out_begin + m.out <= begin) continue;
-      const Stretch s = StretchOf(run, tile, m, scratch, y, begin, begin + cols);
-      __syncthreads();  // the stretch before has been read
-      if (work.kind == kShortRun) {
-        DotStretch(shared, s, y);
-      } else if (tile.rows <= 16) {
-        MultiplyStretch<1>(shared, s, y);
-      } else {
-        MultiplyStretch<4>(shared, s, y);
-      }
-    }
-  }
+    ExpandKernel(const __grid_constant__ Mat<Y> y, const LoraPlan* plan, LoraSite site,
+                 const __grid_constant__ LoraScratch scratch) {
+  __shared__ ExpandShared shared;
+  shared.plan.Read(plan);
+  __syncthreads();
+  const LoraPlan& p = *shared.plan;
+  int first_block = 0;
+  ExpandTiles(shared, scratch, site, y, true, 0, p.tile_count[kShortRun], &first_block);
+  ExpandTiles(shared, scratch, site, y, false, p.tile_count[kShortRun],
+              p.tile_count[kSplitRun] + p.tile_count[kLongRun], &first_block);
 }
 
 template <class Y>

@@ -134,15 +134,27 @@ __device__ void FormMemberRow(const LoraRun& run, const LoraMember& m, const U& 
   for (int e = lane; e < m.experts; e += 32) gates[m.gate_begin + e] = gate(e);
 }
 
-// z of a whole tile.
+inline constexpr int kGateMembers = 4;  // whose tables are in shared memory at a time
+struct GateTables {
+  Table<LoraMember> members[kGateMembers];
+};
+
+// z of a whole tile, by all threads together.
 template <class U>
-__device__ void FormZ(const LoraRun& run, const LoraTile& tile, const LoraGroup& group, const U& u,
-                      const LoraScratch& scratch) {
-  for (int i = threadIdx.x / 32; i < tile.rows * group.member_count; i += kLoraThreads / 32) {
-    const int row = i % tile.rows, in_run = tile.row + row - run.row_begin;
-    FormMemberRow(run, group.members[i / tile.rows], u, row,
-                  scratch.z + int64_t{tile.row + row} * scratch.z_stride,
-                  run.gates != nullptr ? run.gates + in_run * run.gates_stride : nullptr);
+__device__ void FormZ(const LoraTables& tables, GateTables& gates, const U& u, const LoraScratch& scratch) {
+  const LoraTile& tile = *tables.tile;
+  const LoraRun& run = *tables.run;
+  for (int first = 0; first < tables.group->member_count; first += kGateMembers) {
+    const int count = min(kGateMembers, tables.group->member_count - first);
+    __syncthreads();  // the members before have been read
+    for (int m = 0; m < count; ++m) gates.members[m].Read(tables.group->members + first + m);
+    __syncthreads();
+    for (int i = threadIdx.x / 32; i < tile.rows * count; i += kLoraThreads / 32) {
+      const int row = i % tile.rows, in_run = tile.row + row - run.row_begin;
+      FormMemberRow(run, *gates.members[i / tile.rows], u, row,
+                    scratch.z + int64_t{tile.row + row} * scratch.z_stride,
+                    run.gates != nullptr ? run.gates + in_run * run.gates_stride : nullptr);
+    }
   }
 }
 

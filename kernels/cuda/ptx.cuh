@@ -25,6 +25,12 @@ __device__ __forceinline__ void WaitCopies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
 }
 
+// Two floats in one store to shared memory, aligned to 8 bytes: nvcc makes two of a float2 now and then.
+__device__ __forceinline__ void StorePair(float* to, float first, float second) {
+  asm volatile("st.shared.v2.f32 [%0], {%1,%2};\n" ::"r"(SharedAddress(to)), "f"(first), "f"(second)
+               : "memory");
+}
+
 // Four 8x8 matrices of bf16; lane l gives the address of row l % 8 of matrix l / 8 and gets of every matrix
 // the elements 2 * (l % 4), + 1 of row l / 4.
 __device__ __forceinline__ void LoadMatrix4(uint32_t (&to)[4], const void* row) {

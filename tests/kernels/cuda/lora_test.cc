@@ -62,10 +62,8 @@ class CudaLoraTest : public CudaTest {
     const cuda::LoraScratch scratch{u.data(), down_rows, z.data(), z_cols, arrivals.data(), rows, blocks};
     const DeviceMatrix<bf16> in(x);
     const DeviceMatrix<Y> out(y);
-    for (int i = 0; i < 1; ++i) {
-      Check(cuda::LoraShrink(on_device.data(), {0, 0, 1}, in, scratch, stream_));
-      Check(cuda::LoraExpand(out.view(), on_device.data(), {0, 0, 1}, scratch, stream_));
-    }
+    Check(cuda::LoraShrink(on_device.data(), {0, 0, 1}, in, scratch, stream_));
+    Check(cuda::LoraExpand(out.view(), on_device.data(), {0, 0, 1}, scratch, stream_));
     Finish();
     for (const int32_t left : arrivals.Read()) EXPECT_EQ(left, 0);
     return {out.Read(), gates.Read()};
@@ -135,6 +133,16 @@ TEST_F(CudaLoraTest, F32OutputMatchesReference) {
       ExpectReference<float>({{0, rows, &adapter}}, Matrix<float>::Random(rows, adapter.out(), 1, 1, 4),
                              Rows(rows, 48, 2, 0.5), "adapter " + std::to_string(a));
     }
+  }
+}
+
+// A bias without coefficients, over several pieces of one block.
+TEST_F(CudaLoraTest, BiasAloneMatchesReference) {
+  const TestAdapter adapter(
+      32, {{{.out = 1200, .ranks = {0}, .out_bias = true}, {.out = 8, .ranks = {4}, .out_bias = true}}}, 1);
+  for (const int rows : {2, 6, 70}) {
+    ExpectReference({{0, rows, &adapter, 0.5f}}, Rows(rows, adapter.out(), 1), Rows(rows, 32, 2, 0.5),
+                    std::to_string(rows) + " rows", 1);
   }
 }
 

@@ -1,0 +1,98 @@
+// What the expand kernel holds in shared memory, and the columns of one member that it changes at a time.
+#ifndef HYDRAD_KERNELS_CUDA_LORA_STRETCH_CUH_
+#define HYDRAD_KERNELS_CUDA_LORA_STRETCH_CUH_
+
+#include "kernels/cuda/lora_work.cuh"
+
+namespace hydrad::cuda {
+
+// Columns of a piece: of a short run eight a thread, by two halves of the ranks; of others.
+inline constexpr int kDotCols = 512, kPieceCols = 128;
+// Coefficients taken at a time: one a thread; a stage.
+inline constexpr int kDotRanks = 128, kSlab = 64;
+
+// Stages of a tile of 16 * kWarpRows rows and kCols columns. The sums overwrite U and leave z: the next
+// columns of the same member find it there.
+template <int kWarpRows>
+struct ExpandStages {
+  static constexpr int kRows = 16 * kWarpRows, kCols = kWarpRows == 4 ? 64 : kPieceCols;
+  uint4 z[2][kRows * kSlab / 8];
+  union {
+    uint4 up[2][kSlab * kCols / 8];
+    float sum[kRows * kCols];
+  };
+
+  // Column `col` of row `row` of the sums: four consecutive rows keep eight columns in different banks.
+  __device__ __forceinline__ float* Sum(int row, int col) { return &sum[row * kCols + (col ^ row % 4 * 8)]; }
+};
+
+struct ExpandShared {
+  union {
+    ExpandStages<4> wide;
+    ExpandStages<1> narrow;
+    struct {
+      float z[2][kDotRanks / 2][4];    // of even and odd coefficients that are not zero in every row
+      int16_t rank[2][kDotRanks / 2];  // which they are
+      int count[2][kDotRanks / 32];    // how many, per warp
+      float4 half[kLoraDotRows][2][kDotCols / 8];  // four columns each
+    } dot;
+  };
+  Table<LoraPlan> plan;
+  LoraTables tables;
+  Table<LoraMember> member;
+  int ranks;  // of the member
+};
+
+// The columns of the member at hand inside a piece, and what y is made of there.
+struct Stretch {
+  const ExpandShared& shared;
+  const LoraScratch& scratch;
+  int begin, cols;  // in the member
+  bool fast;
+
+  __device__ __forceinline__ const LoraTile& tile() const { return *shared.tables.tile; }
+  __device__ __forceinline__ int ranks() const { return shared.ranks; }
+  // Coefficient j of U and its first column; coefficient j of z in row r of the tile.
+  __device__ __forceinline__ const bf16* up(int j) const {
+    return shared.member->up + int64_t{j} * shared.member->out + begin;
+  }
+  __device__ __forceinline__ const bf16* z(int r, int j) const {
+    return scratch.z + int64_t{tile().row + r} * scratch.z_stride + shared.member->z_begin + j;
+  }
+  // Column `col` of row r of the tile in y.
+  template <class Y>
+  __device__ __forceinline__ Y* at(Mat<Y> y, int r, int col) const {
+    return y.row(tile().row + r) + shared.member->out_begin + begin + col;
+  }
+};
+
+__device__ __forceinline__ float Changed(const Stretch& s, float y, float change, int col) {
+  const LoraMember& m = *s.shared.member;
+  y += change;
+  if (m.out_scale != nullptr) y *= m.out_scale[s.begin + col];
+  if (m.out_bias != nullptr) y = fmaf(s.shared.tables.run->weight, m.out_bias[s.begin + col], y);
+  return y;
+}
+
+// The kCount columns of y at `at`, which are those from `col` on.
+template <int kCount, class Y>
+__device__ __forceinline__ void UpdateRow(const Stretch& s, Y* at, const float (&change)[kCount], int col) {
+  if (s.fast) {
+    float v[kCount];
+    if constexpr (kCount == 4) Load4(v, at);
+    if constexpr (kCount == 8) Load8(v, at);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) v[i] = Changed(s, v[i], change[i], col + i);
+    if constexpr (kCount == 4) Store4(at, v);
+    if constexpr (kCount == 8) Store8(at, v);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    if (col + i < s.cols) Narrow(at[i], Changed(s, Widen(at[i]), change[i], col + i));
+  }
+}
+
+}  // namespace hydrad::cuda
+
+#endif  // HYDRAD_KERNELS_CUDA_LORA_STRETCH_CUH_
