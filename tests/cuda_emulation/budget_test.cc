@@ -2,12 +2,15 @@
 // fails beyond the budgets. On a GPU, where nothing counts, it is skipped.
 //
 // The floor is each tensor once. `distinct` is what memory must deliver (every 32-byte sector once a launch);
-// `moved` is what the warps ask of the caches, so what a kernel reads again shows there.
+// `moved` is what the warps ask of the caches, so what a kernel reads again shows there, tables included.
+// Grids are small, as if many requests kept every block busy.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
-#include <deque>
+#include <algorithm>
+#include <map>
 #include <numeric>
+#include <string>
 
 #include "kernels/cuda/kernels.h"
 #include "server/backend/cuda/cuda_backend.h"
@@ -29,6 +32,7 @@ class BudgetTest : public testing::Test {
     sim_->clear_launches();
   }
   ~BudgetTest() override {
+    PrintShared();
     for (void* p : memory_) cudaFree(p);
   }
 
@@ -59,39 +63,59 @@ class BudgetTest : public testing::Test {
     EXPECT_TRUE(sim_->launch(sim_->launches() - 1 - back, &c));
     return c;
   }
-  // `moved` and `wavefronts`: what is allowed where it is more than the aim.
-  void Hold(const char* what, const ptxsim_counters& c, size_t floor, double moved_limit = kTraffic,
-            double conflict_limit = kConflicts) {
-    const double bytes = static_cast<double>(floor);
-    const double distinct = static_cast<double>(c.read_distinct + c.written_distinct) / bytes;
-    const double moved = static_cast<double>(c.read_moved + c.written_moved) / bytes;
+  // What budgets.py holds to its table: ptxas does not know of dynamic shared memory.
+  void PrintShared() const {
+    std::map<std::string, uint64_t> largest;
+    ptxsim_counters c{};
+    for (size_t i = 0; sim_ != nullptr && i < sim_->launches(); ++i) {
+      if (!sim_->launch(i, &c) || c.blocks == 0) continue;
+      uint64_t& most = largest[c.kernel];
+      most = std::max(most, c.shared_bytes);
+    }
+    for (const auto& [kernel, bytes] : largest) {
+      std::printf("shared %llu %s\n", static_cast<unsigned long long>(bytes), kernel.c_str());
+    }
+  }
+  // `floor`: each tensor once. `repeated`: what more blocks than one must have, which therefore moves again.
+  void Hold(const char* what, const ptxsim_counters& c, size_t floor, size_t repeated = 0) {
+    const double distinct =
+        static_cast<double>(c.read_distinct + c.written_distinct) / static_cast<double>(floor);
+    const double moved =
+        static_cast<double>(c.read_moved + c.written_moved) / static_cast<double>(floor + repeated);
     const double conflicts =
         c.ideal_wavefronts == 0 ? 1
                                 : static_cast<double>(c.wavefronts) / static_cast<double>(c.ideal_wavefronts);
     std::printf(
-        "budget %-30s floor %7zu B  distinct %.3f of %.2f  moved %.3f of %.2f  wavefronts %.3f of %.2f\n",
-        what, floor, distinct, kTraffic, moved, moved_limit, conflicts, conflict_limit);
+        "budget %-30s floor %8zu B + %5zu  distinct %.3f of %.2f  moved %.3f of %.2f  wavefronts %.3f of "
+        "%.2f\n",
+        what, floor, repeated, distinct, kTraffic, moved, kTraffic, conflicts, kConflicts);
     EXPECT_LE(distinct, kTraffic) << what;
-    EXPECT_LE(moved, moved_limit) << what;
-    EXPECT_LE(conflicts, conflict_limit) << what;
+    EXPECT_LE(moved, kTraffic) << what;
+    EXPECT_LE(conflicts, kConflicts) << what;
   }
 
   const ptxsim_api* sim_ = nullptr;
   std::vector<void*> memory_;
 };
 
+// Few rows have a block each, and each must have the weights. Where rows outnumber the blocks that hardly
+// counts.
 TEST_F(BudgetTest, Norms) {
-  constexpr int kRows = 8, kCols = 2048;
-  const auto x = Matrix<float>(kRows, kCols);
-  const auto y = Matrix<bf16>(kRows, kCols), delta = Matrix<bf16>(kRows, kCols);
-  const float* weight = Device<float>(kCols);
-  const size_t weights = sizeof(float) * kCols;
-  // Eight floats of a thread are two loads, and each asks for all sectors of both: the second is served by
-  // L1. And every row's block reads the weights.
-  HYDRAD_CHECK(cuda::RmsNorm(y, x, nullptr, weight, 1e-5f, nullptr) == cudaSuccess);
-  Hold("rms_norm 8x2048", Launched(), kRows * kCols * 6 + weights, 2.8);
-  HYDRAD_CHECK(cuda::AddRmsNorm(y, x, delta, weight, 1e-5f, nullptr) == cudaSuccess);
-  Hold("add_rms_norm 8x2048", Launched(), kRows * kCols * 12 + weights, 2.3);
+  struct Case {
+    int rows, cols, repeats;  // of the weights
+    const char *norm, *add_norm;
+  };
+  for (const Case& c : {Case{8, 2048, 7, "rms_norm 8x2048", "add_rms_norm 8x2048"},
+                        Case{4096, 256, 0, "rms_norm 4096x256", "add_rms_norm 4096x256"}}) {
+    const auto x = Matrix<float>(c.rows, c.cols);
+    const auto y = Matrix<bf16>(c.rows, c.cols), delta = Matrix<bf16>(c.rows, c.cols);
+    const float* weight = Device<float>(c.cols);
+    const size_t elements = static_cast<size_t>(c.rows) * c.cols, weights = sizeof(float) * c.cols;
+    HYDRAD_CHECK(cuda::RmsNorm(y, x, nullptr, weight, 1e-5f, nullptr) == cudaSuccess);
+    Hold(c.norm, Launched(), 6 * elements + weights, c.repeats * weights);
+    HYDRAD_CHECK(cuda::AddRmsNorm(y, x, delta, weight, 1e-5f, nullptr) == cudaSuccess);
+    Hold(c.add_norm, Launched(), 12 * elements + weights, c.repeats * weights);
+  }
 }
 
 // One adapter of rank 16 on one projection of 2048 x 2048.
@@ -129,30 +153,30 @@ TEST_F(BudgetTest, Adapters) {
     const cuda::LoraScratch scratch = {
         Device<float>(8 * rows * 64), 64, Device<bf16>(rows * 64), 64, Device<int32_t>(8), rows, 4};
     HYDRAD_CHECK(cuda::LoraShrink(on_device, {0, 0, 1}, x, scratch, nullptr) == cudaSuccess);
-    // Partial sums of four stretches of k are written and read; the gates' tables come from L1 for every row,
-    // and in a short run each of the four warps reads x.
+    // Partial sums of four stretches of k are written and read.
     const size_t partial = sizeof(float) * 4 * rows * kRank;
     Hold(rows == 1 ? "shrink 1x2048 r16" : "shrink 64x2048 r16", Launched(),
-         2 * (static_cast<size_t>(rows) * kIn + kRank * kIn + rows * kRank) + 2 * partial,
-         rows == 1 ? 1.35 : 1.15);
+         2 * (static_cast<size_t>(rows) * kIn + kRank * kIn + rows * kRank) + 2 * partial);
     HYDRAD_CHECK(cuda::LoraExpand(y, on_device, {0, 0, 1}, scratch, nullptr) == cudaSuccess);
-    // Every 128 columns (512 in a short run) read z and the tables; two halves of the ranks meet in shared
-    // memory as pairs of 16-byte stores, which conflict in a short run.
     Hold(rows == 1 ? "expand 1x2048 r16" : "expand 64x2048 r16", Launched(),
-         2 * (2 * static_cast<size_t>(rows) * kOut + kRank * kOut + rows * kRank), rows == 1 ? 1.2 : 1.15,
-         rows == 1 ? 1.3 : kConflicts);
+         2 * (2 * static_cast<size_t>(rows) * kOut + kRank * kOut + rows * kRank));
   }
 }
 
 TEST_F(BudgetTest, Attention) {
-  constexpr int kKvHeads = 2, kGroup = 4, kDim = 64, kBlock = 16, kContext = 256;
-  constexpr int kBlocks = kContext / kBlock;
-  for (const int rows : {1, 16}) {  // decode; a chunk of a prompt at its end
-    const auto q = Matrix<bf16>(rows, kKvHeads * kGroup * kDim),
-               out = Matrix<bf16>(rows, kKvHeads * kGroup * kDim);
-    const size_t side = static_cast<size_t>(kBlocks) * kKvHeads * kBlock * kDim;
-    const KvLayer<bf16> kv = {Device<bf16>(side), Device<bf16>(side), kBlock, kKvHeads, kDim};
-    const std::vector<cuda::AttentionSegment> segments = {{0, rows, kContext - rows, 0}};
+  constexpr int kKvHeads = 2, kGroup = 4, kBlock = 16, kContext = 256, kBlocks = kContext / kBlock;
+  struct Case {
+    int rows, dim;
+    const char* what;
+  };
+  for (const Case& c : {Case{1, 64, "attend 1 row, 256 positions"}, Case{1, 128, "... head_dim 128"},
+                        Case{1, 256, "... head_dim 256"}, Case{16, 64, "attend 16 rows, 256 positions"},
+                        Case{16, 128, "... head_dim 128"}}) {  // decode; a chunk of a prompt at its end
+    const int cols = kKvHeads * kGroup * c.dim;
+    const auto q = Matrix<bf16>(c.rows, cols), out = Matrix<bf16>(c.rows, cols);
+    const size_t side = static_cast<size_t>(kBlocks) * kKvHeads * kBlock * c.dim;
+    const KvLayer<bf16> kv = {Device<bf16>(side), Device<bf16>(side), kBlock, kKvHeads, c.dim};
+    const std::vector<cuda::AttentionSegment> segments = {{0, c.rows, kContext - c.rows, 0}};
     std::vector<int32_t> table(kBlocks);
     std::iota(table.begin(), table.end(), 0);
     std::vector<cuda::AttentionItem> items;
@@ -161,15 +185,11 @@ TEST_F(BudgetTest, Attention) {
     const cuda::AttentionPlan plan = {
         Device(segments), Device(table), Device(items), nullptr, static_cast<int>(items.size()), 0};
     ASSERT_TRUE(merges.empty());
-    const cuda::AttentionScratch scratch = {Device<float>(64 * kKvHeads * kDim),
+    const cuda::AttentionScratch scratch = {Device<float>(64 * kKvHeads * c.dim),
                                             Device<float2>(64 * kKvHeads), 64, 4};
     HYDRAD_CHECK(cuda::Attend(out, q, kv, Device<cuda::AttentionPlan>(1, &plan), 0.125f, scratch, nullptr) ==
                  cudaSuccess);
-    // The block table is read once for every row of K and V. The parts of four warps that a single query
-    // joins lie as pairs of 16 bytes, which conflict.
-    Hold(rows == 1 ? "attend 1 row, 256 positions" : "attend 16 rows, 256 positions", Launched(1),
-         2 * (2 * side + 2 * static_cast<size_t>(rows) * kKvHeads * kGroup * kDim), 1.1,
-         rows == 1 ? 1.3 : kConflicts);
+    Hold(c.what, Launched(1), 2 * (2 * side + 2 * static_cast<size_t>(c.rows) * cols));
   }
 }
 
