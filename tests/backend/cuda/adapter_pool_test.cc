@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
 #include <vector>
+
+#include "tests/ptxsim/ptxsim.h"
 
 namespace hydrad {
 namespace {
@@ -72,6 +76,31 @@ TEST_F(AdapterPoolTest, WaitsForTheStepThatMayUseThePiece) {
   clock_.End(stream_.get());
   EXPECT_TRUE(pool_.Take(1024).ok());
   EXPECT_EQ(clock_.Finished(), clock_.begun());
+}
+
+TEST_F(AdapterPoolTest, MemoryOfARunningStepGoesToNobody) {
+  auto piece = pool_.Take(512);
+  ASSERT_TRUE(piece.ok());
+  clock_.Begin();
+  piece->reset();
+  const auto next = pool_.Take(512);
+  ASSERT_TRUE(next.ok());
+  EXPECT_EQ((*next)->data(), base_ + 512);
+  clock_.End(stream_.get());
+}
+
+TEST_F(AdapterPoolTest, AStepThatWasLaunchedIsNotOver) {
+  // A device gets no further than the first of these; tests/ptxsim runs one of them at every query.
+  std::atomic<bool> go_on{ptxsim_get() != nullptr};
+  const auto wait = [](void* flag) {
+    while (!static_cast<std::atomic<bool>*>(flag)->load()) std::this_thread::yield();
+  };
+  for (int i = 0; i < 3; ++i) HYDRAD_CUDA_CHECK(cudaLaunchHostFunc(stream_.get(), wait, &go_on));
+  Step();
+  EXPECT_EQ(clock_.Finished(), 0);
+  go_on = true;
+  clock_.Await(1);
+  EXPECT_EQ(clock_.Finished(), 1);
 }
 
 TEST_F(AdapterPoolTest, ManyStepsLaterTheClockKnowsThemAll) {

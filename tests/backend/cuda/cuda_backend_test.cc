@@ -101,13 +101,13 @@ class CudaBackendTest : public testing::Test {
     cuda_->BeginStep(batch, kInvFreq, 1);
     cpu_->BeginStep(batch, kInvFreq, 1);
   }
-  // The same weight on both.
+  // The same weight on both. Nothing is freed after it is loaded, which would wait for the device.
   struct Weights {
     std::unique_ptr<Weight> cuda, cpu;
   };
   Weights LoadBoth(int rows, int cols, uint32_t seed, bool bias = false) {
-    Both values(*cuda_, DType::kBf16, rows, cols, seed);
-    const HostMatrix matrix{values.host().data(), DType::kF32, rows, cols};
+    const std::vector<float> values = Both(*cuda_, DType::kBf16, rows, cols, seed).host();
+    const HostMatrix matrix{values.data(), DType::kF32, rows, cols};
     std::vector<float> biases;
     for (int r = 0; bias && r < rows; ++r) biases.push_back(0.5f * static_cast<float>(r % 5));
     return {*cuda_->LoadWeight({&matrix, 1}, biases), *cpu_->LoadWeight({&matrix, 1}, biases)};
@@ -164,11 +164,12 @@ TEST_F(CudaBackendTest, EmbedsAndNorms) {
   last.Compare(*cuda_, 1.01 * kHalfUlp, 0, "norm of rows");
 }
 
+// The weight comes last, so that nothing but its own loading waits for it.
 TEST_F(CudaBackendTest, MultipliesIntoBothTypes) {
   for (const bool bias : {false, true}) {
-    const auto weight = LoadBoth(40, 24, 6, bias);
     for (const int rows : {1, kRows}) {
       Both x(*cuda_, DType::kBf16, rows, 24, 7), y(*cuda_, DType::kBf16, rows, 40, 8);
+      const auto weight = LoadBoth(40, 24, 6, bias);
       cuda_->Gemm(y.cuda(), x.cuda(), *weight.cuda), cpu_->Gemm(y.cpu(), x.cpu(), *weight.cpu);
       y.Compare(*cuda_, 1.01 * kHalfUlp, 24 * 0x1p-22, "gemm");
       if (bias) continue;

@@ -134,13 +134,14 @@ TEST(CudaPaddedStepsTest, LeaveTheCacheAlone) {
   }
 }
 
-// The scratch moves when an adapter needs more of it, and what was recorded is recorded again.
+// The scratch moves when an adapter needs more of it, and what was recorded is recorded again. Two rows: with
+// too short a stride one row's coefficients reach into the other's.
 TEST_F(CudaStepsTest, RecordedStepsFollowAWiderAdapter) {
   Add({.rank = 4, .size = 0.1f});
-  Start({0});
+  Start({0, 0});
   for (int i = 0; i < 4; ++i) StepAndCompare(1, "narrow");
   Add({.rank = 12, .experts = 8, .gate = {GateRule::kSoftmax}, .size = 0.1f});  // 3 * (8 + 96) rows of D
-  Start({1});
+  Start({1, 1});
   for (int i = 0; i < 4; ++i) StepAndCompare(1, "wide");
 }
 

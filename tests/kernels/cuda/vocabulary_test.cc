@@ -22,7 +22,8 @@ TEST_F(CudaVocabularyTest, EmbeddingsAreThoseOfTheRuns) {
     const DeviceMatrix<bf16> own_rows(own), columns(a), ups(up);
     const DeviceMatrix<float> x(base), scales(scale), biases(bias);
     const std::vector<int32_t> tokens{7, 0, 39, 7, 12, 3};
-    const OnDevice<int32_t> token_list(tokens), some(std::vector<int32_t>{3, 7, 30});
+    const OnDevice<int32_t> token_list(tokens), some(std::vector<int32_t>{3, 7, 30}),
+        others(std::vector<int32_t>{2, 4});
     const OnDevice<cuda::VocabularyRun> runs(std::vector<cuda::VocabularyRun>{
         {0, 2, {own_rows.view().data, some.data(), 3}, nullptr, nullptr, 0, 0, 1, nullptr, nullptr},
         {1,
@@ -35,8 +36,9 @@ TEST_F(CudaVocabularyTest, EmbeddingsAreThoseOfTheRuns) {
          0.25f,
          scales.view().data,
          biases.view().data},
-        {4, 5, {nullptr, nullptr, 0}, columns.view().data, ups.view().data, kRank, 2, 1, nullptr, nullptr}});
-    const OnDevice<cuda::VocabularyPlan> plan({{.embedding = runs.data(), .embedding_count = 3}});
+        {4, 5, {nullptr, nullptr, 0}, columns.view().data, ups.view().data, kRank, 2, 1, nullptr, nullptr},
+        {5, 6, {own_rows.view().data, others.data(), 2}, nullptr, nullptr, 0, 0, 1, nullptr, nullptr}});
+    const OnDevice<cuda::VocabularyPlan> plan({{.embedding = runs.data(), .embedding_count = 4}});
     Check(cuda::AdaptEmbedding(x, token_list.data(), plan.data(), stream_));
     Finish();
     Matrix<float> want = base, size(6, hidden);
@@ -60,6 +62,7 @@ TEST_F(CudaVocabularyTest, EmbeddingsAreThoseOfTheRuns) {
     add(2, 0.5, true);              // token 39 is beyond
     take(3, 7), add(3, 0.5, true);
     take(4, 12), add(4, 0.5, true), add(4, 2, false);
+    // Token 3 stands between two that have a row, and keeps the base's.
     ExpectWithin(
         x.Read().view(), want.view(),
         [&](int r, int c) {
