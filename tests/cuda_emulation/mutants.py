@@ -3,87 +3,105 @@
 
   mutants.py                 all of mutants.json
   mutants.py --reduced       those marked "reduced", for CI
-  mutants.py --only NAME...  these
+  mutants.py --only TEXT...  those whose name holds one of these
+  mutants.py --jobs N        so many at a time (2)
 
-Works on a copy of the tree in build/mutants, always on tests/ptxsim. A mutant is caught when its test fails, ends by a
-signal or does not end. The last line is `caught N of M`; exit code 0 if that is at least 95 %.
+Needs a configured and built folder (HYDRAD_BUILD, "build" by default), always runs on tests/ptxsim, and leaves tree and
+folder as they are. A mutant is one text of one file, found once, and another in its place. Only the source with the
+text is compiled again ("unit" where that is a header), for PTX alone, and linked with what is built in front of the
+archive that holds the original. A mutant is caught when its test fails, ends by a signal or does not end. The last line
+is `caught N of M`; exit code 0 if that is at least 95 %.
 """
 import argparse
 import json
 import os
 import pathlib
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-WORK = ROOT / 'build/mutants'
-SOURCE, BUILD = WORK / 'source', WORK / 'build'
+BUILD = ROOT / os.environ.get('HYDRAD_BUILD', 'build')
 MUTANTS = pathlib.Path(__file__).with_name('mutants.json')
-SECONDS = 300
+SECONDS = 120
 
 
-def copy_tree():
-    """The tracked files, with the times of those that have not changed kept, so that little is built again."""
-    files = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True,
-                           check=True).stdout.splitlines()
-    for name in files:
-        source, target = ROOT / name, SOURCE / name
-        if not source.is_file():
+def run(command, **more):
+    return subprocess.run([str(c) for c in command], cwd=BUILD, capture_output=True, text=True, **more)
+
+
+def compile_command(unit, source, overlay, target):
+    """That of the built tree for `unit`, but of `source`, with `overlay` first among the include paths."""
+    commands = json.loads((BUILD / 'compile_commands.json').read_text())
+    command = shlex.split(next(c['command'] for c in commands if c['file'] == str(ROOT / unit)))
+    words, begin = [], 1 if 'ccache' in command[0] else 0
+    for word in command[begin:]:
+        if word.startswith('--generate-code'):
             continue
-        if not target.exists() or target.read_bytes() != source.read_bytes():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
-            target.chmod(source.stat().st_mode)
+        words.append(str(source) if word == str(ROOT / unit) else word)
+    words[words.index('-o') + 1] = str(target)
+    words[1:1] = [f'-I{overlay}'] + (['--generate-code=arch=compute_80,code=compute_80'] if unit.endswith('.cu') else ['-O1'])
+    return words
 
 
-def configure():
-    environment = os.environ | {'CCACHE_BASEDIR': str(SOURCE), 'CCACHE_NOHASHDIR': '1'}
-    subprocess.run(['cmake', '-S', SOURCE, '-B', BUILD, '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Release',
-                    '-DCMAKE_CXX_FLAGS_RELEASE=-O1', '-DCMAKE_CXX_COMPILER_LAUNCHER=ccache', '-DHYDRAD_CUDA=ON',
-                    '-DHYDRAD_CUDA_ARCHITECTURES=80-virtual'], env=environment, check=True, capture_output=True)
+def link_command(test, first, target):
+    """That of the built tree for `test`, with the object `first` in front of every archive."""
+    shown = run(['ninja', '-t', 'commands', '-s', f'bin/{test}']).stdout.strip()
+    words = shlex.split(shown.removeprefix(': && ').removesuffix(' && :'))
+    if '&&' in words:
+        sys.exit(f'the link of {test} is more than one command: {shown}')
+    at = words.index('-o')
+    return [*words[:at], str(first), '-o', str(target), *words[at + 2:]]
 
 
-def build(targets):
-    environment = os.environ | {'CCACHE_BASEDIR': str(SOURCE), 'CCACHE_NOHASHDIR': '1'}
-    return subprocess.run(['ninja', '-C', BUILD, *targets], env=environment, capture_output=True, text=True)
-
-
-def passes(test, only):
+def passes(program, only):
     """Whether the test program passes on the stand-ins; with its last words."""
-    command = [SOURCE / 'tests/cuda_emulation/on_device', BUILD / 'bin' / test]
+    command = [ROOT / 'tests/cuda_emulation/on_device', program, '--gtest_fail_fast']
     if only:
         command.append(f'--gtest_filter={only}')
     environment = os.environ | {'HYDRAD_PTXSIM': str(BUILD / 'tests/ptxsim/lib'), 'HYDRAD_NO_GPU': '1'}
     try:
-        run = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, errors='replace',
+                              timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return False, 'did not end'
-    return run.returncode == 0, f'exit code {run.returncode}'
+    if only and '[       OK ]' not in done.stdout and done.returncode == 0:
+        sys.exit(f'{program}: nothing matches {only}')
+    return done.returncode == 0, f'exit code {done.returncode}'
 
 
 def try_mutant(mutant):
-    """'caught', 'missed', or what is wrong with the mutant itself."""
-    path = SOURCE / mutant['file']
-    original = path.read_text()
-    if mutant['old'] not in original:
-        return 'its text is not in the file', ''
-    path.write_text(original.replace(mutant['old'], mutant['new'], 1))
+    """'caught', 'missed', or what is wrong with the mutant itself; and a word on how."""
+    unit = mutant.get('unit', mutant['file'])
+    original = (ROOT / mutant['file']).read_text()
+    if (found := original.count(mutant['old'])) != 1:
+        return f'its text is in the file {found} times', ''
+    directory = pathlib.Path(tempfile.mkdtemp(prefix='mutant-', dir=BUILD))
     try:
-        built = build([mutant['test']])
-        if built.returncode != 0:
-            return 'does not build', (built.stdout + built.stderr)[-1500:]
-        passed, how = passes(mutant['test'], mutant.get('only'))
+        changed = directory / 'tree' / mutant['file']
+        changed.parent.mkdir(parents=True)
+        changed.write_text(original.replace(mutant['old'], mutant['new']))
+        source = changed if unit == mutant['file'] else ROOT / unit
+        unit_object, program = directory / 'unit.o', directory / mutant['test']
+        for command in (compile_command(unit, source, directory / 'tree', unit_object),
+                        link_command(mutant['test'], unit_object, program)):
+            if (built := run(command)).returncode != 0:
+                return 'does not build', (built.stdout + built.stderr)[-1500:]
+        passed, how = passes(program, mutant.get('only'))
         return ('missed' if passed else 'caught'), how
     finally:
-        path.write_text(original)
+        shutil.rmtree(directory)
 
 
-def check_baseline(mutants):
+def check_baseline(mutants, pool):
     """Ends the program if a test fails without any mutant."""
-    if (built := build(sorted({m['test'] for m in mutants}))).returncode != 0:
+    if (built := run(['ninja', 'ptxsim_cudart', 'ptxsim_cublaslt', *sorted({m['test'] for m in mutants})])).returncode != 0:
         sys.exit(built.stdout[-3000:] + built.stderr)
-    for test, only in sorted({(m['test'], m.get('only') or '') for m in mutants}):
-        passed, how = passes(test, only)
+    cases = sorted({(m['test'], m.get('only') or '') for m in mutants})
+    for (test, only), (passed, how) in zip(cases, pool.map(lambda c: passes(BUILD / 'bin' / c[0], c[1]), cases)):
         if not passed:
             sys.exit(f'{test} {only} fails without a mutant: {how}')
 
@@ -92,17 +110,17 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--reduced', action='store_true')
     parser.add_argument('--only', nargs='*', default=[])
+    parser.add_argument('--jobs', type=int, default=2)
     arguments = parser.parse_args()
     mutants = [m for m in json.loads(MUTANTS.read_text())
-               if (not arguments.reduced or m.get('reduced')) and (not arguments.only or m['name'] in arguments.only)]
-    copy_tree()
-    configure()
-    check_baseline(mutants)
+               if (not arguments.reduced or m.get('reduced')) and
+               (not arguments.only or any(text in m['name'] for text in arguments.only))]
     results = {}
-    for mutant in mutants:
-        result, how = try_mutant(mutant)
-        results[mutant['name']] = result
-        print(f'{result:8} {mutant["name"]} ({mutant["file"]}; {mutant["test"]}: {how})', flush=True)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        check_baseline(mutants, pool)
+        for mutant, (result, how) in zip(mutants, pool.map(try_mutant, mutants)):
+            results[mutant['name']] = result
+            print(f'{result:8} {mutant["name"]} ({mutant["file"]}; {mutant["test"]}: {how})', flush=True)
     caught = sum(r == 'caught' for r in results.values())
     for name, result in results.items():
         if result != 'caught':
