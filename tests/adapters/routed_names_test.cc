@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <cstddef>
+#include <cstring>
 
 #include "server/adapters/read_adapter.h"
 #include "tests/fakes/adapter_files.h"
@@ -19,8 +21,14 @@ absl::StatusOr<AdapterContents> Read(const AdapterFiles& files) {
 }
 std::string Error(const AdapterFiles& files) { return std::string(Read(files).status().message()); }
 
-float At(const HostMatrix& m, int i) { return static_cast<const float*>(m.data)[i]; }
-float First(const FakeTensor& tensor) { return reinterpret_cast<const float*>(tensor.bytes.data())[0]; }
+// A tensor lies in its file wherever the header ended: at no alignment.
+float FloatAt(const void* data, int i) {
+  float value;
+  std::memcpy(&value, static_cast<const std::byte*>(data) + i * sizeof(value), sizeof(value));
+  return value;
+}
+float At(const HostMatrix& m, int i) { return FloatAt(m.data, i); }
+float First(const FakeTensor& tensor) { return FloatAt(tensor.bytes.data(), 0); }
 
 TEST(RoutedNames, MolaKeepsItsKOfItsExperts) {
   const AdapterFiles files = MoePeft("MOLA");
