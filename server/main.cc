@@ -18,6 +18,7 @@
 #include "server/config.h"
 #include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/nvml.h"
 #include "server/model/base_weights.h"
 #include "server/model/tokenizer.h"
 #include "server/model/transformer.h"
@@ -112,6 +113,7 @@ class Daemon {
 
  private:
   absl::Status OpenBackend();
+  void OpenMeter();
   absl::Status LoadModel();
   absl::StatusOr<AdapterStore::Parts> StoreParts();
   void Watch(const AdapterEvent& event);
@@ -162,7 +164,19 @@ absl::Status Daemon::OpenBackend() {
   ASSIGN_OR_RETURN(Device device, OpenDevice(options));
   if (!device.fell_back.empty()) Log()->warn("--device auto serves on the CPU: {}", device.fell_back);
   backend_ = std::move(device.backend);
+  OpenMeter();
   return absl::OkStatus();
+}
+
+// Power and energy are told where they can be: nothing depends on them.
+void Daemon::OpenMeter() {
+  if (backend_->pci_address().empty()) return;
+  absl::StatusOr<std::unique_ptr<Nvml>> nvml = Nvml::Open(kNvmlLibrary, backend_->pci_address());
+  if (!nvml.ok()) {
+    Log()->info("no series of power and energy: {}", std::string(nvml.status().message()));
+    return;
+  }
+  metrics_.SetDeviceReader([meter = std::shared_ptr<const Nvml>(*std::move(nvml))] { return meter->Read(); });
 }
 
 absl::Status Daemon::LoadModel() {

@@ -90,6 +90,9 @@ class Backend {
   virtual DType logits_type() const { return activation_type(); }
   virtual DType weight_type() const = 0;  // of base weights, adapters and the KV cache
 
+  // Of the GPU that it runs on, "00000000:65:00.0"; empty without one.
+  virtual std::string pci_address() const { return ""; }
+
   // Bytes that Allocate and the loads below may still take together; nullopt where nobody has set a limit.
   virtual std::optional<size_t> free_bytes() const { return std::nullopt; }
   // What the memory has gone to, for the log; empty without a limit.

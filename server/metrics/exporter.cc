@@ -1,7 +1,7 @@
 #include "server/metrics/exporter.h"
 
+#include <prometheus/collectable.h>
 #include <prometheus/exposer.h>
-#include <prometheus/registry.h>
 
 #include <exception>
 #include <utility>
@@ -10,7 +10,7 @@ namespace hydrad {
 
 struct Exporter::Impl {
   explicit Impl(const std::string& address) : exposer(address, /*num_threads=*/2) {}
-  std::shared_ptr<prometheus::Registry> registry;  // the exposer holds it weakly
+  std::shared_ptr<prometheus::Collectable> collectable;  // the exposer holds it weakly
   prometheus::Exposer exposer;
 };
 
@@ -21,8 +21,8 @@ absl::StatusOr<std::unique_ptr<Exporter>> Exporter::Start(const std::string& add
   // The library tells of a failure by an exception, which stops here.
   try {
     auto impl = std::make_unique<Impl>(address);
-    impl->registry = metrics.registry();
-    impl->exposer.RegisterCollectable(impl->registry);
+    impl->collectable = metrics.collectable();
+    impl->exposer.RegisterCollectable(impl->collectable);
     const std::vector<int> ports = impl->exposer.GetListeningPorts();
     if (ports.empty()) return Unavailable("metrics address '{}' cannot be bound", address);
     std::string bound = fmt::format("{}:{}", address.substr(0, colon), ports.front());

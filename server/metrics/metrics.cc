@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "server/base/mutex.h"
+#include "server/metrics/device_series.h"
 #include "server/metrics/series.h"
 
 namespace hydrad {
@@ -50,12 +51,12 @@ std::string FirstNames(std::string_view comma_separated, size_t most) {
 struct Metrics::Impl {
   explicit Impl(size_t max_label_values)
       : max_label_values(max_label_values),
-        series(*registry, max_label_values),
-        routed(*registry, max_label_values, Metrics::kMaxExperts) {}
+        series(r, max_label_values),
+        routed(r, max_label_values, Metrics::kMaxExperts) {}
 
   const size_t max_label_values;
-  const std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
-  prometheus::Registry& r = *registry;
+  const std::shared_ptr<WithDevice> all = std::make_shared<WithDevice>();
+  prometheus::Registry& r = all->registry();
 
   RequestSeries series;
   RoutedSeries routed;
@@ -212,6 +213,8 @@ void Metrics::SetBuildInfo(std::string_view version, std::string_view device, st
   impl_->build_line = &line;
 }
 
-std::shared_ptr<prometheus::Registry> Metrics::registry() const { return impl_->registry; }
+void Metrics::SetDeviceReader(std::function<DeviceReading()> read) { impl_->all->SetReader(std::move(read)); }
+
+std::shared_ptr<prometheus::Collectable> Metrics::collectable() const { return impl_->all; }
 
 }  // namespace hydrad

@@ -4,14 +4,17 @@
 #define HYDRAD_SERVER_METRICS_METRICS_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "server/metrics/device_reading.h"
+
 namespace prometheus {
-class Registry;
+class Collectable;
 }
 
 namespace hydrad {
@@ -64,7 +67,11 @@ class Metrics {
   // What runs here: the labels of one line whose value is 1. Again: replaces it.
   void SetBuildInfo(std::string_view version, std::string_view device, std::string_view model);
 
-  std::shared_ptr<prometheus::Registry> registry() const;
+  // Asked at every scrape, on the exporter's threads. What it does not tell has no series.
+  void SetDeviceReader(std::function<DeviceReading()> read);
+
+  // All of it, for whoever writes it out. May outlive this.
+  std::shared_ptr<prometheus::Collectable> collectable() const;
 
  private:
   struct Impl;

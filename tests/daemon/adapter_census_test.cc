@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <prometheus/registry.h>
+#include <prometheus/collectable.h>
 #include <prometheus/text_serializer.h>
 
 namespace hydrad {
@@ -25,7 +25,9 @@ class AdapterCensusTest : public testing::Test {
     EXPECT_THAT(Text(), HasSubstr(fmt::format("hydrad_adapters{{state=\"{}\",tier=\"{}\"}} {}\n", Name(state),
                                               Name(tier), count)));
   }
-  std::string Text() const { return prometheus::TextSerializer().Serialize(metrics_.registry()->Collect()); }
+  std::string Text() const {
+    return prometheus::TextSerializer().Serialize(metrics_.collectable()->Collect());
+  }
   void ExpectCounts(int loading, int available, int unloading, int failed) const {
     ExpectCount(AdapterState::kLoading, Tier::kDisk, loading);
     ExpectCount(AdapterState::kAvailable, Tier::kDisk, available);

@@ -1,6 +1,7 @@
 // The daemon on CUDA, from the flag to the stream: on a GPU if there is one, else on the stand-ins of
 // tests/ptxsim, which end it with status 86 when a kernel or the runtime was misused. Its greedy tokens are
 // the CPU daemon's wherever the CPU's lead over the second token exceeds what bf16 activations may move.
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -11,6 +12,7 @@
 
 #include "proto/inference.grpc.pb.h"
 #include "tests/e2e/daemon_process.h"
+#include "tests/fakes/http_get.h"
 #include "tests/fakes/keep_grpc.h"
 
 namespace hydrad {
@@ -18,6 +20,7 @@ namespace {
 
 using testing::ElementsAreArray;
 using testing::HasSubstr;
+using testing::Not;
 
 // Twice twice the most that transformers' own bf16 run of this model is off (tests/golden/cases/tiny*.json,
 // 0.18): two such runs, and two logits whose difference is looked at.
@@ -69,7 +72,7 @@ std::vector<std::string> Arguments(const std::string& device) {
                                         "--threads",
                                         "1",
                                         "--metrics-listen",
-                                        ""};
+                                        "127.0.0.1:0"};
   for (const char* name : {"shakespeare", "domains", "sql", "mixed-moa"}) {
     arguments.push_back("--adapter");
     arguments.push_back(std::string(name) + "=" + name);
@@ -77,10 +80,12 @@ std::vector<std::string> Arguments(const std::string& device) {
   return arguments;
 }
 
-// Where the CUDA libraries come from, as tests/cuda_emulation/on_device has set it for this test.
-std::vector<std::string> Variables() {
+// Where the CUDA libraries come from, as tests/cuda_emulation/on_device has set it for this test; before them
+// come those of `first`.
+std::vector<std::string> Variables(const std::string& first = "") {
   const char* path = std::getenv("LD_LIBRARY_PATH");
-  return path == nullptr ? std::vector<std::string>() : std::vector{std::string("LD_LIBRARY_PATH=") + path};
+  const std::string set = path == nullptr ? "" : path;
+  return {"LD_LIBRARY_PATH=" + (first.empty() ? set : set.empty() ? first : first + ":" + set)};
 }
 
 v1::GenerateRequest Request(const Asked& asked) {
@@ -179,6 +184,37 @@ TEST(CudaDaemonTest, StreamsWhatTheCpuStreams) {
   EXPECT_GT(compared, static_cast<int>(want.size()) * kTokens / 2);
   cuda.Signal(SIGTERM);
   EXPECT_EQ(cuda.Wait(), 0) << cuda.log();
+}
+
+// The value of a line of a scrape without labels.
+double ValueOf(const std::string& scrape, const std::string& name) {
+  const size_t at = scrape.find("\n" + name + " ");
+  EXPECT_NE(at, std::string::npos) << name << " in " << scrape;
+  return at == std::string::npos ? 0 : std::stod(scrape.substr(at + name.size() + 2));
+}
+
+TEST(CudaDaemonTest, TellsPowerAndEnergyWhereTheDriversLibraryDoes) {
+  DaemonProcess cuda(Arguments("cuda"), Variables(FAKE_NVML_DIRECTORY));
+  const std::string address = cuda.Address("metrics");
+  const std::string first = HttpGet(address, "/metrics"), second = HttpGet(address, "/metrics");
+  EXPECT_GT(ValueOf(first, "hydrad_power_watts"), 250);
+  EXPECT_DOUBLE_EQ(ValueOf(first, "hydrad_energy_joules_total"), 1.5);
+  EXPECT_DOUBLE_EQ(ValueOf(second, "hydrad_energy_joules_total"), 3);
+  EXPECT_DOUBLE_EQ(ValueOf(second, "hydrad_device_utilization_ratio"), 0.75);
+  cuda.Signal(SIGTERM);
+  EXPECT_EQ(cuda.Wait(), 0) << cuda.log();
+}
+
+TEST(CudaDaemonTest, ServesWithoutThatLibrary) {
+  if (void* library = dlopen("libnvidia-ml.so.1", RTLD_NOW)) {
+    dlclose(library);
+    GTEST_SKIP() << "the driver is here";
+  }
+  DaemonProcess cuda(Arguments("cuda"), Variables());
+  EXPECT_THAT(cuda.AwaitLine("power"), HasSubstr("no series of power and energy: libnvidia-ml.so.1"));
+  const std::string scrape = HttpGet(cuda.Address("metrics"), "/metrics");
+  EXPECT_THAT(scrape, HasSubstr("hydrad_requests_running 0"));
+  EXPECT_THAT(scrape, Not(HasSubstr("hydrad_energy_joules_total")));
 }
 
 }  // namespace

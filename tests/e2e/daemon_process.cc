@@ -5,8 +5,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <string_view>
 #include <utility>
 
 #include "server/base/status.h"
@@ -28,6 +30,19 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   return out;
 }
 
+// The test's own variables, but for those that `variables` sets.
+std::vector<std::string> Environment(std::vector<std::string> variables) {
+  const size_t set = variables.size();
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view own(*entry);
+    const std::string_view name = own.substr(0, own.find('=') + 1);
+    const bool is_set = std::any_of(variables.begin(), variables.begin() + static_cast<ptrdiff_t>(set),
+                                    [&](const std::string& v) { return v.starts_with(name); });
+    if (!is_set) variables.emplace_back(own);
+  }
+  return variables;
+}
+
 // Appends what can be read; false at the end.
 bool ReadSome(int fd, std::string* out) {
   char buffer[4096];
@@ -43,8 +58,7 @@ DaemonProcess::DaemonProcess(const std::vector<std::string>& arguments,
                              const std::vector<std::string>& variables) {
   std::vector<std::string> argv = {HYDRAD_BINARY};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
-  std::vector<std::string> env(variables);
-  for (char** entry = environ; *entry != nullptr; ++entry) env.emplace_back(*entry);
+  const std::vector<std::string> env = Environment(variables);
   const Pipe out, err;
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);

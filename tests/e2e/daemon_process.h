@@ -13,7 +13,8 @@ namespace hydrad {
 // destruction if it still runs.
 class DaemonProcess {
  public:
-  // Starts build/bin/hydrad with these arguments and the variables NAME=VALUE beside the test's own.
+  // Starts build/bin/hydrad with these arguments and the variables NAME=VALUE, beside or instead of the
+  // test's own.
   explicit DaemonProcess(const std::vector<std::string>& arguments,
                          const std::vector<std::string>& variables = {});
   ~DaemonProcess();

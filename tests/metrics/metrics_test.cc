@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <prometheus/registry.h>
+#include <prometheus/collectable.h>
 #include <prometheus/text_serializer.h>
 
 #include <cstdio>
@@ -17,7 +17,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 std::string Text(const Metrics& metrics) {
-  return prometheus::TextSerializer().Serialize(metrics.registry()->Collect());
+  return prometheus::TextSerializer().Serialize(metrics.collectable()->Collect());
 }
 
 // Every event once.
@@ -44,6 +44,10 @@ void Exercise(Metrics& metrics) {
   metrics.Preempted();
   metrics.SetLoraInfo(16, "sql,law", "med", 1700000000);
   metrics.SetBuildInfo("1.2.3", "cpu", "tiny");
+  metrics.SetDeviceReader([] {
+    return DeviceReading{
+        .power_watts = 300.5, .energy_joules = 1e7, .memory_used_bytes = 8192, .utilization = 0.75};
+  });
 }
 
 TEST(MetricsTest, EverySeriesIsExposed) {
@@ -77,11 +81,25 @@ TEST(MetricsTest, EverySeriesIsExposed) {
            "hydrad_batch_distinct_adapters_sum 3",
            "hydrad_preemptions_total 1",
            "hydrad_build_info{device=\"cpu\",model=\"tiny\",version=\"1.2.3\"} 1",
+           "hydrad_power_watts 300.5",
+           "hydrad_energy_joules_total 10000000",
+           "hydrad_device_memory_used_bytes 8192",
+           "hydrad_device_utilization_ratio 0.75",
        }) {
     EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
   }
   EXPECT_THAT(text, HasSubstr("hydrad_lora_requests_info{max_lora=\"16\",running_lora_adapters=\"sql,law\","
                               "waiting_lora_adapters=\"med\"} 1700000000"));
+}
+
+TEST(MetricsTest, TheDeviceIsAskedAtEveryScrape) {
+  Metrics metrics;
+  EXPECT_THAT(Text(metrics), Not(HasSubstr("hydrad_energy_joules_total")));
+  double joules = 0;
+  metrics.SetDeviceReader([&] { return DeviceReading{.energy_joules = joules += 21}; });
+  EXPECT_THAT(Text(metrics), HasSubstr("hydrad_energy_joules_total 21\n"));
+  EXPECT_THAT(Text(metrics), HasSubstr("hydrad_energy_joules_total 42\n"));
+  EXPECT_THAT(Text(metrics), Not(HasSubstr("hydrad_power_watts"))) << "which it does not tell";
 }
 
 TEST(MetricsTest, PromtoolFindsNothingToSay) {

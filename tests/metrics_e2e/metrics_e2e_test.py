@@ -29,8 +29,8 @@ LIMIT = 60  # seconds for anything to come about; only a failure takes so long
 KEYS = {'acme': 'acme-key', 'globex': 'globex-key'}
 ROUTED = 'domains'  # of deploy/adapters/tiny: it has routers
 ADAPTERS = ['pirate', 'sql', 'maths.v2', ROUTED]  # the dot: names are escaped in the dashboard's matchers
-# Series that a healthy daemon need not have.
-MAY_BE_EMPTY = {'hydrad_adapter_evictions_total'}
+# Series that a healthy daemon need not have; on a CPU nobody tells of power.
+MAY_BE_EMPTY = {'hydrad_adapter_evictions_total', 'hydrad_power_watts', 'hydrad_energy_joules_total'}
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

@@ -1,7 +1,7 @@
 #include "server/rpc/intake.h"
 
 #include <gmock/gmock.h>
-#include <prometheus/registry.h>
+#include <prometheus/collectable.h>
 #include <prometheus/text_serializer.h>
 
 #include <set>
@@ -36,7 +36,7 @@ class IntakeTest : public FrontFixture {
                      const std::string& metric) {
     EXPECT_EQ(status.code(), code) << status;
     EXPECT_EQ(ReasonOf(status), reason);
-    EXPECT_THAT(prometheus::TextSerializer().Serialize(metrics_.registry()->Collect()),
+    EXPECT_THAT(prometheus::TextSerializer().Serialize(metrics_.collectable()->Collect()),
                 HasSubstr("hydrad_rejected_total{reason=\"" + metric + "\"} 1\n"));
   }
   static bool HasRetry(const absl::Status& status) {

@@ -1,7 +1,7 @@
 // Requests that use several adapters, or a routed one in their own way.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <prometheus/registry.h>
+#include <prometheus/collectable.h>
 #include <prometheus/text_serializer.h>
 
 #include <numeric>
@@ -54,7 +54,7 @@ class CompositionTest : public testing::Test {
     return sink->record();
   }
   std::string Text() const {
-    return prometheus::TextSerializer().Serialize(house_.metrics.registry()->Collect());
+    return prometheus::TextSerializer().Serialize(house_.metrics.collectable()->Collect());
   }
 
   House house_;

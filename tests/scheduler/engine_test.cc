@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <prometheus/registry.h>
+#include <prometheus/collectable.h>
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
@@ -30,7 +30,7 @@ RequestSpec Long(int prompt, int max_tokens, int tenant = 0) {
 }
 
 std::string Text(const Metrics& metrics) {
-  return prometheus::TextSerializer().Serialize(metrics.registry()->Collect());
+  return prometheus::TextSerializer().Serialize(metrics.collectable()->Collect());
 }
 
 class EngineTest : public testing::Test {

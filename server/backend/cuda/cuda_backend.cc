@@ -87,6 +87,10 @@ class CudaBackend final : public Backend {
     return fmt::format("cuda {}, sm_{}{}, bf16 weights", properties_.name, properties_.major,
                        properties_.minor);
   }
+  std::string pci_address() const override {
+    return fmt::format("{:08x}:{:02x}:{:02x}.0", properties_.pciDomainID, properties_.pciBusID,
+                       properties_.pciDeviceID);
+  }
   std::string memory_report() const override { return memory_.Report(); }
   std::optional<size_t> free_bytes() const override { return memory_.free(); }
   DType activation_type() const override { return DType::kBf16; }
