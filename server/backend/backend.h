@@ -177,6 +177,8 @@ class Backend {
 
   // One draw per row of logits (which it may overwrite): rows.size() == logits.rows. Waits for the device.
   virtual void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) = 0;
+  // kernels/sampling.h Score of one row of logits. Waits for the device.
+  virtual Sampled Score(Tensor logits, int32_t token, int top) = 0;
   // Copies a tensor to host floats, row by row. Waits for the device.
   virtual void ReadBack(Tensor x, std::span<float> out) = 0;
 };

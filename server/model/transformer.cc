@@ -53,7 +53,7 @@ void Transformer::Sample(std::span<const int> indices, std::span<const SampleRow
 }
 
 Sampled Transformer::Score(int index, int32_t token, int top) {
-  return hydrad::Score(Logits(index), token, top);
+  return backend_.Score(LogitRows(index, 1), token, top);
 }
 
 std::span<const float> Transformer::Logits(int index) {

@@ -53,7 +53,7 @@ class Transformer : public Model {
   const KvCache cache_;
   const std::vector<double> inv_freq_;  // [head_dim / 2]
   const float attention_scale_;
-  std::vector<float> host_logits_;  // [vocab]  one row, for Score
+  std::vector<float> host_logits_;  // [vocab]  one row, for Logits
 };
 
 // Loads `dir` (config.json, *.safetensors with or without an index) onto `backend`, which must outlive the

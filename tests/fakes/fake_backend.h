@@ -140,6 +140,10 @@ class FakeBackend final : public Backend {
   void SiluMul(Tensor, Tensor) override { Unused(); }
   void Add(Tensor, Tensor) override { Unused(); }
   void Sample(Tensor, std::span<const SampleRow>, std::span<Sampled>) override { Unused(); }
+  Sampled Score(Tensor, int32_t, int) override {
+    Unused();
+    return {};
+  }
   void ReadBack(Tensor, std::span<float>) override { Unused(); }
 
  private:

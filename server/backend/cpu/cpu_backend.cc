@@ -164,6 +164,9 @@ class CpuBackend : public Backend {
       out[r] = hydrad::Sample({values.row(r), static_cast<size_t>(values.cols)}, rows[r]);
     });
   }
+  Sampled Score(Tensor logits, int32_t token, int top) override {
+    return hydrad::Score({Floats(logits).row(0), static_cast<size_t>(logits.cols)}, token, top);
+  }
 
   void ReadBack(Tensor x, std::span<float> out) override {
     for (int r = 0; r < x.rows; ++r) {

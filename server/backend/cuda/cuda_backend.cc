@@ -179,6 +179,9 @@ class CudaBackend final : public Backend {
   void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
     sampler_->Draw(logits, rows, out, stream_.get());
   }
+  Sampled Score(Tensor logits, int32_t token, int top) override {
+    return sampler_->Score(logits, token, top, stream_.get());
+  }
   void ReadBack(Tensor x, std::span<float> out) override;
 
  private:

@@ -42,19 +42,42 @@ absl::Status CudaSampler::Grow(int edits, int top) {
   return absl::OkStatus();
 }
 
-// The stream is idle between draws, so that input and output can be used again.
 void CudaSampler::Draw(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out,
                        cudaStream_t stream) {
-  const int count = static_cast<int>(rows.size());
-  HYDRAD_CHECK(logits.dtype == DType::kF32 && count <= max_rows_);
   planned_.clear();
   edits_.clear();
   int top = 0;
-  for (int i = 0; i < count; ++i) {
-    planned_.push_back(cuda::PlanSample(rows[i], i, logits.cols, &edits_));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    planned_.push_back(cuda::PlanSample(rows[i], static_cast<int>(i), logits.cols, &edits_));
     top = std::max<int>(top, planned_.back().top);
   }
-  const int edits = static_cast<int>(edits_.size());
+  Run(logits, top, out, stream);
+}
+
+Sampled CudaSampler::Score(Tensor logits, int32_t token, int top, cudaStream_t stream) {
+  if (token < 0) return {};  // of which no row knows anything; to the kernel it is a draw
+  planned_ = {{.row = 0,
+               .scored = token,
+               .temperature = 1,
+               .top_p = 1,
+               .min_p = 0,
+               .top_k = 0,
+               .edit_begin = 0,
+               .edit_end = 0,
+               .seed = 0,
+               .step = 0,
+               .top = top}};
+  edits_.clear();
+  Sampled score;
+  Run(logits, top, {&score, 1}, stream);
+  return score;
+}
+
+// Of planned_ and edits_, with at most `top` likely tokens. The stream is idle between calls, so that input
+// and output can be used again.
+void CudaSampler::Run(Tensor logits, int top, std::span<Sampled> out, cudaStream_t stream) {
+  const int count = static_cast<int>(planned_.size()), edits = static_cast<int>(edits_.size());
+  HYDRAD_CHECK(logits.dtype == DType::kF32 && count <= max_rows_);
   HYDRAD_CHECK(Grow(edits > max_edits_ ? 2 * edits : 0, top).ok());
 
   const size_t rows_bytes = max_rows_ * sizeof(cuda::SampleRow);

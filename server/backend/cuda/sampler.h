@@ -20,10 +20,13 @@ class CudaSampler {
 
   // One draw per row of `logits` (f32), as Backend::Sample. Waits for `stream`.
   void Draw(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out, cudaStream_t stream);
+  // Of the one row of `logits`, as Backend::Score. Likewise.
+  Sampled Score(Tensor logits, int32_t token, int top, cudaStream_t stream);
 
  private:
   CudaSampler(DeviceMemory& memory, int max_rows) : memory_(memory), max_rows_(max_rows) {}
   absl::Status Grow(int edits, int top);
+  void Run(Tensor logits, int top, std::span<Sampled> out, cudaStream_t stream);
   size_t InputBytes(size_t edits) const;
   size_t OutputBytes(size_t top) const;
 

@@ -98,6 +98,7 @@ class TimedBackend : public Backend {
   void Add(Tensor y, Tensor x) override {
     Time("add", [&] { inner_.Add(y, x); });
   }
+  Sampled Score(Tensor logits, int32_t token, int top) override { return inner_.Score(logits, token, top); }
   void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
     Time("sample", [&] { inner_.Sample(logits, rows, out); });
   }

@@ -439,5 +439,20 @@ TEST_F(CudaBackendTest, DrawsAsTheReferenceDoes) {
   }
 }
 
+// Also with a longer list than any before, and of the row that is asked for alone.
+TEST_F(CudaBackendTest, ScoresAsTheReferenceDoes) {
+  Both logits(*cuda_, DType::kF32, 3, 97, 42, 6);
+  Begin(TwoSequences());
+  for (const auto& [row, token, top] : {std::tuple{1, 5, 0}, {2, 96, 30}, {0, 0, 97}}) {
+    const Sampled got = cuda_->Score(logits.cuda().Rows(row, 1), token, top),
+                  want = cpu_->Score(logits.cpu().Rows(row, 1), token, top);
+    EXPECT_EQ(got.token, token);
+    EXPECT_NEAR(got.logprob, want.logprob, 1e-5);
+    ASSERT_EQ(got.top.size(), want.top.size());
+    for (size_t k = 0; k < got.top.size(); ++k) EXPECT_EQ(got.top[k].token, want.top[k].token) << k;
+  }
+  for (const int32_t token : {-1, 97}) EXPECT_EQ(cuda_->Score(logits.cuda().Rows(0, 1), token, 2).token, -1);
+}
+
 }  // namespace
 }  // namespace hydrad
