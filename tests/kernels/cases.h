@@ -20,8 +20,10 @@
 
 namespace hydrad {
 
-constexpr double kUnit = 0x1p-24;  // unit roundoff of a float
-constexpr double kUnitBf16 = 0x1p-9;
+// Unit roundoff: rounding to nearest changes x by at most this much of |x|. Of p significant bits, the hidden
+// one counted, numbers in [1, 2) lie 2^(1 - p) apart, so they move by at most 2^-p.
+constexpr double kUnit = 0x1p-24;     // of a float
+constexpr double kUnitBf16 = 0x1p-8;  // of a bf16
 
 // Every instruction set that this machine runs.
 inline std::vector<simd::Isa> Isas() {

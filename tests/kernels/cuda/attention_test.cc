@@ -88,7 +88,7 @@ class Case {
   // A weight is wrong by what its score is, by its own rounding to bf16, and by the sums'; then the output's.
   double Bound(const Matrix<float>& q, float scale) const {
     const double score = (shape_.head_dim + 8) * kUnit * Largest(q.view()) * keys_ * shape_.head_dim * scale;
-    return (std::expm1(2 * score) + kRoundBf16 + (longest_ + 40) * kUnit) * values_;
+    return (std::expm1(2 * score) + kUnitBf16 + (longest_ + 40) * kUnit) * values_;
   }
   int rows() const { return rows_; }
   int merged() const { return merged_; }
@@ -114,7 +114,7 @@ class CudaAttentionTest : public CudaTest {
     const double bound = c.Bound(q, scale);
     ExpectWithin(
         got.view(), want.view(),
-        [&](int r, int col) { return bound + kRoundBf16 * std::fabs(want.view().row(r)[col]); }, what);
+        [&](int r, int col) { return bound + kUnitBf16 * std::fabs(want.view().row(r)[col]); }, what);
   }
 };
 
@@ -159,7 +159,7 @@ TEST_F(CudaAttentionTest, SplitContextsMatchReference) {
       if (partials == 0) EXPECT_EQ(c.merged(), 0);
       ExpectWithin(
           got.view(), want.view(),
-          [&](int r, int col) { return bound + kRoundBf16 * std::fabs(want.view().row(r)[col]); },
+          [&](int r, int col) { return bound + kUnitBf16 * std::fabs(want.view().row(r)[col]); },
           std::to_string(partials) + " partials");
     }
   }

@@ -12,8 +12,6 @@
 
 namespace hydrad {
 
-constexpr double kRoundBf16 = 0x1p-8;  // relative error of rounding to bf16
-
 inline void Check(cudaError_t error) { ASSERT_EQ(error, cudaSuccess) << cudaGetErrorString(error); }
 
 // `count` elements of device memory, 256-byte aligned and then `offset` elements on.

@@ -15,12 +15,11 @@ struct Width {
 };
 const Width kWidths[] = {{1, 0}, {8, 0}, {7, 2}, {64, 8}, {64, 3}, {130, 6}, {576, 0}, {4096, 8}};
 
-// Half a unit of bf16, and of f32 as many as the sum and the products behind it take.
+// A rounding to bf16, and of f32 as many as the sum and the products behind it take.
 auto NormBound(const Matrix<float>& want, int width) {
   const double terms = width / 32 + 16;
-  return [&want, terms](int r, int c) {
-    return (kRoundBf16 + terms * kUnit) * std::fabs(want.view().row(r)[c]);
-  };
+  return
+      [&want, terms](int r, int c) { return (kUnitBf16 + terms * kUnit) * std::fabs(want.view().row(r)[c]); };
 }
 
 TEST_F(CudaElementwiseTest, RmsNormOfPickedRowsMatchesReference) {
@@ -89,7 +88,7 @@ TEST_F(CudaElementwiseTest, SiluMulMatchesReference) {
     ref::SiluMul(want.view(), x.view());
     // exp to 2 units, a sum, a quotient, a product; results below the normal range may vanish.
     const auto bound = [&](int r, int c) {
-      return (kRoundBf16 + 8 * kUnit) * std::fabs(want.view().row(r)[c]) +
+      return (kUnitBf16 + 8 * kUnit) * std::fabs(want.view().row(r)[c]) +
              1e-34 * std::fabs(x.view().row(r)[w.cols + c]);
     };
     ExpectWithin(got.Read().view(), want.view(), bound, "width " + std::to_string(w.cols));
@@ -194,14 +193,14 @@ TEST_F(CudaElementwiseTest, RopeWriteKvMatchesReference) {
     Check(cuda::RopeWriteKv(rows, args, {k.data(), v.data(), s.block_size, s.kv_heads, s.head_dim}, stream_));
     Finish();
 
-    // Half a unit of bf16, and the rounding of a rotation of two numbers (and of their norm).
+    // A rounding to bf16, and the rounding of a rotation of two numbers (and of their norm).
     const auto bound = [&](Mat<const float> of, Mat<const float> before) {
       return [=, &s](int r, int c) {
         const int d = c % s.head_dim, half = s.head_dim / 2;
         const int pair = d == 2 * half ? c : d < half ? c + half : c - half;
         const double size = std::fabs(before.row(r)[c]) + std::fabs(before.row(r)[pair]);
-        return kRoundBf16 * std::fabs(of.row(r)[c]) +
-               (kRoundBf16 * 1e-3 + (s.head_dim / 32 + 20) * kUnit) * size;
+        return kUnitBf16 * std::fabs(of.row(r)[c]) +
+               (kUnitBf16 * 1e-3 + (s.head_dim / 32 + 20) * kUnit) * size;
       };
     };
     const std::string what = "head_dim " + std::to_string(s.head_dim);

@@ -157,7 +157,7 @@ inline std::vector<double> ErrorOfRow(const LoraRun<bf16>& run, const float* x, 
         const double u = size(m.down_begin + routers + (m.shared_a ? j - m.rank_begin[e] : j));
         const double z = std::fabs(run.weight * m.scale[e]) * u;
         for (int c = 0; c < m.out; ++c) {
-          error[m.out_begin + c] += (kRoundBf16 + chain + gate + (ranks + 8) * kUnit) * z *
+          error[m.out_begin + c] += (kUnitBf16 + chain + gate + (ranks + 8) * kUnit) * z *
                                     std::fabs(ToFloat(m.up[int64_t{j} * m.out + c]));
         }
       }

@@ -83,7 +83,7 @@ class CudaLoraTest : public CudaTest {
         error[row] = ErrorOfRow(run, x.view().row(row), y.view().cols);
       }
     }
-    const double rounding = sizeof(Y) == 2 ? kRoundBf16 : 4 * kUnit;
+    const double rounding = sizeof(Y) == 2 ? kUnitBf16 : 4 * kUnit;
     ExpectWithin(
         got.view(), want.view(),
         [&](int r, int c) {
