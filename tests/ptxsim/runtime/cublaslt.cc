@@ -8,8 +8,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/device_memory.h"
@@ -49,9 +52,45 @@ struct Preference {
   size_t workspace = 0;
 };
 
-template <class T, class Handle>
-T* As(Handle handle) {
-  return reinterpret_cast<T*>(handle);
+struct Library {};
+
+// The objects of one type behind opaque handles. A handle that has been destroyed, or never made, has none.
+template <class T>
+class Handles {
+ public:
+  static Handles& All() {
+    static auto* handles = new Handles;  // outlives every static object that may hold a handle
+    return *handles;
+  }
+  template <class Handle>
+  cublasStatus_t Make(Handle* handle, T value) {
+    std::lock_guard lock(mu_);
+    auto object = std::make_unique<T>(std::move(value));
+    *handle = reinterpret_cast<Handle>(object.get());
+    objects_.emplace(object.get(), std::move(object));
+    return CUBLAS_STATUS_SUCCESS;
+  }
+  // Null if there is no such object. It stays until its handle is destroyed.
+  T* Find(const void* handle) {
+    std::lock_guard lock(mu_);
+    const auto found = objects_.find(handle);
+    return found == objects_.end() ? nullptr : found->second.get();
+  }
+  cublasStatus_t Destroy(const void* handle) {
+    std::lock_guard lock(mu_);
+    if (objects_.erase(handle) == 1) return CUBLAS_STATUS_SUCCESS;
+    Misuse(cudaErrorInvalidValue, "cublasLt: what is destroyed does not exist");
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+
+ private:
+  std::mutex mu_;
+  std::map<const void*, std::unique_ptr<T>> objects_;
+};
+
+template <class T>
+T* Find(const void* handle) {
+  return Handles<T>::All().Find(handle);
 }
 
 float Value(const void* p, cudaDataType_t type, uint64_t index) {
@@ -232,14 +271,8 @@ cublasStatus_t Take(T* field, const void* value, size_t bytes) {
 
 using namespace ptxsim;
 
-cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
-  *handle = reinterpret_cast<cublasLtHandle_t>(new char);
-  return CUBLAS_STATUS_SUCCESS;
-}
-cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
-  delete reinterpret_cast<char*>(handle);
-  return CUBLAS_STATUS_SUCCESS;
-}
+cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) { return Handles<Library>::All().Make(handle, {}); }
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) { return Handles<Library>::All().Destroy(handle); }
 size_t cublasLtGetVersion() { return 130000; }
 size_t cublasLtGetCudartVersion() { return CUDART_VERSION; }
 const char* cublasLtGetStatusName(cublasStatus_t status) {
@@ -250,18 +283,17 @@ const char* cublasLtGetStatusString(cublasStatus_t status) { return cublasLtGetS
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* d, cublasComputeType_t compute,
                                         cudaDataType_t scale) {
   if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
-  *d = reinterpret_cast<cublasLtMatmulDesc_t>(new Description);
-  return CUBLAS_STATUS_SUCCESS;
+  return Handles<Description>::All().Make(d, {});
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) {
-  delete As<Description>(d);
-  return CUBLAS_STATUS_SUCCESS;
+  return Handles<Description>::All().Destroy(d);
 }
 
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle,
                                               cublasLtMatmulDescAttributes_t attribute, const void* value,
                                               size_t bytes) {
-  Description* d = As<Description>(handle);
+  Description* d = Find<Description>(handle);
+  if (d == nullptr) return Wrong("a handle of what does not exist");
   switch (attribute) {
     case CUBLASLT_MATMUL_DESC_TRANSA:
       return Take(&d->transpose_a, value, bytes);
@@ -287,17 +319,16 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle,
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* l, cudaDataType_t type, uint64_t rows,
                                           uint64_t cols, int64_t stride) {
-  *l = reinterpret_cast<cublasLtMatrixLayout_t>(new Layout{type, rows, cols, stride});
-  return CUBLAS_STATUS_SUCCESS;
+  return Handles<Layout>::All().Make(l, {type, rows, cols, stride});
 }
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) {
-  delete As<Layout>(l);
-  return CUBLAS_STATUS_SUCCESS;
+  return Handles<Layout>::All().Destroy(l);
 }
 cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t handle,
                                                 cublasLtMatrixLayoutAttribute_t attribute, const void* value,
                                                 size_t bytes) {
-  Layout* l = As<Layout>(handle);
+  Layout* l = Find<Layout>(handle);
+  if (l == nullptr) return Wrong("a handle of what does not exist");
   switch (attribute) {
     case CUBLASLT_MATRIX_LAYOUT_ORDER:
       return Take(&l->order, value, bytes);
@@ -317,18 +348,18 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t handle,
 }
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* p) {
-  *p = reinterpret_cast<cublasLtMatmulPreference_t>(new Preference);
-  return CUBLAS_STATUS_SUCCESS;
+  return Handles<Preference>::All().Make(p, {});
 }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
-  delete As<Preference>(p);
-  return CUBLAS_STATUS_SUCCESS;
+  return Handles<Preference>::All().Destroy(p);
 }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t handle,
                                                     cublasLtMatmulPreferenceAttributes_t attribute,
                                                     const void* value, size_t bytes) {
+  Preference* p = Find<Preference>(handle);
+  if (p == nullptr) return Wrong("a handle of what does not exist");
   if (attribute != CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) return CUBLAS_STATUS_SUCCESS;
-  return Take(&As<Preference>(p)->workspace, value, bytes);
+  return Take(&p->workspace, value, bytes);
 }
 
 // There is one algorithm. It claims all of the workspace it may have, so that a matmul with less is found.
@@ -338,8 +369,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               int requested, cublasLtMatmulHeuristicResult_t* results,
                                               int* found) {
   if (requested < 1) return CUBLAS_STATUS_INVALID_VALUE;
+  const Preference* preference = Find<Preference>(p);
   *results = {};
-  results->workspaceSize = p == nullptr ? 0 : As<Preference>(p)->workspace;
+  results->workspaceSize = preference == nullptr ? 0 : preference->workspace;
   results->algo.data[0] = results->workspaceSize;
   results->wavesCount = 1;
   *found = 1;
@@ -352,10 +384,16 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
                               cublasLtMatrixLayout_t layout_out, const cublasLtMatmulAlgo_t* algorithm,
                               void* workspace, size_t workspace_bytes, cudaStream_t stream) {
   RuntimeLock lock;
+  const Description* description = Find<Description>(d);
+  const Layout *of_a = Find<Layout>(layout_a), *of_b = Find<Layout>(layout_b),
+               *of_out = Find<Layout>(layout_out),
+               *of_c = layout_c == nullptr ? of_out : Find<Layout>(layout_c);
+  if (description == nullptr || of_a == nullptr || of_b == nullptr || of_c == nullptr || of_out == nullptr) {
+    return Wrong("a handle of what does not exist");
+  }
   auto p = std::make_shared<Product>();
-  p->d = *As<Description>(d);
-  p->a = *As<Layout>(layout_a), p->b = *As<Layout>(layout_b), p->out = *As<Layout>(layout_out);
-  p->c = layout_c != nullptr ? *As<Layout>(layout_c) : p->out;
+  p->d = *description;
+  p->a = *of_a, p->b = *of_b, p->c = *of_c, p->out = *of_out;
   p->m = p->d.transpose_a == CUBLAS_OP_N ? p->a.rows : p->a.cols;
   p->k = p->d.transpose_a == CUBLAS_OP_N ? p->a.cols : p->a.rows;
   p->n = p->d.transpose_b == CUBLAS_OP_N ? p->b.cols : p->b.rows;

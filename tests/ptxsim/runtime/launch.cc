@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/findings.h"
 #include "core/module.h"
@@ -30,6 +31,7 @@ struct Registered {
 };
 
 struct Registry {
+  std::vector<std::unique_ptr<FatBinary>> binaries;
   std::map<const void*, Registered> functions;
   struct Variable {
     FatBinary* binary;
@@ -191,7 +193,7 @@ void** __cudaRegisterFatBinary(void* wrapper) {
     const unsigned char* data;
     void* more;
   };
-  auto* binary = new FatBinary;
+  FatBinary* binary = Get().binaries.emplace_back(std::make_unique<FatBinary>()).get();
   ReadFatBinary(static_cast<const Wrapper*>(wrapper)->data, binary);
   return reinterpret_cast<void**>(binary);
 }

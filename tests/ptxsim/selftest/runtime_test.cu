@@ -365,7 +365,11 @@ TEST_F(RuntimeTest, MisuseOfMatrixProductsIsFound) {
   EXPECT_EQ(run(square, square, square, host.data()), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_TRUE(Finds("A is not wholly in device memory"));
   for (cublasLtMatrixLayout_t l : {square, wide, big}) cublasLtMatrixLayoutDestroy(l);
-  cublasLtMatmulDescDestroy(d);
+  EXPECT_EQ(run(square, square, square, device_), CUBLAS_STATUS_INVALID_VALUE);
+  EXPECT_TRUE(Finds("a handle of what does not exist"));
+  EXPECT_EQ(cublasLtMatmulDescDestroy(d), CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(cublasLtMatmulDescDestroy(d), CUBLAS_STATUS_INVALID_VALUE);
+  EXPECT_TRUE(Finds("what is destroyed does not exist"));
   cublasLtDestroy(handle);
 }
 
