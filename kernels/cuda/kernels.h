@@ -99,6 +99,25 @@ cudaError_t LoraExpand(Mat<bf16> y, const LoraPlan* plan, LoraSite site, const L
 cudaError_t LoraExpand(Mat<float> y, const LoraPlan* plan, LoraSite site, const LoraScratch& scratch,
                        cudaStream_t stream);
 
+// For long runs whose gates pick, in place of LoraExpand: the same bits in y, but what no row of a tile
+// picked is neither read nor multiplied. Two launches, after LoraShrink: the first puts the rows of every run
+// in an order in which those that picked alike stand side by side, for each member of the group; the second
+// takes tiles in that order. Worth them where the zeros would be many (lora_regroup.cu).
+//
+// REQUIRES: the plan's runs have kLoraDotRows + 1 rows at least, their groups kLoraRegroupMembers members at
+// most.
+inline constexpr int kLoraRegroupMembers = 4;
+struct LoraRegrouped {
+  uint64_t* picked;   // [kLoraRegroupMembers, rows]  by row: the experts of its coefficients, bit e % 64
+  int32_t* order;     // [kLoraRegroupMembers, rows]  the rows of each run, at the places of the run
+  int32_t* arrivals;  // [kLoraRegroupMembers, rows]  zero before the first launch; every launch leaves zeros
+  int rows;           // at least y.rows
+};
+cudaError_t LoraRegroup(const LoraPlan* plan, LoraSite site, const LoraScratch& scratch,
+                        const LoraRegrouped& to, cudaStream_t stream);
+cudaError_t LoraExpandRegrouped(Mat<bf16> y, const LoraPlan* plan, LoraSite site, const LoraScratch& scratch,
+                                const LoraRegrouped& from, cudaStream_t stream);
+
 // ---- The two ends of the network: vocabulary.cu; see plan.h for the tables ----
 
 // The rows of x [rows, hidden] (the stream, holding the base's embeddings of tokens) that belong to the

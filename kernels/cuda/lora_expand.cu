@@ -107,21 +107,6 @@ __device__ __forceinline__ void FetchSlab(ExpandStages<kWarpRows>& stages, const
   }
 }
 
-// One k16 step: 16 rows of z times kPairs * 16 columns of U.
-template <int kPairs, int kUpChunks>
-__device__ __forceinline__ void MultiplyStep(const uint4* z, const uint4* up, int row, int chunk, int step,
-                                             float (&sum)[2 * kPairs][4]) {
-  const int lane = threadIdx.x % 32;
-  uint32_t a[4], b[4];
-  ptx::LoadMatrix4(a, &z[TileAt<kSlab / 8>(row + lane % 16, 2 * step + lane / 16)]);
-#pragma unroll
-  for (int n = 0; n < kPairs; ++n) {
-    ptx::LoadMatrix4Transposed(b, &up[TileAt<kUpChunks>(step * 16 + lane % 16, chunk + 2 * n + lane / 16)]);
-    ptx::MultiplyAdd(sum[2 * n], a, b[0], b[1]);
-    ptx::MultiplyAdd(sum[2 * n + 1], a, b[2], b[3]);
-  }
-}
-
 // A tile. kWarpRows = 4: each warp has 16 rows of it. kWarpRows = 1: each has a quarter of the columns of the
 // same 16 rows. `again`: the stretch before was of the same tile and member.
 template <int kWarpRows, class Y>

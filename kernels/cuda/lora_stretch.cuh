@@ -1,4 +1,4 @@
-// What the expand kernel holds in shared memory, and the columns of one member that it changes at a time.
+// What the expand kernels hold in shared memory, and the columns of one member that they change at a time.
 #ifndef HYDRAD_KERNELS_CUDA_LORA_STRETCH_CUH_
 #define HYDRAD_KERNELS_CUDA_LORA_STRETCH_CUH_
 
@@ -90,6 +90,21 @@ __device__ __forceinline__ void UpdateRow(const Stretch& s, Y* at, const float (
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
     if (col + i < s.cols) Narrow(at[i], Changed(s, Widen(at[i]), change[i], col + i));
+  }
+}
+
+// One k16 step: 16 rows of z times kPairs * 16 columns of U.
+template <int kPairs, int kUpChunks>
+__device__ __forceinline__ void MultiplyStep(const uint4* z, const uint4* up, int row, int chunk, int step,
+                                             float (&sum)[2 * kPairs][4]) {
+  const int lane = threadIdx.x % 32;
+  uint32_t a[4], b[4];
+  ptx::LoadMatrix4(a, &z[TileAt<kSlab / 8>(row + lane % 16, 2 * step + lane / 16)]);
+#pragma unroll
+  for (int n = 0; n < kPairs; ++n) {
+    ptx::LoadMatrix4Transposed(b, &up[TileAt<kUpChunks>(step * 16 + lane % 16, chunk + 2 * n + lane / 16)]);
+    ptx::MultiplyAdd(sum[2 * n], a, b[0], b[1]);
+    ptx::MultiplyAdd(sum[2 * n + 1], a, b[2], b[3]);
   }
 }
 
