@@ -186,7 +186,7 @@ class CudaBackend final : public Backend {
 
  private:
   absl::StatusOr<std::unique_ptr<Buffer>> Load(const void* values, size_t bytes);
-  absl::Status ReserveAttention(const StepLimits& limits);
+  absl::Status ReserveRegrouping(int rows);
   void ExtendAngles(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
   // Whether a step may be recorded: one row of each sequence, its logits wanted, at most one adapter a row.
   bool MayRecord(const Batch& batch) const;
@@ -208,6 +208,8 @@ class CudaBackend final : public Backend {
   std::unique_ptr<StepTables> tables_;
   std::unique_ptr<CudaSampler> sampler_;
   std::unique_ptr<LoraScratchSpace> lora_space_;
+  std::unique_ptr<Buffer> regroup_memory_;
+  cuda::LoraRegrouped regrouped_{};
   std::unique_ptr<Buffer> angles_;  // [max_context, head_dim]: cosines, sines
   int angles_filled_ = 0;           // positions
   std::unique_ptr<Buffer> attention_out_, attention_sum_;
@@ -283,9 +285,10 @@ absl::Status CudaBackend::Reserve(const StepLimits& limits) {
   graphs_.Clear(stream_.get());
   limits_ = limits;
   const int partials = kPartialsPerRow * limits.max_logit_rows;
-  ASSIGN_OR_RETURN(tables_, StepTables::Make(memory_, limits, partials));
+  ASSIGN_OR_RETURN(tables_, StepTables::Make(memory_, limits, partials, options_.regroup_products));
   ASSIGN_OR_RETURN(sampler_, CudaSampler::Make(memory_, limits.max_logit_rows));
   lora_space_ = std::make_unique<LoraScratchSpace>(memory_, uploader_, limits.max_rows, Blocks());
+  RETURN_IF_ERROR(ReserveRegrouping(limits.max_rows));
   const size_t angles = static_cast<size_t>(limits.max_context) * limits.head_dim;
   ASSIGN_OR_RETURN(angles_, memory_.Allocate(sizeof(float) * angles, MemoryUse::kScratch));
   angles_filled_ = 0;
@@ -296,6 +299,17 @@ absl::Status CudaBackend::Reserve(const StepLimits& limits) {
   attention_ = {static_cast<float*>(attention_out_->data()), static_cast<float2*>(attention_sum_->data()),
                 partials, Blocks()};
   return absl::OkStatus();
+}
+
+absl::Status CudaBackend::ReserveRegrouping(int rows) {
+  const size_t places = static_cast<size_t>(cuda::kLoraRegroupMembers) * rows;
+  ASSIGN_OR_RETURN(regroup_memory_,
+                   memory_.Allocate(places * (sizeof(uint64_t) + 2 * sizeof(int32_t)), MemoryUse::kScratch));
+  auto* picked = static_cast<uint64_t*>(regroup_memory_->data());
+  auto* order = reinterpret_cast<int32_t*>(picked + places);
+  regrouped_ = {picked, order, order + places, rows};
+  return CudaStatus(cudaMemsetAsync(regrouped_.arrivals, 0, places * sizeof(int32_t), stream_.get()),
+                    "zeroing counters");
 }
 
 bool CudaBackend::MayRecord(const Batch& batch) const {
@@ -317,7 +331,7 @@ void CudaBackend::BeginStep(const Batch& batch, std::span<const double> inv_freq
   clock_.Begin();
   batch_ = &batch;
   ExtendAngles(batch, inv_freq, attention_factor);
-  bool moved = tables_->Begin(batch, PaddedRows(batch), stream_.get());
+  bool moved = tables_->Begin(batch, PaddedRows(batch), MayRecord(batch), stream_.get());
   if (!batch.runs.empty()) {
     const cuda::LoraScratch& scratch = lora_space_->Use(stream_.get());
     moved = moved || scratch.u != lora_.u;
@@ -356,7 +370,16 @@ void CudaBackend::AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) 
   for (size_t pass = 0; pass < tables_->passes(); ++pass) {
     const cuda::LoraPlan* plan = tables_->lora(pass);
     HYDRAD_CUDA_CHECK(cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get()));
-    HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<bf16>(y), plan, site, lora_, stream_.get()));
+    if (tables_->regroups(pass, group)) {
+      const cuda::LoraPlan* some = tables_->regrouped(pass);
+      HYDRAD_CUDA_CHECK(cuda::LoraRegroup(some, site, lora_, regrouped_, stream_.get()));
+      HYDRAD_CUDA_CHECK(
+          cuda::LoraExpandRegrouped(View<bf16>(y), some, site, lora_, regrouped_, stream_.get()));
+      plan = tables_->rest(pass);
+    }
+    if (plan != nullptr) {
+      HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<bf16>(y), plan, site, lora_, stream_.get()));
+    }
   }
 }
 

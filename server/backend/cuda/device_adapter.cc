@@ -46,6 +46,7 @@ class Tables {
     return reinterpret_cast<const cuda::LoraGroup*>(base_ + groups_begin_);
   }
   const CudaAdapter::Extents& extents() const { return extents_; }
+  const std::array<CudaAdapter::Picking, kProjectionGroups>& picking() const { return picking_; }
 
  private:
   void AddGroup(int layer, int kind) {
@@ -55,11 +56,15 @@ class Tables {
     if (group.members.empty()) return;
     const auto* members = reinterpret_cast<const cuda::LoraMember*>(base_ + members_begin_) + members_.size();
     int32_t z_cols = 0, gate = packed_.gate_begin(layer, static_cast<ProjectionGroup>(kind));
+    CudaAdapter::Picking picking;
     for (const LoraMember<bf16>& m : group.members) {
       members_.push_back(device_.Member(m, z_cols, gate));
       z_cols = EndInZ(m, z_cols);
-      if (m.gate.rule != GateRule::kNone) gate += m.experts;
+      if (m.gate.rule == GateRule::kNone) continue;
+      gate += m.experts;
+      picking = {m.gate, m.experts, picking.products + int64_t{m.rank_begin[m.experts]} * m.out};
     }
+    if (picking.products > picking_[kind].products) picking_[kind] = picking;
     out = {device_(group.down),
            group.down_rows,
            group.in,
@@ -78,6 +83,7 @@ class Tables {
   const size_t members_begin_;
   std::vector<cuda::LoraMember> members_;
   CudaAdapter::Extents extents_;
+  std::array<CudaAdapter::Picking, kProjectionGroups> picking_{};
 };
 
 // Of the layers.
@@ -113,11 +119,18 @@ absl::StatusOr<std::unique_ptr<CudaAdapter>> CudaAdapter::Load(const AdapterWeig
   adapter->layers_ = packed->layers();
   adapter->places_.assign(packed->gate_places().begin(), packed->gate_places().end());
   adapter->extents_ = tables.extents();
+  adapter->picking_ = tables.picking();
   adapter->extents_.head_down_rows = adapter->ends_.head_down_rows;
   adapter->extents_.z_cols = std::max(adapter->extents_.z_cols, adapter->ends_.head_z_cols);
   adapter->uploaded_ = MakeEvent();
   uploader.Mark(adapter->uploaded_.get());
   return adapter;
+}
+
+int64_t CudaAdapter::Picking::ZeroProducts(int top_k) const {
+  const LoraGate used = WithTopK(gate, top_k, experts);
+  if (used.rule == GateRule::kThreshold) return products / 2;
+  return used.rule == GateRule::kTopK ? products * (experts - used.top_k) / experts : 0;
 }
 
 void CudaAdapter::Use(cudaStream_t stream) const {

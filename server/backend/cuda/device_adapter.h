@@ -45,6 +45,19 @@ class CudaAdapter final : public DeviceAdapter {
   };
   const Extents& extents() const { return extents_; }
 
+  // The routed members of a group.
+  struct Picking {
+    LoraGate gate{};  // of one of them
+    int experts = 1;
+    int64_t products = 0;  // of a row with their B
+    int64_t ZeroProducts(int top_k) const;
+  };
+
+  // Of the products that a row takes with the B of a group of this kind, those with what its gates leave out,
+  // where the request asks for `top_k` (0: nothing); of the layer where they are most. A threshold is taken
+  // to leave out half.
+  int64_t ZeroProducts(int kind, int top_k) const { return picking_[kind].ZeroProducts(top_k); }
+
   // What is launched on `stream` from now on finds the adapter uploaded. For the scheduler thread.
   void Use(cudaStream_t stream) const;
 
@@ -56,6 +69,7 @@ class CudaAdapter final : public DeviceAdapter {
   int layers_ = 0;
   DeviceEnds ends_;
   std::vector<GatePlace> places_;
+  std::array<Picking, kProjectionGroups> picking_{};
   Extents extents_;
   CudaEvent uploaded_;
   mutable bool awaited_ = false;  // by the one compute stream

@@ -89,7 +89,8 @@ void StepTables::WriteHeadLora(const Batch& batch) {
                        .gates = nullptr,
                        .gates_stride = 0});
     }
-    if (!runs_.empty()) PutLora(plan, batch.rows(), HeadPlace(), head_begin_);
+    if (runs_.empty()) continue;
+    head_begin_.push_back(PutLora(plan, runs_, batch.rows(), head_begin_.empty() ? HeadPlace() : 0));
   }
   ends_.head_lora = !head_begin_.empty();
 }

@@ -37,8 +37,8 @@ void ForEachAdapter(const Batch& batch, const Batch::Run& run, int layers, Use u
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StepTables>> StepTables::Make(DeviceMemory& memory, const StepLimits& limits,
-                                                             int partials) {
-  std::unique_ptr<StepTables> tables(new StepTables(memory, limits, partials));
+                                                             int partials, int64_t regroup_products) {
+  std::unique_ptr<StepTables> tables(new StepTables(memory, limits, partials, regroup_products));
   tables->column_bytes_ = Padded(sizeof(int32_t) * std::max(limits.max_rows, limits.max_logit_rows));
   // A step of as many sequences as logits may be asked for, each as long as it gets, and as many runs.
   const size_t blocks = static_cast<size_t>(limits.max_context / limits.block_size + 1);
@@ -61,7 +61,8 @@ absl::Status StepTables::Grow(size_t bytes) {
   return absl::OkStatus();
 }
 
-bool StepTables::Begin(const Batch& batch, int rows, cudaStream_t stream) {
+bool StepTables::Begin(const Batch& batch, int rows, bool recorded, cudaStream_t stream) {
+  may_regroup_ = !recorded;
   items_.clear();
   merges_.clear();
   cuda::PlanAttention(SegmentsOf(batch), limits_.heads / limits_.kv_heads, partials_, &items_, &merges_);
@@ -95,8 +96,10 @@ size_t StepTables::BytesFor(const Batch& batch) const {
                  Padded(batch.block_tables.size() * sizeof(int32_t)) +
                  Padded(items_.size() * sizeof(cuda::AttentionItem)) +
                  Padded(merges_.size() * sizeof(cuda::AttentionMerge));
-  for (size_t pass = 0; pass < batch.passes(); ++pass)
-    bytes += LoraBytes(batch.pass(pass).size(), batch.rows());
+  for (size_t pass = 0; pass < batch.passes(); ++pass) {
+    const auto runs = batch.pass(pass);
+    bytes += LoraBytes(runs.size(), batch.rows()) * (AnyToRegroup(runs) ? 3 : 1);
+  }
   for (const Batch::Run& run : batch.runs) {
     if (run.by_layer != nullptr) bytes += Padded(limits_.layers * sizeof(void*));
   }
@@ -152,6 +155,7 @@ void StepTables::WriteAttention(const Batch& batch) {
 
 void StepTables::WriteAdapters(const Batch& batch) {
   lora_begin_.clear();
+  regrouped_.clear();
   by_layer_.clear();
   for (size_t pass = 0; pass < batch.passes(); ++pass) {
     cuda::LoraPlan plan{};
@@ -164,21 +168,25 @@ void StepTables::WriteAdapters(const Batch& batch) {
         }
       });
     }
-    PutLora(plan, batch.rows(), LoraPlace(), lora_begin_);
+    // Recorded steps look for the first at its place.
+    lora_begin_.push_back(PutLora(plan, runs_, batch.rows(), pass == 0 ? LoraPlace() : 0));
+    WriteRegrouped(batch.pass(pass), batch.rows());
   }
 }
 
-// Of runs_. The first of `begins` has the place `first`, where recorded steps look for it.
-void StepTables::PutLora(cuda::LoraPlan plan, int rows, size_t first, std::vector<size_t>& begins) {
-  tiles_.resize(cuda::LoraTilesAtMost(static_cast<int>(runs_.size()), rows));
-  cuda::PlanLoraTiles(runs_, tiles_.data(), &plan);
+// Returns where the plan stands: at `place`, or where there is room if that is 0.
+size_t StepTables::PutLora(cuda::LoraPlan plan, std::span<const cuda::LoraRun> runs, int rows, size_t place) {
+  tiles_.resize(cuda::LoraTilesAtMost(static_cast<int>(runs.size()), rows));
+  cuda::PlanLoraTiles(runs, tiles_.data(), &plan);
   const int tiles = plan.tile_count[0] + plan.tile_count[1] + plan.tile_count[2];
-  plan.runs = Put(std::span<const cuda::LoraRun>(runs_));
+  plan.runs = Put(runs);
   plan.tiles = Put(std::span<const cuda::LoraTile>(tiles_).first(tiles));
-  const bool is_first = begins.empty();
-  begins.push_back(is_first ? first : used_);
-  if (!is_first) used_ += Padded(sizeof plan);
-  PutAt(begins.back(), std::span<const cuda::LoraPlan>(&plan, 1));
+  if (place == 0) {
+    place = used_;
+    used_ += Padded(sizeof plan);
+  }
+  PutAt(place, std::span<const cuda::LoraPlan>(&plan, 1));
+  return place;
 }
 
 cuda::LoraRun StepTables::MakeRun(const Batch::Run& run) {

@@ -27,13 +27,15 @@ struct StepEnds {
 // step to step unless Begin says otherwise, so that a recorded launch finds the step at hand.
 class StepTables {
  public:
-  // `partials`: room for partial results of attention. RESOURCE_EXHAUSTED.
+  // `partials`: room for partial results of attention. `regroup_products`: CudaBackendOptions'.
+  // RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<StepTables>> Make(DeviceMemory& memory, const StepLimits& limits,
-                                                          int partials);
+                                                          int partials, int64_t regroup_products);
 
-  // Plans `batch`, padded to `rows` rows, and puts it on its way on `stream`. Returns whether addresses have
-  // changed: the block table of a step may be longer than any before.
-  bool Begin(const Batch& batch, int rows, cudaStream_t stream);
+  // Plans `batch`, padded to `rows` rows, and puts it on its way on `stream`; what a step that is `recorded`
+  // launches depends on its form alone. Returns whether addresses have changed: the block table of a step may
+  // be longer than any before.
+  bool Begin(const Batch& batch, int rows, bool recorded, cudaStream_t stream);
 
   const int32_t* tokens() const { return At<int32_t>(0); }
   const int32_t* positions() const { return At<int32_t>(Column(1)); }
@@ -43,6 +45,16 @@ class StepTables {
   // Of the pass, below passes().
   const cuda::LoraPlan* lora(size_t pass) const { return At<cuda::LoraPlan>(lora_begin_[pass]); }
   size_t passes() const { return lora_begin_.size(); }
+
+  // Whether runs of the pass are regrouped by their gates' picks in groups of this kind: then `regrouped` has
+  // them, and `rest` the others, null if there are none.
+  bool regroups(size_t pass, ProjectionGroup kind) const {
+    return regrouped_[pass].kinds[static_cast<size_t>(kind)];
+  }
+  const cuda::LoraPlan* regrouped(size_t pass) const { return At<cuda::LoraPlan>(regrouped_[pass].begin); }
+  const cuda::LoraPlan* rest(size_t pass) const {
+    return regrouped_[pass].rest_begin == 0 ? nullptr : At<cuda::LoraPlan>(regrouped_[pass].rest_begin);
+  }
 
   StepEnds ends() const { return ends_; }
   const cuda::VocabularyPlan* vocabulary() const { return At<cuda::VocabularyPlan>(VocabularyPlace()); }
@@ -64,8 +76,8 @@ class StepTables {
   std::span<const float> Gates(int record, cudaStream_t stream);
 
  private:
-  StepTables(DeviceMemory& memory, const StepLimits& limits, int partials)
-      : memory_(memory), limits_(limits), partials_(partials) {}
+  StepTables(DeviceMemory& memory, const StepLimits& limits, int partials, int64_t regroup_products)
+      : memory_(memory), limits_(limits), partials_(partials), regroup_products_(regroup_products) {}
 
   template <class V>
   V* At(size_t offset) const {
@@ -85,7 +97,9 @@ class StepTables {
   void WriteRows(const Batch& batch, int rows);
   void WriteAttention(const Batch& batch);
   void WriteAdapters(const Batch& batch);
-  void PutLora(cuda::LoraPlan plan, int rows, size_t first, std::vector<size_t>& begins);
+  size_t PutLora(cuda::LoraPlan plan, std::span<const cuda::LoraRun> runs, int rows, size_t place);
+  bool AnyToRegroup(std::span<const Batch::Run> runs) const;
+  void WriteRegrouped(std::span<const Batch::Run> runs, int rows);
   void WriteEnds(const Batch& batch);
   void WriteVocabulary(const Batch& batch);
   void WriteHeadLora(const Batch& batch);
@@ -110,6 +124,7 @@ class StepTables {
   DeviceMemory& memory_;
   const StepLimits limits_;
   const int partials_;
+  const int64_t regroup_products_;
   size_t column_bytes_ = 0;  // of one column of fixed place
 
   struct Stage {
@@ -124,6 +139,12 @@ class StepTables {
 
   std::vector<size_t> lora_begin_;  // of each pass's plan; the first has a fixed place
   std::vector<size_t> head_begin_;  // likewise
+  struct Regrouped {
+    size_t begin = 0, rest_begin = 0;
+    std::array<bool, kProjectionGroups> kinds{};
+  };
+  std::vector<Regrouped> regrouped_;  // of each pass
+  bool may_regroup_ = false;
   StepEnds ends_;
   std::vector<cuda::AttentionItem> items_;
   std::vector<cuda::AttentionMerge> merges_;

@@ -8,12 +8,14 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <random>
 
 #include "kernels/types.h"
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/backend/router.h"
 #include "tests/model/adapters.h"
+#include "tests/ptxsim/ptxsim.h"
 
 namespace hydrad {
 namespace {
@@ -264,6 +266,68 @@ TEST_F(CudaBackendTest, AddsEveryFamilyToTheRowsOfItsRuns) {
       y.Compare(*cuda_, 1.02 * kHalfUlp, kHalfUlp * 1.5 * in * s * ranks * s, family.name);
     }
   }
+}
+
+// How often this kernel has been launched; nullopt on a GPU, where nobody counts.
+std::optional<int> Launches(const char* kernel) {
+  const ptxsim_api* sim = ptxsim_get();
+  if (sim == nullptr) return std::nullopt;
+  int count = 0;
+  ptxsim_counters launch;
+  for (size_t i = 0; sim->launch(i, &launch) != 0; ++i) {
+    count += std::string_view(launch.kernel).find(kernel) != std::string_view::npos;
+  }
+  return count;
+}
+
+// Long runs whose gates pick are regrouped where the zeros are many enough, beside runs that are not, in two
+// passes: with the same bits.
+TEST(CudaRegroupTest, WhetherRunsAreRegroupedIsInvisible) {
+  constexpr int kManyRows = 420;
+  const std::vector<RandomAdapterOptions> options = {
+      {.rank = 4, .experts = 6, .gate = {GateRule::kTopK, 2, true}},
+      {.rank = 5},
+      {.rank = 3, .experts = 5, .shared_a = true, .gate = {GateRule::kSoftmax}, .router_bias = true},
+      {.rank = 4, .experts = 3, .gate = {GateRule::kThreshold, 0, false, 0.4f}}};
+  std::vector<std::vector<float>> results;
+  for (const int64_t products : {int64_t{0}, int64_t{1} << 40}) {
+    const auto opened =
+        MakeCudaBackend({.memory_fraction = 0.5, .adapter_bytes = 1 << 20, .regroup_products = products});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    Backend& cuda = **opened;
+    ASSERT_TRUE(cuda.Reserve({kManyRows, 8, 512, kBlock, 2, 4, 2, kHeadDim}).ok());
+    std::vector<std::unique_ptr<DeviceAdapter>> adapters;
+    for (const RandomAdapterOptions& o : options) {
+      adapters.push_back(*cuda.LoadAdapter(RandomAdapter(50, kShape, o), kShape));
+    }
+    Batch batch;
+    batch.tokens.assign(kManyRows, 1);
+    batch.slots.assign(kManyRows, -1);
+    for (int i = 0; i < kManyRows; ++i) batch.positions.push_back(i);
+    batch.segments = {{0, kManyRows, 0, 0}};
+    batch.block_tables.assign(kManyRows / kBlock, 0);
+    batch.runs = {{0, 140, adapters[0].get()},
+                  {140, 150, adapters[0].get(), nullptr, 0.5f},
+                  {150, 240, adapters[1].get()},
+                  {240, 400, adapters[2].get(), nullptr, 1, /*top_k=*/1},
+                  {0, 200, adapters[3].get(), nullptr, -0.5f}};
+    batch.pass_begin = {4};
+    cuda.BeginStep(batch, kInvFreq, 1);
+    const int before = Launches("ExpandRegroupedKernel").value_or(0);
+    for (const auto& [group, in, out] :
+         {std::tuple{ProjectionGroup::kQkv, 24, 64}, {ProjectionGroup::kDown, 40, 24}}) {
+      Both x(cuda, DType::kBf16, kManyRows, in, 51), y(cuda, DType::kBf16, kManyRows, out, 52);
+      cuda.AddLora(y.cuda(), x.cuda(), 1, group);
+      std::vector<float>& result = results.emplace_back(y.host().size());
+      cuda.ReadBack(y.cuda(), result);
+      EXPECT_NE(result, y.host());
+    }
+    if (const auto launched = Launches("ExpandRegroupedKernel")) {
+      EXPECT_EQ(*launched - before, products == 0 ? 4 : 0) << "two groups, two passes";
+    }
+  }
+  EXPECT_EQ(results[0], results[2]);
+  EXPECT_EQ(results[1], results[3]);
 }
 
 // Two adapters over the same rows, one after the other; their gates are kept for the run that asks.

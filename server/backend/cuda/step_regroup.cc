@@ -1,0 +1,53 @@
+// The part of StepTables that finds the runs whose gates leave so much out that regrouping their rows pays.
+#include <algorithm>
+
+#include "server/backend/cuda/step_tables.h"
+
+namespace hydrad {
+namespace {
+
+constexpr int kLeastRows = 2 * cuda::kLoraTileRows;  // of a run: fewer make no tiles of their own
+
+using ByKind = std::array<int64_t, kProjectionGroups>;
+
+// The products with zeros that regrouping could spare the run. Mixtures of plain adapters have none.
+ByKind ZerosOf(const Batch::Run& run) {
+  ByKind zeros{};
+  const int rows = run.row_end - run.row_begin;
+  if (run.by_layer != nullptr || rows < kLeastRows) return zeros;
+  const auto& adapter = static_cast<const CudaAdapter&>(*run.adapter);
+  for (int kind = 0; kind < kProjectionGroups; ++kind)
+    zeros[kind] = rows * adapter.ZeroProducts(kind, run.top_k);
+  return zeros;
+}
+
+bool Any(const ByKind& zeros) {
+  return std::ranges::any_of(zeros, [](int64_t z) { return z > 0; });
+}
+
+}  // namespace
+
+bool StepTables::AnyToRegroup(std::span<const Batch::Run> runs) const {
+  return may_regroup_ && std::ranges::any_of(runs, [](const Batch::Run& run) { return Any(ZerosOf(run)); });
+}
+
+// Of the runs of a pass, whose form for the kernels is runs_.
+void StepTables::WriteRegrouped(std::span<const Batch::Run> runs, int rows) {
+  Regrouped& pass = regrouped_.emplace_back();
+  if (!AnyToRegroup(runs)) return;
+  ByKind all{};
+  std::vector<cuda::LoraRun> some, rest;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const ByKind zeros = ZerosOf(runs[i]);
+    for (int kind = 0; kind < kProjectionGroups; ++kind) all[kind] += zeros[kind];
+    (Any(zeros) ? some : rest).push_back(runs_[i]);
+  }
+  for (int kind = 0; kind < kProjectionGroups; ++kind) {
+    pass.kinds[kind] = all[kind] > 0 && all[kind] >= regroup_products_;
+  }
+  if (std::ranges::none_of(pass.kinds, [](bool pays) { return pays; })) return;
+  pass.begin = PutLora({}, some, rows, 0);
+  if (!rest.empty()) pass.rest_begin = PutLora({}, rest, rows, 0);
+}
+
+}  // namespace hydrad
