@@ -132,11 +132,10 @@ struct RegroupedShared {
   int count[kLoraThreads / 32];
 };
 
-// The tile's rows, and what they picked of the member at hand.
+// The tile's rows, and what they picked of the member at hand. A barrier lies before.
 __device__ void ReadRows(RegroupedShared& shared, const LoraRegrouped& from, int member) {
   const LoraTile& tile = *shared.expand.tables.tile;
   const int64_t base = int64_t{member} * from.rows;
-  __syncthreads();  // those before have been used
   if (threadIdx.x < 8) shared.picked[threadIdx.x / 2][threadIdx.x % 2] = 0;
   __syncthreads();
   if (threadIdx.x < tile.rows) {

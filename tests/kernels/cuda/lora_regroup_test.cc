@@ -1,4 +1,6 @@
 // The regrouped expansion against LoraExpand, whose bits it must have.
+#include <bit>
+
 #include "tests/kernels/cuda/lora_cases.h"
 #include "tests/ptxsim/ptxsim.h"
 
@@ -71,9 +73,12 @@ class CudaLoraRegroupTest : public CudaTest {
     EXPECT_TRUE(sim.launch(sim.launches() - 1, &counters));
     return counters;
   }
-  // Of the member's rows, in the order of their places.
-  std::vector<int32_t> Order(int member) const {
-    const std::vector<int32_t> all = ints_[ints_.size() - 2].Read();
+  // Of the member: its rows in the order of their places, and what each row picked.
+  std::vector<int32_t> Order(int member) const { return OfMember(ints_[ints_.size() - 2], member); }
+  std::vector<uint64_t> Picked(int member) const { return OfMember(masks_.back(), member); }
+  template <class T>
+  std::vector<T> OfMember(const OnDevice<T>& memory, int member) const {
+    const std::vector<T> all = memory.Read();
     return {all.begin() + member * rows_, all.begin() + (member + 1) * rows_};
   }
 
@@ -130,6 +135,23 @@ TEST_F(CudaLoraRegroupTest, KeepsRunsApart) {
   }
 }
 
+// A coefficient may be zero and its expert picked all the same: the last of each expert has no A.
+TEST_F(CudaLoraRegroupTest, ZerosOfAPickedExpertDoNotHideIt) {
+  constexpr int kIn = 32;
+  const TestAdapter adapter(kIn, kAdapters[0], 14);
+  const LoraMember<bf16>& member = adapter.group().members.front();
+  auto* down = const_cast<bf16*>(adapter.device_group().down);
+  for (int e = 0; e < member.experts; ++e) {
+    const int row = member.experts + member.rank_begin[e + 1] - 1;
+    Check(cudaMemset(down + size_t(row) * kIn, 0, kIn * sizeof(bf16)));
+  }
+  Prepare({{0, 130, &adapter}}, Rows(130, kIn, 15, 0.5), 3);
+  const auto y = Rows(130, adapter.out(), 16);
+  const Matrix<float> got = Regrouped(y);
+  ExpectSame(got.view(), Expanded(y).view(), "with zeros");
+  for (const uint64_t picked : Picked(0)) EXPECT_EQ(std::popcount(picked), 1);
+}
+
 // One expert's part of U is NaN: in the tiles that hold no row that picked it nobody reads it. Rows that
 // picked it stand side by side, so that these are most.
 TEST_F(CudaLoraRegroupTest, LeavesOutWhatNoRowOfATilePicked) {
@@ -144,7 +166,7 @@ TEST_F(CudaLoraRegroupTest, LeavesOutWhatNoRowOfATilePicked) {
   Check(cudaMemset(up, 0xff, size_t(16) * member.out * sizeof(bf16)));
   const Matrix<float> got = Regrouped(y);
   const std::vector<int32_t> order = Order(0);
-  const std::vector<uint64_t> picked = masks_.back().Read();
+  const std::vector<uint64_t> picked = Picked(0);
   int untouched = 0, with_expert = 0;
   for (const uint64_t mask : picked) with_expert += mask >> kExpert & 1;
   for (int tile = 0; tile < kRows; tile += 64) {
