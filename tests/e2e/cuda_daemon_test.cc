@@ -6,12 +6,16 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "proto/inference.grpc.pb.h"
 #include "tests/e2e/daemon_process.h"
+#include "tests/e2e/golden_model.h"
 #include "tests/fakes/http_get.h"
 #include "tests/fakes/keep_grpc.h"
 
@@ -48,35 +52,43 @@ constexpr Asked kAsked[] = {{""},
                             {"mixed-moa", 0, v1::DECISION_VOTE},
                             {"mixed-moa", 0, v1::DECISION_LAYER}};
 
+void AddAdapter(const std::string& name, std::vector<std::string>* arguments) {
+  arguments->push_back("--adapter");
+  arguments->push_back(name + "=" + name);
+}
+
+std::vector<std::string> Arguments(const std::string& device, const std::string& model,
+                                   const std::string& adapters) {
+  return {"--device",
+          device,
+          "--model",
+          model,
+          "--adapter-root",
+          adapters,
+          "--max-context",
+          "128",
+          "--max-running",
+          "8",
+          "--prefill-chunk",
+          "32",
+          "--listen",
+          "127.0.0.1:0",
+          "--admin-listen",
+          "",
+          "--lame-duck",
+          "0",
+          "--threads",
+          "1",
+          "--metrics-listen",
+          "127.0.0.1:0",
+          "--adapter-device-memory",
+          "4MiB"};
+}
+
+// With what kAsked asks for.
 std::vector<std::string> Arguments(const std::string& device) {
-  std::vector<std::string> arguments = {"--device",
-                                        device,
-                                        "--model",
-                                        "deploy/models/tiny",
-                                        "--adapter-root",
-                                        "deploy/adapters/tiny",
-                                        "--adapter-device-memory",
-                                        "4MiB",
-                                        "--max-context",
-                                        "128",
-                                        "--max-running",
-                                        "8",
-                                        "--prefill-chunk",
-                                        "32",
-                                        "--listen",
-                                        "127.0.0.1:0",
-                                        "--admin-listen",
-                                        "",
-                                        "--lame-duck",
-                                        "0",
-                                        "--threads",
-                                        "1",
-                                        "--metrics-listen",
-                                        "127.0.0.1:0"};
-  for (const char* name : {"shakespeare", "domains", "sql", "mixed-moa"}) {
-    arguments.push_back("--adapter");
-    arguments.push_back(std::string(name) + "=" + name);
-  }
+  std::vector<std::string> arguments = Arguments(device, "deploy/models/tiny", "deploy/adapters/tiny");
+  for (const char* name : {"shakespeare", "domains", "sql", "mixed-moa"}) AddAdapter(name, &arguments);
   return arguments;
 }
 
@@ -182,6 +194,74 @@ TEST(CudaDaemonTest, StreamsWhatTheCpuStreams) {
     for (const v1::Routing& routing : want[i].routing()) CompareRouting(got[i].routing(0), routing, same);
   }
   EXPECT_GT(compared, static_cast<int>(want.size()) * kTokens / 2);
+  cuda.Signal(SIGTERM);
+  EXPECT_EQ(cuda.Wait(), 0) << cuda.log();
+}
+
+// A LoRA, a LoRAMoE, two families whose gates pick, and adapters of the embedding and of lm_head.
+constexpr const char* kGolden[] = {"llama_lora",
+                                   "llama_moe_peft",
+                                   "llama_mola",
+                                   "llama_hydralora_top",
+                                   "llama_dora_embedding_head",
+                                   "llama_tied_head",
+                                   "llama_saved_embedding",
+                                   "llama_trained_tokens"};
+
+// Whether the token that follows `ids` is `token`.
+void ExpectNext(v1::Inference::Stub& stub, const std::string& adapter, const std::vector<int>& ids,
+                int token) {
+  v1::GenerateRequest request;
+  request.mutable_token_ids()->mutable_ids()->Add(ids.begin(), ids.end());
+  request.set_adapter(adapter);
+  request.mutable_sampling()->set_temperature(0);
+  request.mutable_stopping()->set_max_tokens(1);
+  request.mutable_stopping()->set_ignore_eos(true);
+  request.mutable_output()->set_token_ids(true);
+  grpc::ClientContext context;
+  v1::GenerateResult result;
+  const grpc::Status status = stub.GenerateUnary(&context, request, &result);
+  ASSERT_TRUE(status.ok()) << adapter << ": " << status.error_message();
+  ASSERT_EQ(result.choices(0).token_ids_size(), 1);
+  EXPECT_EQ(result.choices(0).token_ids(0), token) << adapter << ", after " << ids.size();
+}
+
+// The reference's tokens, each after those before it, where the reference leads by twice what its own bf16
+// run is off. Returns how many.
+int ExpectTheReferences(v1::Inference::Stub& stub, const std::string& adapter, const nlohmann::json& prompt) {
+  std::vector<int> ids = prompt["ids"];
+  int compared = 0;
+  for (int i = 0; i < kTokens; ++i) {
+    const int token = prompt["greedy"]["ids"][i];
+    if (prompt["greedy"]["margins"][i] > 2 * prompt["bf16_max_abs_error"].get<float>()) {
+      ExpectNext(stub, adapter, ids, token);
+      ++compared;
+    }
+    ids.push_back(token);
+  }
+  return compared;
+}
+
+TEST(CudaDaemonTest, AnswersAsTheReferenceForEveryFamilyAtOnce) {
+  std::vector<std::string> arguments =
+      Arguments("cuda", ModelWithATokenizer("llama", "cuda_daemon"), "tests/golden/adapters");
+  for (const char* name : kGolden) AddAdapter(name, &arguments);
+  DaemonProcess cuda(arguments, Variables());
+  KeepGrpc();
+  const auto stub = v1::Inference::NewStub(
+      grpc::CreateChannel(cuda.Address("inference"), grpc::InsecureChannelCredentials()));
+  std::atomic<int> compared = 0;
+  std::vector<std::thread> users;
+  for (const std::string name : kGolden) {
+    const auto golden = nlohmann::json::parse(std::ifstream("tests/golden/cases/" + name + ".json"));
+    for (const auto& prompt : golden["prompts"]) {
+      users.emplace_back(
+          [&stub, &compared, name, prompt] { compared += ExpectTheReferences(*stub, name, prompt); });
+    }
+  }
+  for (std::thread& user : users) user.join();
+  EXPECT_GT(compared, static_cast<int>(users.size()) * kTokens / 2);
+  std::printf("%d tokens\n", compared.load());
   cuda.Signal(SIGTERM);
   EXPECT_EQ(cuda.Wait(), 0) << cuda.log();
 }

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -13,6 +12,7 @@
 #include "proto/admin.grpc.pb.h"
 #include "proto/inference.grpc.pb.h"
 #include "tests/e2e/daemon_process.h"
+#include "tests/e2e/golden_model.h"
 #include "tests/fakes/keep_grpc.h"
 
 namespace hydrad {
@@ -26,19 +26,6 @@ const std::vector<std::string> kAdapters = {"llama_lora",
                                             "llama_tied_head",
                                             "llama_saved_embedding",
                                             "llama_trained_tokens"};
-
-// The random model of the golden files, which has no tokenizer, with the tiny model's: prompts are ids.
-std::string ModelWithATokenizer() {
-  const std::filesystem::path directory =
-      std::filesystem::path(testing::TempDir()) / "hydrad_plain_adapters_model";
-  std::filesystem::create_directories(directory);
-  const auto replace = std::filesystem::copy_options::overwrite_existing;
-  for (const auto& file : std::filesystem::directory_iterator("tests/golden/models/llama")) {
-    std::filesystem::copy(file, directory / file.path().filename(), replace);
-  }
-  std::filesystem::copy("deploy/models/tiny/tokenizer.json", directory / "tokenizer.json", replace);
-  return directory.string();
-}
 
 std::shared_ptr<grpc::Channel> Channel(const std::string& address) {
   KeepGrpc();
@@ -76,9 +63,9 @@ void ExpectTheReferencesTokens(v1::Inference::Stub& stub, const std::string& ada
 }
 
 TEST(PlainAdaptersTest, AreLoadedServedTogetherAndUnloaded) {
-  DaemonProcess daemon({"--model", ModelWithATokenizer(), "--listen", "127.0.0.1:0", "--admin-listen",
-                        "127.0.0.1:0", "--metrics-listen", "", "--lame-duck", "0", "--threads", "1",
-                        "--weights", "f32", "--adapter-root", "tests/golden/adapters"});
+  DaemonProcess daemon({"--model", ModelWithATokenizer("llama", "plain_adapters"), "--listen", "127.0.0.1:0",
+                        "--admin-listen", "127.0.0.1:0", "--metrics-listen", "", "--lame-duck", "0",
+                        "--threads", "1", "--weights", "f32", "--adapter-root", "tests/golden/adapters"});
   const auto stub = v1::Inference::NewStub(Channel(daemon.Address("inference")));
   const auto admin = v1::Admin::NewStub(Channel(daemon.Address("admin")));
   v1::Adapter adapter;
