@@ -10,6 +10,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <random>
 
 #include "kernels/bench/cuda/dense.h"
 #include "kernels/bench/cuda/device.h"
@@ -37,33 +38,34 @@ std::vector<Layer> Layers(bool check) {
           {"down", 14336, {4096}}};
 }
 
-// Plain LoRA of one rank on every projection of a group.
+// LoRA of one rank on every projection of a group; or experts of that rank, of which a gate keeps `top_k`.
 class Adapter {
  public:
-  Adapter(const Layer& layer, int rank)
-      : rows_(rank * static_cast<int>(layer.outs.size())),
+  Adapter(const Layer& layer, int rank, int experts = 1, int top_k = 0)
+      : rows_((rank * experts + (top_k > 0 ? experts : 0)) * static_cast<int>(layer.outs.size())),
         down_(Noise<bf16>(size_t(rows_) * layer.in, 0.05f)),
-        ranks_(std::vector<int32_t>{0, rank}),
-        scale_(std::vector<float>{2}) {
+        ranks_(Multiples(rank, experts)),
+        scale_(std::vector<float>(experts, 2)) {
     std::vector<cuda::LoraMember> members;
     int down_begin = 0, out_begin = 0, z_begin = 0;
     for (const int out : layer.outs) {
-      ups_.push_back(Noise<bf16>(size_t(rank) * out, 0.05f));
+      ups_.push_back(Noise<bf16>(size_t(rank) * experts * out, 0.05f));
       members.push_back({.down_begin = down_begin,
                          .out_begin = out_begin,
                          .out = out,
-                         .experts = 1,
+                         .experts = experts,
                          .z_begin = z_begin,
                          .gate_begin = 0,
                          .rank_begin = ranks_.data(),
-                         .gate = {},
+                         .gate = top_k > 0 ? LoraGate{GateRule::kTopK, top_k, true} : LoraGate{},
                          .shared_a = false,
                          .scale = scale_.data(),
                          .router_bias = nullptr,
                          .up = ups_.back().data(),
                          .out_scale = nullptr,
                          .out_bias = nullptr});
-      down_begin += rank, out_begin += out, z_begin += (rank + 7) / 8 * 8;
+      down_begin += rows_ / static_cast<int>(layer.outs.size());
+      out_begin += out, z_begin += (rank * experts + 7) / 8 * 8;
     }
     members_ = std::make_unique<Array<cuda::LoraMember>>(members);
     group_ = {down_.data(), rows_, layer.in, members_->data(), static_cast<int>(members.size()), z_begin};
@@ -71,6 +73,12 @@ class Adapter {
   const cuda::LoraGroup& group() const { return group_; }
 
  private:
+  static std::vector<int32_t> Multiples(int rank, int experts) {
+    std::vector<int32_t> begin;
+    for (int e = 0; e <= experts; ++e) begin.push_back(e * rank);
+    return begin;
+  }
+
   const int rows_;
   Array<bf16> down_;
   Array<int32_t> ranks_;
@@ -83,10 +91,11 @@ class Adapter {
 // `count` adapters that share `rows` rows evenly, and everything that the two launches read.
 class AdaptedRows {
  public:
-  AdaptedRows(const Bench& bench, const Layer& layer, int rows, int count, int rank) {
+  AdaptedRows(const Bench& bench, const Layer& layer, int rows, int count, int rank, int experts = 1,
+              int top_k = 0) {
     std::vector<cuda::LoraGroup> groups;
     for (int i = 0; i < count; ++i) {
-      adapters_.emplace_back(layer, rank);
+      adapters_.emplace_back(layer, rank, experts, top_k);
       groups.push_back(adapters_.back().group());
     }
     groups_ = std::make_unique<Array<cuda::LoraGroup>>(groups);
@@ -109,12 +118,22 @@ class AdaptedRows {
     arrivals_ = std::make_unique<Array<int32_t>>(std::vector<int32_t>(tiles.size(), 0));
     scratch_ = {u_->data(), groups[0].down_rows, z_->data(), groups[0].z_cols, arrivals_->data(),
                 rows,       bench.blocks()};
+    const size_t places = size_t(cuda::kLoraRegroupMembers) * rows;
+    picked_ = std::make_unique<Array<uint64_t>>(places);
+    order_ = std::make_unique<Array<int32_t>>(std::vector<int32_t>(2 * places, 0));
+    regrouped_ = {picked_->data(), order_->data(), order_->data() + places, rows};
   }
   void Shrink(Mat<const bf16> x, cudaStream_t stream) const {
     Check(cuda::LoraShrink(plan_->data(), {0, 0, 1}, x, scratch_, stream));
   }
   void Expand(Mat<bf16> y, cudaStream_t stream) const {
     Check(cuda::LoraExpand(y, plan_->data(), {0, 0, 1}, scratch_, stream));
+  }
+  void Regroup(cudaStream_t stream) const {
+    Check(cuda::LoraRegroup(plan_->data(), {0, 0, 1}, scratch_, regrouped_, stream));
+  }
+  void ExpandRegrouped(Mat<bf16> y, cudaStream_t stream) const {
+    Check(cuda::LoraExpandRegrouped(y, plan_->data(), {0, 0, 1}, scratch_, regrouped_, stream));
   }
 
  private:
@@ -127,6 +146,9 @@ class AdaptedRows {
   std::unique_ptr<Array<bf16>> z_;
   std::unique_ptr<Array<int32_t>> arrivals_;
   cuda::LoraScratch scratch_;
+  std::unique_ptr<Array<uint64_t>> picked_;
+  std::unique_ptr<Array<int32_t>> order_;  // and arrivals
+  cuda::LoraRegrouped regrouped_;
 };
 
 // The base product alone, then with 1, 8 and 64 adapters: what they add.
@@ -164,6 +186,33 @@ void AdapterCases(Bench& bench) {
         });
         if (alone > 0)
           std::printf("%-58s %+9.1f %% over the base\n", with.c_str(), 100 * (together / alone - 1));
+      }
+    }
+  }
+}
+
+// Eight experts of which two are kept, multiplied all or regrouped. The work is that of what is kept.
+void PickedCases(Bench& bench) {
+  constexpr int kExperts = 8, kKept = 2;
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> number(-1, 1);
+  for (const Layer& layer : Layers(bench.check())) {
+    for (const int rows : bench.check() ? std::vector<int>{140} : std::vector<int>{256, 1024, 4096}) {
+      std::vector<bf16> values(size_t(rows) * layer.in);  // no two rows alike, which would pick alike
+      for (bf16& value : values) value = ToBf16(number(random));
+      const Array<bf16> x(values), y = Noise<bf16>(size_t(rows) * layer.out(), 1);
+      const Mat<bf16> out{y.data(), rows, layer.out(), layer.out()};
+      for (const int rank : {16, bench.check() ? 24 : 64}) {
+        const AdaptedRows adapted(bench, layer, rows, 1, rank, kExperts, kKept);
+        adapted.Shrink({x.data(), rows, layer.in, layer.in}, bench.stream());
+        const int z = rank * kKept * static_cast<int>(layer.outs.size());
+        const Work kept{2.0 * (2.0 * rows * layer.out() + rank * kExperts * layer.out() + rows * z),
+                        2.0 * rows * rank * kKept * layer.out()};
+        const std::string name = std::string(layer.name) + " rows " + std::to_string(rows) + " 2 of 8 rank " +
+                                 std::to_string(rank);
+        bench.Time(name + " expand", kept, [&] { adapted.Expand(out, bench.stream()); });
+        bench.Time(name + " regroup", {}, [&] { adapted.Regroup(bench.stream()); });
+        bench.Time(name + " regrouped", kept, [&] { adapted.ExpandRegrouped(out, bench.stream()); });
       }
     }
   }
@@ -282,6 +331,7 @@ int Main(int argc, char** argv) {
   }
   Bench bench(check, gbs > 0 ? gbs : BandwidthOfDevice(), tflops);
   AdapterCases(bench);
+  PickedCases(bench);
   RowCases(bench);
   if (check) {
     AttentionCase(bench, 2, 80, 1);
