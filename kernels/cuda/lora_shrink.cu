@@ -256,14 +256,19 @@ __global__ void __launch_bounds__(kLoraThreads, 4)
   shared.plan.Read(plan);
   __syncthreads();
   const int most = shared.plan->down_rows[site.kind], length = SplitLength(x.cols);
-  int first_tile = 0, first_block = 0;
+  int first_tile = 0, first_block = 0, tile = -1;
+  bool changed = false;  // whether the tile's adapter is at the site
   for (int kind = 0; kind < 3; ++kind) {
     const int tiles = shared.plan->tile_count[kind], splits = kind == kLongRun ? 1 : CeilDiv(x.cols, length);
     const int pieces = CeilDiv(most, kind == kShortRun ? kDotDown : kTileDown) * splits;
     const LoraShare share = TakeShare(tiles * pieces, &first_block);
     for (int w = share.begin; w < share.end; ++w) {
-      const int tile = first_tile + w / pieces;
-      if (!shared.tables.Read(*shared.plan, tile, site)) continue;
+      if (const int next = first_tile + w / pieces; next != tile) {
+        tile = next;
+        changed = shared.tables.Read(*shared.plan, tile, site);
+      }
+      if (!changed) continue;
+      __syncthreads();  // the piece before is done
       const auto of = static_cast<LoraTileClass>(kind);
       if (threadIdx.x == 0) shared.piece = PieceOf(shared.tables, of, x, w % pieces, splits, length);
       __syncthreads();

@@ -5,11 +5,11 @@
   mutants.py --reduced       those marked "reduced", for CI
   mutants.py --only TEXT...  those whose name holds one of these
   mutants.py --jobs N        so many at a time (2)
+  mutants.py --control       plants nothing, goes the same ways, and expects every test to pass
 
-Needs a configured and built folder (HYDRAD_BUILD, "build" by default), always runs on tests/ptxsim, and leaves tree and
-folder as they are. A mutant is one text of one file, found once, and another in its place. Only the source with the
-text is compiled again ("unit" where that is a header), for PTX alone, and linked with what is built in front of the
-archive that holds the original. A mutant is caught when its test fails, ends by a signal or does not end. The last line
+Needs the configured and built folder "build", always runs on tests/ptxsim, and leaves tree and folder as they are. A
+mutant is one text of one file, found once, and another in its place. Only the source with the text is compiled again
+("unit" where that is a header), for PTX alone, and linked in front of the archive that holds the original. A mutant is caught when its test fails, ends by a signal or does not end. The last line
 is `caught N of M`; exit code 0 if that is at least 95 %.
 """
 import argparse
@@ -24,7 +24,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / os.environ.get('HYDRAD_BUILD', 'build')
+BUILD = ROOT / 'build'
 MUTANTS = pathlib.Path(__file__).with_name('mutants.json')
 SECONDS = 120
 
@@ -111,10 +111,14 @@ def main():
     parser.add_argument('--reduced', action='store_true')
     parser.add_argument('--only', nargs='*', default=[])
     parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--control', action='store_true')
     arguments = parser.parse_args()
     mutants = [m for m in json.loads(MUTANTS.read_text())
                if (not arguments.reduced or m.get('reduced')) and
                (not arguments.only or any(text in m['name'] for text in arguments.only))]
+    if arguments.control:
+        ways = {(m.get('unit', m['file']), m['test'], m.get('only')): m | {'new': m['old']} for m in mutants}
+        mutants = list(ways.values())
     results = {}
     with ThreadPoolExecutor(arguments.jobs) as pool:
         check_baseline(mutants, pool)
@@ -122,6 +126,9 @@ def main():
             results[mutant['name']] = result
             print(f'{result:8} {mutant["name"]} ({mutant["file"]}; {mutant["test"]}: {how})', flush=True)
     caught = sum(r == 'caught' for r in results.values())
+    if arguments.control:
+        print(f'control: {sum(r == "missed" for r in results.values())} of {len(results)} pass without a bug')
+        return 0 if all(r == 'missed' for r in results.values()) else 1
     for name, result in results.items():
         if result != 'caught':
             print(f'not caught: {name}: {result}')
