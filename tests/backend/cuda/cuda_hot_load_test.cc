@@ -19,9 +19,16 @@ constexpr const char* kModel = "tests/golden/models/llama";
 constexpr int kAdapters = 6;  // different ones, by seed
 const std::vector<int32_t> kTokens = {5, 17, 44, 9};
 
+// Plain, routed, and of the embedding and lm_head, in turn.
 RandomAdapterOptions Options(int seed) {
-  if (seed % 2 == 0) return {.rank = 3 + seed, .size = 0.2f};
-  return {.rank = 4, .experts = 3, .shared_a = true, .gate = {GateRule::kSoftmax}, .size = 0.2f};
+  if (seed % 3 == 0) return {.rank = 3 + seed, .size = 0.2f};
+  if (seed % 3 == 1)
+    return {.rank = 4, .experts = 3, .shared_a = true, .gate = {GateRule::kSoftmax}, .size = 0.2f};
+  return {.rank = 2,
+          .targets = {Projection::kEmbedding, Projection::kV, Projection::kHead},
+          .embedding_tokens = {17, 9, 5},
+          .head_tokens = {kAllTokens},
+          .size = 0.2f};
 }
 
 std::unique_ptr<Transformer> Load(Backend& backend) {
