@@ -77,6 +77,22 @@ class CudaHotLoad : public testing::Test {
   std::vector<std::vector<float>> want_;
 };
 
+// Nobody waits for the upload but the step that follows at once, and what it finds uploaded it uses again.
+TEST_F(CudaHotLoad, TheFirstStepWaitsForTheUpload) {
+  auto opened = MakeCudaBackend({.memory_fraction = 0.5, .adapter_bytes = 1 << 20});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  const auto model = Load(**opened);
+  const AdapterShape shape = model->config().adapter_shape();
+  BlockPool pool(16);
+  std::vector<std::unique_ptr<DeviceAdapter>> adapters;
+  for (int i = 0; i < 2 * kAdapters; ++i) {
+    const int seed = i % kAdapters;
+    adapters.push_back(*(*opened)->LoadAdapter(RandomAdapter(seed, shape, Options(seed)), shape));
+    EXPECT_EQ(Nearest(LogitsOf(*model, pool, adapters.back().get())), seed) << i;
+    EXPECT_EQ(Nearest(LogitsOf(*model, pool, adapters.front().get())), 0) << i;
+  }
+}
+
 // The pool holds two adapters, so every load waits for what the last step but one has let go.
 TEST_F(CudaHotLoad, EveryStepSeesTheAdapterThatItNames) {
   auto opened = MakeCudaBackend({.memory_fraction = 0.5, .adapter_bytes = 96 << 10});
