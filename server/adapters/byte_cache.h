@@ -21,8 +21,8 @@ namespace hydrad {
 //   (none) -Reserve-> reserved -Fill-> filled -Take or thrown out-> (bytes only) -Free-> (none)
 //
 // and nothing is thrown out while it is reserved or pinned. A thrown-out value goes to the caller, who
-// destroys it (outside of its lock) before it takes the memory that it was thrown out for; its bytes are the
-// new entry's from then on, so there is no Free. Not thread-safe.
+// destroys it (outside of its lock) before it takes the memory that it was thrown out for; all its bytes are
+// the new entry's until that is filled, so there is no Free. Not thread-safe.
 template <class Value>
 class ByteCache {
  public:
@@ -41,23 +41,31 @@ class ByteCache {
   // more of them than it takes. False when even all of them would not do: then nothing has changed.
   // REQUIRES: `id` has no entry.
   bool Reserve(Id id, uint64_t bytes, const MayEvict& may_evict, std::vector<Evicted>* evicted) {
-    if (!MakeRoom(bytes, may_evict, evicted)) return false;
+    const std::optional<uint64_t> gained = MakeRoom(bytes, may_evict, evicted);
+    if (!gained) return false;
     const bool fresh = entries_.try_emplace(id).second;
     HYDRAD_CHECK(fresh);
-    Charge(entries_[id], bytes);
+    Charge(entries_[id], bytes, *gained > bytes ? *gained - bytes : 0);
     return true;
   }
   // Changes what a reserved entry is charged, as Reserve.
   bool Resize(Id id, uint64_t bytes, const MayEvict& may_evict, std::vector<Evicted>* evicted) {
     Entry& entry = Get(id);
-    if (bytes > entry.bytes && !MakeRoom(bytes - entry.bytes, may_evict, evicted)) return false;
-    Charge(entry, bytes);
+    uint64_t gained = 0;
+    const uint64_t more = bytes > entry.bytes ? bytes - entry.bytes : 0;
+    if (more > 0) {
+      const std::optional<uint64_t> made = MakeRoom(more, may_evict, evicted);
+      if (!made) return false;
+      gained = *made;
+    }
+    Charge(entry, bytes, gained > more ? gained - more : 0);
     return true;
   }
   // The memory has been taken. The entry is the most recently used one, and not pinned.
   void Fill(Id id, Value value) {
     Entry& entry = Get(id);
     HYDRAD_CHECK(!entry.value && entry.pins == 0);
+    Charge(entry, entry.bytes, 0);
     entry.value = std::move(value);
     Enlist(id, entry);
   }
@@ -72,7 +80,7 @@ class ByteCache {
   void Free(Id id) {
     Entry& entry = Get(id);
     HYDRAD_CHECK(!entry.value);
-    Charge(entry, 0);
+    Charge(entry, 0, 0);
     entries_.erase(id);
   }
 
@@ -100,6 +108,7 @@ class ByteCache {
  private:
   struct Entry {
     uint64_t bytes = 0;
+    uint64_t more = 0;  // that was thrown out for it and may not be destroyed yet, until it is filled
     std::optional<Value> value;
     int pins = 0;
     std::list<Id>::iterator place{};  // in lru_, while filled and not pinned
@@ -110,14 +119,16 @@ class ByteCache {
     HYDRAD_CHECK(found != entries_.end());
     return found->second;
   }
-  void Charge(Entry& entry, uint64_t bytes) {
-    used_ = used_ - entry.bytes + bytes;
+  void Charge(Entry& entry, uint64_t bytes, uint64_t more) {
+    used_ = used_ - entry.bytes - entry.more + bytes + more;
     entry.bytes = bytes;
+    entry.more = more;
   }
   void Enlist(Id id, Entry& entry) { entry.place = lru_.insert(lru_.end(), id); }
 
-  bool MakeRoom(uint64_t bytes, const MayEvict& may_evict, std::vector<Evicted>* evicted) {
-    if (bytes > capacity_) return false;
+  // What was thrown out; nullopt when there is no room.
+  std::optional<uint64_t> MakeRoom(uint64_t bytes, const MayEvict& may_evict, std::vector<Evicted>* evicted) {
+    if (bytes > capacity_) return std::nullopt;
     uint64_t gained = 0;
     std::vector<Id> victims;
     for (auto at = lru_.begin(); at != lru_.end() && used_ - gained + bytes > capacity_; ++at) {
@@ -125,16 +136,16 @@ class ByteCache {
       victims.push_back(*at);
       gained += Get(*at).bytes;
     }
-    if (used_ - gained + bytes > capacity_) return false;
+    if (used_ - gained + bytes > capacity_) return std::nullopt;
     for (const Id victim : victims) {
       evicted->push_back({victim, Take(victim)});
       Free(victim);
     }
-    return true;
+    return gained;
   }
 
   const uint64_t capacity_;
-  uint64_t used_ = 0;  // the sum of the entries' bytes
+  uint64_t used_ = 0;  // the sum of what is charged to the entries
   std::unordered_map<Id, Entry> entries_;
   std::list<Id> lru_;  // filled and not pinned, least recently used first
 };

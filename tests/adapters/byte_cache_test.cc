@@ -72,7 +72,7 @@ TEST_F(ByteCacheTest, ReservedPinnedAndForbiddenEntriesStay) {
   EXPECT_TRUE(Reserve(4, 20));
   EXPECT_THAT(Evicted(), ElementsAre(3));
   cache_.Unpin(2);
-  EXPECT_TRUE(Reserve(5, 50));
+  EXPECT_TRUE(Reserve(5, 40));
   EXPECT_THAT(Evicted(), ElementsAre(2));
   EXPECT_EQ(cache_.Find(1), nullptr) << "reserved only";
 }
@@ -99,6 +99,21 @@ TEST_F(ByteCacheTest, WhatIsTakenOutIsChargedUntilItIsFreed) {
   EXPECT_FALSE(Reserve(2, 1));
   cache_.Free(1);
   EXPECT_TRUE(Reserve(2, 1));
+}
+
+// The caller still holds its values: their memory is not there for others yet.
+TEST_F(ByteCacheTest, WhatWasThrownOutIsChargedUntilTheNewEntryIsFilled) {
+  ASSERT_TRUE(Put(1, 80) && Reserve(2, 30));
+  EXPECT_THAT(Evicted(), ElementsAre(1));
+  EXPECT_EQ(cache_.used(), 80u);
+  EXPECT_FALSE(Reserve(3, 30));
+  cache_.Fill(2, 2);
+  EXPECT_EQ(cache_.used(), 30u);
+  EXPECT_TRUE(Put(3, 70));
+  EXPECT_TRUE(Reserve(4, 1));
+  EXPECT_EQ(cache_.used(), 100u);
+  cache_.Free(4);
+  EXPECT_EQ(cache_.used(), 70u) << "given up, as all that was charged to it";
 }
 
 TEST_F(ByteCacheTest, AnEntryMayTakeNothing) {
