@@ -108,15 +108,16 @@ void AdapterStore::Impl::CommitPin(const EntryPtr& entry, bool pinned, const Don
   {
     MutexLock lock(&mu);
     entry->changing = false;
-    // It may have been lost meanwhile: the pin counts when it has been loaded again.
-    if (status.ok() && entry->serving == nullptr) status = registry.Serving(entry->name).status();
     if (status.ok()) {
       ForgetPin(entry);
+      registry.SetPinned(*entry, pinned);
+    }
+    // It may have been lost meanwhile: the pin counts when it has been loaded again.
+    if (status.ok() && entry->serving != nullptr) {
       if (pinned) kept.insert(entry);
       entry->kept = pinned;
       entry->fetch_failed = false;
       for (const PieceId piece : entry->serving->pieces) residency.SetKept(piece, pinned);
-      registry.SetPinned(*entry, pinned);
       KickPump();
     }
     info = status.ok() ? absl::StatusOr<AdapterInfo>(Registry::Snapshot(*entry)) : status;
