@@ -24,6 +24,13 @@ constexpr char kFooter[] =
     "  hydractl adapter unload pirate --force\n"
     "  hydractl adapter apply adapters.json --validate-only";
 
+constexpr char kLoadFooter[] =
+    "To replace, add or remove one expert of an MoA, do so in its directory (or in a copy) and load it "
+    "again: "
+    "only what has changed is uploaded. `hydractl adapter get NAME --json | jq .moa_experts` says since "
+    "which "
+    "generation each expert is there.";
+
 constexpr char kApplyFooter[] =
     "The file: {\"adapters\": [{\"name\": \"pirate\", \"path\": \"pirate-v2\"}, ...]}; \"etag\" (the digest "
     "that "
@@ -223,6 +230,7 @@ void AddAdapterCommand(CLI::App& app, Session& session) {
   load->add_option("--path", flags->path, "Its directory, relative to the daemon's adapter root")
       ->required()
       ->type_name("DIR");
+  load->footer(kLoadFooter);
   load->add_flag("--validate-only", flags->validate_only, "Only say whether it could be loaded");
   load->add_option("--etag", flags->etag, "Load it only if its files have this digest")->type_name("DIGEST");
   AddRequestIdFlag(*load, *flags);

@@ -122,6 +122,12 @@ Json ToJson(const v1::Adapter& adapter) {
                {"pinned", adapter.pinned()},
                {"host_bytes", adapter.host_bytes()}};
   if (!adapter.expert_names().empty()) json["expert_names"] = adapter.expert_names();
+  for (const v1::Adapter::Expert& expert : adapter.moa_experts()) {
+    json["moa_experts"].push_back({{"name", expert.name()},
+                                   {"etag", expert.etag()},
+                                   {"generation", expert.generation()},
+                                   {"device_bytes", expert.device_bytes()}});
+  }
   return json;
 }
 

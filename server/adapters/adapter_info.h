@@ -26,6 +26,23 @@ const char* Name(AdapterState state);
 enum class Tier : uint8_t { kDisk, kHost, kDevice };
 const char* Name(Tier tier);
 
+// A piece of an adapter is what is read, held and thrown out as one: the adapter itself; of an MoA, each of
+// its experts, and its routers. Where a load finds the piece in what the name serves already, it is shared.
+struct PieceInfo {
+  enum class Kind : uint8_t {
+    kWhole,
+    kExpert,
+    kRouters,  // the names of the experts, their rows, and how one is picked
+  };
+  std::string path;    // of the adapter's directory, relative to the root
+  std::string digest;  // AdapterInfo's; of an expert or routers over what they say, wherever that stands
+  uint64_t host_bytes = 0, device_bytes = 0;
+  Kind kind = Kind::kWhole;
+  std::string expert{};        // of kExpert, its name
+  uint64_t reading_bytes = 0;  // the most that it takes of the host while it is read; 0: host_bytes
+  uint64_t generation = 0;     // of the adapter, when it was loaded
+};
+
 // A snapshot of one adapter name.
 struct AdapterInfo {
   std::string name;
@@ -42,9 +59,10 @@ struct AdapterInfo {
   std::vector<std::string> targets;  // projection names
   // Of an adapter that picks one of its experts per sequence (MoA): their names, in the routers' order.
   std::vector<std::string> expert_names;
-  int64_t handles = 0;      // requests that hold any generation of it now
-  absl::Status error;       // of the last load, by an operator or for a request
-  double load_seconds = 0;  // what that took, from the start of its reading or copying to its end
+  std::vector<PieceInfo> pieces;  // of an MoA: its routers, then its experts
+  int64_t handles = 0;            // requests that hold any generation of it now
+  absl::Status error;             // of the last load, by an operator or for a request
+  double load_seconds = 0;        // what that took, from the start of its reading or copying to its end
 };
 
 enum class AdapterChange : uint8_t {

@@ -1,33 +1,42 @@
-// From an adapter in host memory to what the device holds of it.
+// From a piece in host memory to what the device holds of it.
 #ifndef HYDRAD_SERVER_ADAPTERS_ADAPTER_ON_DEVICE_H_
 #define HYDRAD_SERVER_ADAPTERS_ADAPTER_ON_DEVICE_H_
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
+#include "server/adapters/adapter_piece.h"
 #include "server/adapters/mixture.h"
-#include "server/adapters/read_adapter.h"
 #include "server/backend/backend.h"
 #include "server/base/status.h"
 
 namespace hydrad {
 
-// All that a request needs of an adapter, without its name and number. Immutable.
+// A piece on the device. Immutable.
 struct AdapterOnDevice {
-  std::shared_ptr<const DeviceAdapter> device;  // null where there is a mixture
+  std::shared_ptr<const DeviceAdapter> device;  // of a whole adapter or an expert
   AdapterTraits traits;                         // of `device`
-  std::shared_ptr<const Mixture> mixture;       // of an adapter that picks one of its experts per sequence
   std::vector<int32_t> invocation;              // of an aLoRA, see TokenFields
+  // Of routers: what they say without the rows, and the rows, null where the device cannot look at them
+  // (Backend::can_route) or there is none.
+  std::optional<MoaRouters> routers;
+  std::vector<std::shared_ptr<const Buffer>> rows;  // of each expert
 };
 
 // Exactly what CopyToDevice takes of the device.
-uint64_t DeviceBytes(const AdapterContents& contents, const Backend& backend, const AdapterShape& shape);
+uint64_t DeviceBytes(const AdapterPiece& piece, const Backend& backend, const AdapterShape& shape);
 
-// INTERNAL when the device fails, or takes another number of bytes than was said.
-absl::StatusOr<std::shared_ptr<const AdapterOnDevice>> CopyToDevice(const AdapterContents& contents,
+// INTERNAL when the device fails, or takes another number of bytes than was said. Loader threads.
+absl::StatusOr<std::shared_ptr<const AdapterOnDevice>> CopyToDevice(const AdapterPiece& piece,
                                                                     Backend& backend,
                                                                     const AdapterShape& shape);
+
+// The MoA that `pieces` are, in TakeApart's order: it shares what they hold of the device.
+std::shared_ptr<const Mixture> MakeMixture(std::span<const std::shared_ptr<const AdapterOnDevice>> pieces,
+                                           int layers);
 
 }  // namespace hydrad
 

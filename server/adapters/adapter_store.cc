@@ -93,20 +93,28 @@ std::shared_ptr<const AdapterGeneration> AdapterStore::Impl::Bind(ClaimState& cl
   MutexLock lock(&mu);
   AdapterEntry& entry = *claim.entry;
   if (claim.ended || claim.bound != nullptr || !entry.resident) return nullptr;
-  auto on_device = std::make_shared<AdapterGeneration>();
-  on_device->name = entry.name;
-  on_device->generation = entry.serving->number;
-  for (const PieceId piece : entry.serving->pieces) {
-    const Residency::DeviceCopy copy = residency.Pin(piece);
-    on_device->device = copy->device;
-    on_device->traits = copy->traits;
-    on_device->mixture = copy->mixture;
-    on_device->invocation = copy->invocation;
-  }
+  std::vector<Residency::DeviceCopy> copies;
+  for (const PieceId piece : entry.serving->pieces) copies.push_back(residency.Pin(piece));
   claim.bound = entry.serving;
-  ++claim.bound->bound;
+  if (claim.bound->bound++ == 0) claim.bound->on_device = Assemble(entry, copies);
   --entry.waiting;
-  return on_device;
+  return claim.bound->on_device;
+}
+
+// What requests of one generation share.
+std::shared_ptr<const AdapterGeneration> AdapterStore::Impl::Assemble(
+    const AdapterEntry& entry, const std::vector<Residency::DeviceCopy>& copies) const {
+  auto whole = std::make_shared<AdapterGeneration>();
+  whole->name = entry.name;
+  whole->generation = entry.serving->number;
+  if (copies.front()->routers) {
+    whole->mixture = MakeMixture(copies, shape.layers);
+    return whole;
+  }
+  whole->device = copies.front()->device;
+  whole->traits = copies.front()->traits;
+  whole->invocation = copies.front()->invocation;
+  return whole;
 }
 
 void AdapterStore::Impl::Unbind(ClaimState& claim) {
@@ -118,7 +126,7 @@ void AdapterStore::Impl::Unbind(ClaimState& claim) {
 
 void AdapterStore::Impl::LetGo(ClaimState& claim) {
   const std::shared_ptr<Generation> generation = std::exchange(claim.bound, nullptr);
-  --generation->bound;
+  if (--generation->bound == 0) generation->on_device.reset();
   for (const PieceId piece : generation->pieces) residency.Unpin(piece);
   DropIfUnused(*generation);
 }

@@ -10,9 +10,9 @@
 
 namespace hydrad {
 
-// At least what ReadAdapter holds of the directory `path`: the tensors' file and, where its header speaks of
-// F16, which becomes F32, twice that more. 0 where ReadAdapter will say what is wrong: nothing is held then.
-// INTERNAL when the disk fails.
+// At least what ReadAdapter holds of the directory `path` at any moment: the tensors' files, what is widened
+// (F16), worked out (vectors) or taken apart (the bundle of an MoA) beside them. 0 where ReadAdapter will say
+// what is wrong: nothing is held then. INTERNAL when the disk fails.
 absl::StatusOr<uint64_t> HostBytesToRead(Disk& disk, const std::string& path, uint64_t max_file_bytes);
 
 }  // namespace hydrad

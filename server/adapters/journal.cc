@@ -29,7 +29,30 @@ std::string Frame(std::string_view payload) {
   return frame;
 }
 
+const char* Name(PieceInfo::Kind kind) {
+  switch (kind) {
+    case PieceInfo::Kind::kWhole:
+      return "whole";
+    case PieceInfo::Kind::kExpert:
+      return "expert";
+    case PieceInfo::Kind::kRouters:
+      return "routers";
+  }
+  return "unknown";
+}
+
+Json ToJson(const PieceInfo& piece) {
+  return {{"kind", Name(piece.kind)},
+          {"expert", piece.expert},
+          {"digest", piece.digest},
+          {"host_bytes", piece.host_bytes},
+          {"reading_bytes", piece.reading_bytes},
+          {"generation", piece.generation}};
+}
+
 Json ToJson(const AdapterInfo& info) {
+  Json pieces = Json::array();
+  for (const PieceInfo& piece : info.pieces) pieces.push_back(ToJson(piece));
   return {{"name", info.name},
           {"path", info.path},
           {"digest", info.digest},
@@ -40,7 +63,8 @@ Json ToJson(const AdapterInfo& info) {
           {"max_rank", info.max_rank},
           {"experts", info.experts},
           {"targets", info.targets},
-          {"expert_names", info.expert_names}};
+          {"expert_names", info.expert_names},
+          {"pieces", std::move(pieces)}};
 }
 
 Json ToJson(const AnsweredRequest& request) {
@@ -48,7 +72,19 @@ Json ToJson(const AnsweredRequest& request) {
       {"id", request.id}, {"what", request.what}, {"name", request.name}, {"generation", request.generation}};
 }
 
-// Throws where the record is not as we write it: Parse catches it.
+// These throw where the record is not as we write it: Parse catches it.
+PieceInfo PieceFrom(const Json& json, const std::string& path) {
+  PieceInfo piece;
+  piece.path = path;
+  piece.kind = json.at("kind") == "routers" ? PieceInfo::Kind::kRouters : PieceInfo::Kind::kExpert;
+  piece.expert = json.at("expert").get<std::string>();
+  piece.digest = json.at("digest").get<std::string>();
+  piece.host_bytes = json.at("host_bytes").get<uint64_t>();
+  piece.reading_bytes = json.at("reading_bytes").get<uint64_t>();
+  piece.generation = json.at("generation").get<uint64_t>();
+  return piece;
+}
+
 AdapterInfo InfoFrom(const Json& json) {
   AdapterInfo info;
   info.name = json.at("name").get<std::string>();
@@ -62,6 +98,8 @@ AdapterInfo InfoFrom(const Json& json) {
   info.experts = json.at("experts").get<int>();
   info.targets = json.at("targets").get<std::vector<std::string>>();
   info.expert_names = json.at("expert_names").get<std::vector<std::string>>();
+  for (const Json& piece : json.value("pieces", Json::array()))
+    info.pieces.push_back(PieceFrom(piece, info.path));
   return info;
 }
 

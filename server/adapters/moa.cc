@@ -54,6 +54,14 @@ class RouterReader {
   std::set<std::string> read_;
 };
 
+// A factor in memory of its own: F16 is there already.
+absl::StatusOr<HostMatrix> OwnMatrix(const ModuleTensors& module, const std::string& part, int rows, int cols,
+                                     TensorStorage& storage) {
+  ASSIGN_OR_RETURN(HostMatrix matrix, module.Matrix(part, rows, cols, storage));
+  if (matrix.data == module.parts.at(part).tensor->data.data()) Keep(matrix, storage);
+  return matrix;
+}
+
 // The pair of one expert for one module, if it has one.
 absl::Status ReadPair(const MoaConfig::Expert& expert, const ModuleTensors& module, TensorStorage& storage,
                       AdapterWeights* out) {
@@ -66,26 +74,10 @@ absl::Status ReadPair(const MoaConfig::Expert& expert, const ModuleTensors& modu
   ProjectionWeights weights;
   weights.layer = module.layer;
   weights.projection = module.projection;
-  ASSIGN_OR_RETURN(const HostMatrix down, module.Matrix(a, expert.rank, module.in, storage));
-  ASSIGN_OR_RETURN(const HostMatrix up, module.Matrix(b, module.out, expert.rank, storage));
-  weights.a = {down};
-  weights.b = {up};
+  ASSIGN_OR_RETURN(weights.a.emplace_back(), OwnMatrix(module, a, expert.rank, module.in, storage));
+  ASSIGN_OR_RETURN(weights.b.emplace_back(), OwnMatrix(module, b, module.out, expert.rank, storage));
   weights.scale = {static_cast<float>(expert.alpha / expert.rank)};
   out->projections.push_back(std::move(weights));
-  return absl::OkStatus();
-}
-
-// Every part is lora_A or lora_B of an expert whose tensors are to be here.
-absl::Status CheckParts(const MoaConfig& config, const ModuleTensors& module) {
-  for (const auto& [part, tensor] : module.parts) {
-    const bool known = std::ranges::any_of(config.experts, [&part = part](const MoaConfig::Expert& expert) {
-      return expert.path.empty() && (part == "lora_A." + expert.name || part == "lora_B." + expert.name);
-    });
-    if (!known) {
-      return InvalidArgument("tensor '{}': is not lora_A or lora_B of one of the bundle's experts",
-                             module.TensorName(part));
-    }
-  }
   return absl::OkStatus();
 }
 
@@ -119,22 +111,35 @@ absl::Status ReadRouters(const Safetensors& file, const AdapterShape& shape, Ten
   return reader.CheckNoneLeft();
 }
 
-absl::StatusOr<std::vector<ExpertWeights>> ReadMoaBundle(const MoaConfig& config,
-                                                         std::span<const ModuleTensors> modules,
-                                                         TensorStorage& storage) {
-  std::vector<ExpertWeights> experts(config.experts.size());
-  for (size_t e = 0; e < experts.size(); ++e) experts[e].name = config.experts[e].name;
+absl::Status CheckMoaParts(const MoaConfig& config, std::span<const ModuleTensors> modules) {
   for (const ModuleTensors& module : modules) {
-    RETURN_IF_ERROR(CheckParts(config, module));
-    for (size_t e = 0; e < experts.size(); ++e) {
-      RETURN_IF_ERROR(ReadPair(config.experts[e], module, storage, &experts[e].weights));
+    for (const auto& [part, tensor] : module.parts) {
+      const bool known = std::ranges::any_of(config.experts, [&part = part](const MoaConfig::Expert& expert) {
+        return expert.path.empty() && (part == "lora_A." + expert.name || part == "lora_B." + expert.name);
+      });
+      if (!known) {
+        return InvalidArgument("tensor '{}': is not lora_A or lora_B of one of the bundle's experts",
+                               module.TensorName(part));
+      }
     }
   }
-  for (size_t e = 0; e < experts.size(); ++e) {
-    if (config.experts[e].path.empty() && experts[e].weights.projections.empty())
-      return InvalidArgument("expert '{}': has no tensors", experts[e].name);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ExpertWeights> ReadMoaExpert(const MoaConfig::Expert& expert,
+                                            std::span<const ModuleTensors> modules, TensorStorage& storage) {
+  ExpertWeights read;
+  read.name = expert.name;
+  for (const ModuleTensors& module : modules) {
+    RETURN_IF_ERROR(ReadPair(expert, module, storage, &read.weights));
   }
-  return experts;
+  if (read.weights.projections.empty()) return InvalidArgument("expert '{}': has no tensors", expert.name);
+  return read;
+}
+
+bool IsTensorOf(const MoaConfig::Expert& expert, std::string_view name) {
+  return name.find(".lora_A." + expert.name + ".") != std::string_view::npos ||
+         name.find(".lora_B." + expert.name + ".") != std::string_view::npos;
 }
 
 }  // namespace hydrad

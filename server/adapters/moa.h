@@ -30,11 +30,16 @@ bool IsRouterTensor(std::string_view name);
 absl::Status ReadRouters(const Safetensors& file, const AdapterShape& shape, TensorStorage& storage,
                          std::span<ExpertWeights> experts);
 
-// The pairs of the bundle's experts, by the order of config.experts; empty for one that has a path. An expert
-// may leave out modules that others have, but not all. INVALID_ARGUMENT names the tensor and the reason.
-absl::StatusOr<std::vector<ExpertWeights>> ReadMoaBundle(const MoaConfig& config,
-                                                         std::span<const ModuleTensors> modules,
-                                                         TensorStorage& storage);
+// Every tensor of the bundle's modules is a factor of one of its experts, of those without a path.
+// INVALID_ARGUMENT names the first that is not.
+absl::Status CheckMoaParts(const MoaConfig& config, std::span<const ModuleTensors> modules);
+
+// The pairs of one of the bundle's experts, in `storage` of its own, so that each can go without the others.
+// It may leave out modules that others have, but not all. INVALID_ARGUMENT names the tensor and the reason.
+absl::StatusOr<ExpertWeights> ReadMoaExpert(const MoaConfig::Expert& expert,
+                                            std::span<const ModuleTensors> modules, TensorStorage& storage);
+// Whether a tensor of this name is of that expert.
+bool IsTensorOf(const MoaConfig::Expert& expert, std::string_view name);
 
 }  // namespace hydrad
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/adapters/adapter_info.h"  // PieceInfo
 #include "server/adapters/disk.h"
 #include "server/backend/adapter_weights.h"
 #include "server/backend/backend.h"  // AdapterShape
@@ -15,13 +16,12 @@
 
 namespace hydrad {
 
-inline constexpr uint64_t kMaxConfigBytes = 1u << 20;
-
 // An adapter in host memory, and what people want to know of it.
 struct AdapterContents {
   AdapterWeights weights;  // empty where there are `experts`
   // Of an adapter that picks one of them per sequence (MoA): at least one, and how it picks.
   std::vector<ExpertWeights> experts_by_name;
+  std::vector<uint64_t> expert_host_bytes;  // of the host_bytes, each expert's without its rows
   RouterPool pool = RouterPool::kLast;
   Decision decision = Decision::kVote;
   std::string family;  // "lora", "hydralora", "loramoe", "mola", "adamole", "mole", "moa"
@@ -29,7 +29,8 @@ struct AdapterContents {
   // `cat adapter_config.json adapter_model.safetensors | sha256sum`; those of experts in directories of their
   // own come after them, in the order of the experts.
   std::string digest;
-  uint64_t host_bytes = 0;  // that `weights` keeps in memory: its files, and what was converted of them
+  // That it keeps in memory: its files, what was converted of them, and what was worked out (DoRA, biases).
+  uint64_t host_bytes = 0;
   int max_rank = 0;
   int experts = 1;       // largest number of experts of a projection, or that can be picked
   AdapterTraits traits;  // of `weights`
@@ -54,14 +55,15 @@ struct AdapterContents {
 absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path, const AdapterShape& shape,
                                             uint64_t max_file_bytes, const BaseWeights* base = nullptr);
 
-// One expert of an MoA, from a directory as above.
-struct ExpertContents {
-  ExpertWeights expert;  // without a name
-  std::string digest;    // as AdapterContents::digest
-  int max_rank = 0;
-};
-absl::StatusOr<ExpertContents> ReadExpert(Disk& disk, const std::string& path, const AdapterShape& shape,
-                                          uint64_t max_file_bytes);
+// Of the MoA in `path`, one piece (see PieceInfo): of its experts_by_name the weights of the expert of that
+// name, or of all of them the rows of the routers. No more is read than that takes. FAILED_PRECONDITION where
+// it is no MoA any more, or has no such expert.
+absl::StatusOr<AdapterContents> ReadMoaPiece(Disk& disk, const std::string& path, PieceInfo::Kind kind,
+                                             const std::string& expert, const AdapterShape& shape,
+                                             uint64_t max_file_bytes);
+
+// What the numbers take that were worked out at load and stand in no file.
+uint64_t VectorBytes(const AdapterWeights& weights);
 
 }  // namespace hydrad
 

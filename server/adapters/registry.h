@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/adapters/adapter_info.h"
+#include "server/adapters/handle.h"  // AdapterGeneration
 #include "server/adapters/residency.h"
 #include "server/base/clock.h"
 #include "server/base/status.h"
@@ -24,8 +25,9 @@ absl::Status CheckAdapterName(const std::string& name);
 // One load of a name. It serves until it is replaced, and goes when no request is bound to it any more.
 struct Generation {
   uint64_t number = 0;
-  std::vector<PieceId> pieces;
-  int bound = 0;  // requests that run on it
+  std::vector<PieceId> pieces;                           // of an MoA in TakeApart's order
+  int bound = 0;                                         // requests that run on it
+  std::shared_ptr<const AdapterGeneration> on_device{};  // while there are some
   bool serving = true;
 };
 

@@ -17,20 +17,18 @@ const char* Name(Tier tier) {
   return "unknown";
 }
 
-PieceId Residency::Add(Owner owner, std::string path) {
+PieceId Residency::Add(Owner owner, PieceInfo info) {
   const PieceId id = ++last_id_;
   Piece& piece = pieces_[id];
   piece.owner = std::move(owner);
-  piece.info.path = std::move(path);
+  piece.info = std::move(info);
   piece.working = true;
   return id;
 }
 
 PieceId Residency::AddKnown(Owner owner, PieceInfo info) {
-  const PieceId id = Add(std::move(owner), info.path);
-  Piece& piece = Get(id);
-  piece.info = std::move(info);
-  piece.working = false;
+  const PieceId id = Add(std::move(owner), std::move(info));
+  Get(id).working = false;
   return id;
 }
 
@@ -162,7 +160,9 @@ std::optional<Residency::Work> Residency::Try(PieceId id, size_t rank, bool* roo
   if (fetches_ >= max_fetches_) return std::nullopt;
   Evicted evicted;
   if (host_.Find(id) == nullptr) {
-    if (!ReserveHostFor(id, Get(id).info.host_bytes, rank + 1, &evicted)) return std::nullopt;
+    const PieceInfo& info = Get(id).info;
+    const uint64_t bytes = std::max(info.host_bytes, info.reading_bytes);
+    if (!ReserveHostFor(id, bytes, rank + 1, &evicted)) return std::nullopt;
     return Begin(Work::Kind::kRead, id, std::move(evicted));
   }
   *room = *room && ReserveDeviceFor(id, rank + 1, &evicted);

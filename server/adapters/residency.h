@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "server/adapters/adapter_info.h"  // Tier
+#include "server/adapters/adapter_info.h"  // PieceInfo, Tier
 #include "server/adapters/adapter_on_device.h"
 #include "server/adapters/byte_cache.h"
 
@@ -19,22 +19,16 @@ namespace hydrad {
 
 struct AdapterEntry;
 
-// A piece is what is read, held and thrown out as one. A generation consists of one or several, and several
-// generations of one name may share one (an expert that a replace has not touched). Host copies stay while
-// there is room when a piece is on the device too.
+// A generation consists of one piece or several (see PieceInfo), and several generations of one name may
+// share one (an expert that a replace has not touched). Host copies stay while there is room when a piece is
+// on the device too.
 using PieceId = uint64_t;
-
-// How a piece is read again, and what it takes.
-struct PieceInfo {
-  std::string path, digest;
-  uint64_t host_bytes = 0, device_bytes = 0;
-};
 
 // Only accounts and decides: who calls it reads files and copies to the device, and destroys what it hands
 // out. Not thread-safe. Work on a piece keeps its host copy in place and is done by one thread at a time.
 class Residency {
  public:
-  using HostCopy = std::shared_ptr<const AdapterContents>;
+  using HostCopy = std::shared_ptr<const AdapterPiece>;
   using DeviceCopy = std::shared_ptr<const AdapterOnDevice>;
   using Owner = std::shared_ptr<AdapterEntry>;
   // What was thrown out: to be destroyed before the memory is taken that it made room for.
@@ -44,7 +38,7 @@ class Residency {
       : host_(host_bytes), device_(device_bytes), max_fetches_(max_fetches) {}
 
   // A load. The piece begins on disk, with work under way and part of no generation.
-  PieceId Add(Owner owner, std::string path);
+  PieceId Add(Owner owner, PieceInfo info);
   // Host memory may be taken from whatever is not worked on: nothing that waits holds up a load. The device
   // is taken from what nobody wants. kLater: for the host, work that is in the way will end.
   enum class Room { kYes, kLater, kNever };
@@ -62,8 +56,12 @@ class Residency {
   // One generation more or less consists of the piece. Without one, it goes.
   void Refer(PieceId id);
   void Unrefer(PieceId id);
-  // Its content is also found there from now on.
-  void SetPath(PieceId id, std::string path) { Get(id).info.path = std::move(path); }
+  // Its content is found there from now on, under the name of an expert if it is one.
+  void SetPlace(PieceId id, const PieceInfo& at) {
+    Get(id).info.path = at.path;
+    Get(id).info.expert = at.expert;
+  }
+  void SetGeneration(PieceId id, uint64_t generation) { Get(id).info.generation = generation; }
   // Kept pieces are not thrown out of the device.
   void SetKept(PieceId id, bool kept) { Get(id).kept = kept; }
   // In use by a request. REQUIRES: on the device.

@@ -69,11 +69,16 @@ void AdapterStore::Impl::RefreshWanted() {
   std::vector<EntryPtr> hopeless;
   const auto add = [&](const EntryPtr& entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (entry->serving == nullptr) return;
+    uint64_t device_bytes = 0;
     for (const PieceId piece : entry->serving->pieces) {
       const PieceInfo& info = residency.info(piece);
-      if (info.device_bytes > options.device_bytes || info.host_bytes > options.host_bytes) {
+      device_bytes += info.device_bytes;
+      const uint64_t host_bytes = std::max(info.host_bytes, info.reading_bytes);
+      if (device_bytes > options.device_bytes || host_bytes > options.host_bytes) {
         return hopeless.push_back(entry);
       }
+    }
+    for (const PieceId piece : entry->serving->pieces) {
       if (seen.insert(piece).second) pieces.push_back(piece);
     }
   };
@@ -122,20 +127,21 @@ void AdapterStore::Impl::RunFetch(Residency::Work work) {
 }
 
 absl::Status AdapterStore::Impl::ReadAgain(PieceId piece) {
-  std::string path, digest;
+  PieceInfo info;
   {
     MutexLock lock(&mu);
     if (stopping) return Cancelled("the server is stopping");
-    path = residency.info(piece).path;
-    digest = residency.info(piece).digest;
+    info = residency.info(piece);
   }
-  PieceInfo info;
-  ASSIGN_OR_RETURN(AdapterContents contents, Read(path, digest, &info));
-  auto copy = std::make_shared<const AdapterContents>(std::move(contents));
+  ASSIGN_OR_RETURN(ReadPiece read,
+                   ReadPieceAgain(*disk, info, shape, options.max_file_bytes, options.base.get()));
+  info.host_bytes = read.info.host_bytes;
+  info.device_bytes = DeviceBytes(read.piece, backend, shape);
+  auto copy = std::make_shared<const AdapterPiece>(std::move(read.piece));
   Residency::Evicted evicted;
   MutexLock lock(&mu);
-  if (residency.FillHost(piece, std::move(info), std::move(copy), &evicted)) return absl::OkStatus();
-  return ResourceExhausted("{}: there is no host memory to read it", path);
+  if (residency.FillHost(piece, info, std::move(copy), &evicted)) return absl::OkStatus();
+  return ResourceExhausted("{}: there is no host memory to read it", info.path);
 }
 
 absl::Status AdapterStore::Impl::Upload(PieceId piece) {
@@ -187,9 +193,11 @@ void AdapterStore::Impl::ApplyMoves() {
 void AdapterStore::Impl::UpdateTier(AdapterEntry& entry, bool evicted) {
   const Tier tier = TierOf(*entry.serving), before = entry.info.tier;
   entry.info.device_bytes = entry.info.host_bytes = 0;
-  for (const PieceId piece : entry.serving->pieces) {
-    entry.info.device_bytes += residency.info(piece).device_bytes;
-    entry.info.host_bytes += residency.info(piece).host_bytes;
+  for (size_t i = 0; i < entry.serving->pieces.size(); ++i) {
+    const PieceInfo& info = residency.info(entry.serving->pieces[i]);
+    entry.info.device_bytes += info.device_bytes;
+    entry.info.host_bytes += info.host_bytes;
+    if (!entry.info.pieces.empty()) entry.info.pieces[i].device_bytes = info.device_bytes;
   }
   entry.resident = tier == Tier::kDevice;
   if (tier == before) return;

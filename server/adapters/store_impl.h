@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include "server/adapters/adapter_piece.h"
 #include "server/adapters/adapter_store.h"
 #include "server/adapters/disk.h"
 #include "server/adapters/journal.h"
 #include "server/adapters/loader.h"
-#include "server/adapters/read_adapter.h"
 #include "server/adapters/registry.h"
 #include "server/adapters/residency.h"
 #include "server/base/mutex.h"
@@ -38,8 +38,12 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
     Done done;
     bool validate = false;     // and no more than that
     EntryPtr entry = nullptr;  // null: nothing is to be registered
-    PieceId piece = 0;         // once it has begun
     TimePoint begin{};
+    PieceId reading = 0;  // what is charged for it, from its beginning until it has been read
+    // Once it has been read: what the generation will consist of; and of it what is not part of the one that
+    // serves, and what is, and kept on the device meanwhile.
+    std::vector<PieceInfo> infos{};
+    std::vector<PieceId> pieces{}, added{}, held{};
   };
   using JobPtr = std::shared_ptr<LoadJob>;
 
@@ -50,6 +54,8 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   absl::StatusOr<AdapterHandle> Acquire(const std::string& name);
   std::shared_ptr<const AdapterGeneration> Bind(ClaimState& claim);
   void Unbind(ClaimState& claim);
+  std::shared_ptr<const AdapterGeneration> Assemble(const AdapterEntry& entry,
+                                                    const std::vector<Residency::DeviceCopy>& copies) const;
   void LetGo(ClaimState& claim) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void Release(ClaimState& claim);
   void Want(std::vector<std::string> names);
@@ -81,13 +87,18 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   // On loader threads.
   void RunLoad(const JobPtr& job);
   absl::StatusOr<bool> ReserveForReading(const JobPtr& job);
-  absl::StatusOr<AdapterInfo> ReadAndPublish(const LoadJob& job);
-  absl::StatusOr<AdapterContents> Read(const std::string& path, const std::string& digest, PieceInfo* info);
-  bool ServesAlready(const LoadJob& job, const PieceInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  absl::Status Place(PieceId id, const PieceInfo& info, AdapterContents contents);
+  absl::StatusOr<AdapterInfo> ReadAndPublish(LoadJob& job);
+  absl::StatusOr<std::vector<ReadPiece>> Read(const LoadJob& job, AdapterInfo* info);
+  // Takes from what serves what it has already; of the rest, reads what is left into its place.
+  absl::Status Place(LoadJob& job, std::vector<ReadPiece> pieces);
+  void Share(LoadJob& job, std::vector<ReadPiece>& pieces) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  PieceId FindServing(const LoadJob& job, const PieceInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status FillHost(LoadJob& job, std::vector<ReadPiece>& pieces, Residency::Evicted* evicted)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status PutOnDevice(PieceId piece);
-  absl::Status RecordLoad(const LoadJob& job, AdapterInfo* info);
-  AdapterInfo Publish(const LoadJob& job, PieceId piece, AdapterInfo info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status RecordLoad(LoadJob& job, AdapterInfo* info);
+  AdapterInfo Publish(const LoadJob& job, AdapterInfo info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void EndLoad(LoadJob& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void FinishLoad(const JobPtr& job, const absl::StatusOr<AdapterInfo>& result);
 
   // store_changes.cc

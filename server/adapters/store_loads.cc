@@ -9,15 +9,14 @@
 namespace hydrad {
 namespace {
 
-AdapterInfo Describe(const std::string& name, const PieceInfo& piece, const AdapterContents& contents) {
+AdapterInfo Describe(const std::string& name, const std::string& path, const AdapterContents& contents) {
   AdapterInfo info;
   info.name = name;
   info.state = AdapterState::kUnloaded;
-  info.path = piece.path;
+  info.path = path;
   info.family = contents.family;
-  info.digest = piece.digest;
-  info.device_bytes = piece.device_bytes;
-  info.host_bytes = piece.host_bytes;
+  info.digest = contents.digest;
+  info.host_bytes = contents.host_bytes;
   info.max_rank = contents.max_rank;
   info.experts = contents.experts;
   info.targets = contents.targets;
@@ -64,9 +63,9 @@ absl::StatusOr<bool> AdapterStore::Impl::ReserveForReading(const JobPtr& job) {
   {
     MutexLock lock(&mu);
     if (stopping) return Cancelled("the server is stopping");
-    if (job->piece == 0) {
+    if (job->reading == 0) {
       job->begin = clock.Now();
-      job->piece = residency.Add(job->entry, job->path);
+      job->reading = residency.Add(job->entry, {.path = job->path, .digest = {}});
       if (job->entry != nullptr) ++job->entry->pieces;
     }
   }
@@ -75,7 +74,7 @@ absl::StatusOr<bool> AdapterStore::Impl::ReserveForReading(const JobPtr& job) {
   Residency::Room room;
   {
     MutexLock lock(&mu);
-    room = residency.ReserveHost(job->piece, bytes, &evicted);
+    room = residency.ReserveHost(job->reading, bytes, &evicted);
     if (room == Residency::Room::kLater) parked.push_back(job);
     ApplyMoves();
   }
@@ -86,63 +85,107 @@ absl::StatusOr<bool> AdapterStore::Impl::ReserveForReading(const JobPtr& job) {
   return room == Residency::Room::kYes;
 }
 
-absl::StatusOr<AdapterContents> AdapterStore::Impl::Read(const std::string& path, const std::string& digest,
-                                                         PieceInfo* info) {
+absl::StatusOr<std::vector<ReadPiece>> AdapterStore::Impl::Read(const LoadJob& job, AdapterInfo* info) {
   ASSIGN_OR_RETURN(AdapterContents contents,
-                   ReadAdapter(*disk, path, shape, options.max_file_bytes, options.base.get()));
-  if (!digest.empty() && contents.digest != digest) {
-    return FailedPrecondition("{}: the files have the digest {}, not {}", path, contents.digest, digest);
+                   ReadAdapter(*disk, job.path, shape, options.max_file_bytes, options.base.get()));
+  if (!job.options.digest.empty() && contents.digest != job.options.digest) {
+    return FailedPrecondition("{}: the files have the digest {}, not {}", job.path, contents.digest,
+                              job.options.digest);
   }
-  *info = {path, contents.digest, contents.host_bytes, DeviceBytes(contents, backend, shape)};
-  if (info->device_bytes > options.device_bytes) {
-    return ResourceExhausted("{}: needs {} bytes on the device, where adapters have {}", path,
-                             info->device_bytes, options.device_bytes);
+  *info = Describe(job.name, job.path, contents);
+  std::vector<ReadPiece> pieces = TakeApart(job.path, std::move(contents));
+  for (ReadPiece& read : pieces) {
+    read.info.device_bytes = DeviceBytes(read.piece, backend, shape);
+    info->device_bytes += read.info.device_bytes;
+    if (pieces.size() > 1) info->pieces.push_back(read.info);
   }
-  return contents;
+  if (info->device_bytes <= options.device_bytes) return pieces;
+  return ResourceExhausted("{}: needs {} bytes on the device, where adapters have {}", job.path,
+                           info->device_bytes, options.device_bytes);
 }
 
-absl::StatusOr<AdapterInfo> AdapterStore::Impl::ReadAndPublish(const LoadJob& job) {
-  PieceInfo piece;
-  ASSIGN_OR_RETURN(AdapterContents contents, Read(job.path, job.options.digest, &piece));
-  AdapterInfo info = Describe(job.name, piece, contents);
+absl::StatusOr<AdapterInfo> AdapterStore::Impl::ReadAndPublish(LoadJob& job) {
+  AdapterInfo info;
+  ASSIGN_OR_RETURN(std::vector<ReadPiece> pieces, Read(job, &info));
   if (job.validate) return info;
-  bool shared = false;
-  {
-    MutexLock lock(&mu);
-    shared = ServesAlready(job, piece);
-  }
-  if (!shared) RETURN_IF_ERROR(Place(job.piece, piece, std::move(contents)));
+  RETURN_IF_ERROR(Place(job, std::move(pieces)));
   RETURN_IF_ERROR(RecordLoad(job, &info));
   MutexLock lock(&mu);
-  if (!shared) return Publish(job, job.piece, std::move(info));
-  if (!ServesAlready(job, piece)) {  // it was lost meanwhile, and is found where it was read from
-    ++job.entry->pieces;
-    return Publish(job, residency.AddKnown(job.entry, piece), std::move(info));
-  }
-  residency.SetPath(job.entry->serving->pieces.front(), piece.path);
-  return Publish(job, job.entry->serving->pieces.front(), std::move(info));
+  return Publish(job, std::move(info));
 }
 
-absl::Status AdapterStore::Impl::Place(PieceId id, const PieceInfo& info, AdapterContents contents) {
-  auto copy = std::make_shared<const AdapterContents>(std::move(contents));
+absl::Status AdapterStore::Impl::Place(LoadJob& job, std::vector<ReadPiece> pieces) {
+  {
+    MutexLock lock(&mu);
+    Share(job, pieces);
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (job.pieces[i] != 0) pieces[i].piece = {};
+  }
   Residency::Evicted evicted;
   {
     MutexLock lock(&mu);
-    if (!residency.FillHost(id, info, std::move(copy), &evicted)) {
-      return ResourceExhausted("{}: needs {} bytes of host memory, where adapters have {}", info.path,
-                               info.host_bytes, options.host_bytes);
-    }
+    const absl::Status filled = FillHost(job, pieces, &evicted);
     ApplyMoves();
+    RETURN_IF_ERROR(filled);
   }
   evicted.clear();
-  return PutOnDevice(id);
+  for (const PieceId piece : job.added) RETURN_IF_ERROR(PutOnDevice(piece));
+  return absl::OkStatus();
 }
 
-absl::Status AdapterStore::Impl::RecordLoad(const LoadJob& job, AdapterInfo* info) {
-  AdapterInfo wanted = *info;
+// A job counts as a generation of what it shares: that stays whatever becomes of the one that serves.
+void AdapterStore::Impl::Share(LoadJob& job, std::vector<ReadPiece>& pieces) {
+  for (const ReadPiece& read : pieces) {
+    const PieceId piece = FindServing(job, read.info);
+    job.infos.push_back(read.info);
+    job.pieces.push_back(piece);
+    if (piece == 0) continue;
+    residency.Refer(piece);
+    if (residency.TierOf(piece) != Tier::kDevice) continue;
+    residency.Pin(piece);
+    job.held.push_back(piece);
+  }
+}
+
+// The same content, from wherever; 0 if there is none.
+PieceId AdapterStore::Impl::FindServing(const LoadJob& job, const PieceInfo& info) {
+  if (job.entry->serving == nullptr) return 0;
+  for (const PieceId piece : job.entry->serving->pieces) {
+    const PieceInfo& there = residency.info(piece);
+    const bool taken = std::ranges::count(job.pieces, piece) > 0;
+    if (!taken && there.kind == info.kind && there.digest == info.digest) return piece;
+  }
+  return 0;
+}
+
+// What has been read takes no more than was reserved for reading it.
+absl::Status AdapterStore::Impl::FillHost(LoadJob& job, std::vector<ReadPiece>& pieces,
+                                          Residency::Evicted* evicted) {
+  residency.EndWork(std::exchange(job.reading, 0));
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (job.pieces[i] != 0) continue;
+    const PieceInfo& info = pieces[i].info;
+    job.pieces[i] = job.added.emplace_back(residency.Add(job.entry, info));
+    ++job.entry->pieces;
+    auto copy = std::make_shared<const AdapterPiece>(std::move(pieces[i].piece));
+    if (residency.FillHost(job.pieces[i], info, std::move(copy), evicted)) continue;
+    return ResourceExhausted("{}: needs {} bytes of host memory, where adapters have {}", info.path,
+                             info.host_bytes, options.host_bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AdapterStore::Impl::RecordLoad(LoadJob& job, AdapterInfo* info) {
+  AdapterInfo wanted;
   {
     MutexLock lock(&mu);
-    wanted.generation = info->generation = registry.NextGeneration();
+    info->generation = registry.NextGeneration();
+    for (const PieceId piece : job.added) residency.SetGeneration(piece, info->generation);
+    for (size_t i = 0; i < info->pieces.size(); ++i) {
+      info->pieces[i].generation = residency.info(job.pieces[i]).generation;
+    }
+    wanted = *info;
     wanted.pinned = job.entry->info.pinned;
   }
   JournalRecord record;
@@ -151,14 +194,6 @@ absl::Status AdapterStore::Impl::RecordLoad(const LoadJob& job, AdapterInfo* inf
   return Record(
       std::move(record), job.options.request_id,
       {job.options.request_id, LoadInWords(job.name, job.path, job.options), job.name, info->generation});
-}
-
-// The same content again, from wherever: a new generation, of the piece that is there.
-bool AdapterStore::Impl::ServesAlready(const LoadJob& job, const PieceInfo& info) {
-  const auto& serving = job.entry->serving;
-  if (serving == nullptr || serving->pieces.size() != 1) return false;
-  const PieceId piece = serving->pieces.front();
-  return residency.info(piece).digest == info.digest;
 }
 
 // If there is room for it. What is not on the device is brought there when somebody asks for it.
@@ -174,12 +209,15 @@ absl::Status AdapterStore::Impl::PutOnDevice(PieceId piece) {
   return Upload(piece);
 }
 
-AdapterInfo AdapterStore::Impl::Publish(const LoadJob& job, PieceId piece, AdapterInfo info) {
+AdapterInfo AdapterStore::Impl::Publish(const LoadJob& job, AdapterInfo info) {
   AdapterEntry& entry = *job.entry;
   auto generation = std::make_shared<Generation>();
   generation->number = info.generation;
-  generation->pieces = {piece};
-  residency.Refer(piece);
+  generation->pieces = job.pieces;
+  for (size_t i = 0; i < job.pieces.size(); ++i) {
+    residency.Refer(job.pieces[i]);
+    residency.SetPlace(job.pieces[i], job.infos[i]);
+  }
   info.tier = TierOf(*generation);
   info.load_seconds = Seconds(clock.Now() - job.begin);
   const auto replaced = registry.Publish(entry, std::move(generation), std::move(info));
@@ -189,12 +227,22 @@ AdapterInfo AdapterStore::Impl::Publish(const LoadJob& job, PieceId piece, Adapt
   }
   entry.kept = entry.info.pinned;  // which it may have been before its files were lost
   if (entry.kept) kept.insert(job.entry);
-  residency.SetKept(piece, entry.kept);
+  for (const PieceId piece : job.pieces) residency.SetKept(piece, entry.kept);
   entry.fetch_failed = false;
   entry.fetch_begun.reset();
   entry.resident = entry.info.tier == Tier::kDevice;
   wake = true;
   return Registry::Snapshot(entry);
+}
+
+// Lets go of all that the load has held, which only a generation keeps.
+void AdapterStore::Impl::EndLoad(LoadJob& job) {
+  if (job.reading != 0) residency.EndWork(std::exchange(job.reading, 0));
+  for (const PieceId piece : job.held) residency.Unpin(piece);
+  for (const PieceId piece : job.pieces) {
+    if (piece != 0 && !std::ranges::count(job.added, piece)) residency.Unrefer(piece);
+  }
+  for (const PieceId piece : job.added) residency.EndWork(piece);
 }
 
 void AdapterStore::Impl::FinishLoad(const JobPtr& job, const absl::StatusOr<AdapterInfo>& result) {
@@ -204,9 +252,10 @@ void AdapterStore::Impl::FinishLoad(const JobPtr& job, const absl::StatusOr<Adap
   }
   {
     MutexLock lock(&mu);
-    if (job->piece != 0) residency.EndWork(job->piece);
+    const bool begun = job->reading != 0 || !job->pieces.empty();
+    EndLoad(*job);
     if (!result.ok() && job->entry != nullptr) {
-      const double seconds = job->piece != 0 ? Seconds(clock.Now() - job->begin) : 0;
+      const double seconds = begun ? Seconds(clock.Now() - job->begin) : 0;
       registry.FailLoad(*job->entry, result.status(), seconds);
     }
     ApplyMoves();

@@ -9,11 +9,15 @@ void AdapterStore::Impl::Restore(const JournalState& state) {
   MutexLock lock(&mu);
   for (const auto& [name, info] : state.adapters) {
     const EntryPtr entry = registry.Restore(info);
-    const PieceId piece = residency.AddKnown(entry, {info.path, info.digest, info.host_bytes, 0});
-    residency.Refer(piece);
-    residency.SetKept(piece, info.pinned);
-    entry->pieces = 1;
-    entry->serving->pieces = {piece};
+    std::vector<PieceInfo> pieces = info.pieces;
+    if (pieces.empty()) pieces.push_back({info.path, info.digest, info.host_bytes});
+    for (PieceInfo& known : pieces) {
+      const PieceId piece = residency.AddKnown(entry, std::move(known));
+      residency.Refer(piece);
+      residency.SetKept(piece, info.pinned);
+      entry->serving->pieces.push_back(piece);
+      ++entry->pieces;
+    }
     entry->kept = info.pinned;
     if (info.pinned) kept.insert(entry);
   }

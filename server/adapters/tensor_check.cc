@@ -80,12 +80,10 @@ absl::StatusOr<HostMatrix> CheckedMatrix(const TensorInfo& tensor, int rows, int
   if (matrix.dtype != DType::kF16) return matrix;
 
   const size_t count = tensor.data.size() / sizeof(uint16_t);
-  auto floats = std::make_unique_for_overwrite<float[]>(count);
+  float* const floats = storage.Take(count);
   for (size_t i = 0; i < count; ++i) floats[i] = FromHalf(Load<uint16_t>(tensor.data, i));
-  matrix.data = floats.get();
+  matrix.data = floats;
   matrix.dtype = DType::kF32;
-  storage.converted.push_back(std::move(floats));
-  storage.converted_bytes += count * sizeof(float);
   return matrix;
 }
 
@@ -100,6 +98,13 @@ absl::StatusOr<std::vector<float>> CheckedVector(const TensorInfo& tensor, int s
   std::vector<float> values(static_cast<size_t>(size));
   CopyRows(matrix, 0, 1, values.data());
   return values;
+}
+
+void Keep(HostMatrix& matrix, TensorStorage& storage) {
+  const size_t bytes = static_cast<size_t>(matrix.rows) * matrix.cols * SizeOf(matrix.dtype);
+  float* const copy = storage.Take((bytes + sizeof(float) - 1) / sizeof(float));
+  std::memcpy(copy, matrix.data, bytes);
+  matrix.data = copy;
 }
 
 }  // namespace hydrad

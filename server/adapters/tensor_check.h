@@ -12,13 +12,17 @@
 
 namespace hydrad {
 
-// Memory that an adapter's matrices point into: its file, and tensors that were converted.
+// Memory that an adapter's matrices point into: its file, and tensors that were converted or copied.
 struct TensorStorage {
   Bytes file;
-  std::vector<std::unique_ptr<float[]>> converted;
-  uint64_t converted_bytes = 0;
+  std::vector<std::unique_ptr<float[]>> tensors;
+  uint64_t tensor_bytes = 0;
 
-  uint64_t bytes() const { return file.size + converted_bytes; }
+  uint64_t bytes() const { return file.size + tensor_bytes; }
+  float* Take(size_t floats) {
+    tensor_bytes += floats * sizeof(float);
+    return tensors.emplace_back(std::make_unique_for_overwrite<float[]>(floats)).get();
+  }
 };
 
 // `tensor` as a matrix of [rows, cols], every value of it finite. F32 and BF16 stay where they are; F16
@@ -29,6 +33,9 @@ absl::StatusOr<HostMatrix> CheckedMatrix(const TensorInfo& tensor, int rows, int
 
 // Likewise a tensor of shape [size], widened exactly.
 absl::StatusOr<std::vector<float>> CheckedVector(const TensorInfo& tensor, int size);
+
+// Makes `matrix` outlive what it points into: a copy in `storage`.
+void Keep(HostMatrix& matrix, TensorStorage& storage);
 
 }  // namespace hydrad
 

@@ -195,6 +195,14 @@ v1::Adapter ToProto(const AdapterInfo& info) {
   out.set_experts(info.experts);
   for (const std::string& target : info.targets) out.add_targets(target);
   for (const std::string& name : info.expert_names) out.add_expert_names(name);
+  for (const PieceInfo& piece : info.pieces) {
+    if (piece.kind != PieceInfo::Kind::kExpert) continue;
+    v1::Adapter::Expert* expert = out.add_moa_experts();
+    expert->set_name(piece.expert);
+    expert->set_etag(piece.digest);
+    expert->set_generation(piece.generation);
+    expert->set_device_bytes(piece.device_bytes);
+  }
   out.set_requests(info.handles);
   if (!info.error.ok()) out.set_error(std::string(info.error.message()));
   out.set_tier(ToProto(info.tier));

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "server/adapters/host_bytes.h"
 #include "server/adapters/journal.h"
 #include "server/base/log.h"
 #include "tests/adapters/store_fixture.h"
@@ -29,7 +30,7 @@ class LifeCycleTest : public StoreFixture {
   struct Held {
     AdapterHandle handle;
     uint64_t generation = 0;
-    const DeviceAdapter* device = nullptr;
+    const void* weights = nullptr;
   };
   // What was answered last about a name.
   struct Answered {
@@ -44,13 +45,34 @@ class LifeCycleTest : public StoreFixture {
       const AdapterContents contents = *ReadAdapter(disk_, "scratch", TinyModel().adapter_shape(), 1 << 20);
       content_of_[contents.digest] = FakeBackend::ContentOf(contents.weights);
     }
+    // The experts of an MoA come and go one by one.
+    for (int i = 0; i < kVariants * kVariants * kVariants; ++i) {
+      disk_.Put("scratch", MoaFiles(i));
+      const AdapterContents contents = *ReadAdapter(disk_, "scratch", TinyModel().adapter_shape(), 1 << 20);
+      std::vector<uint64_t>& experts = experts_of_[contents.digest];
+      for (const ExpertWeights& expert : contents.experts_by_name)
+        experts.push_back(FakeBackend::ContentOf(expert.weights));
+      moa_bytes_ = std::max<size_t>(moa_bytes_, *HostBytesToRead(disk_, "scratch", 1 << 20));
+    }
     disk_.SetChunk(700);
   }
   ~LifeCycleTest() override { Log()->set_level(spdlog::level::info); }
 
   int Draw(int n) { return static_cast<int>(random_() % n); }
   std::string AnyName() { return std::string(1, static_cast<char>('a' + Draw(kNames))); }
-  void PutFiles(const std::string& path, int variant) { disk_.Put(path, PlainLora(100 + variant).Bytes()); }
+  void PutFiles(const std::string& path) {
+    if (path == "m") return disk_.Put(path, MoaFiles(Draw(kVariants * kVariants * kVariants)));
+    disk_.Put(path, PlainLora(100 + Draw(kVariants)).Bytes());
+  }
+  // Two experts or three, each of one variant or another.
+  static FakeDisk::Files MoaFiles(int variant) {
+    std::vector<std::pair<std::string, uint32_t>> experts = {{"x", 1 + variant % kVariants},
+                                                             {"y", 1 + variant / kVariants % kVariants}};
+    const int third = variant / kVariants / kVariants;
+    if (third > 0) experts.emplace_back("z", 1 + third);
+    return MoaOf(experts).Bytes();
+  }
+  bool IsOf(const AdapterHandle& handle, const std::string& digest) const;
 
   void Begin(uint32_t seed);
   void OpenStore();
@@ -70,15 +92,18 @@ class LifeCycleTest : public StoreFixture {
   void End();
 
   std::mt19937 random_;
-  std::map<std::string, uint64_t> content_of_;  // by digest
-  std::map<uint64_t, std::string> digest_of_;   // by generation
-  std::map<std::string, Answered> answered_;    // by name
+  std::map<std::string, uint64_t> content_of_;               // by digest
+  std::map<std::string, std::vector<uint64_t>> experts_of_;  // likewise
+  size_t moa_bytes_ = 0;                                     // the most that reading one takes
+  std::map<uint64_t, std::string> digest_of_;                // by generation
+  std::map<std::string, Answered> answered_;                 // by name
   std::vector<Held> held_;
   std::shared_ptr<ManualExecutor::Jobs> jobs_;
   FakeLogDirectory log_;
   AdapterStoreOptions options_;
   std::unique_ptr<AdapterStore> store_;
-  int asked_ = 0, told_ = 0, depth_ = 0, bound_ = 0;
+  bool moas_ = false;
+  int asked_ = 0, told_ = 0, depth_ = 0, bound_ = 0, mixtures_ = 0;
 };
 
 void LifeCycleTest::Begin(uint32_t seed) {
@@ -87,9 +112,11 @@ void LifeCycleTest::Begin(uint32_t seed) {
   answered_.clear();
   asked_ = told_ = 0;
   log_ = FakeLogDirectory();
-  for (const char* path : {"p", "q"}) PutFiles(path, Draw(kVariants));
-  options_.device_bytes = (1 + Draw(3)) * bytes_;
-  options_.host_bytes = (1 + Draw(3)) * host_bytes_;
+  for (const char* path : {"p", "q", "m"}) PutFiles(path);
+  moas_ = Draw(2) == 0;  // the rest is about adapters of one piece, with less room
+  const int room = moas_ ? 2 + Draw(4) : 1 + Draw(3);
+  options_.device_bytes = room * bytes_;
+  options_.host_bytes = moas_ ? moa_bytes_ + Draw(4) * host_bytes_ : (1 + Draw(3)) * host_bytes_;
   options_.fetch_threads = 1 + Draw(2);
   OpenStore();
   // Everything else goes on while a disk works.
@@ -144,7 +171,7 @@ void LifeCycleTest::Step() {
 }
 
 void LifeCycleTest::Change() {
-  const std::string name = AnyName(), path = Draw(2) ? "p" : "q";
+  const std::string name = AnyName(), path = moas_ && Draw(3) > 0 ? "m" : Draw(2) ? "p" : "q";
   switch (Draw(8)) {
     case 0:
       return store_->Unload(name, Note(name), {.force = Draw(2) == 0});
@@ -156,7 +183,7 @@ void LifeCycleTest::Change() {
     case 3:
       return store_->Load(name, "bad", Note(name));
     case 4:
-      return PutFiles(path, Draw(kVariants));
+      return PutFiles(path);
     default:
       return store_->Load(name, path, Note(name));
   }
@@ -165,8 +192,9 @@ void LifeCycleTest::Change() {
 void LifeCycleTest::TryToBind(Held& held) {
   if (held.generation != 0 || !held.handle.status().ok() || !held.handle.Bind()) return;
   ++bound_;
+  mixtures_ += held.handle.mixture() != nullptr;
   held.generation = held.handle.generation();
-  held.device = held.handle.device();
+  held.weights = held.handle.weights();
 }
 
 void LifeCycleTest::Request() {
@@ -209,11 +237,24 @@ void LifeCycleTest::Check() {
   for (const Held& held : held_) {
     if (held.generation == 0) continue;
     ASSERT_EQ(held.handle.generation(), held.generation);
-    ASSERT_EQ(held.handle.device(), held.device);
-    ASSERT_TRUE(backend_.IsLive(held.device));
-    ASSERT_EQ(FakeBackend::ContentOf(*held.device), content_of_[digest_of_[held.generation]])
+    ASSERT_EQ(held.handle.weights(), held.weights);
+    ASSERT_TRUE(IsOf(held.handle, digest_of_[held.generation]))
         << "other weights than those of the generation";
   }
+}
+
+bool LifeCycleTest::IsOf(const AdapterHandle& handle, const std::string& digest) const {
+  if (handle.mixture() == nullptr) {
+    return backend_.IsLive(handle.device()) &&
+           FakeBackend::ContentOf(*handle.device()) == content_of_.at(digest);
+  }
+  const std::vector<uint64_t>& experts = experts_of_.at(digest);
+  if (handle.mixture()->experts().size() != experts.size()) return false;
+  for (size_t e = 0; e < experts.size(); ++e) {
+    const DeviceAdapter* device = handle.mixture()->experts()[e]->adapter.get();
+    if (!backend_.IsLive(device) || FakeBackend::ContentOf(*device) != experts[e]) return false;
+  }
+  return true;
 }
 
 // What a process that was killed now would leave.
@@ -285,13 +326,14 @@ TEST_F(LifeCycleTest, NothingIsMixedUpLostOrKept) {
   for (uint32_t seed = 1; seed <= 3000 && !HasFailure(); ++seed) {
     SCOPED_TRACE(seed);
     Begin(seed);
-    for (int i = 0; i < 80 && !HasFatalFailure(); ++i) Step();
+    for (int i = 0; i < (moas_ ? 200 : 80) && !HasFatalFailure(); ++i) Step();
     CheckJournal();
     Settle();
     CheckJournal();
     End();
   }
   EXPECT_GT(bound_, 1000);
+  EXPECT_GT(mixtures_, 1000);
 }
 
 TEST_F(LifeCycleTest, ARestartFindsWhatWasAnswered) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "server/adapters/adapter_directory.h"  // kMaxConfigBytes
 #include "server/base/sha256.h"
 #include "tests/fakes/adapter_files.h"
 #include "tests/fakes/fake_disk.h"

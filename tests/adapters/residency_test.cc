@@ -20,7 +20,7 @@ class ResidencyTest : public testing::Test {
 
   // A piece of one generation, as far up as `tier`.
   PieceId Make(Tier tier) {
-    const PieceId id = residency_.Add(owner_, "path");
+    const PieceId id = residency_.Add(owner_, {"path", ""});
     residency_.Refer(id);
     if (tier == Tier::kDisk) {
       residency_.EndWork(id);
@@ -53,7 +53,7 @@ class ResidencyTest : public testing::Test {
     }
     return done;
   }
-  static Residency::HostCopy Host() { return std::make_shared<const AdapterContents>(); }
+  static Residency::HostCopy Host() { return std::make_shared<const AdapterPiece>(); }
   static Residency::DeviceCopy Device() { return std::make_shared<const AdapterOnDevice>(); }
 
   Residency residency_{3 * kBytes, 2 * kBytes, /*max_fetches=*/1};
@@ -147,7 +147,7 @@ TEST_F(ResidencyTest, WhatGoesWhileItIsWorkedOnGoesWhenTheWorkEnds) {
 TEST_F(ResidencyTest, LoadsTakeHostMemoryFromWhatIsNotWorkedOn) {
   const PieceId a = Make(Tier::kHost), b = Make(Tier::kHost), c = Make(Tier::kHost);
   residency_.SetWanted({a, c});
-  const PieceId first = residency_.Add(owner_, "path"), second = residency_.Add(owner_, "path");
+  const PieceId first = residency_.Add(owner_, {"path", ""}), second = residency_.Add(owner_, {"path", ""});
   EXPECT_EQ(residency_.ReserveHost(first, 4 * kBytes, &evicted_), Room::kNever);
   EXPECT_EQ(residency_.ReserveHost(first, kBytes, &evicted_), Room::kYes);
   EXPECT_EQ(residency_.TierOf(b), Tier::kDisk) << "what nobody wants first";

@@ -61,6 +61,12 @@ TEST(Json, AnMoaNamesItsExperts) {
   EXPECT_FALSE(ToJson(adapter).contains("expert_names"));
   adapter.add_expert_names("poems");
   EXPECT_EQ(ToJson(adapter)["expert_names"].dump(), R"(["poems"])");
+  EXPECT_FALSE(ToJson(adapter).contains("moa_experts"));
+  v1::Adapter::Expert* expert = adapter.add_moa_experts();
+  expert->set_name("poems");
+  expert->set_generation(3);
+  EXPECT_EQ(ToJson(adapter)["moa_experts"].dump(),
+            R"([{"name":"poems","etag":"","generation":3,"device_bytes":0}])");
 }
 
 }  // namespace

@@ -191,6 +191,31 @@ AdapterFiles Moa(uint32_t seed) {
   return files;
 }
 
+AdapterFiles MoaOf(const std::vector<std::pair<std::string, uint32_t>>& experts, uint32_t router_seed) {
+  AdapterFiles files = Moa();
+  files.tensors.clear();
+  files.config["experts"] = Json::array();
+  files.config["r"] = 2;
+  for (const auto& [name, seed] : experts) {
+    files.config["experts"].push_back(name);
+    uint32_t values = 1000 * seed;
+    for (int layer = 0; layer < 2; ++layer) {
+      for (const Target& target : kTargets) {
+        AddModule(&files, std::to_string(layer) + "." + target.name,
+                  {{"lora_A." + name, {2, target.in}}, {"lora_B." + name, {target.out, 2}}}, "F32",
+                  values += 100);
+      }
+    }
+  }
+  const int64_t count = static_cast<int64_t>(experts.size());
+  for (int layer = 0; layer < 2; ++layer) {
+    const std::string router = kPrefix + std::to_string(layer) + ".moa_router.";
+    files.tensors[router + "weight"] = MakeTensor("F32", {count, 8}, router_seed += 100);
+    files.tensors[router + "bias"] = MakeTensor("F32", {count}, router_seed += 100);
+  }
+  return files;
+}
+
 void AddRouterRows(AdapterFiles* files, uint32_t seed, bool bias) {
   for (int layer = 0; layer < 2; ++layer) {
     const std::string router = kPrefix + std::to_string(layer) + ".moa_router.";

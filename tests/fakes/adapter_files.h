@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/backend/backend.h"  // AdapterShape
@@ -48,6 +49,8 @@ AdapterFiles Hydra(uint32_t seed = 1, bool shared_a = true);
 // MoA of experts "poems" (rank 2) and "sums" (rank 3) with alpha 6, on the same projections; routers with a
 // bias on the last token, decision "vote".
 AdapterFiles Moa(uint32_t seed = 1);
+// The same of other experts, all of rank 2: each name with the seed of its values, whatever its neighbours.
+AdapterFiles MoaOf(const std::vector<std::pair<std::string, uint32_t>>& experts, uint32_t router_seed = 1);
 // Puts the row of `expert` of every layer's router, and with `bias` its bias, into its own directory's files.
 void AddRouterRows(AdapterFiles* files, uint32_t seed, bool bias = true);
 

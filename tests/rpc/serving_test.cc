@@ -38,13 +38,13 @@ AdapterFiles TinyLora(uint32_t seed) {
 }
 
 // An MoA of two of them, "poems" and "sums", with routers in all of the model's layers.
-AdapterFiles TinyMoa(int layers) {
+AdapterFiles TinyMoa(int layers, uint32_t sums = 100) {
   AdapterFiles files = Moa();
   files.tensors.clear();
   files.config["r"] = 2;
   files.config["lora_alpha"] = 4000;
-  for (const auto& [expert, seed] : {std::pair("poems", 1), std::pair("sums", 100)}) {
-    for (const auto& [name, tensor] : TinyLora(static_cast<uint32_t>(seed)).tensors) {
+  for (const auto& [expert, seed] : {std::pair("poems", 1u), std::pair("sums", sums)}) {
+    for (const auto& [name, tensor] : TinyLora(seed).tensors) {
       const size_t end = name.rfind(".weight");
       files.tensors[name.substr(0, end) + "." + expert + ".weight"] = tensor;
     }
@@ -361,6 +361,48 @@ TEST_F(ServingTest, AReplaceLeavesARunningStreamItsGeneration) {
   EXPECT_EQ(stream.text, with_one);
   EXPECT_GT(result.start().generation(), stream.start.generation());
   EXPECT_NE(result.choices(0).text(), with_one);
+}
+
+// Two streams run, one on each expert, while one of the experts is replaced.
+TEST_F(ServingTest, ReplacingAnExpertLeavesRunningStreamsWhatTheyHave) {
+  const int layers = model_->config().num_layers;
+  disk_.Put("mix", TinyMoa(layers).Bytes());
+  ASSERT_TRUE(LoadAdapter("mix", "mix").ok());
+  const uint64_t bytes = store_->device_bytes_used();
+  const auto ask = [](const std::string& expert) {
+    v1::GenerateRequest request = Ask("Once upon a time", 60, "mix");
+    request.set_expert(expert);
+    return request;
+  };
+  const std::string poems = UnaryText(ask("poems")), sums = UnaryText(ask("sums"));
+  {
+    Stream first(*inference_, ask("poems"));
+    ASSERT_TRUE(first.Read());
+    Stream second(*inference_, ask("sums"));
+    ASSERT_TRUE(second.Read());
+    model_->Close();  // the streams are in the middle
+    disk_.Put("mix", TinyMoa(layers, 500).Bytes());
+    ASSERT_TRUE(LoadAdapter("mix", "mix").ok());
+    const AdapterInfo info = *store_->Get("mix");
+    ASSERT_EQ(info.pieces.size(), 3u);
+    EXPECT_EQ(store_->device_bytes_used(), bytes + info.pieces[2].device_bytes) << "the rest is there once";
+    model_->Open();
+    EXPECT_TRUE(first.Finish().ok() && second.Finish().ok());
+    EXPECT_EQ(first.text, poems);
+    EXPECT_EQ(second.text, sums);
+  }
+  EXPECT_EQ(UnaryText(ask("poems")), poems);
+  EXPECT_NE(UnaryText(ask("sums")), sums);
+  while (store_->device_bytes_used() != bytes) std::this_thread::yield();
+  v1::GetAdapterRequest request;
+  request.set_name("mix");
+  Call call;
+  v1::Adapter adapter;
+  ASSERT_TRUE(admin_->GetAdapter(&call, request, &adapter).ok());
+  ASSERT_EQ(adapter.moa_experts_size(), 2);
+  EXPECT_LT(adapter.moa_experts(0).generation(), adapter.moa_experts(1).generation());
+  EXPECT_EQ(adapter.moa_experts(1).generation(), adapter.generation());
+  EXPECT_NE(adapter.moa_experts(0).etag(), adapter.moa_experts(1).etag());
 }
 
 TEST_F(ServingTest, AnUnloadWaitsForTheStreamAndGivesTheMemoryBack) {

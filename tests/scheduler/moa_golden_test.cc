@@ -2,12 +2,10 @@
 // logits that they give.
 #include <gtest/gtest.h>
 
-#include "server/adapters/device_expert.h"
-#include "server/adapters/posix_disk.h"
-#include "server/adapters/read_adapter.h"
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/scheduler/expert_route.h"
 #include "tests/model/golden.h"
+#include "tests/scheduler/moa_mixture.h"
 
 namespace hydrad {
 namespace {
@@ -22,10 +20,7 @@ class MoaGolden : public ::testing::TestWithParam<std::string> {
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
     const AdapterShape shape = model_->config().adapter_shape();
-    const auto disk = MakePosixDisk(".");
-    const auto contents = ReadAdapter(*disk, golden_.adapters.at(0), shape, 1u << 30);
-    ASSERT_TRUE(contents.ok()) << contents.status();
-    auto mixture = LoadMixture(*contents, *backend_, shape);
+    auto mixture = LoadMixture(golden_.adapters.at(0), *backend_, shape);
     ASSERT_TRUE(mixture.ok()) << mixture.status();
     mixture_ = *std::move(mixture);
   }

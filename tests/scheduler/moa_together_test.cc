@@ -3,12 +3,10 @@
 // in chunks, preempted and computed again.
 #include <gtest/gtest.h>
 
-#include "server/adapters/device_expert.h"
-#include "server/adapters/posix_disk.h"
-#include "server/adapters/read_adapter.h"
 #include "server/backend/cpu/cpu_backend.h"
 #include "tests/model/adapters.h"
 #include "tests/model/golden.h"
+#include "tests/scheduler/moa_mixture.h"
 #include "tests/scheduler/rig.h"
 
 namespace hydrad {
@@ -38,10 +36,8 @@ class World {
 
  private:
   void AddMoa(const std::string& path) {
-    const auto contents = ReadAdapter(*MakePosixDisk("."), path, shape_, 1u << 30);
-    HYDRAD_CHECK(contents.ok());
     auto generation = std::make_shared<AdapterGeneration>();
-    generation->mixture = *LoadMixture(*contents, *backend_, shape_);
+    generation->mixture = *LoadMixture(path, *backend_, shape_);
     Add(std::move(generation));
   }
   void AddRandom(const RandomAdapterOptions& options) {

@@ -1,0 +1,38 @@
+// The files of an MoA: its bundle, and its experts' own directories.
+#ifndef HYDRAD_SERVER_ADAPTERS_READ_MOA_H_
+#define HYDRAD_SERVER_ADAPTERS_READ_MOA_H_
+
+#include <cstdint>
+#include <string>
+
+#include "server/adapters/adapter_info.h"  // PieceInfo
+#include "server/adapters/disk.h"
+#include "server/adapters/moa_config.h"
+#include "server/adapters/read_adapter.h"
+#include "server/backend/backend.h"  // AdapterShape
+#include "server/base/sha256.h"
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// What is wanted of an MoA: all of it, or one piece, for which no more is read than it takes.
+struct MoaPart {
+  PieceInfo::Kind kind = PieceInfo::Kind::kWhole;
+  std::string expert{};  // of kExpert
+};
+
+// `directory` is that of `path`, whose config has been read. Fills in the experts (of a part: names, and what
+// was asked for), how they are picked, and the host bytes; adds what it reads whole to `digest`. Every expert
+// has memory of its own. Errors as ReadAdapter's. Throws std::bad_alloc.
+absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, DiskDirectory& directory,
+                                        const MoaConfig& config, const AdapterShape& shape,
+                                        uint64_t max_bytes, const MoaPart& part, Sha256& digest);
+
+// The directory of an expert that has one: beneath the adapter's own, or else beneath the root. `*path`
+// becomes the one from the root.
+absl::StatusOr<std::unique_ptr<DiskDirectory>> OpenExpert(Disk& disk, const std::string& adapter,
+                                                          std::string* path);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_READ_MOA_H_

@@ -1,0 +1,29 @@
+// An MoA from its files to the device, without a store.
+#ifndef HYDRAD_TESTS_SCHEDULER_MOA_MIXTURE_H_
+#define HYDRAD_TESTS_SCHEDULER_MOA_MIXTURE_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/adapters/adapter_on_device.h"
+#include "server/adapters/posix_disk.h"
+
+namespace hydrad {
+
+// `path` is relative to the working directory.
+inline absl::StatusOr<std::shared_ptr<const Mixture>> LoadMixture(const std::string& path, Backend& backend,
+                                                                  const AdapterShape& shape) {
+  const auto disk = MakePosixDisk(".");
+  ASSIGN_OR_RETURN(AdapterContents contents, ReadAdapter(*disk, path, shape, 1u << 30));
+  std::vector<std::shared_ptr<const AdapterOnDevice>> pieces;
+  for (const ReadPiece& read : TakeApart(path, std::move(contents))) {
+    ASSIGN_OR_RETURN(pieces.emplace_back(), CopyToDevice(read.piece, backend, shape));
+  }
+  return MakeMixture(pieces, shape.layers);
+}
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_TESTS_SCHEDULER_MOA_MIXTURE_H_
