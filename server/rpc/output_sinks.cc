@@ -47,6 +47,7 @@ void StreamSink::OnDone(absl::Status status, const Usage& usage) {
   if (!status.ok()) return queue_->Close(std::move(status));
   v1::GenerateResponse message;
   *message.mutable_end()->mutable_usage() = ToProto(usage);
+  message.mutable_end()->set_approximate(usage.approximate);
   for (const AdapterRouting& routing : usage.routing)
     *message.mutable_end()->add_routing() = ToProto(routing);
   queue_->Close(std::move(status), std::move(message));

@@ -25,6 +25,7 @@ Usage UsageOf(const ActiveRequest& active, TimePoint now) {
   Usage usage;
   usage.prompt_tokens = static_cast<int>(active.request.prompt.size());
   usage.generated_tokens = active.generated;
+  usage.approximate = active.first_token && Approximates(active.request);
   const TimePoint started = active.started.value_or(now), first = active.first_token.value_or(now);
   usage.queue = started - active.request.arrival;
   usage.prefill = first - started;

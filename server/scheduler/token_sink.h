@@ -50,6 +50,7 @@ struct OutputStart {
 struct Usage {
   int prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   Duration queue{}, prefill{}, decode{};
+  bool approximate = false;             // as OutputStart's
   std::vector<AdapterRouting> routing;  // of each routed adapter, when it was asked for
 };
 

@@ -59,6 +59,7 @@ TEST_F(StreamSinkTest, StartChunksEnd) {
   usage.prompt_tokens = 3;
   usage.generated_tokens = 2;
   usage.decode = std::chrono::milliseconds(1500);
+  usage.approximate = true;
   sink.OnDone(absl::OkStatus(), usage);
   const auto messages = Drain(*queue_, &status_);
   ASSERT_EQ(messages.size(), 4u);
@@ -72,6 +73,7 @@ TEST_F(StreamSinkTest, StartChunksEnd) {
   EXPECT_EQ(messages[2].chunk().stop(), "END");
   EXPECT_EQ(messages[3].end().usage().generated_tokens(), 2);
   EXPECT_EQ(messages[3].end().usage().decode_seconds(), 1.5);
+  EXPECT_TRUE(messages[3].end().approximate());
 }
 
 TEST_F(StreamSinkTest, TheEchoComesBeforeEachChoiceOnce) {
