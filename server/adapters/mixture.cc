@@ -7,6 +7,7 @@ namespace hydrad {
 
 Mixture::Mixture(std::vector<Expert> experts, int layers, RouterPool pool, Decision decision)
     : experts_(std::move(experts)), pool_(pool), decision_(decision) {
+  for (const Expert& expert : experts_) names_.push_back(expert->name);
   router_.layers = layers;
   for (size_t e = 0; e < experts_.size(); ++e) {
     if (experts_[e]->router == nullptr) continue;
@@ -25,12 +26,6 @@ Mixture::Mixture(std::vector<Expert> experts, int layers, RouterPool pool, Decis
 int Mixture::Find(std::string_view name) const {
   const auto found = std::ranges::find_if(experts_, [&](const Expert& e) { return e->name == name; });
   return found == experts_.end() ? -1 : static_cast<int>(found - experts_.begin());
-}
-
-std::string Mixture::Names() const {
-  std::string names;
-  for (const Expert& expert : experts_) names += (names.empty() ? "" : ", ") + expert->name;
-  return names;
 }
 
 }  // namespace hydrad

@@ -34,7 +34,7 @@ class Mixture {
 
   const std::vector<Expert>& experts() const { return experts_; }
   int Find(std::string_view name) const;  // -1: none of the experts
-  std::string Names() const;              // "poems, sums"
+  const std::vector<std::string>& names() const { return names_; }
 
   RouterPool pool() const { return pool_; }
   Decision decision() const { return decision_; }  // when a request does not say
@@ -44,6 +44,7 @@ class Mixture {
 
  private:
   const std::vector<Expert> experts_;
+  std::vector<std::string> names_;  // [experts]
   const RouterPool pool_;
   const Decision decision_;
   std::vector<int> routed_;  // [choices] into experts_

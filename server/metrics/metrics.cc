@@ -174,8 +174,9 @@ void Metrics::AdapterGone(std::string_view name) {
   impl_->routed.AdapterGone(name);
 }
 
-void Metrics::Routed(std::string_view adapter, std::span<const double> expert_tokens, double entropy) {
-  impl_->routed.Count(adapter, expert_tokens, entropy);
+void Metrics::Routed(std::string_view adapter, std::span<const double> expert_tokens,
+                     std::optional<double> entropy, std::span<const std::string> names) {
+  impl_->routed.Count(adapter, expert_tokens, entropy, names);
 }
 
 void Metrics::SetKvBlocks(int used, int free) {

@@ -49,9 +49,10 @@ class Metrics {
   void SetAdapterBytes(std::string_view tier, uint64_t bytes);
   void AdapterGone(std::string_view name);  // its series go
   // An ended request drew its tokens through a routed adapter: how they were shared out among the experts,
-  // and the mean entropy of the routers, 0 to 1. The first kMaxExperts experts have a line each, the others
-  // one.
-  void Routed(std::string_view adapter, std::span<const double> expert_tokens, double entropy);
+  // which are called by their names or else by their numbers, and the mean entropy of the routers, 0 to 1, if
+  // they had a say. The first kMaxExperts experts have a line each, the others one.
+  void Routed(std::string_view adapter, std::span<const double> expert_tokens, std::optional<double> entropy,
+              std::span<const std::string> names = {});
   static constexpr size_t kMaxExperts = 64;
 
   // The engine.

@@ -70,32 +70,37 @@ RoutedSeries::RoutedSeries(prometheus::Registry& registry, size_t max_label_valu
           prometheus::BuildCounter()
               .Name("hydrad_expert_tokens_total")
               .Help("Generated tokens of ended requests by the experts of their adapter; each counts "
-                    "1, shared out by its weights over all routers.")
+                    "1, shared out by its weights over all routers, or by the layers that use an expert.")
               .Register(registry)),
       entropy_(
           prometheus::BuildHistogram()
               .Name("hydrad_router_entropy")
-              .Help("Mean entropy of the adapter's routers in an ended request: 0 one expert, 1 all alike.")
+              .Help("Mean entropy of the adapter's routers in an ended request, or of its layers' votes: "
+                    "0 one expert, 1 all alike.")
               .Register(registry)),
       adapters_(max_label_values) {}
 
-void RoutedSeries::Count(std::string_view adapter, std::span<const double> expert_tokens, double entropy) {
+void RoutedSeries::Count(std::string_view adapter, std::span<const double> expert_tokens,
+                         std::optional<double> entropy, std::span<const std::string> names) {
   MutexLock lock(&mu_);
   const std::string label = adapters_.Bound(adapter);
   Lines& lines = lines_[label];
-  while (lines.experts.size() < std::min(expert_tokens.size(), max_experts_ + 1)) {
-    const size_t expert = lines.experts.size();
-    const std::string name = expert == max_experts_ ? "other" : std::to_string(expert);
-    lines.experts.push_back(&expert_tokens_.Add({{"adapter", label}, {"expert", name}}));
-  }
   for (size_t e = 0; e < expert_tokens.size(); ++e) {
-    lines.experts[std::min(e, max_experts_)]->Increment(expert_tokens[e]);
+    Expert(lines, label, e < names.size() ? names[e] : std::to_string(e)).Increment(expert_tokens[e]);
   }
+  if (!entropy) return;
   if (lines.entropy == nullptr) {
     const prometheus::Histogram::BucketBoundaries tenths = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1};
     lines.entropy = &entropy_.Add({{"adapter", label}}, tenths);
   }
-  lines.entropy->Observe(entropy);
+  lines.entropy->Observe(*entropy);
+}
+
+prometheus::Counter& RoutedSeries::Expert(Lines& lines, const std::string& adapter, const std::string& name) {
+  const bool full = lines.experts.size() >= max_experts_ && !lines.experts.contains(name);
+  prometheus::Counter*& line = lines.experts[full ? "other" : name];
+  if (line == nullptr) line = &expert_tokens_.Add({{"adapter", adapter}, {"expert", full ? "other" : name}});
+  return *line;
 }
 
 void RoutedSeries::AdapterGone(std::string_view adapter) {
@@ -103,8 +108,8 @@ void RoutedSeries::AdapterGone(std::string_view adapter) {
   adapters_.Forget(adapter);
   const auto found = lines_.find(adapter);
   if (found == lines_.end()) return;
-  for (prometheus::Counter* line : found->second.experts) expert_tokens_.Remove(line);
-  entropy_.Remove(found->second.entropy);
+  for (const auto& [name, line] : found->second.experts) expert_tokens_.Remove(line);
+  if (found->second.entropy != nullptr) entropy_.Remove(found->second.entropy);
   lines_.erase(found);
 }
 

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -70,15 +71,20 @@ class RoutedSeries {
   // Adds its families to `registry`, which must outlive this.
   RoutedSeries(prometheus::Registry& registry, size_t max_label_values, size_t max_experts);
 
-  void Count(std::string_view adapter, std::span<const double> expert_tokens, double entropy);
+  // As Metrics::Routed.
+  void Count(std::string_view adapter, std::span<const double> expert_tokens, std::optional<double> entropy,
+             std::span<const std::string> names);
   void AdapterGone(std::string_view adapter);
 
  private:
   // The lines of one adapter, owned by their families.
   struct Lines {
-    std::vector<prometheus::Counter*> experts;  // by expert; the last may stand for several
+    std::map<std::string, prometheus::Counter*> experts;  // by name; "other" may stand for several
     prometheus::Histogram* entropy = nullptr;
   };
+
+  prometheus::Counter& Expert(Lines& lines, const std::string& adapter, const std::string& name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const size_t max_experts_;
   prometheus::Family<prometheus::Counter>& expert_tokens_;

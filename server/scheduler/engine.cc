@@ -60,6 +60,15 @@ void ReportGates(const ActiveRequest& active, Metrics& metrics, Usage* usage) {
   }
 }
 
+// Counts the experts that the tokens of a request were generated with.
+void ReportRoute(const ActiveRequest& active, Metrics& metrics) {
+  if (active.route == nullptr || !active.route->decided() || active.generated == 0) return;
+  std::vector<double> tokens = active.route->shares();
+  for (double& share : tokens) share *= active.generated;
+  const AdapterHandle& adapter = active.request.adapter;
+  metrics.Routed(adapter.name(), tokens, active.route->vote_entropy(), adapter.mixture()->names());
+}
+
 // What kind of rows a step has, the metrics' label.
 const char* Phase(bool decodes, bool prefills) {
   if (decodes && prefills) return "mixed";
@@ -122,6 +131,7 @@ void Engine::EndRequest(ActiveRequest& active, const absl::Status& status) {
   std::unique_ptr<ActiveRequest> ended = roster_.Remove(active);
   Usage usage = UsageOf(*ended, now);
   ReportGates(*ended, metrics_, &usage);
+  ReportRoute(*ended, metrics_);
   metrics_.RequestFinished(RecordOf(*ended, usage, status, now));
   const std::shared_ptr<TokenSink> sink = ended->request.sink;
   ended.reset();

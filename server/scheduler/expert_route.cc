@@ -1,6 +1,7 @@
 #include "server/scheduler/expert_route.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "server/scheduler/request.h"
 
@@ -11,8 +12,9 @@ namespace {
 absl::StatusOr<int> FindExpert(const Mixture& mixture, const std::string& name) {
   const int expert = mixture.Find(name);
   if (expert >= 0) return expert;
-  if (name.empty()) return InvalidArgument("expert: must be given; it is one of {}", mixture.Names());
-  return InvalidArgument("expert: '{}' is not one of {}", name, mixture.Names());
+  if (name.empty())
+    return InvalidArgument("expert: must be given; it is one of {}", fmt::join(mixture.names(), ", "));
+  return InvalidArgument("expert: '{}' is not one of {}", name, fmt::join(mixture.names(), ", "));
 }
 
 }  // namespace
@@ -105,6 +107,30 @@ RouteTaken ExpertRoute::taken() const {
   RouteTaken taken{.decision = decision_, .expert = expert_ < 0 ? "" : name(expert_), .votes = {}};
   for (const int vote : votes_) taken.votes.push_back(name(vote));
   return taken;
+}
+
+std::vector<double> ExpertRoute::shares() const {
+  HYDRAD_CHECK(decided_);
+  std::vector<double> shares(mixture_.experts().size());
+  if (expert_ >= 0) {
+    shares[static_cast<size_t>(expert_)] = 1;
+    return shares;
+  }
+  for (const int vote : votes_) shares[static_cast<size_t>(vote)] += 1.0 / router_.layers;
+  return shares;
+}
+
+std::optional<double> ExpertRoute::vote_entropy() const {
+  if (votes_.empty()) return std::nullopt;
+  if (router_.choices() == 1) return 0;
+  std::vector<double> counts(mixture_.experts().size());
+  for (const int vote : votes_) ++counts[static_cast<size_t>(vote)];
+  double entropy = 0;
+  for (const double count : counts) {
+    const double share = count / static_cast<double>(votes_.size());
+    if (share > 0) entropy -= share * std::log(share);
+  }
+  return entropy / std::log(router_.choices());
 }
 
 int Majority(const std::vector<int>& votes, int experts) {

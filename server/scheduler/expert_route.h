@@ -58,6 +58,11 @@ class ExpertRoute {
 
   // For the client. REQUIRES: decided.
   RouteTaken taken() const;
+  // [experts] the share of the layers that use each. REQUIRES: decided.
+  std::vector<double> shares() const;
+  // The entropy of the layers' votes: 0 where all are for one expert, 1 where all that can be chosen have the
+  // same number. nullopt where the routers had no say.
+  std::optional<double> vote_entropy() const;
 
  private:
   double* sums(int layer) { return sums_.data() + static_cast<size_t>(layer) * router_.choices(); }

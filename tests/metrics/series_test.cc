@@ -36,23 +36,46 @@ std::string Text(const prometheus::Registry& registry) {
 TEST(RoutedSeriesTest, CountsTokensByExpert) {
   prometheus::Registry registry;
   RoutedSeries series(registry, 10, /*max_experts=*/2);
-  series.Count("a", std::vector<double>{1.5, 0.5}, 0.25);
-  series.Count("a", std::vector<double>{1, 0, 2, 4}, 0.75);
+  series.Count("a", std::vector<double>{1.5, 0.5}, 0.25, {});
+  series.Count("a", std::vector<double>{1, 0, 2, 4}, 0.75, {});
   EXPECT_THAT(Text(registry), HasSubstr("hydrad_expert_tokens_total{adapter=\"a\",expert=\"0\"} 2.5"));
   EXPECT_THAT(Text(registry), HasSubstr("hydrad_expert_tokens_total{adapter=\"a\",expert=\"other\"} 6"));
   EXPECT_THAT(Text(registry), HasSubstr("hydrad_router_entropy_sum{adapter=\"a\"} 1"));
 }
 
+// As an MoA's are, which come and go: a line is that of the name, wherever it stands.
+TEST(RoutedSeriesTest, ExpertsMayHaveNames) {
+  prometheus::Registry registry;
+  RoutedSeries series(registry, 10, /*max_experts=*/2);
+  series.Count("a", std::vector<double>{3, 0}, std::nullopt, std::vector<std::string>{"poems", "sums"});
+  EXPECT_THAT(Text(registry), Not(HasSubstr("hydrad_router_entropy_count"))) << "nobody was asked";
+  series.Count("a", std::vector<double>{0, 5, 2}, 0.5, std::vector<std::string>{"sums", "poems", "jokes"});
+  EXPECT_THAT(Text(registry), HasSubstr("{adapter=\"a\",expert=\"poems\"} 8"));
+  EXPECT_THAT(Text(registry), HasSubstr("{adapter=\"a\",expert=\"sums\"} 0"));
+  EXPECT_THAT(Text(registry), HasSubstr("{adapter=\"a\",expert=\"other\"} 2"));
+  EXPECT_THAT(Text(registry), HasSubstr("hydrad_router_entropy_count{adapter=\"a\"} 1"));
+  series.AdapterGone("a");
+  EXPECT_THAT(Text(registry), Not(HasSubstr("adapter=\"a\"")));
+}
+
+TEST(RoutedSeriesTest, WhatOnlyLabelsPickedGoesToo) {
+  prometheus::Registry registry;
+  RoutedSeries series(registry, 10, 2);
+  series.Count("a", std::vector<double>{1}, std::nullopt, {});
+  series.AdapterGone("a");
+  EXPECT_THAT(Text(registry), Not(HasSubstr("adapter=\"a\"")));
+}
+
 TEST(RoutedSeriesTest, LinesGoWithTheirAdapterAndAreBounded) {
   prometheus::Registry registry;
   RoutedSeries series(registry, 1, 2);
-  series.Count("a", std::vector<double>{1}, 1);
-  series.Count("b", std::vector<double>{1}, 1);
+  series.Count("a", std::vector<double>{1}, 1, {});
+  series.Count("b", std::vector<double>{1}, 1, {});
   EXPECT_THAT(Text(registry), HasSubstr("adapter=\"other\",expert=\"0\"} 1"));
   series.AdapterGone("a");
   EXPECT_THAT(Text(registry), Not(HasSubstr("adapter=\"a\"")));
   series.AdapterGone("a");
-  series.Count("b", std::vector<double>{1}, 1);
+  series.Count("b", std::vector<double>{1}, 1, {});
   EXPECT_THAT(Text(registry), HasSubstr("adapter=\"b\",expert=\"0\"} 1"));
 }
 

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <numeric>
+
 #include "tests/fakes/fake_model.h"
 
 namespace hydrad {
@@ -55,6 +58,8 @@ TEST(ExpertRoute, ALabelIsDecidedFromTheStart) {
   EXPECT_FALSE(route.Probe(0, 10, 0).has_value());
   EXPECT_EQ(route.taken().expert, "b");
   EXPECT_THAT(route.taken().votes, IsEmpty());
+  EXPECT_THAT(route.shares(), ElementsAre(0, 1, 0));
+  EXPECT_EQ(route.vote_entropy(), std::nullopt);
 }
 
 TEST(ExpertRoute, VotesAndTheLastRouter) {
@@ -67,6 +72,8 @@ TEST(ExpertRoute, VotesAndTheLastRouter) {
     route.Decide();
     EXPECT_EQ(route.taken().expert, expert);
     EXPECT_THAT(route.taken().votes, ElementsAre("a", "a", "c", "c"));
+    EXPECT_EQ(route.shares()[static_cast<size_t>(mixture.Find(expert))], 1) << "of the one in all layers";
+    EXPECT_DOUBLE_EQ(*route.vote_entropy(), std::log(2) / std::log(mixture.router().choices()));
     EXPECT_EQ(route.adapter(), mixture.experts()[mixture.Find(expert)]->adapter.get());
     EXPECT_FALSE(route.Probe(0, 10, 0).has_value()) << "decided once";
   }
@@ -84,6 +91,8 @@ TEST(ExpertRoute, EachLayerItsOwn) {
   EXPECT_EQ(route.order(), 3);
   EXPECT_EQ(route.taken().expert, "");
   EXPECT_EQ(route.taken().votes.size(), static_cast<size_t>(kLayers));
+  const std::vector<double> shares = route.shares();
+  EXPECT_DOUBLE_EQ(std::accumulate(shares.begin(), shares.end(), 0.0), 1);
 }
 
 TEST(ExpertRoute, TheLastTokenIsSeenWhereverThePromptIsCut) {
