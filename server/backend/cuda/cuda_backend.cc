@@ -9,6 +9,7 @@
 #include "kernels/cuda/kernels.h"
 #include "kernels/elementwise.h"
 #include "server/backend/cuda/adapter_pool.h"
+#include "server/backend/cuda/cuda_weight.h"
 #include "server/backend/cuda/device_adapter.h"
 #include "server/backend/cuda/device_memory.h"
 #include "server/backend/cuda/gemm.h"
@@ -42,35 +43,6 @@ KvLayer<bf16> Layer(const KvCacheView& kv) {
   return {static_cast<bf16*>(kv.k.data), static_cast<bf16*>(kv.v.data), kv.block_size, kv.kv_heads,
           kv.head_dim};
 }
-
-// W [rows, cols] in bf16, row-major, and a bias in bf16.
-class CudaWeight final : public Weight {
- public:
-  CudaWeight(int rows, int cols, std::unique_ptr<Buffer> values, std::unique_ptr<Buffer> bias)
-      : rows_(rows), cols_(cols), values_(std::move(values)), bias_(std::move(bias)) {}
-  int rows() const override { return rows_; }
-  int cols() const override { return cols_; }
-  size_t bytes() const override { return values_->bytes() + (bias_ == nullptr ? 0 : bias_->bytes()); }
-  const bf16* values() const { return static_cast<const bf16*>(values_->data()); }
-  const void* bias() const { return bias_ == nullptr ? nullptr : bias_->data(); }
-
- private:
-  const int rows_, cols_;
-  const std::unique_ptr<Buffer> values_, bias_;
-};
-
-// A vector of an adapter's. Its length is what was asked for; the pool rounds pieces up.
-class PooledVector final : public Buffer {
- public:
-  PooledVector(std::unique_ptr<AdapterPool::Piece> piece, size_t bytes)
-      : piece_(std::move(piece)), bytes_(bytes) {}
-  void* data() const override { return piece_->data(); }
-  size_t bytes() const override { return bytes_; }
-
- private:
-  const std::unique_ptr<AdapterPool::Piece> piece_;
-  const size_t bytes_;
-};
 
 const CudaWeight& OnCuda(const Weight& weight) { return static_cast<const CudaWeight&>(weight); }
 
@@ -109,7 +81,9 @@ class CudaBackend final : public Backend {
     return buffer;
   }
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
-                                                     std::span<const float> bias) override;
+                                                     std::span<const float> bias) override {
+    return CudaWeight::Load(parts, bias, memory_, uploader_);
+  }
   absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) override;
 
   size_t AdapterBytes(const AdapterWeights& weights, const AdapterShape& shape) const override {
@@ -185,7 +159,6 @@ class CudaBackend final : public Backend {
   void ReadBack(Tensor x, std::span<float> out) override;
 
  private:
-  absl::StatusOr<std::unique_ptr<Buffer>> Load(const void* values, size_t bytes);
   absl::Status ReserveRegrouping(int rows);
   void ExtendAngles(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
   // Whether a step may be recorded: one row of each sequence, its logits wanted, at most one adapter a row.
@@ -231,46 +204,11 @@ absl::Status CudaBackend::Open() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Load(const void* values, size_t bytes) {
-  ASSIGN_OR_RETURN(auto buffer, memory_.Allocate(bytes, MemoryUse::kWeights));
-  uploader_.Copy(static_cast<std::byte*>(buffer->data()), static_cast<const std::byte*>(values), bytes);
-  uploader_.Await();
-  return buffer;
-}
-
 // Once the model's weights are there, vectors are those of adapters and come from their pool.
 absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::LoadVector(std::span<const float> values) {
-  if (!model_loaded_) return Load(values.data(), values.size_bytes());
+  if (!model_loaded_) return LoadModelVector(values, memory_, uploader_);
   RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
-  ASSIGN_OR_RETURN(auto piece, pool_->Take(values.size_bytes()));
-  uploader_.Copy(piece->data(), reinterpret_cast<const std::byte*>(values.data()), values.size_bytes());
-  uploader_.Await();
-  return std::make_unique<PooledVector>(std::move(piece), values.size_bytes());
-}
-
-absl::StatusOr<std::unique_ptr<Weight>> CudaBackend::LoadWeight(std::span<const HostMatrix> parts,
-                                                                std::span<const float> bias) {
-  int rows = 0;
-  const int cols = parts.front().cols;
-  for (const HostMatrix& part : parts) rows += part.rows;
-  const size_t row_bytes = sizeof(bf16) * cols;
-  ASSIGN_OR_RETURN(auto values, memory_.Allocate(rows * row_bytes, MemoryUse::kWeights));
-  std::byte* to = static_cast<std::byte*>(values->data());
-  for (const HostMatrix& part : parts) {
-    uploader_.Copy(to, part.rows * row_bytes, row_bytes, [&](size_t begin, size_t count, std::byte* out) {
-      CopyRows(part, static_cast<int>(begin / row_bytes), static_cast<int>(count / row_bytes),
-               reinterpret_cast<bf16*>(out));
-    });
-    to += part.rows * row_bytes;
-  }
-  std::unique_ptr<Buffer> device_bias;
-  if (!bias.empty()) {
-    std::vector<bf16> narrow(bias.size());
-    std::transform(bias.begin(), bias.end(), narrow.begin(), [](float x) { return ToBf16(x); });
-    ASSIGN_OR_RETURN(device_bias, Load(narrow.data(), narrow.size() * sizeof(bf16)));
-  }
-  uploader_.Await();
-  return std::make_unique<CudaWeight>(rows, cols, std::move(values), std::move(device_bias));
+  return LoadAdapterVector(values, *pool_, uploader_);
 }
 
 absl::StatusOr<std::unique_ptr<DeviceAdapter>> CudaBackend::LoadAdapter(const AdapterWeights& weights,
