@@ -32,8 +32,6 @@
 namespace hydrad {
 namespace {
 
-// Loads by operators stand back for the kernels' threads, so that running requests do not feel them.
-constexpr int kLoaderNice = 15;
 // What a reader that is still reading gets to see the end of its stream, when the scheduler has drained.
 constexpr Duration kFlushTime = std::chrono::seconds(2);
 constexpr size_t kMaxPromptBytes = 1 << 20;
@@ -221,15 +219,15 @@ void Daemon::Watch(const AdapterEvent& event) {
 
 absl::Status Daemon::LoadAdapters() {
   ASSIGN_OR_RETURN(AdapterStore::Parts parts, StoreParts());
-  adapters_ =
-      std::make_unique<AdapterStore>(AdapterStoreOptions{.root = config_.adapter_root,
-                                                         .device_bytes = config_.adapter_device_memory,
-                                                         .host_bytes = config_.adapter_host_memory,
-                                                         .loader_threads = 2,
-                                                         .fetch_threads = 2,
-                                                         .loader_nice = kLoaderNice,
-                                                         .base = base_weights_},
-                                     *backend_, model_->config(), clock_, std::move(parts));
+  adapters_ = std::make_unique<AdapterStore>(
+      AdapterStoreOptions{.root = config_.adapter_root,
+                          .device_bytes = config_.adapter_device_memory,
+                          .host_bytes = config_.adapter_host_memory,
+                          .loader_threads = 2,
+                          .fetch_threads = 2,
+                          .loaders_stand_back = true,  // running requests do not feel them
+                          .base = base_weights_},
+      *backend_, model_->config(), clock_, std::move(parts));
   adapters_->AddWatcher([this](const AdapterEvent& event) { Watch(event); });
   for (const AdapterInfo& info : adapters_->List()) census_.Event({info, AdapterChange::kState});
   for (const Config::AdapterSpec& spec : config_.adapters) {

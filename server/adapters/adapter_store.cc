@@ -14,8 +14,8 @@ constexpr size_t kMostFresh = 256;
 AdapterStore::Parts WithDefaults(AdapterStore::Parts parts, const AdapterStoreOptions& options) {
   if (parts.disk == nullptr) parts.disk = MakePosixDisk(options.root);
   if (parts.loads == nullptr) {
-    parts.loads =
-        std::make_unique<Loader>(options.loader_threads, options.max_queued_loads, options.loader_nice);
+    parts.loads = std::make_unique<Loader>(options.loader_threads, options.max_queued_loads,
+                                           options.loaders_stand_back);
   }
   if (parts.fetches == nullptr) parts.fetches = std::make_unique<Loader>(options.fetch_threads, SIZE_MAX);
   return parts;

@@ -1,8 +1,6 @@
 #include "server/adapters/loader.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <sched.h>
 
 #include <utility>
 
@@ -12,19 +10,20 @@
 namespace hydrad {
 namespace {
 
-// Of this thread alone, which is Linux's way and not POSIX's.
-void StandBack(int nice) {
-  if (nice == 0) return;
-  if (setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), nice) != 0) {
-    Log()->warn("loader threads run at the priority of the others: nice {} was refused", nice);
+// A nice value is not enough: who wakes does not take the core from a thread of a higher one at once, and a
+// step of a model waits for its threads hundreds of times.
+void StandBack() {
+  const sched_param none{};
+  if (sched_setscheduler(/*this thread*/ 0, SCHED_IDLE, &none) != 0) {
+    Log()->warn("loader threads run at the priority of the others: SCHED_IDLE was refused");
   }
 }
 
 }  // namespace
 
-Loader::Loader(int threads, size_t queue, int nice) : queue_(queue) {
+Loader::Loader(int threads, size_t queue, bool stand_back) : queue_(queue) {
   HYDRAD_CHECK(threads >= 1);
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this, nice] { Run(nice); });
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this, stand_back] { Run(stand_back); });
 }
 
 Loader::~Loader() { Stop(); }
@@ -46,8 +45,8 @@ void Loader::Stop() {
   }
 }
 
-void Loader::Run(int nice) {
-  StandBack(nice);
+void Loader::Run(bool stand_back) {
+  if (stand_back) StandBack();
   while (true) {
     Job job;
     {

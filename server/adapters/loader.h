@@ -30,9 +30,9 @@ class Executor {
 // threads.
 class Loader final : public Executor {
  public:
-  // At most `queue` submitted jobs wait. The threads stand back for others by `nice` (0 to 19), where the
-  // system knows that of a thread. REQUIRES: threads >= 1.
-  Loader(int threads, size_t queue, int nice = 0);
+  // At most `queue` submitted jobs wait. Threads that stand back run when no other thread wants their
+  // core. REQUIRES: threads >= 1.
+  Loader(int threads, size_t queue, bool stand_back = false);
   // As Stop.
   ~Loader() override;
 
@@ -42,7 +42,7 @@ class Loader final : public Executor {
 
  private:
   bool Push(Job job, size_t most);
-  void Run(int nice);
+  void Run(bool stand_back);
 
   const size_t queue_;
   Mutex mu_;

@@ -45,7 +45,7 @@ TEST(Loader, RefusesBeyondItsQueue) {
 TEST(Loader, PostedJobsAreNeverTooMany) {
   std::promise<void> started, go;
   std::atomic<int> ran = 0;
-  Loader loader(1, 0, /*nice=*/10);
+  Loader loader(1, 0, /*stand_back=*/true);
   EXPECT_FALSE(loader.Submit([] {}));
   ASSERT_TRUE(loader.Post([&] {
     started.set_value();
