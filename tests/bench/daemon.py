@@ -26,10 +26,11 @@ class Daemon:
             raise SystemExit(f'hydrad did not start; see {log.name}')
         threading.Thread(target=lambda: log.writelines(self.process.stderr), daemon=True).start()
 
-    def hydractl(self, *arguments, check=True):
+    def hydractl(self, *arguments, check=True, nice=0):
         """Exit code 0, or (check=False) whatever it is, and the output."""
         env = {**os.environ, 'HYDRAD_SERVER': self.server, 'HYDRAD_ADMIN': self.admin}
-        done = subprocess.run([self.binaries / 'hydractl', *map(str, arguments)], capture_output=True, text=True,
+        command = ['nice', '-n', str(nice), self.binaries / 'hydractl', *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True,
                               env=env, check=False)
         if check and done.returncode != 0:
             raise SystemExit(f'hydractl {arguments} failed: {done.stderr}{done.stdout}')
