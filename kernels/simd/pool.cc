@@ -4,14 +4,10 @@
 // stays alive until `pending` is zero, hence a worker that holds a valid ticket may read it.
 //
 // Going to sleep and posting a call meet like Dekker's algorithm: the worker counts itself a sleeper, then
-// looks at the word; Run writes the word, then looks for sleepers; both in one total order. So do Run, which
-// says that it waits and then looks at `pending`, and the worker that brings it to zero.
-//
-// Nobody yields: Linux takes a yield for a whole slice that was used up, and lets threads run that stand back
-// for ours (nice), in the middle of a step. Who has slept goes before them as soon as it wakes.
+// looks at the word; Run writes the word, then looks for sleepers; both in one total order.
 #include "kernels/simd/pool.h"
 
-#include <sched.h>  // sched_getaffinity
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -26,7 +22,8 @@ namespace {
 using std::chrono::microseconds;
 using std::chrono::steady_clock;
 
-constexpr microseconds kSpin{80};  // between two products of a step nobody should sleep
+constexpr microseconds kSpin{80};         // between two products of a step nobody should sleep
+constexpr microseconds kBeforeYield{10};  // after this the core may be wanted by the thread waited for
 constexpr int kPausesPerLook = 32;
 
 void Pause() {
@@ -37,10 +34,9 @@ void Pause() {
 #endif
 }
 
-// Spins until `ready()` or until kSpin has passed, after which the core may be wanted by the thread that is
-// waited for; says whether ready.
+// Spins until `ready()` or, unless `limit` is zero, until it has passed; says whether ready.
 template <class Ready>
-bool SpinUntil(const Ready& ready) {
+bool SpinUntil(const Ready& ready, microseconds limit) {
   for (int i = 0; i < kPausesPerLook; ++i) {
     if (ready()) return true;
     Pause();
@@ -51,7 +47,9 @@ bool SpinUntil(const Ready& ready) {
       if (ready()) return true;
       Pause();
     }
-    if (steady_clock::now() - start > kSpin) return false;
+    const auto waited = steady_clock::now() - start;
+    if (limit.count() && waited > limit) return false;
+    if (waited > kBeforeYield) sched_yield();
   }
 }
 
@@ -70,8 +68,7 @@ struct Pool::State {
   const std::function<void(int)>* body = nullptr;
 
   std::mutex mutex;
-  std::condition_variable wake, done;
-  std::atomic<bool> waiting{false};  // Run sleeps until `pending` is zero
+  std::condition_variable wake;
   std::atomic<int> sleepers{0};
   std::atomic<bool> stop{false};
   std::vector<std::thread> workers;
@@ -83,29 +80,16 @@ struct Pool::State {
 
   // Takes tasks until none is left.
   void Work() {
-    int worked = 0;
+    int done = 0;
     for (;;) {
       const uint64_t seen = word.load(std::memory_order_relaxed);
       if (static_cast<uint32_t>(seen) >= seen >> 32) break;
       const uint64_t ticket = word.fetch_add(1, std::memory_order_acquire);
       if (static_cast<uint32_t>(ticket) >= ticket >> 32) break;
       (*body)(static_cast<int>(static_cast<uint32_t>(ticket)));
-      ++worked;
+      ++done;
     }
-    if (worked == 0 || pending.fetch_sub(worked, std::memory_order_seq_cst) != worked) return;
-    if (!waiting.load(std::memory_order_seq_cst)) return;
-    { std::lock_guard lock(mutex); }
-    done.notify_one();
-  }
-
-  bool Done() const { return pending.load(std::memory_order_seq_cst) == 0; }
-
-  void AwaitDone() {
-    if (SpinUntil([this] { return Done(); })) return;
-    std::unique_lock lock(mutex);
-    waiting.store(true, std::memory_order_seq_cst);
-    done.wait(lock, [this] { return Done(); });
-    waiting.store(false, std::memory_order_relaxed);
+    if (done) pending.fetch_sub(done, std::memory_order_release);
   }
 
   void Sleep() {
@@ -117,7 +101,7 @@ struct Pool::State {
 
   void Loop() {
     while (!stop.load(std::memory_order_relaxed)) {
-      if (!SpinUntil([this] { return HasWork(); })) Sleep();
+      if (!SpinUntil([this] { return HasWork(); }, kSpin)) Sleep();
       Work();
     }
   }
@@ -153,7 +137,7 @@ void Pool::Run(int tasks, const std::function<void(int)>& body) {
     s.wake.notify_all();
   }
   s.Work();
-  s.AwaitDone();
+  SpinUntil([&s] { return s.pending.load(std::memory_order_acquire) == 0; }, microseconds{0});
 }
 
 }  // namespace hydrad::simd
