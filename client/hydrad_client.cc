@@ -2,12 +2,14 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <set>
 #include <utility>
 
 #include "client/error_text.h"
 #include "proto/admin.grpc.pb.h"
 #include "proto/health.grpc.pb.h"
 #include "proto/inference.grpc.pb.h"
+#include "server/base/mutex.h"
 
 namespace hydrad {
 namespace {
@@ -67,11 +69,36 @@ absl::Status ReadAll(grpc::ClientContext& context, grpc::ClientReader<Message>& 
   return FromGrpc(status);
 }
 
+// The contexts of the streams that a client has on their way. It is their only owner: a context keeps its
+// channel, and the last to let go of a channel must not be a thread of gRPC's (gRPC 1.51: it would join
+// itself, then use the completion queue that it has just freed). Thread-safe.
+class RunningCalls {
+ public:
+  std::shared_ptr<grpc::ClientContext> Begin() {
+    MutexLock lock(&mu_);
+    return *contexts_.insert(std::make_shared<grpc::ClientContext>()).first;
+  }
+  void End(std::shared_ptr<grpc::ClientContext> context) {
+    MutexLock lock(&mu_);
+    contexts_.erase(context);
+    context.reset();
+  }
+  void CancelAndAwait() {
+    MutexLock lock(&mu_);
+    for (const auto& context : contexts_) context->TryCancel();
+    mu_.Await([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return contexts_.empty(); });
+  }
+
+ private:
+  Mutex mu_;
+  std::set<std::shared_ptr<grpc::ClientContext>> contexts_ ABSL_GUARDED_BY(mu_);
+};
+
 // One streamed Generate. Owns itself; gone after OnDone, as gRPC's callback API wants it.
 class GenerateReactor final : public grpc::ClientReadReactor<v1::GenerateResponse> {
  public:
-  GenerateReactor(const v1::GenerateRequest& request, Client::Events events)
-      : request_(request), events_(std::move(events)), context_(std::make_shared<grpc::ClientContext>()) {}
+  GenerateReactor(const v1::GenerateRequest& request, Client::Events events, RunningCalls& running)
+      : request_(request), events_(std::move(events)), running_(running), context_(running.Begin()) {}
 
   void Start(v1::Inference::Stub& stub, const CallOptions& options) {
     Prepare(*context_, options);
@@ -79,7 +106,7 @@ class GenerateReactor final : public grpc::ClientReadReactor<v1::GenerateRespons
     StartRead(&response_);
     StartCall();
   }
-  std::shared_ptr<grpc::ClientContext> context() const { return context_; }
+  const std::shared_ptr<grpc::ClientContext>& context() const { return context_; }
 
  private:
   void OnReadDone(bool ok) override {
@@ -88,13 +115,17 @@ class GenerateReactor final : public grpc::ClientReadReactor<v1::GenerateRespons
     StartRead(&response_);
   }
   void OnDone(const grpc::Status& status) override {
-    std::unique_ptr<GenerateReactor> self(this);
     if (events_.on_done) events_.on_done(FromGrpc(status));
+    RunningCalls& running = running_;
+    auto context = std::move(context_);
+    delete this;
+    running.End(std::move(context));  // the last act: the client may go
   }
 
   const v1::GenerateRequest request_;
   const Client::Events events_;
-  const std::shared_ptr<grpc::ClientContext> context_;
+  RunningCalls& running_;
+  std::shared_ptr<grpc::ClientContext> context_;
   v1::GenerateResponse response_;
 };
 
@@ -118,11 +149,15 @@ absl::StatusOr<Health> Connection::Check(const std::string& service, const CallO
   return response.status() == HealthCheckResponse::NOT_SERVING ? Health::kNotServing : Health::kUnknown;
 }
 
-void GenerateCall::Cancel() { static_cast<grpc::ClientContext*>(context_.get())->TryCancel(); }
+void GenerateCall::Cancel() {
+  if (const auto context = context_.lock()) static_cast<grpc::ClientContext*>(context.get())->TryCancel();
+}
 
 struct Client::Stub {
   explicit Stub(const Connection& connection) : rpc(connection.impl().channel) {}
+  ~Stub() { running.CancelAndAwait(); }
   v1::Inference::Stub rpc;  // points into itself: not to be moved
+  RunningCalls running;
 };
 
 Client::Client(const Connection& connection) : stub_(std::make_unique<Stub>(connection)) {}
@@ -138,7 +173,7 @@ absl::Status Client::Generate(const v1::GenerateRequest& request, const CallOpti
 
 GenerateCall Client::StartGenerate(const v1::GenerateRequest& request, const CallOptions& options,
                                    Events events) const {
-  auto reactor = std::make_unique<GenerateReactor>(request, std::move(events));
+  auto reactor = std::make_unique<GenerateReactor>(request, std::move(events), stub_->running);
   GenerateCall call;
   call.context_ = reactor->context();
   reactor.release()->Start(stub_->rpc, options);

@@ -57,15 +57,17 @@ class GenerateCall {
 
  private:
   friend class Client;
-  std::shared_ptr<void> context_;
+  std::weak_ptr<void> context_;
 };
 
-// Service Inference. Thread-safe; a call made on it may outlive it. Errors of every call: what the server
-// answered, with its details, or UNAVAILABLE when it cannot be reached.
+// Service Inference. Thread-safe. Errors of every call: what the server answered, with its details, or
+// UNAVAILABLE when it cannot be reached.
 class Client {
  public:
   explicit Client(const std::string& address) : Client(Connection(address)) {}
   explicit Client(const Connection& connection);
+  // Cancels the calls that StartGenerate began and waits until the last of their callbacks has returned: not
+  // to be called from one of them.
   ~Client();
 
   // Hands each message of the stream to `on_message` on the calling thread, and returns when the stream has

@@ -34,9 +34,9 @@ class ClientTarget final : public BenchTarget {
   void Record(const BenchRequest& request, const std::vector<int32_t>& token_ids) ABSL_LOCKS_EXCLUDED(mu_);
 
   const Options options_;
-  std::vector<std::unique_ptr<Client>> clients_;  // [connections]
   std::atomic<size_t> turn_{0};
-  Mutex mu_;  // of the transcript
+  Mutex mu_;                                      // of the transcript
+  std::vector<std::unique_ptr<Client>> clients_;  // [connections]; go first, which awaits their callbacks
 };
 
 }  // namespace hydrad
