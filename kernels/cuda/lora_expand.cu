@@ -1,6 +1,6 @@
 // y += U^T z for the tiles of every run. A piece of work is one tile of rows times a stretch of the columns
 // of y, with every member of the run's group that has columns there.
-#include "kernels/cuda/lora_stretch.cuh"
+#include "kernels/cuda/lora_product.cuh"
 
 namespace hydrad::cuda {
 namespace {
@@ -14,7 +14,7 @@ __device__ void ListCoefficients(ExpandShared& shared, const Stretch& s, int beg
   if (j < s.ranks()) {
 #pragma unroll
     for (int r = 0; r < kLoraDotRows; ++r) {
-      if (r < s.tile().rows) z[r] = Widen(*s.z(r, j));
+      if (r < s.tile().rows) z[r] = Widen(*s.z(s.tile().row + r, j));
       any = any || z[r] != 0;
     }
   }
@@ -84,26 +84,7 @@ __device__ void DotStretch(ExpandShared& shared, const Stretch& s, Mat<Y> y) {
       change[4 * h] = sum[r][4 * h] + other.x, change[4 * h + 1] = sum[r][4 * h + 1] + other.y;
       change[4 * h + 2] = sum[r][4 * h + 2] + other.z, change[4 * h + 3] = sum[r][4 * h + 3] + other.w;
     }
-    UpdateRow(s, s.at(y, r, col), change, col);
-  }
-}
-
-// Begins to bring coefficients [slab * kSlab, ...) of U, and of z unless it is there.
-template <int kWarpRows>
-__device__ __forceinline__ void FetchSlab(ExpandStages<kWarpRows>& stages, const Stretch& s, int slab,
-                                          bool z_is_there) {
-  using S = ExpandStages<kWarpRows>;
-  constexpr int kZChunks = kSlab / 8, kUpChunks = S::kCols / 8;
-  const int stage = slab % 2, ranks = min(kSlab, RoundUp(s.ranks() - slab * kSlab, 16));
-  for (int i = threadIdx.x; i < S::kRows * kZChunks && !z_is_there; i += kLoraThreads) {
-    const int r = i / kZChunks, c = i % kZChunks, j = slab * kSlab + c * 8;
-    const bool valid = r < s.tile().rows && j < s.ranks();
-    ptx::CopyAsync16(&stages.z[stage][TileAt<kZChunks>(r, c)], valid ? s.z(r, j) : s.scratch.z, valid);
-  }
-  for (int i = threadIdx.x; i < ranks * kUpChunks; i += kLoraThreads) {
-    const int r = i / kUpChunks, c = i % kUpChunks, j = slab * kSlab + r;
-    const int count = j < s.ranks() ? s.cols - c * 8 : 0;
-    Fetch8(&stages.up[stage][TileAt<kUpChunks>(r, c)], s.up(j) + c * 8, count, s.up(0), s.fast);
+    UpdateRow(s, s.at(y, s.tile().row + r, col), change, col);
   }
 }
 
@@ -112,58 +93,27 @@ __device__ __forceinline__ void FetchSlab(ExpandStages<kWarpRows>& stages, const
 template <int kWarpRows, class Y>
 __device__ void MultiplyStretch(ExpandStages<kWarpRows>& stages, const Stretch& s, Mat<Y> y, bool again) {
   using S = ExpandStages<kWarpRows>;
-  constexpr int kPairs = kWarpRows == 4 ? S::kCols / 16 : S::kCols / 64, kQuads = S::kCols / 4;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  constexpr int kPairs = kWarpRows == 4 ? S::kCols / 16 : S::kCols / 64;
+  const int warp = threadIdx.x / 32;
   const int row = kWarpRows == 4 ? warp * 16 : 0, col = kWarpRows == 4 ? 0 : warp * kPairs * 16;
   const int slabs = CeilDiv(s.ranks(), kSlab);
   const bool z_is_there = again && slabs == 1;
+  const auto steps_of = [&](int slab) { return CeilDiv(min(kSlab, s.ranks() - slab * kSlab), kStepRanks); };
+  const auto row_of = [&](int r) { return s.tile().row + r; };
   float sum[2 * kPairs][4] = {};
-  __syncthreads();                                     // the sums before have been read
-  if (slabs > 0) FetchSlab(stages, s, 0, z_is_there);  // none: a bias alone
-  ptx::CommitCopies();
-  for (int slab = 0; slab < slabs; ++slab) {
-    if (slab + 1 < slabs) FetchSlab(stages, s, slab + 1, false);
-    ptx::CommitCopies();
-    ptx::WaitCopies<1>();
-    __syncthreads();
-    const int steps = CeilDiv(min(kSlab, s.ranks() - slab * kSlab), 16);
-    for (int step = 0; step < steps; ++step) {
-      MultiplyStep<kPairs, S::kCols / 8>(stages.z[slab % 2], stages.up[slab % 2], row, col / 8, step, sum);
-    }
-    __syncthreads();
-  }
-#pragma unroll
-  for (int n = 0; n < 2 * kPairs; ++n) {
-    const int c = col + n * 8 + lane % 4 * 2;
-    ptx::StorePair(stages.Sum(row + lane / 4, c), sum[n][0], sum[n][1]);
-    ptx::StorePair(stages.Sum(row + lane / 4 + 8, c), sum[n][2], sum[n][3]);
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < s.tile().rows * kQuads; i += kLoraThreads) {
-    const int r = i / kQuads, c = i % kQuads * 4;
-    if (c >= s.cols) continue;
-    float change[4];
-    Load4(change, stages.Sum(r, c));
-    UpdateRow(s, s.at(y, r, c), change, c);
-  }
-}
-
-// Member `index` of the tile at hand, by all threads together with barriers of its own.
-__device__ __forceinline__ void ReadMember(ExpandShared& shared, int index) {
-  __syncthreads();
-  shared.member.Read(shared.tables.group->members + index);
-  __syncthreads();
-  if (threadIdx.x == 0) shared.ranks = shared.member->rank_begin[shared.member->experts];
-  __syncthreads();
-}
-
-template <class Y>
-__device__ __forceinline__ Stretch StretchOf(const ExpandShared& shared, const LoraScratch& scratch, Mat<Y> y,
-                                             int begin, int end) {
-  const LoraMember& m = *shared.member;
-  const bool fast = m.out % 8 == 0 && m.out_begin % 8 == 0 && begin % 8 == 0 && end % 8 == 0 &&
-                    Aligned16(m.up) && RowsAligned16(y);
-  return {shared, scratch, begin, end - begin, fast};
+  __syncthreads();  // the sums before have been read
+  ForEachSlab(
+      slabs,
+      [&](int slab, int stage) {
+        FetchSteps(stages, s, stage, steps_of(slab), z_is_there, row_of,
+                   [&](int i) { return slab * kSlab + i; });
+      },
+      [&](int slab, int stage) {
+        for (int step = 0; step < steps_of(slab); ++step) {
+          MultiplyStep<kPairs, S::kCols / 8>(stages.z[stage], stages.up[stage], row, col / 8, step, sum);
+        }
+      });
+  AddSums(stages, s, y, row, col, sum, row_of);
 }
 
 // Columns [begin, end) of the member at hand.
@@ -229,9 +179,7 @@ __global__ void __launch_bounds__(kLoraThreads, 4)
 template <class Y>
 cudaError_t Expand(Mat<Y> y, const LoraPlan* plan, LoraSite site, const LoraScratch& scratch,
                    cudaStream_t stream) {
-  if (site.kind < 0 || site.kind >= kLoraMaxKinds || scratch.z_stride % 8 != 0 || !Aligned16(scratch.z)) {
-    return cudaErrorInvalidValue;
-  }
+  if (!InRange(site, scratch)) return cudaErrorInvalidValue;
   if (y.rows == 0) return cudaSuccess;
   return Launch(ExpandKernel<Y>, scratch.blocks, kLoraThreads, 0, stream, y, plan, site, scratch);
 }

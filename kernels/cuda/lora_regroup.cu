@@ -5,7 +5,7 @@
 // What is left out is zero in every row of them, and a product with zero leaves a sum as it is: a row has the
 // bits that LoraExpand gives it, whatever rows stand beside it.
 #include "kernels/cuda/lora_gates.cuh"
-#include "kernels/cuda/lora_stretch.cuh"
+#include "kernels/cuda/lora_product.cuh"
 
 namespace hydrad::cuda {
 namespace {
@@ -152,7 +152,8 @@ __device__ void ReadRows(RegroupedShared& shared, const LoraRegrouped& from, int
 __device__ unsigned PickedIn(const RegroupedShared& shared, int step) {
   const LoraMember& m = *shared.expand.member;
   unsigned warps = 0;
-  for (int e = ExpertOf(m, step * 16); e < m.experts && m.rank_begin[e] < step * 16 + 16; ++e) {
+  for (int e = ExpertOf(m, step * kStepRanks); e < m.experts && m.rank_begin[e] < (step + 1) * kStepRanks;
+       ++e) {
 #pragma unroll
     for (int w = 0; w < 4; ++w) warps |= (shared.picked[w][e % 64 / 32] >> e % 32 & 1) << w;
   }
@@ -180,94 +181,54 @@ __device__ int ListSteps(RegroupedShared& shared, int first, int steps) {
   return all;
 }
 
-// Begins to bring the listed steps [4 * slab, ...) of z and U, one behind the other.
-__device__ void FetchListed(ExpandStages<4>& stages, const RegroupedShared& shared, const Stretch& s,
-                            int first, int slab, int listed) {
-  using S = ExpandStages<4>;
-  constexpr int kZChunks = kSlab / 8, kUpChunks = S::kCols / 8, kSteps = kSlab / 16;
-  const int stage = slab % 2, steps = min(kSteps, listed - slab * kSteps);
-  const auto coefficient = [&](int of_slab) {
-    return (first + shared.steps[slab * kSteps + of_slab / 16]) * 16 + of_slab % 16;
-  };
-  for (int i = threadIdx.x; i < S::kRows * 2 * steps; i += kLoraThreads) {
-    const int r = i / (2 * steps), c = i % (2 * steps), j = coefficient(c * 8);
-    const bool valid = r < s.tile().rows && j < s.ranks();
-    const bf16* z = s.scratch.z;
-    if (valid) z += int64_t{shared.rows[r]} * s.scratch.z_stride + s.shared.member->z_begin + j;
-    ptx::CopyAsync16(&stages.z[stage][TileAt<kZChunks>(r, c)], z, valid);
-  }
-  for (int i = threadIdx.x; i < steps * 16 * kUpChunks; i += kLoraThreads) {
-    const int r = i / kUpChunks, c = i % kUpChunks, j = coefficient(r);
-    const int count = j < s.ranks() ? s.cols - c * 8 : 0;
-    Fetch8(&stages.up[stage][TileAt<kUpChunks>(r, c)], s.up(j) + c * 8, count, s.up(0), s.fast);
-  }
-}
-
-// Adds the products of the listed steps.
+// Adds the products of the listed steps, those of a slab one behind the other.
 __device__ void MultiplyListed(ExpandStages<4>& stages, const RegroupedShared& shared, const Stretch& s,
                                int first, int listed, float (&sum)[8][4]) {
-  constexpr int kSteps = kSlab / 16;
-  const int slabs = CeilDiv(listed, kSteps), warp = threadIdx.x / 32;
-  if (slabs > 0) FetchListed(stages, shared, s, first, 0, listed);
-  ptx::CommitCopies();
-  for (int slab = 0; slab < slabs; ++slab) {
-    if (slab + 1 < slabs) FetchListed(stages, shared, s, first, slab + 1, listed);
-    ptx::CommitCopies();
-    ptx::WaitCopies<1>();
-    __syncthreads();
-    for (int step = 0; step < min(kSteps, listed - slab * kSteps); ++step) {
-      if ((shared.warps[slab * kSteps + step] >> warp & 1) == 0) continue;
-      MultiplyStep<4, ExpandStages<4>::kCols / 8>(stages.z[slab % 2], stages.up[slab % 2], warp * 16, 0, step,
-                                                  sum);
-    }
-    __syncthreads();
-  }
+  constexpr int kSteps = kSlab / kStepRanks;
+  const int warp = threadIdx.x / 32;
+  const auto steps_of = [&](int slab) { return min(kSteps, listed - slab * kSteps); };
+  ForEachSlab(
+      CeilDiv(listed, kSteps),
+      [&](int slab, int stage) {
+        FetchSteps(
+            stages, s, stage, steps_of(slab), false, [&](int r) { return shared.rows[r]; },
+            [&](int i) {
+              const int step = first + shared.steps[slab * kSteps + i / kStepRanks];
+              return step * kStepRanks + i % kStepRanks;
+            });
+      },
+      [&](int slab, int stage) {
+        for (int step = 0; step < steps_of(slab); ++step) {
+          if ((shared.warps[slab * kSteps + step] >> warp & 1) == 0) continue;
+          MultiplyStep<4, ExpandStages<4>::kCols / 8>(stages.z[stage], stages.up[stage], warp * 16, 0, step,
+                                                      sum);
+        }
+      });
 }
 
 // Columns of the member at hand, for the tile's rows.
 __device__ void ExpandListed(RegroupedShared& shared, const Stretch& s, Mat<bf16> y) {
-  using S = ExpandStages<4>;
-  constexpr int kQuads = S::kCols / 4;
-  S& stages = shared.expand.wide;
-  const int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16, steps = CeilDiv(s.ranks(), 16);
+  ExpandStages<4>& stages = shared.expand.wide;
+  const int steps = CeilDiv(s.ranks(), kStepRanks);
   float sum[8][4] = {};
   for (int first = 0; first < steps; first += kListedSteps) {
     const int listed = ListSteps(shared, first, steps);
     MultiplyListed(stages, shared, s, first, listed, sum);
   }
-  __syncthreads();
-#pragma unroll
-  for (int n = 0; n < 8; ++n) {
-    const int c = n * 8 + lane % 4 * 2;
-    ptx::StorePair(stages.Sum(row + lane / 4, c), sum[n][0], sum[n][1]);
-    ptx::StorePair(stages.Sum(row + lane / 4 + 8, c), sum[n][2], sum[n][3]);
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < s.tile().rows * kQuads; i += kLoraThreads) {
-    const int r = i / kQuads, c = i % kQuads * 4;
-    if (c >= s.cols) continue;
-    float change[4];
-    Load4(change, stages.Sum(r, c));
-    UpdateRow(s, y.row(shared.rows[r]) + s.shared.member->out_begin + s.begin + c, change, c);
-  }
+  AddSums(stages, s, y, threadIdx.x / 32 * 16, 0, sum, [&](int r) { return shared.rows[r]; });
 }
 
 // Every member that has columns in [begin, end) of y.
 __device__ void ExpandPiece(RegroupedShared& shared, const LoraScratch& scratch, const LoraRegrouped& from,
                             Mat<bf16> y, int begin, int end) {
   for (int index = 0; index < shared.expand.tables.group->member_count; ++index) {
-    __syncthreads();
-    shared.expand.member.Read(shared.expand.tables.group->members + index);
-    __syncthreads();
+    ReadMember(shared.expand, index);
     const LoraMember& m = *shared.expand.member;
     const int first = max(begin, m.out_begin) - m.out_begin,
               last = min(end, m.out_begin + m.out) - m.out_begin;
     if (first >= last) continue;
-    if (threadIdx.x == 0) shared.expand.ranks = m.rank_begin[m.experts];
     ReadRows(shared, from, index);
-    const bool fast = m.out % 8 == 0 && m.out_begin % 8 == 0 && first % 8 == 0 && last % 8 == 0 &&
-                      Aligned16(m.up) && RowsAligned16(y);
-    ExpandListed(shared, {shared.expand, scratch, first, last - first, fast}, y);
+    ExpandListed(shared, StretchOf(shared.expand, scratch, y, first, last), y);
   }
 }
 
@@ -293,10 +254,6 @@ __global__ void __launch_bounds__(kLoraThreads, 4)
     const int begin = w % pieces * kCols;
     if (changed) ExpandPiece(shared, scratch, from, y, begin, begin + kCols);
   }
-}
-
-bool InRange(LoraSite site, const LoraScratch& scratch) {
-  return site.kind >= 0 && site.kind < kLoraMaxKinds && scratch.z_stride % 8 == 0 && Aligned16(scratch.z);
 }
 
 }  // namespace

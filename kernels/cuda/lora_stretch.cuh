@@ -48,23 +48,42 @@ struct Stretch {
   const ExpandShared& shared;
   const LoraScratch& scratch;
   int begin, cols;  // in the member
-  bool fast;
+  bool fast;        // eight columns can be read and written at a time
 
   __device__ __forceinline__ const LoraTile& tile() const { return *shared.tables.tile; }
   __device__ __forceinline__ int ranks() const { return shared.ranks; }
-  // Coefficient j of U and its first column; coefficient j of z in row r of the tile.
+  // Row j of U, from the stretch's first column on; coefficient j of row `row` of z; column `col` of the
+  // stretch in row `row` of y.
   __device__ __forceinline__ const bf16* up(int j) const {
     return shared.member->up + int64_t{j} * shared.member->out + begin;
   }
-  __device__ __forceinline__ const bf16* z(int r, int j) const {
-    return scratch.z + int64_t{tile().row + r} * scratch.z_stride + shared.member->z_begin + j;
+  __device__ __forceinline__ const bf16* z(int row, int j) const {
+    return scratch.z + int64_t{row} * scratch.z_stride + shared.member->z_begin + j;
   }
-  // Column `col` of row r of the tile in y.
   template <class Y>
-  __device__ __forceinline__ Y* at(Mat<Y> y, int r, int col) const {
-    return y.row(tile().row + r) + shared.member->out_begin + begin + col;
+  __device__ __forceinline__ Y* at(Mat<Y> y, int row, int col) const {
+    return y.row(row) + shared.member->out_begin + begin + col;
   }
 };
+
+// Member `index` of the tile at hand, by all threads together with barriers of its own.
+__device__ __forceinline__ void ReadMember(ExpandShared& shared, int index) {
+  __syncthreads();
+  shared.member.Read(shared.tables.group->members + index);
+  __syncthreads();
+  if (threadIdx.x == 0) shared.ranks = shared.member->rank_begin[shared.member->experts];
+  __syncthreads();
+}
+
+// Columns [begin, end) of the member at hand.
+template <class Y>
+__device__ __forceinline__ Stretch StretchOf(const ExpandShared& shared, const LoraScratch& scratch, Mat<Y> y,
+                                             int begin, int end) {
+  const LoraMember& m = *shared.member;
+  const bool fast = m.out % 8 == 0 && m.out_begin % 8 == 0 && begin % 8 == 0 && end % 8 == 0 &&
+                    Aligned16(m.up) && RowsAligned16(y);
+  return {shared, scratch, begin, end - begin, fast};
+}
 
 __device__ __forceinline__ float Changed(const Stretch& s, float y, float change, int col) {
   const LoraMember& m = *s.shared.member;
@@ -93,19 +112,9 @@ __device__ __forceinline__ void UpdateRow(const Stretch& s, Y* at, const float (
   }
 }
 
-// One k16 step: 16 rows of z times kPairs * 16 columns of U.
-template <int kPairs, int kUpChunks>
-__device__ __forceinline__ void MultiplyStep(const uint4* z, const uint4* up, int row, int chunk, int step,
-                                             float (&sum)[2 * kPairs][4]) {
-  const int lane = threadIdx.x % 32;
-  uint32_t a[4], b[4];
-  ptx::LoadMatrix4(a, &z[TileAt<kSlab / 8>(row + lane % 16, 2 * step + lane / 16)]);
-#pragma unroll
-  for (int n = 0; n < kPairs; ++n) {
-    ptx::LoadMatrix4Transposed(b, &up[TileAt<kUpChunks>(step * 16 + lane % 16, chunk + 2 * n + lane / 16)]);
-    ptx::MultiplyAdd(sum[2 * n], a, b[0], b[1]);
-    ptx::MultiplyAdd(sum[2 * n + 1], a, b[2], b[3]);
-  }
+// Whether the expand kernels can take what they are given.
+inline bool InRange(LoraSite site, const LoraScratch& scratch) {
+  return site.kind >= 0 && site.kind < kLoraMaxKinds && scratch.z_stride % 8 == 0 && Aligned16(scratch.z);
 }
 
 }  // namespace hydrad::cuda
