@@ -1,7 +1,6 @@
 // The daemon on CUDA, from the flag to the stream: on a GPU if there is one, else on the stand-ins of
 // tests/ptxsim, which end it with status 86 when a kernel or the runtime was misused. Its greedy tokens are
 // the CPU daemon's wherever the CPU's lead over the second token exceeds what bf16 activations may move.
-#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -9,6 +8,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -16,12 +16,13 @@
 #include "proto/inference.grpc.pb.h"
 #include "tests/e2e/daemon_process.h"
 #include "tests/e2e/golden_model.h"
+#include "tests/e2e/greedy.h"
 #include "tests/fakes/http_get.h"
-#include "tests/fakes/keep_grpc.h"
 
 namespace hydrad {
 namespace {
 
+using testing::ElementsAre;
 using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::Not;
@@ -101,14 +102,11 @@ std::vector<std::string> Variables(const std::string& first = "") {
 }
 
 v1::GenerateRequest Request(const Asked& asked) {
-  v1::GenerateRequest request;
+  v1::GenerateRequest request = GreedyRequest(kTokens);
   request.set_text("Once upon a time");
   request.set_adapter(asked.adapter);
   if (asked.top_k > 0) request.set_adapter_top_k(asked.top_k);
   request.set_decision(asked.decision);
-  request.mutable_sampling()->set_temperature(0);
-  request.mutable_stopping()->set_max_tokens(kTokens);
-  request.mutable_stopping()->set_ignore_eos(true);
   request.mutable_output()->set_token_ids(true);
   request.mutable_output()->set_logprobs(2);
   request.mutable_output()->set_routing(true);
@@ -117,8 +115,7 @@ v1::GenerateRequest Request(const Asked& asked) {
 
 // The answers to all of kAsked, asked for at once.
 std::vector<v1::GenerateResult> Answers(const std::string& address) {
-  KeepGrpc();
-  const auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  const auto channel = Channel(address);
   std::vector<v1::GenerateResult> results(std::size(kAsked));
   std::vector<std::thread> threads;
   for (size_t i = 0; i < results.size(); ++i) {
@@ -208,24 +205,6 @@ constexpr const char* kGolden[] = {"llama_lora",
                                    "llama_saved_embedding",
                                    "llama_trained_tokens"};
 
-// Whether the token that follows `ids` is `token`.
-void ExpectNext(v1::Inference::Stub& stub, const std::string& adapter, const std::vector<int>& ids,
-                int token) {
-  v1::GenerateRequest request;
-  request.mutable_token_ids()->mutable_ids()->Add(ids.begin(), ids.end());
-  request.set_adapter(adapter);
-  request.mutable_sampling()->set_temperature(0);
-  request.mutable_stopping()->set_max_tokens(1);
-  request.mutable_stopping()->set_ignore_eos(true);
-  request.mutable_output()->set_token_ids(true);
-  grpc::ClientContext context;
-  v1::GenerateResult result;
-  const grpc::Status status = stub.GenerateUnary(&context, request, &result);
-  ASSERT_TRUE(status.ok()) << adapter << ": " << status.error_message();
-  ASSERT_EQ(result.choices(0).token_ids_size(), 1);
-  EXPECT_EQ(result.choices(0).token_ids(0), token) << adapter << ", after " << ids.size();
-}
-
 // The reference's tokens, each after those before it, where the reference leads by twice what its own bf16
 // run is off. Returns how many.
 int ExpectTheReferences(v1::Inference::Stub& stub, const std::string& adapter, const nlohmann::json& prompt) {
@@ -234,7 +213,7 @@ int ExpectTheReferences(v1::Inference::Stub& stub, const std::string& adapter, c
   for (int i = 0; i < kTokens; ++i) {
     const int token = prompt["greedy"]["ids"][i];
     if (prompt["greedy"]["margins"][i] > 2 * prompt["bf16_max_abs_error"].get<float>()) {
-      ExpectNext(stub, adapter, ids, token);
+      EXPECT_THAT(Greedy(stub, adapter, ids, 1), ElementsAre(token)) << adapter << ", after " << ids.size();
       ++compared;
     }
     ids.push_back(token);
@@ -247,9 +226,7 @@ TEST(CudaDaemonTest, AnswersAsTheReferenceForEveryFamilyAtOnce) {
       Arguments("cuda", ModelWithATokenizer("llama", "cuda_daemon"), "tests/golden/adapters");
   for (const char* name : kGolden) AddAdapter(name, &arguments);
   DaemonProcess cuda(arguments, Variables());
-  KeepGrpc();
-  const auto stub = v1::Inference::NewStub(
-      grpc::CreateChannel(cuda.Address("inference"), grpc::InsecureChannelCredentials()));
+  const auto stub = v1::Inference::NewStub(Channel(cuda.Address("inference")));
   std::atomic<int> compared = 0;
   std::vector<std::thread> users;
   for (const std::string name : kGolden) {
@@ -285,13 +262,14 @@ TEST(CudaDaemonTest, TellsPowerAndEnergyWhereTheDriversLibraryDoes) {
   EXPECT_EQ(cuda.Wait(), 0) << cuda.log();
 }
 
+// A file of its name that is no library is found first, also where the driver brings a sound one.
 TEST(CudaDaemonTest, ServesWithoutThatLibrary) {
-  if (void* library = dlopen("libnvidia-ml.so.1", RTLD_NOW)) {
-    dlclose(library);
-    GTEST_SKIP() << "the driver is here";
-  }
-  DaemonProcess cuda(Arguments("cuda"), Variables());
-  EXPECT_THAT(cuda.AwaitLine("power"), HasSubstr("no series of power and energy: libnvidia-ml.so.1"));
+  const std::string directory = testing::TempDir() + "hydrad_no_nvml";
+  std::filesystem::create_directories(directory);
+  std::ofstream(directory + "/libnvidia-ml.so.1") << "no library";
+  DaemonProcess cuda(Arguments("cuda"), Variables(directory));
+  EXPECT_THAT(cuda.AwaitLine("power"),
+              HasSubstr("no series of power and energy: " + directory + "/libnvidia-ml.so.1"));
   const std::string scrape = HttpGet(cuda.Address("metrics"), "/metrics");
   EXPECT_THAT(scrape, HasSubstr("hydrad_requests_running 0"));
   EXPECT_THAT(scrape, Not(HasSubstr("hydrad_energy_joules_total")));

@@ -12,7 +12,7 @@
 #include "proto/inference.grpc.pb.h"
 #include "server/admission/admission.h"
 #include "tests/e2e/daemon_process.h"
-#include "tests/fakes/keep_grpc.h"
+#include "tests/e2e/greedy.h"
 
 namespace hydrad {
 namespace {
@@ -34,17 +34,9 @@ std::vector<std::string> Tiny(const std::vector<std::string>& more) {
   return arguments;
 }
 
-std::shared_ptr<grpc::Channel> Channel(const std::string& address) {
-  KeepGrpc();
-  return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
-}
-
 v1::GenerateRequest Ask(int max_tokens) {
-  v1::GenerateRequest request;
+  v1::GenerateRequest request = GreedyRequest(max_tokens);
   request.set_text("Once upon a time");
-  request.mutable_sampling()->set_temperature(0);
-  request.mutable_stopping()->set_max_tokens(max_tokens);
-  request.mutable_stopping()->set_ignore_eos(true);
   return request;
 }
 

@@ -13,7 +13,7 @@
 #include "proto/inference.grpc.pb.h"
 #include "tests/e2e/daemon_process.h"
 #include "tests/e2e/golden_model.h"
-#include "tests/fakes/keep_grpc.h"
+#include "tests/e2e/greedy.h"
 
 namespace hydrad {
 namespace {
@@ -27,11 +27,6 @@ const std::vector<std::string> kAdapters = {"llama_lora",
                                             "llama_saved_embedding",
                                             "llama_trained_tokens"};
 
-std::shared_ptr<grpc::Channel> Channel(const std::string& address) {
-  KeepGrpc();
-  return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
-}
-
 grpc::Status Load(v1::Admin::Stub& admin, const std::string& name, v1::Adapter* adapter) {
   grpc::ClientContext context;
   v1::LoadAdapterRequest request;
@@ -44,21 +39,10 @@ grpc::Status Load(v1::Admin::Stub& admin, const std::string& name, v1::Adapter* 
 // the f32 daemon may be off by 1e-3 at most (tests/model/golden.h).
 void ExpectTheReferencesTokens(v1::Inference::Stub& stub, const std::string& adapter,
                                const nlohmann::json& prompt) {
-  v1::GenerateRequest request;
-  for (const int id : prompt["ids"]) request.mutable_token_ids()->add_ids(id);
-  request.set_adapter(adapter);
-  request.mutable_sampling()->set_temperature(0);
-  request.mutable_stopping()->set_max_tokens(static_cast<int>(prompt["greedy"]["ids"].size()));
-  request.mutable_stopping()->set_ignore_eos(true);
-  request.mutable_output()->set_token_ids(true);
-  grpc::ClientContext context;
-  v1::GenerateResult result;
-  const grpc::Status status = stub.GenerateUnary(&context, request, &result);
-  ASSERT_TRUE(status.ok()) << adapter << ": " << status.error_message();
-  ASSERT_EQ(result.choices_size(), 1);
-  for (int i = 0; i < result.choices(0).token_ids_size(); ++i) {
-    if (prompt["greedy"]["margins"][i] < 2e-3) break;
-    EXPECT_EQ(result.choices(0).token_ids(i), prompt["greedy"]["ids"][i]) << adapter << ", token " << i;
+  const std::vector<int> ids = prompt["ids"], want = prompt["greedy"]["ids"];
+  const std::vector<int> got = Greedy(stub, adapter, ids, static_cast<int>(want.size()));
+  for (size_t i = 0; i < got.size() && prompt["greedy"]["margins"][i] >= 2e-3; ++i) {
+    EXPECT_EQ(got[i], want[i]) << adapter << ", token " << i;
   }
 }
 
