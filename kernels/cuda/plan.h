@@ -1,5 +1,9 @@
 // What the CUDA kernels read from device memory, and the host code that plans it once per step. No CUDA
-// header is needed here. The structs are uploaded as they are; pointers inside them are device pointers.
+// header is needed here. The structs are uploaded as they are, to places aligned to 8 bytes, with a size that
+// is a multiple of 4 (kernels read them word by word); pointers inside them are device pointers. Ranges are
+// [begin, end); rows are rows of the batch unless it says logit rows; strides are in elements.
+//
+// The functions run on the host, on any thread, and have no errors: a batch has been checked before.
 #ifndef HYDRAD_KERNELS_CUDA_PLAN_H_
 #define HYDRAD_KERNELS_CUDA_PLAN_H_
 
@@ -38,18 +42,19 @@ struct LoraGroup {
 };
 // kernels/lora.h LoraRun, for every layer at once.
 struct LoraRun {
-  int32_t row_begin, row_end;
+  int32_t row_begin, row_end;        // at least one row; a row is in one run of a plan at most
   const LoraGroup* groups;           // [layers * kinds] of its adapter
   const LoraGroup* const* by_layer;  // [layers] such tables, read at the layer's launches; null: `groups`
-  float weight;
-  int32_t top_k;
-  float* gates;  // [rows of the run, gates_stride] or null
+  float weight;                      // of the change
+  int32_t top_k;                     // 0: as the gates say
+  float* gates;  // [rows of the run, gates_stride] f32, where the gates are recorded, or null
   int64_t gates_stride;
 };
 
 // Rows of one run that are multiplied together.
 struct LoraTile {
-  int32_t run, row, rows;
+  int32_t run;        // index into LoraPlan::runs
+  int32_t row, rows;  // the first, and how many: 1 .. kLoraTileRows
 };
 // The work of one pass, the same for every layer and group.
 inline constexpr int kLoraMaxKinds = 8;
@@ -63,7 +68,7 @@ struct LoraPlan {
 inline constexpr int kLoraDotRows = 3;     // runs up to this long are dot products
 inline constexpr int kLoraTileRows = 64;   // of a tile of a longer run
 inline constexpr int kLoraLongRows = 256;  // runs from here on do not split the sum over `in`
-inline constexpr int kLoraMaxSplits = 8;
+inline constexpr int kLoraMaxSplits = 8;   // stretches of `in` that are summed apart
 
 // Upper bound of the tiles of a pass of `runs` runs over `rows` rows.
 constexpr int LoraTilesAtMost(int runs, int rows) { return runs + rows / kLoraTileRows; }
@@ -102,7 +107,9 @@ struct VocabularyPlan {
 
 // kernels/attention.h AttentionSegment, its table as a place in AttentionPlan::tables.
 struct AttentionSegment {
-  int32_t row_begin, row_end, first_position, table_begin;
+  int32_t row_begin, row_end;  // consecutive positions of one sequence
+  int32_t first_position;      // of row_begin; a row sees the positions up to its own
+  int32_t table_begin;         // of its block table: entry p / block_size is the cache block of position p
 };
 // Queries of one segment that are multiplied together, over positions position_begin .. position_end - 1. A
 // query is a pair (row, head of the group that shares a kv head): pair p is row p / group, head p % group.
@@ -111,7 +118,8 @@ struct AttentionItem {
   int32_t position_begin, position_end;
   int32_t partial;  // where the first pair's partial result goes, or -1: straight to the output
 };
-// The splits of one pair: partials partial, partial + stride, ...
+// The splits of one pair: partials partial, partial + stride, ..., `splits` of them, become the output of
+// `row` for head `head` of every group.
 struct AttentionMerge {
   int32_t row, head, partial, stride, splits;
 };
@@ -130,7 +138,8 @@ inline constexpr int kAttentionSplit = 512;       // positions of a split, more 
 inline constexpr int kAttentionMaxSplits = 32;
 
 // Appends the items and merges of `segments` with heads / kv_heads = group. A context is split by its own
-// length alone, while partial results fit in `partials`; later segments are not split then.
+// length alone, while partial results fit in `partials` (AttentionScratch::partials); later segments are not
+// split then.
 void PlanAttention(std::span<const AttentionSegment> segments, int group, int partials,
                    std::vector<AttentionItem>* items, std::vector<AttentionMerge>* merges);
 // Upper bound of the items, for segments that have `rows` rows together.
@@ -142,27 +151,29 @@ constexpr int AttentionItemsAtMost(int rows, int group) {
 
 // One change of one logit before the draw. All of a token's stand together, in the order in which they apply.
 struct SampleEdit {
+  // kAdd: + value. kRepetition: a positive logit is divided by value, another multiplied. kBan: -infinity.
   enum class Op : int32_t { kAdd, kRepetition, kBan };
   int32_t token;
   Op op;
   float value;
   float before;  // the device keeps the logit here and puts it back
 };
+// Parameters as in kernels/sampling.h, checked there.
 struct SampleRow {
   int32_t row;     // of logits; -1: skip
   int32_t scored;  // a token: no draw, its log-probability; -1: draw
   float temperature, top_p, min_p;
   int32_t top_k;
-  int32_t edit_begin, edit_end;
-  uint64_t seed, step;
-  int32_t top;  // as kernels/sampling.h SampleRow::top_logprobs, at most max_top
+  int32_t edit_begin, edit_end;  // of the call's edits
+  uint64_t seed, step;           // which number of which stream the draw uses
+  int32_t top;                   // as kernels/sampling.h SampleRow::top_logprobs, at most max_top
 };
 struct SampleResult {
   int32_t token;  // as kernels/sampling.h Sampled
   float logprob;
   int32_t top_count;
 };
-inline constexpr int kSampleMaxTop = 1024;
+inline constexpr int kSampleMaxTop = 1024;  // of the most likely tokens that a row may list
 
 // The device's row for a draw from logits row `row`, its edits appended to `edits`.
 SampleRow PlanSample(const hydrad::SampleRow& draw, int row, int vocab, std::vector<SampleEdit>* edits);

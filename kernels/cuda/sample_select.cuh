@@ -1,4 +1,14 @@
 // What the sampling kernel asks of a row of logits, each question one pass of the block over the vocabulary.
+//
+// Sums over tokens are of Mass: whole multiples of 2^-40 of the largest weight, which is 1, in 64 bits. They
+// are exact whatever their order, and a vocabulary of fewer than 2^24 tokens cannot overflow them; a weight
+// up to 2^-41 counts as nothing. Orders are those of the reference: by logit descending, of equals the lower
+// id first. Instead of sorting, Select finds the place at which a running sum passes a target by radix
+// selection: four passes, each of which decides eight bits of the key.
+//
+// All functions are for a block of kSampleThreads threads, all of which call them together with the same
+// arguments, unless they say otherwise; those that take SampleShared have barriers of their own, give every
+// thread the same answer, and may be called one after the other. logits [vocab] are f32 in device memory.
 #ifndef HYDRAD_KERNELS_CUDA_SAMPLE_SELECT_CUH_
 #define HYDRAD_KERNELS_CUDA_SAMPLE_SELECT_CUH_
 
@@ -19,13 +29,13 @@ struct Cut {
 };
 
 struct SampleShared {
-  Mass bins[256];
-  Mass words[kSampleWarps];
-  double sums[kSampleWarps];
-  Mass above;  // before the chosen bin
-  uint32_t bin;
-  int id;
-  int count;
+  Mass bins[256];             // sums by the eight bits that are being decided
+  Mass words[kSampleWarps];   // one of each warp
+  double sums[kSampleWarps];  // likewise
+  Mass above;                 // before the chosen bin
+  uint32_t bin;               // the chosen one
+  int id;                     // of the token that was found, or -1
+  int count;                  // of `listed`
   TokenLogprob listed[kSampleMaxTop];
 };
 
@@ -53,7 +63,7 @@ __device__ inline Mass BlockTotal(SampleShared& shared, Mass x) {
   return BlockSum(x, shared.words);
 }
 
-// One row with its edits, and how it weighs.
+// One row with its edits, and how it weighs: exp((logit - max) / temperature), so that the largest weighs 1.
 struct LogitRow {
   float* logits;
   int vocab;

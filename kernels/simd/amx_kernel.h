@@ -7,6 +7,15 @@
 // prefetched, its lines taken in an order that walks kStreams parts of it round-robin: one sequential stream
 // does not saturate a core's memory bandwidth, several do.
 //
+// An A tile is 16 rows of 32 bf16, a B tile 16 pairs of k by 16 columns (VNNI), a tile of y 16 x 16 f32: 1
+// KiB each, eight registers of a tile together. TDPBF16PS rounds to nearest even, treats denormals as zero
+// and raises no exception (Intel SDM vol. 2); of a k tile it sums the even and the odd k apart, then both to
+// y.
+//
+// Threads: each needs the kernel's permission to use tiles (ARCH_REQ_XCOMP_PERM) and its own tile
+// configuration, which Tiles loads when it is made and releases when it goes; see amx_tiles.h. Packing and
+// panels may run on any number of threads at once, each on rows or panels of its own. Nothing is allocated.
+//
 // Not measured on hardware by us at this layout; the logic is tested over EmulatedTiles.
 #ifndef HYDRAD_KERNELS_SIMD_AMX_KERNEL_H_
 #define HYDRAD_KERNELS_SIMD_AMX_KERNEL_H_
@@ -18,13 +27,14 @@
 
 namespace hydrad::simd {
 
-// V only moves finished tiles into y.
+// V only moves finished tiles into y. Tiles: AmxTiles or EmulatedTiles of amx_tiles.h.
 template <class V, class Tiles>
 class AmxKernel {
  public:
   static constexpr int kBlock = 16;
   static constexpr int kGroup = 4;
 
+  // As GemmKernel::Pack (gemm_kernel.h), but every block has 16 rows, of which those beyond x are zeros.
   static void Pack(void* packed, Mat<const float> x, int row_begin, int row_end) {
     const int tiles = CeilDiv(x.cols, kTileK);
     for (int begin = row_begin; begin < row_end; begin += kBlock) {
@@ -39,6 +49,7 @@ class AmxKernel {
     }
   }
 
+  // All rows of y, columns 16 * begin up to 16 * end (or n).
   static void Panels(const GemmCall& c, int begin, int end) {
     Tiles tiles;
     const int blocks = CeilDiv(c.rows, kBlock);

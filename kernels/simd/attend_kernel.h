@@ -5,6 +5,10 @@
 // FMAs over head_dim and a fixed tree; the stretch's maximum and sum are over 64 lanes, those beyond the
 // position being -inf and 0; values are added position by position, up to its own. Queries only share the
 // loads.
+//
+// For each stretch, with m the largest score so far, s the sum of weights and a the weighted values:
+//   m' = max(m, scores);  w = exp(score - m');  s' = s exp(m - m') + sum w;  a' = a exp(m - m') + sum w v
+// and at the end out = a / s.
 #ifndef HYDRAD_KERNELS_SIMD_ATTEND_KERNEL_H_
 #define HYDRAD_KERNELS_SIMD_ATTEND_KERNEL_H_
 
@@ -13,6 +17,10 @@
 
 namespace hydrad::simd {
 
+// V: vec.h; T: bf16 or float, the type of the cache. q, out and sums are f32. An object serves one call on
+// one thread and allocates nothing; c.work [kAttendQueries, AttendWidth(head_dim)] has the values summed so
+// far. Query i is row i / heads, head i % heads of the group that shares kv_head. REQUIRES: 1 <= rows * heads
+// <= kAttendQueries; the table has a block for every position up to the last row's.
 template <class V, class T>
 class AttendKernel {
  public:
@@ -66,6 +74,7 @@ class AttendKernel {
   // Positions that query `i` sees of the stretch at `begin`; not positive if it ends before.
   int Seen(int i, int begin) const { return MinInt(kStretch, c_.first_position + i / c_.heads + 1 - begin); }
 
+  // score_ of the stretch's first `count` positions, rounded up to whole P: beyond come copies of the last.
   void Scores(int count) {
     for (int i = 0; i < queries_; i += kSide) {
       const int side = MinInt(kSide, queries_ - i);
@@ -151,6 +160,7 @@ class AttendKernel {
     for (int d = 0; d < width_; d += kLanes) (V::Load(acc + d) * V::Set1(t[0])).Store(acc + d);
   }
 
+  // Adds the weighed values of the stretch at `begin`, of every query up to its own position.
   void Values(int begin) {
     for (int i = 0; i < queries_; i += kSide) {
       const int side = MinInt(kSide, queries_ - i);

@@ -4,6 +4,10 @@
 // same panels, with k cut into pieces whose weights stay in the first-level cache; an accumulator that waits
 // for its next piece waits in y, exactly as it was, so that the cutting leaves no trace in the sum: it runs
 // over k, ascending, in one chain per element, then adds the bias.
+//
+// x and its packed form are laid out as table.h says (GemmCall), weights as panels.h; both begin at 64
+// bytes; rows of y (f32) may begin anywhere. Nothing is allocated and nothing can fail. Any number of threads
+// may call at once, each for panels (or, packing, rows) of its own.
 #ifndef HYDRAD_KERNELS_SIMD_GEMM_KERNEL_H_
 #define HYDRAD_KERNELS_SIMD_GEMM_KERNEL_H_
 
@@ -12,6 +16,10 @@
 #include "kernels/simd/vec.h"
 
 namespace hydrad::simd {
+
+// An Op says how a tile of 32 k is multiplied: kSteps lines of 64 bytes a tile, X the element of packed x,
+// Put what becomes of an element of x, and Step the products of line `s` of P panels, `panel_bytes` apart at
+// `w`, with R rows of x, [R, 32] at `x`.
 
 // Widened bf16 pairs, then two FMAs: the even k, the odd k. x rounded to bf16, kept as floats.
 template <class Vec>
@@ -37,6 +45,7 @@ struct PairFma {
   }
 };
 
+// f32 weights: one FMA a k.
 template <class Vec>
 struct FloatFma {
   using V = Vec;
@@ -68,6 +77,8 @@ class GemmKernel {
  public:
   static constexpr int kGroup = kAccumulators / kBlock;  // panels of a full block
 
+  // Rows [row_begin, row_end) of x to their places in `packed`, zeros behind the last k.
+  // REQUIRES: row_begin is a multiple of kBlock, and so is row_end, unless it is x.rows.
   static void Pack(void* packed, Mat<const float> x, int row_begin, int row_end) {
     const int tiles = CeilDiv(x.cols, kTileK);
     for (int begin = row_begin; begin < row_end; begin += kBlock) {
@@ -78,6 +89,7 @@ class GemmKernel {
     }
   }
 
+  // All rows of y, columns 16 * begin up to 16 * end (or n).
   static void Panels(const GemmCall& c, int begin, int end) {
     if (c.rows > kBlock) {
       ForGroups<kBlock>(c, begin, end);
@@ -167,7 +179,8 @@ class GemmKernel {
     }
   }
 
-  // R rows, P panels, tiles [from, to).
+  // R rows, P panels, tiles [from, to). y holds the sums of the tiles before `from`, and afterwards those up
+  // to `to`; behind the last tile the bias is added.
   template <int R, int P>
   [[gnu::noinline]] static void Block(const GemmCall& c, int panel, int row, int from, int to,
                                       const Ahead& ahead) {
@@ -215,6 +228,7 @@ class GemmKernel {
   }
   static constexpr int kNear = 2048;
 
+  // The accumulators: zeros for the `first` tiles, else what waits in y. `last`: columns of the last panel.
   template <int R, int P>
   [[gnu::always_inline]] static void Fill(V (&acc)[R][P], const float* y, int64_t stride, int last,
                                           bool first) {

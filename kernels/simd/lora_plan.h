@@ -1,5 +1,15 @@
-// How one AddLora is cut into units: tiles of rows by pieces of D or of columns. A unit never changes a
-// result, only who computes it.
+// How one AddLora is cut into units: tiles of up to 16 rows of a run by pieces of D or of columns. A unit
+// never changes a result, only who computes it. Three kinds of units follow each other, each done before the
+// next begins (the gates lie between shrink and picked):
+//   shrink  a tile x up to 8 rows of D that all of the run's rows need  ->  u
+//   picked  a tile x up to 8 rows of one expert's A, for the rows that picked it  ->  z
+//   expand  a tile x up to 256 columns of one member, with all of its coefficients  ->  y
+//
+// Of every run u is [rows, u_stride], a column for each row of D, and z [rows, z_stride], the coefficients of
+// its members one after the other (z_begin is where a member's begin); both f32, strides in elements and
+// whole multiples of 16. Unit n of a run is piece n % pieces of tile n / pieces (lora.cc). Everything here is
+// a pure function of its arguments, allocates nothing and has no errors, but for RunUnits, which blocks until
+// the pool has done all units.
 #ifndef HYDRAD_KERNELS_SIMD_LORA_PLAN_H_
 #define HYDRAD_KERNELS_SIMD_LORA_PLAN_H_
 
@@ -20,6 +30,7 @@ inline int CeilDiv(int a, int b) { return (a + b - 1) / b; }
 inline int Pad(int n) { return CeilDiv(n, 16) * 16; }
 inline size_t Align64(size_t n) { return (n + 63) / 64 * 64; }
 
+// Coefficients are counted over all experts of a member, or of all members.
 template <class T>
 int Rows(const LoraRun<T>& run) {
   return run.row_end - run.row_begin;
@@ -35,6 +46,7 @@ int Coefficients(const LoraGroup<T>& group) {
   return sum;
 }
 
+// The member's gate as the run uses it.
 template <class T>
 LoraGate GateOf(const LoraRun<T>& run, const LoraMember<T>& m) {
   return WithTopK(m.gate, run.top_k, m.experts);
@@ -85,6 +97,7 @@ struct PickedPiece {
   int expert;
   int begin, count;  // of the member's coefficients
 };
+// The same for the pieces of picked experts' A, member by member, expert by expert.
 template <class T, class F>
 void ForEachPickedPiece(const LoraRun<T>& run, const F& f) {
   int z_begin = 0;
@@ -105,6 +118,7 @@ struct ColumnPiece {
   int z_begin;  // of the member's coefficients in a row of z
   int begin, cols;
 };
+// The same for the pieces of y's columns, member by member.
 template <class T, class F>
 void ForEachColumnPiece(const LoraRun<T>& run, const F& f) {
   int z_begin = 0;
@@ -118,8 +132,8 @@ void ForEachColumnPiece(const LoraRun<T>& run, const F& f) {
 
 // Where a run's units start and where its u and z lie in scratch. The last entry only ends the one before.
 struct RunPlan {
-  int shrink_begin, picked_begin, expand_begin;
-  int shrink_pieces, picked_pieces, expand_pieces;
+  int shrink_begin, picked_begin, expand_begin;     // number of the run's first unit, over all runs
+  int shrink_pieces, picked_pieces, expand_pieces;  // of each of its tiles
   int u_stride, z_stride;
   float* u;  // [rows, u_stride]
   float* z;  // [rows, z_stride]: the members' coefficients one after the other
@@ -137,7 +151,7 @@ void CountPieces(const LoraRun<T>& run, RunPlan* plan) {
 }
 
 // Calls f(run, unit of the run, whether this task goes on to the next unit) for all units that `begin`
-// numbers.
+// numbers, on the threads of the pool at once; each task takes consecutive units. Returns when all are done.
 template <class F>
 void RunUnits(Pool& pool, std::span<const RunPlan> plan, int RunPlan::*begin, const F& f) {
   constexpr int kShares = 4;
