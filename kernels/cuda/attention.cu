@@ -275,11 +275,8 @@ __device__ void AttendItem(Shared<kDim>& shared, const AttendWork& w) {
   }
 }
 
-// Blocks that a multiprocessor shall hold, which is what their registers are counted for.
-constexpr int ResidentBlocks(int dim) { return dim <= 64 ? 4 : dim <= 128 ? 3 : 2; }
-
 template <int kDim>
-__global__ void __launch_bounds__(kThreads, ResidentBlocks(kDim))
+__global__ void __launch_bounds__(kThreads, AttentionBlocks(kDim))
     AttendKernel(const __grid_constant__ AttendArgs args) {
   extern __shared__ uint4 memory[];
   Shared<kDim>& shared = *reinterpret_cast<Shared<kDim>*>(memory);

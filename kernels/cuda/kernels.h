@@ -27,6 +27,11 @@
 
 namespace hydrad::cuda {
 
+// Blocks that a multiprocessor holds of the kernels that share out their work over a grid, by registers and
+// shared memory; a grid of as many for each keeps all of them at work at once. More would wait for the first.
+inline constexpr int kLoraBlocks = 4;
+constexpr int AttentionBlocks(int head_dim) { return head_dim <= 64 ? 4 : head_dim <= 128 ? 3 : 2; }
+
 // ---- Rows: elementwise.cu, rms_norm.cu, rope.cu ----
 
 // x[r] = table row tokens[r]. table [vocab, x.cols] bf16, row-major.
@@ -79,7 +84,7 @@ struct LoraScratch {
   int z_stride;       // at least the z_cols of every group, a multiple of 8
   int32_t* arrivals;  // [LoraTilesAtMost]  zero before the first launch; every launch leaves zeros
   int rows;           // at least x.rows
-  int blocks;         // of the grid, a few per multiprocessor
+  int blocks;         // of the grid: kLoraBlocks per multiprocessor
 };
 
 // z = weight * gate * scale * (A x) for the rows of every run of the plan: one launch for all runs and for
@@ -156,7 +161,7 @@ struct AttentionScratch {
   float* out;   // [partials, kv_heads, head_dim]  of one split each, weighted by nothing yet
   float2* sum;  // [partials, kv_heads]  its largest score (in units of log2 e) and sum of weights
   int partials;
-  int blocks;  // of the grid, a few per multiprocessor
+  int blocks;  // of the grid: AttentionBlocks(head_dim) per multiprocessor
 };
 
 // kernels/attention.h Attend over the plan's segments. out and q are [rows, heads * head_dim]. Two launches:

@@ -163,7 +163,7 @@ __device__ __forceinline__ void ExpandTiles(ExpandShared& shared, const LoraScra
 }
 
 template <class Y>
-__global__ void __launch_bounds__(kLoraThreads, 4)
+__global__ void __launch_bounds__(kLoraThreads, kLoraBlocks)
     ExpandKernel(const __grid_constant__ Mat<Y> y, const LoraPlan* plan, LoraSite site,
                  const __grid_constant__ LoraScratch scratch) {
   __shared__ ExpandShared shared;

@@ -232,7 +232,7 @@ __device__ void ExpandPiece(RegroupedShared& shared, const LoraScratch& scratch,
   }
 }
 
-__global__ void __launch_bounds__(kLoraThreads, 4)
+__global__ void __launch_bounds__(kLoraThreads, kLoraBlocks)
     ExpandRegroupedKernel(const __grid_constant__ Mat<bf16> y, const LoraPlan* plan, LoraSite site,
                           const __grid_constant__ LoraScratch scratch,
                           const __grid_constant__ LoraRegrouped from) {

@@ -248,7 +248,7 @@ __device__ void ShrinkPiece(Shared& shared, LoraTileClass kind, int tile, int sp
   }
 }
 
-__global__ void __launch_bounds__(kLoraThreads, 4)
+__global__ void __launch_bounds__(kLoraThreads, kLoraBlocks)
     ShrinkKernel(const LoraPlan* plan, LoraSite site, const __grid_constant__ Mat<const bf16> x,
                  const __grid_constant__ LoraScratch scratch) {
   extern __shared__ uint4 memory[];

@@ -116,8 +116,13 @@ class AdaptedRows {
     u_ = std::make_unique<Array<float>>(size_t(cuda::kLoraMaxSplits) * rows * groups[0].down_rows);
     z_ = std::make_unique<Array<bf16>>(size_t(rows) * groups[0].z_cols);
     arrivals_ = std::make_unique<Array<int32_t>>(std::vector<int32_t>(tiles.size(), 0));
-    scratch_ = {u_->data(), groups[0].down_rows, z_->data(), groups[0].z_cols, arrivals_->data(),
-                rows,       bench.blocks()};
+    scratch_ = {u_->data(),
+                groups[0].down_rows,
+                z_->data(),
+                groups[0].z_cols,
+                arrivals_->data(),
+                rows,
+                cuda::kLoraBlocks * bench.multiprocessors()};
     const size_t places = size_t(cuda::kLoraRegroupMembers) * rows;
     picked_ = std::make_unique<Array<uint64_t>>(places);
     order_ = std::make_unique<Array<int32_t>>(std::vector<int32_t>(2 * places, 0));
@@ -248,8 +253,11 @@ void AttentionCase(Bench& bench, int sequences, int context, int rows) {
   }
   std::vector<cuda::AttentionItem> items;
   std::vector<cuda::AttentionMerge> merges;
-  const int partials = batch * kHeads / kKvHeads * 16;
-  cuda::PlanAttention(segments, kHeads / kKvHeads, partials, &items, &merges);
+  const int group = kHeads / kKvHeads;
+  // Room for every split of the contexts that are split.
+  const int partials =
+      rows * group <= cuda::kAttentionSplitPairs ? batch * group * cuda::kAttentionMaxSplits : 1;
+  cuda::PlanAttention(segments, group, partials, &items, &merges);
   const Array<cuda::AttentionSegment> segment_list(segments);
   const Array<int32_t> table_list(tables);
   const Array<cuda::AttentionItem> item_list(items);
@@ -269,9 +277,11 @@ void AttentionCase(Bench& bench, int sequences, int context, int rows) {
           std::to_string(rows),
       {4.0 * batch * width + 4.0 * sequences * context * kKvHeads * kDim, 4.0 * sequences * seen * width},
       [&] {
-        Check(cuda::Attend({out.data(), batch, width, width}, {q.data(), batch, width, width},
-                           {k.data(), v.data(), kBlock, kKvHeads, kDim}, plan.data(), 0.088f,
-                           {parts.data(), sums.data(), partials, bench.blocks()}, bench.stream()));
+        Check(cuda::Attend(
+            {out.data(), batch, width, width}, {q.data(), batch, width, width},
+            {k.data(), v.data(), kBlock, kKvHeads, kDim}, plan.data(), 0.088f,
+            {parts.data(), sums.data(), partials, cuda::AttentionBlocks(kDim) * bench.multiprocessors()},
+            bench.stream()));
       });
 }
 

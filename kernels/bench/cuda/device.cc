@@ -30,9 +30,7 @@ template Array<bf16> Noise(size_t, float);
 
 Bench::Bench(bool check, double peak_gbs, double peak_tflops)
     : check_(check), peak_gbs_(peak_gbs), peak_tflops_(peak_tflops), flush_(check ? 1 : kFlush) {
-  int multiprocessors = 0;
-  Check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
-  blocks_ = 4 * multiprocessors;
+  Check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, 0));
   Check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   Check(cudaEventCreateWithFlags(&begin_, cudaEventDefault));
   Check(cudaEventCreateWithFlags(&end_, cudaEventDefault));

@@ -27,8 +27,9 @@ class Array {
  public:
   explicit Array(size_t count) { Check(cudaMalloc(&data_, (count + 1) * sizeof(T))); }
   explicit Array(const std::vector<T>& values) : Array(values.size()) {
-    if (!values.empty())
-      Check(cudaMemcpy(data_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
+    if (values.empty()) return;
+    Check(cudaMemcpy(data_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
+    Check(cudaStreamSynchronize(nullptr));  // the bench's stream does not wait for it
   }
   Array(Array&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
   ~Array() { cudaFree(data_); }
@@ -56,7 +57,7 @@ class Bench {
 
   bool check() const { return check_; }
   cudaStream_t stream() const { return stream_; }
-  int blocks() const { return blocks_; }  // of persistent grids
+  int multiprocessors() const { return multiprocessors_; }
 
   // Prints the case's time, GB/s, TFLOP/s and shares of peak; the median of cold runs. Returns microseconds,
   // 0 in a check.
@@ -67,7 +68,7 @@ class Bench {
 
   const bool check_;
   const double peak_gbs_, peak_tflops_;
-  int blocks_ = 0;
+  int multiprocessors_ = 0;
   cudaStream_t stream_ = nullptr;
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
   Array<char> flush_;  // larger than any L2: written between runs

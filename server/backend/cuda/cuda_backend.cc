@@ -29,6 +29,20 @@ constexpr std::array<int, 22> kRowBuckets = {1,  2,  4,  6,  8,  12,  16,  20,  
 constexpr int kPartialsPerRow = 64;  // of attention: a row's heads of one group, times splits of its context
 constexpr int kRopeChunk = 4096;     // positions whose angles are worked out at once
 
+// Bytes that are kept from the KV cache for what steps and adapters may want once serving has begun:
+// coefficients of adapters as wide as eight experts of rank 64 on q, k and v, the recorded gates of all rows,
+// penalties of every token of the running contexts, and tables. What grows is taken twice as large as is
+// needed.
+size_t ScratchGrowth(const StepLimits& limits) {
+  constexpr int kWidest = 8 * 64 * 3 + 3 * 8, kGatesOfLayer = 7 * 8;
+  constexpr size_t kTables = size_t{16} << 20;
+  const size_t rows = static_cast<size_t>(limits.max_rows),
+               sequences = static_cast<size_t>(limits.max_logit_rows);
+  return LoraScratchSpace::BytesAtMost(limits.max_rows, kWidest) +
+         2 * sizeof(float) * rows * limits.layers * kGatesOfLayer +
+         2 * sizeof(cuda::SampleEdit) * sequences * limits.max_context + kTables;
+}
+
 template <class T>
 Mat<T> View(const Tensor& t) {
   HYDRAD_CHECK(t.dtype == (std::is_same_v<std::remove_const_t<T>, float> ? DType::kF32 : DType::kBf16));
@@ -163,7 +177,7 @@ class CudaBackend final : public Backend {
   void ExtendAngles(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
   // Whether a step may be recorded: one row of each sequence, its logits wanted, at most one adapter a row.
   bool MayRecord(const Batch& batch) const;
-  int Blocks() const { return 2 * properties_.multiProcessorCount; }
+  int LoraBlocks() const { return cuda::kLoraBlocks * properties_.multiProcessorCount; }
 
   const CudaBackendOptions options_;
   const cudaDeviceProp properties_;
@@ -225,7 +239,7 @@ absl::Status CudaBackend::Reserve(const StepLimits& limits) {
   const int partials = kPartialsPerRow * limits.max_logit_rows;
   ASSIGN_OR_RETURN(tables_, StepTables::Make(memory_, limits, partials, options_.regroup_products));
   ASSIGN_OR_RETURN(sampler_, CudaSampler::Make(memory_, limits.max_logit_rows));
-  lora_space_ = std::make_unique<LoraScratchSpace>(memory_, uploader_, limits.max_rows, Blocks());
+  lora_space_ = std::make_unique<LoraScratchSpace>(memory_, uploader_, limits.max_rows, LoraBlocks());
   RETURN_IF_ERROR(ReserveRegrouping(limits.max_rows));
   const size_t angles = static_cast<size_t>(limits.max_context) * limits.head_dim;
   ASSIGN_OR_RETURN(angles_, memory_.Allocate(sizeof(float) * angles, MemoryUse::kScratch));
@@ -234,8 +248,9 @@ absl::Status CudaBackend::Reserve(const StepLimits& limits) {
   ASSIGN_OR_RETURN(attention_out_,
                    memory_.Allocate(sizeof(float) * heads * limits.head_dim, MemoryUse::kScratch));
   ASSIGN_OR_RETURN(attention_sum_, memory_.Allocate(sizeof(float2) * heads, MemoryUse::kScratch));
+  memory_.KeepForScratch(ScratchGrowth(limits));
   attention_ = {static_cast<float*>(attention_out_->data()), static_cast<float2*>(attention_sum_->data()),
-                partials, Blocks()};
+                partials, cuda::AttentionBlocks(limits.head_dim) * properties_.multiProcessorCount};
   return absl::OkStatus();
 }
 
@@ -324,7 +339,7 @@ void CudaBackend::AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) 
 void CudaBackend::AdaptHead(Tensor logits, Tensor x) {
   if (tables_->ends().own_logits) {
     HYDRAD_CUDA_CHECK(cuda::OwnLogits(View<float>(logits), View<const bf16>(x), tables_->vocabulary(),
-                                      Blocks(), stream_.get()));
+                                      LoraBlocks(), stream_.get()));
   }
   const cuda::LoraSite site = {.layer = 0, .kind = 0, .kinds = 1};
   for (size_t i = 0; i < tables_->head_passes(); ++i) {

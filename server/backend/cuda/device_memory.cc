@@ -25,13 +25,18 @@ class DeviceMemory::Allocation final : public Buffer {
   const MemoryUse use_;
 };
 
+void DeviceMemory::KeepForScratch(size_t bytes) {
+  MutexLock lock(&mu_);
+  for_scratch_ = std::min(bytes, budget_ / 16);
+}
+
 absl::StatusOr<std::unique_ptr<Buffer>> DeviceMemory::Allocate(size_t bytes, MemoryUse use) {
   bytes = std::max<size_t>(bytes, 1);
   {
     MutexLock lock(&mu_);
-    if (bytes > FreeLocked()) {
+    if (bytes > FreeLocked(use)) {
       return ResourceExhausted("the device has {} bytes left of its budget of {}, and {} were asked for",
-                               FreeLocked(), budget_, bytes);
+                               FreeLocked(use), budget_, bytes);
     }
     used_[static_cast<int>(use)] += bytes;
   }
@@ -46,7 +51,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> DeviceMemory::Allocate(size_t bytes, Mem
 
 size_t DeviceMemory::free() const {
   MutexLock lock(&mu_);
-  return FreeLocked();
+  return FreeLocked(MemoryUse::kModel);
 }
 
 std::string DeviceMemory::Report() const {
@@ -54,7 +59,8 @@ std::string DeviceMemory::Report() const {
   const auto mib = [](size_t bytes) { return bytes >> 20; };
   return fmt::format(
       "budget {} MiB: weights {}, KV cache and activations {}, adapters {}, scratch {}, free {}",
-      mib(budget_), mib(used_[0]), mib(used_[1]), mib(used_[2]), mib(used_[3]), mib(FreeLocked()));
+      mib(budget_), mib(used_[0]), mib(used_[1]), mib(used_[2]), mib(used_[3]),
+      mib(FreeLocked(MemoryUse::kScratch)));
 }
 
 void DeviceMemory::GiveBack(size_t bytes, MemoryUse use) {
@@ -62,8 +68,9 @@ void DeviceMemory::GiveBack(size_t bytes, MemoryUse use) {
   used_[static_cast<int>(use)] -= bytes;
 }
 
-size_t DeviceMemory::FreeLocked() const {
-  return budget_ - std::accumulate(used_.begin(), used_.end(), size_t{0});
+size_t DeviceMemory::FreeLocked(MemoryUse use) const {
+  const size_t free = budget_ - std::accumulate(used_.begin(), used_.end(), size_t{0});
+  return use == MemoryUse::kScratch ? free : free - std::min(free, for_scratch_);
 }
 
 }  // namespace hydrad

@@ -21,9 +21,13 @@ class DeviceMemory {
  public:
   explicit DeviceMemory(size_t budget) : budget_(budget) {}
 
+  // From now on at least `bytes` (a sixteenth of the budget at most) of what is free are for kScratch alone.
+  void KeepForScratch(size_t bytes);
+
   // RESOURCE_EXHAUSTED beyond the budget or what the device has. Aligned to 256 bytes.
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes, MemoryUse use);
 
+  // What anything but kScratch may take.
   size_t free() const;
   // "budget 70000 MiB: weights 15000, KV cache and activations ..., adapters ..., scratch ..., free ..."
   std::string Report() const;
@@ -31,11 +35,12 @@ class DeviceMemory {
  private:
   class Allocation;
   void GiveBack(size_t bytes, MemoryUse use);
-  size_t FreeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  size_t FreeLocked(MemoryUse use) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const size_t budget_;
   mutable Mutex mu_;
   std::array<size_t, kMemoryUses> used_ ABSL_GUARDED_BY(mu_) = {};
+  size_t for_scratch_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace hydrad

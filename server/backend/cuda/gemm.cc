@@ -38,7 +38,7 @@ void CudaGemm::Multiply(Tensor y, Tensor x, const void* weight, const void* bias
   const Shape shape{y.cols,   x.cols,  x.rows,          x.stride,
                     y.stride, y.dtype, bias != nullptr, std::min(AlignmentOf(x), AlignmentOf(y))};
   auto plan = plans_.find(shape);
-  if (plan == plans_.end()) plan = plans_.emplace(shape, MakePlan(shape)).first;
+  if (plan == plans_.end()) plan = plans_.emplace(shape, MakePlan(shape, bias)).first;
   const Plan& p = plan->second;
   if (bias != nullptr) Set(p.operation.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
   const float one = 1, zero = 0;
@@ -47,7 +47,8 @@ void CudaGemm::Multiply(Tensor y, Tensor x, const void* weight, const void* bias
                                      workspace_, workspace_bytes_, stream));
 }
 
-CudaGemm::Plan CudaGemm::MakePlan(const Shape& s) const {
+// The choice may look at where a bias is: `bias` is the first, and others are aligned like it.
+CudaGemm::Plan CudaGemm::MakePlan(const Shape& s, const void* bias) const {
   Plan plan;
   cublasLtMatmulDesc_t operation;
   HYDRAD_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
@@ -56,6 +57,7 @@ CudaGemm::Plan CudaGemm::MakePlan(const Shape& s) const {
   if (s.bias) {
     Set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     Set(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_16BF);
+    Set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
   }
   plan.w.reset(Layout(CUDA_R_16BF, s.k, s.n, s.k));
   plan.x.reset(Layout(CUDA_R_16BF, s.k, s.rows, s.x_stride));

@@ -22,7 +22,8 @@ class CudaGemm {
   static constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 
   // y [rows, n] = x [rows, k] W^T + bias, with x and W [n, k] bf16 and sums in f32; y is bf16 or f32. `bias`
-  // [n] is bf16 or null, and null for an f32 y. A fault of the library ends the process.
+  // [n] is bf16 or null, and null for an f32 y. W and bias are aligned to 256 bytes. A fault of the library
+  // ends the process.
   void Multiply(Tensor y, Tensor x, const void* weight, const void* bias, cudaStream_t stream);
 
  private:
@@ -39,7 +40,7 @@ class CudaGemm {
     CudaHandle<cublasLtMatrixLayout_t, &cublasLtMatrixLayoutDestroy> w, x, y;
     cublasLtMatmulAlgo_t algorithm;
   };
-  Plan MakePlan(const Shape& shape) const;
+  Plan MakePlan(const Shape& shape, const void* bias) const;
   void Choose(const Shape& shape, Plan& plan) const;
 
   CudaHandle<cublasLtHandle_t, &cublasLtDestroy> library_;

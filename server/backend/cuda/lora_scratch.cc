@@ -15,6 +15,11 @@ int NextStride(int need, int have) {
 
 }  // namespace
 
+size_t LoraScratchSpace::BytesAtMost(int rows, int widest) {
+  const size_t stride = 2 * static_cast<size_t>(NextStride(2 * widest, 0));
+  return rows * stride * (sizeof(float) * cuda::kLoraMaxSplits + sizeof(bf16));
+}
+
 absl::Status LoraScratchSpace::WidenFor(const CudaAdapter::Extents& extents) {
   MutexLock lock(&mu_);
   const cuda::LoraScratch have = spaces_.empty() ? cuda::LoraScratch{} : spaces_.back()->view;

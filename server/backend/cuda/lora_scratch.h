@@ -19,6 +19,9 @@ class LoraScratchSpace {
   LoraScratchSpace(DeviceMemory& memory, Uploader& uploader, int rows, int blocks)
       : memory_(memory), uploader_(uploader), rows_(rows), blocks_(blocks) {}
 
+  // What all spaces take together once an adapter has asked for rows of D or coefficients up to `widest`.
+  static size_t BytesAtMost(int rows, int widest);
+
   // Makes room for such an adapter before it is used: the load that needs it fails when there is none.
   absl::Status WidenFor(const CudaAdapter::Extents& extents);
 

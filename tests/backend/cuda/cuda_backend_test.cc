@@ -23,6 +23,14 @@ namespace {
 constexpr double kHalfUlp = 0x1p-8;  // of bf16, relative
 constexpr AdapterShape kShape{.layers = 2, .hidden = 24, .q_out = 32, .kv_out = 16, .ffn = 40};
 constexpr int kRows = 7, kHeadDim = 8, kBlock = 4;
+constexpr StepLimits kLimits = {.max_rows = 64,
+                                .max_logit_rows = 64,
+                                .max_context = 64,
+                                .block_size = kBlock,
+                                .layers = 2,
+                                .heads = 4,
+                                .kv_heads = 2,
+                                .head_dim = kHeadDim};
 constexpr double kInvFreq[] = {1, 0.5, 0.25, 0.125};
 
 // One matrix on both devices.
@@ -60,6 +68,7 @@ class Both {
     for (size_t i = 0; i < host_.size(); ++i) narrow[i] = ToBf16(host_[i]);
     const void* from = type_ == DType::kF32 ? static_cast<const void*>(host_.data()) : narrow.data();
     ASSERT_EQ(cudaMemcpy(memory_->data(), from, memory_->bytes(), cudaMemcpyHostToDevice), cudaSuccess);
+    ASSERT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);  // the backend's stream does not wait for it
   }
 
   std::vector<float> host_;
@@ -71,15 +80,7 @@ class Both {
 class CudaBackendTest : public testing::Test {
  protected:
   CudaBackendTest() {
-    const StepLimits limits = {.max_rows = 64,
-                               .max_logit_rows = 64,
-                               .max_context = 64,
-                               .block_size = kBlock,
-                               .layers = 2,
-                               .heads = 4,
-                               .kv_heads = 2,
-                               .head_dim = kHeadDim};
-    for (Backend* b : {cuda_.get(), cpu_.get()}) HYDRAD_CHECK(b->Reserve(limits).ok());
+    for (Backend* b : {cuda_.get(), cpu_.get()}) HYDRAD_CHECK(b->Reserve(kLimits).ok());
   }
   static std::unique_ptr<Backend> Open() {
     auto backend = MakeCudaBackend({.memory_fraction = 0.5, .adapter_bytes = 1 << 20});
@@ -143,6 +144,22 @@ TEST_F(CudaBackendTest, RefusesWhatIsBeyondItsBudget) {
   EXPECT_EQ(*cuda_->free_bytes(), free);
 }
 
+// A KV cache takes all that is free; what adapters and steps ask for later has been kept from it.
+TEST_F(CudaBackendTest, ACacheThatTakesAllLeavesRoomToServe) {
+  auto opened = MakeCudaBackend({.memory_fraction = 0.02, .adapter_bytes = 1 << 20});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  Backend& backend = **opened;
+  ASSERT_TRUE(backend.Reserve(kLimits).ok());
+  const auto cache = backend.Allocate(*backend.free_bytes());
+  ASSERT_TRUE(cache.ok()) << cache.status();
+  EXPECT_EQ(*backend.free_bytes(), 0);
+  EXPECT_FALSE(backend.Allocate(1).ok());
+  for (const int rank : {4, 200, 400}) {
+    const auto adapter = backend.LoadAdapter(RandomAdapter(1, kShape, {.rank = rank}), kShape);
+    EXPECT_TRUE(adapter.ok()) << adapter.status();
+  }
+}
+
 TEST_F(CudaBackendTest, EmbedsAndNorms) {
   const Batch batch = TwoSequences();
   const auto table = LoadBoth(11, 24, 1);
@@ -173,6 +190,9 @@ TEST_F(CudaBackendTest, MultipliesIntoBothTypes) {
       Both x(*cuda_, DType::kBf16, rows, 24, 7), y(*cuda_, DType::kBf16, rows, 40, 8);
       const auto weight = LoadBoth(40, 24, 6, bias);
       cuda_->Gemm(y.cuda(), x.cuda(), *weight.cuda), cpu_->Gemm(y.cpu(), x.cpu(), *weight.cpu);
+      if (rows > 1) {  // once more from the second row on, which is aligned to 16 bytes alone
+        cuda_->Gemm(y.cuda().Rows(1, rows - 1), x.cuda().Rows(1, rows - 1), *weight.cuda);
+      }
       y.Compare(*cuda_, 1.01 * kHalfUlp, 24 * 0x1p-22, "gemm");
       if (bias) continue;
       Both logits(*cuda_, DType::kF32, rows, 40, 9);
