@@ -27,7 +27,7 @@ class BudgetTest : public testing::Test {
  protected:
   void SetUp() override {
     sim_ = ptxsim_get();
-    if (sim_ == nullptr) GTEST_SKIP() << "nothing counts on a GPU";
+    if (sim_ == nullptr) GTEST_SKIP() << "compares counts, which only tests/ptxsim keeps";
     sim_->set_counting(1);
     sim_->clear_launches();
   }
@@ -44,6 +44,7 @@ class BudgetTest : public testing::Test {
     memory_.push_back(p);
     if (values == nullptr) cudaMemset(p, 0, count * sizeof(T));
     if (values != nullptr) cudaMemcpy(p, values, count * sizeof(T), cudaMemcpyHostToDevice);
+    cudaStreamSynchronize(nullptr);
     return static_cast<T*>(p);
   }
   template <class T>
@@ -143,6 +144,7 @@ TEST_F(BudgetTest, Adapters) {
     const std::vector<bf16> ones(static_cast<size_t>(kRank) * kIn, ToBf16(1));  // a zero z is not multiplied
     const std::vector<bf16> x_ones(static_cast<size_t>(rows) * kIn, ToBf16(1));
     cudaMemcpy(x.data, x_ones.data(), x_ones.size() * 2, cudaMemcpyHostToDevice);
+    cudaStreamSynchronize(nullptr);
     const std::vector<cuda::LoraGroup> groups = {{Device(ones), kRank, kIn, Device(members), 1, kRank}};
     const std::vector<cuda::LoraRun> runs = {{0, rows, Device(groups), nullptr, 1, 0, nullptr, 0}};
     cuda::LoraPlan plan{};

@@ -1,5 +1,5 @@
-// What the tests of the CUDA kernels share beyond tests/kernels/cases.h: device memory, and a fixture that
-// skips where there is no device. The device is a GPU, or tests/ptxsim in place of the CUDA runtime.
+// What the tests of the CUDA kernels share beyond tests/kernels/cases.h: device memory, and a fixture with a
+// stream. The device is a GPU, or tests/ptxsim in place of the CUDA runtime.
 #ifndef HYDRAD_TESTS_KERNELS_CUDA_CUDA_CASES_H_
 #define HYDRAD_TESTS_KERNELS_CUDA_CUDA_CASES_H_
 
@@ -14,6 +14,9 @@ namespace hydrad {
 
 inline void Check(cudaError_t error) { ASSERT_EQ(error, cudaSuccess) << cudaGetErrorString(error); }
 
+// Returns when what cudaMemcpy and cudaMemset began is done: the tests' stream does not wait for it.
+inline void Settle() { Check(cudaStreamSynchronize(nullptr)); }
+
 // `count` elements of device memory, 256-byte aligned and then `offset` elements on.
 template <class T>
 class OnDevice {
@@ -22,8 +25,9 @@ class OnDevice {
     Check(cudaMalloc(&data_, (count + offset + 1) * sizeof(T)));
   }
   explicit OnDevice(std::span<const T> values, size_t offset = 0) : OnDevice(values.size(), offset) {
-    if (!values.empty())
-      Check(cudaMemcpy(data(), values.data(), values.size_bytes(), cudaMemcpyHostToDevice));
+    if (values.empty()) return;
+    Check(cudaMemcpy(data(), values.data(), values.size_bytes(), cudaMemcpyHostToDevice));
+    Settle();
   }
   explicit OnDevice(const std::vector<T>& values) : OnDevice(std::span<const T>(values)) {}
   ~OnDevice() { cudaFree(data_); }
@@ -85,7 +89,8 @@ class CudaTest : public testing::Test {
  protected:
   void SetUp() override {
     int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) GTEST_SKIP() << "no CUDA device";
+    ASSERT_EQ(cudaGetDeviceCount(&devices), cudaSuccess) << "run it by tests/cuda_emulation/on_device";
+    ASSERT_GT(devices, 0);
     Check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   }
   void TearDown() override {

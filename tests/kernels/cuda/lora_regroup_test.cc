@@ -145,6 +145,7 @@ TEST_F(CudaLoraRegroupTest, ZerosOfAPickedExpertDoNotHideIt) {
     const int row = member.experts + member.rank_begin[e + 1] - 1;
     Check(cudaMemset(down + size_t(row) * kIn, 0, kIn * sizeof(bf16)));
   }
+  Settle();
   Prepare({{0, 130, &adapter}}, Rows(130, kIn, 15, 0.5), 3);
   const auto y = Rows(130, adapter.out(), 16);
   const Matrix<float> got = Regrouped(y);
@@ -164,6 +165,7 @@ TEST_F(CudaLoraRegroupTest, LeavesOutWhatNoRowOfATilePicked) {
   Check(cudaMemcpy(&member, adapter.device_group().members, sizeof member, cudaMemcpyDeviceToHost));
   auto* up = const_cast<bf16*>(member.up) + size_t(16) * kExpert * member.out;
   Check(cudaMemset(up, 0xff, size_t(16) * member.out * sizeof(bf16)));
+  Settle();
   const Matrix<float> got = Regrouped(y);
   const std::vector<int32_t> order = Order(0);
   const std::vector<uint64_t> picked = Picked(0);
@@ -188,7 +190,7 @@ TEST_F(CudaLoraRegroupTest, LeavesOutWhatNoRowOfATilePicked) {
 // have two or more, of three or four experts together.
 TEST_F(CudaLoraRegroupTest, MultipliesLess) {
   const ptxsim_api* sim = ptxsim_get();
-  if (sim == nullptr) GTEST_SKIP() << "nothing counts on a GPU";
+  if (sim == nullptr) GTEST_SKIP() << "compares counts, which only tests/ptxsim keeps";
   sim->set_counting(1);
   for (const auto& [top_k, share] : {std::pair{1, 0.25}, {2, 0.5}}) {
     const TestAdapter adapter(

@@ -6,6 +6,7 @@
 #include <cublasLt.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <map>
@@ -50,7 +51,14 @@ struct Layout {
 
 struct Preference {
   size_t workspace = 0;
+  std::array<uint32_t, 4> alignment = {256, 256, 256, 256};  // of A, B, C, D
 };
+
+// What the caller has promised of the pointers, in an algorithm: a power of two in every sixteen bits.
+uint64_t Pack(const std::array<uint32_t, 4>& alignment) {
+  return alignment[0] | uint64_t{alignment[1]} << 16 | uint64_t{alignment[2]} << 32 |
+         uint64_t{alignment[3]} << 48;
+}
 
 struct Library {};
 
@@ -259,6 +267,18 @@ cublasStatus_t CheckPointers(const Product& p, const void* workspace, size_t wor
   return CUBLAS_STATUS_SUCCESS;
 }
 
+cublasStatus_t CheckPromises(const Product& p, const cublasLtMatmulAlgo_t& algorithm,
+                             size_t workspace_bytes) {
+  if (algorithm.data[0] > workspace_bytes) return Wrong("less workspace than the algorithm needs");
+  const void* pointers[] = {p.pa, p.pb, p.pc, p.pd};
+  for (int i = 0; i < 4; ++i) {
+    const uint64_t promised = algorithm.data[1] >> 16 * i & 0xffff;
+    if (pointers[i] != nullptr && reinterpret_cast<uintptr_t>(pointers[i]) % promised != 0)
+      return Wrong(std::string(1, "ABCD"[i]) + " is less aligned than the algorithm was chosen for");
+  }
+  return CUBLAS_STATUS_SUCCESS;
+}
+
 template <class T>
 cublasStatus_t Take(T* field, const void* value, size_t bytes) {
   if (bytes != sizeof(T)) return CUBLAS_STATUS_INVALID_VALUE;
@@ -358,21 +378,40 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t h
                                                     const void* value, size_t bytes) {
   Preference* p = Find<Preference>(handle);
   if (p == nullptr) return Wrong("a handle of what does not exist");
-  if (attribute != CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) return CUBLAS_STATUS_SUCCESS;
-  return Take(&p->workspace, value, bytes);
+  switch (attribute) {
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
+      return Take(&p->workspace, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+      return Take(&p->alignment[0], value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+      return Take(&p->alignment[1], value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+      return Take(&p->alignment[2], value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+      return Take(&p->alignment[3], value, bytes);
+    default:
+      return CUBLAS_STATUS_SUCCESS;
+  }
 }
 
-// There is one algorithm. It claims all of the workspace it may have, so that a matmul with less is found.
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
+// There is one algorithm. It claims all of the workspace and alignment that it may have, so that a matmul
+// with less is found.
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatrixLayout_t, cublasLtMatmulPreference_t p,
-                                              int requested, cublasLtMatmulHeuristicResult_t* results,
-                                              int* found) {
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatmulPreference_t p, int requested,
+                                              cublasLtMatmulHeuristicResult_t* results, int* found) {
   if (requested < 1) return CUBLAS_STATUS_INVALID_VALUE;
-  const Preference* preference = Find<Preference>(p);
+  const Description* description = Find<Description>(d);
+  if (description == nullptr) return Wrong("a handle of what does not exist");
+  if (description->epilogue == CUBLASLT_EPILOGUE_BIAS && description->bias == nullptr)
+    return Wrong("an algorithm is chosen before the bias is known");
+  const Preference* found_preference = Find<Preference>(p);
+  const Preference preference = found_preference == nullptr ? Preference{} : *found_preference;
   *results = {};
-  results->workspaceSize = preference == nullptr ? 0 : preference->workspace;
-  results->algo.data[0] = results->workspaceSize;
+  results->workspaceSize = preference.workspace;
+  results->algo.data[0] = preference.workspace;
+  results->algo.data[1] = Pack(preference.alignment);
   results->wavesCount = 1;
   *found = 1;
   return CUBLAS_STATUS_SUCCESS;
@@ -399,8 +438,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
   p->n = p->d.transpose_b == CUBLAS_OP_N ? p->b.cols : p->b.rows;
   p->alpha = *static_cast<const float*>(alpha), p->beta = *static_cast<const float*>(beta);
   p->pa = a, p->pb = b, p->pc = c, p->pd = out;
-  if (algorithm != nullptr && algorithm->data[0] > workspace_bytes)
-    return Wrong("less workspace than the algorithm needs");
+  if (algorithm != nullptr) {
+    if (cublasStatus_t status = CheckPromises(*p, *algorithm, workspace_bytes);
+        status != CUBLAS_STATUS_SUCCESS)
+      return status;
+  }
   if (cublasStatus_t status = CheckShapes(*p); status != CUBLAS_STATUS_SUCCESS) return status;
   if (cublasStatus_t status = CheckPointers(*p, workspace, workspace_bytes); status != CUBLAS_STATUS_SUCCESS)
     return status;

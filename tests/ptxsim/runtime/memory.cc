@@ -96,10 +96,13 @@ cudaError_t CopyAsync(const Copy& copy, cudaStream_t handle) {
   return e;
 }
 
+// As CUDA says ("API synchronization behavior"): of pageable memory a call has been read when it returns, and
+// the bytes may still be on their way, on the null stream; a copy within the device may not even have begun.
 cudaError_t CopyNow(const Copy& copy, const char* call) {
   if (cudaError_t e = ForbidInCapture(call); e != cudaSuccess) return e;
-  if (cudaError_t e = CopyAsync(copy, nullptr); e != cudaSuccess) return e;
   Drain(Find(nullptr));
+  if (cudaError_t e = CopyAsync(copy, nullptr); e != cudaSuccess) return e;
+  if (!copy.to_device || (!copy.from_device && IsPinned(copy.from, copy.bytes))) Drain(Find(nullptr));
   return Sticky();
 }
 

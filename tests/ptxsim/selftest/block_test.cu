@@ -323,7 +323,7 @@ TEST(BlockTest, HalvesOfAWordAreNoRace) {
 // Fast modes give the same results, on two threads too.
 TEST(BlockTest, ChecksDoNotChangeResults) {
   const ptxsim_api* sim = ptxsim_get();
-  if (sim == nullptr) GTEST_SKIP() << "a real device";
+  if (sim == nullptr) GTEST_SKIP() << "a GPU has no checks to turn off";
   std::vector<int> in(64 * 64);
   std::iota(in.begin(), in.end(), 0);
   for (int level : {PTXSIM_CHECKS_OFF, PTXSIM_CHECKS_BOUNDS, PTXSIM_CHECKS_FULL}) {

@@ -10,7 +10,7 @@ namespace {
 class ChecksTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (ptxsim_get() == nullptr) GTEST_SKIP() << "a real device";
+    if (ptxsim_get() == nullptr) GTEST_SKIP() << "plants bugs, which only the simulator survives";
     ptxsim_get()->print_findings(0);
     ClearFindings();
   }

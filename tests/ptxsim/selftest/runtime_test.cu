@@ -23,7 +23,8 @@ constexpr int kN = 100;
 class RuntimeTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (ptxsim_get() == nullptr) GTEST_SKIP() << "a real device";
+    if (ptxsim_get() == nullptr)
+      GTEST_SKIP() << "about the stand-in runtime's findings, and this is NVIDIA's";
     ptxsim_get()->print_findings(0);
     ASSERT_EQ(cudaStreamCreateWithFlags(&a_, cudaStreamNonBlocking), cudaSuccess);
     ASSERT_EQ(cudaStreamCreateWithFlags(&b_, cudaStreamNonBlocking), cudaSuccess);
@@ -84,6 +85,23 @@ TEST_F(RuntimeTest, PageableBufferIsReadAtOnce) {
   std::vector<int> back(kN);
   ASSERT_EQ(cudaMemcpyAsync(back.data(), device_, kN * 4, cudaMemcpyDeviceToHost, a_), cudaSuccess);
   EXPECT_EQ(back[5], 5);  // a copy to pageable memory has happened when it returns
+}
+
+// cudaMemcpy has read it then, but a stream that does not wait for the null stream may be ahead of the bytes.
+TEST_F(RuntimeTest, PageableBytesMayBeUnderWayWhenTheCallReturns) {
+  ASSERT_EQ(cudaMemset(device_, 0, kN * 4), cudaSuccess);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  {
+    const std::vector<int> pageable(in_, in_ + kN);
+    ASSERT_EQ(cudaMemcpy(device_, pageable.data(), kN * 4, cudaMemcpyHostToDevice), cudaSuccess);
+  }
+  Download(a_);
+  ASSERT_EQ(cudaStreamSynchronize(a_), cudaSuccess);
+  EXPECT_EQ(out_[5], 0);
+  ASSERT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
+  Download(a_);
+  ASSERT_EQ(cudaStreamSynchronize(a_), cudaSuccess);
+  EXPECT_EQ(out_[5], 5);
 }
 
 TEST_F(RuntimeTest, StreamsMeetAtEventsOnly) {
@@ -364,6 +382,21 @@ TEST_F(RuntimeTest, MisuseOfMatrixProductsIsFound) {
   std::vector<float> host(16);
   EXPECT_EQ(run(square, square, square, host.data()), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_TRUE(Finds("A is not wholly in device memory"));
+  cublasLtMatmulHeuristicResult_t best;  // for pointers aligned to 256 bytes
+  int found = 0;
+  ASSERT_EQ(
+      cublasLtMatmulAlgoGetHeuristic(handle, d, square, square, square, square, nullptr, 1, &best, &found),
+      CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(cublasLtMatmul(handle, d, &one, device_ + 4, square, device_, square, &zero, device_, square,
+                           device_, square, &best.algo, nullptr, 0, a_),
+            CUBLAS_STATUS_INVALID_VALUE);
+  EXPECT_TRUE(Finds("A is less aligned than the algorithm was chosen for"));
+  const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+  cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue));
+  EXPECT_EQ(
+      cublasLtMatmulAlgoGetHeuristic(handle, d, square, square, square, square, nullptr, 1, &best, &found),
+      CUBLAS_STATUS_INVALID_VALUE);
+  EXPECT_TRUE(Finds("an algorithm is chosen before the bias is known"));
   for (cublasLtMatrixLayout_t l : {square, wide, big}) cublasLtMatrixLayoutDestroy(l);
   EXPECT_EQ(run(square, square, square, device_), CUBLAS_STATUS_INVALID_VALUE);
   EXPECT_TRUE(Finds("a handle of what does not exist"));
