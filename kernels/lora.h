@@ -3,7 +3,7 @@
 //   y_p[t] += sum over e of  c_p[t,e] * scale_e * B_{p,e} (A_{p,a(e)} x[t])
 //
 // with c as the member's gate says: 1 (LoRA), or a function of softmax(R x[t] + bias) in f32 over the experts
-// (HydraLoRA, arXiv 2404.19245 eq. 3-4; LoRAMoE; MoLA; AdaMoLE). One form for every family: see
+// (HydraLoRA, arXiv 2404.19245 eq. 3-4; LoRAMoE; MoLA; MoLE; AdaMoLE). One form for every family: see
 // server/backend/adapter_weights.h.
 //
 // Shrink reads x once for all routers and all A of the group: u = D x, with D the stacked rows
@@ -30,14 +30,18 @@ enum class GateRule : uint8_t {
   kNone,       // c = 1 for every expert; there is no router
   kSoftmax,    // c = p
   kTopK,       // c = p of the top_k largest (ties to the lower expert), divided by their sum if `renormalize`
-  kThreshold,  // AdaMoLE: t = max_threshold * sigmoid(last router row); c = (p - t) / sum of those with p >=
-               // t
+  kThreshold,  // AdaMoLE: t = threshold * sigmoid(last router row); c = (p - t) / sum of those with p >= t
+  kFixedThreshold  // MoLE: c = p of those with p >= threshold, divided by their sum
 };
+// Whether each row leaves some of the experts out.
+constexpr bool LeavesOut(GateRule rule) { return rule >= GateRule::kTopK; }
+constexpr bool HasThreshold(GateRule rule) { return rule >= GateRule::kThreshold; }
+
 struct LoraGate {
   GateRule rule = GateRule::kNone;
   int top_k = 0;             // kTopK: at least 1; at least `experts` is as kSoftmax
   bool renormalize = false;  // kTopK
-  float max_threshold = 0;   // kThreshold
+  float threshold = 0;       // kFixedThreshold; of kThreshold the largest
   bool operator==(const LoraGate&) const = default;
 };
 

@@ -40,10 +40,11 @@ class RowGates {
     for (int e = lane; e < member_.experts; e += 32) sum += expf(Logit(e) - max_);
     sum_ = WarpSum(sum);
     if (gate_.rule == GateRule::kTopK) FindCut(lane);
+    if (gate_.rule == GateRule::kFixedThreshold) threshold_ = gate_.threshold;
     if (gate_.rule == GateRule::kThreshold) {
-      threshold_ = gate_.max_threshold / (1 + expf(-Logit(member_.experts)));
+      threshold_ = off_ = gate_.threshold / (1 + expf(-Logit(member_.experts)));
     }
-    if (gate_.rule == GateRule::kThreshold || (gate_.rule == GateRule::kTopK && gate_.renormalize)) {
+    if (HasThreshold(gate_.rule) || (gate_.rule == GateRule::kTopK && gate_.renormalize)) {
       float kept = 0;
       for (int e = lane; e < member_.experts; e += 32) kept += Unscaled(e);
       norm_ = WarpSum(kept);
@@ -63,7 +64,7 @@ class RowGates {
   }
   __device__ float Unscaled(int e) const {
     const float logit = Logit(e), p = expf(logit - max_) / sum_;
-    if (gate_.rule == GateRule::kThreshold) return p >= threshold_ ? p - threshold_ : 0;
+    if (HasThreshold(gate_.rule)) return p >= threshold_ ? p - off_ : 0;
     if (gate_.rule == GateRule::kTopK && Before(cut_, cut_expert_, logit, e)) return 0;
     return p;
   }
@@ -97,7 +98,7 @@ class RowGates {
   const LoraGate gate_;
   const U& u_;
   const int row_;
-  float max_ = 0, sum_ = 1, norm_ = 1, threshold_ = 0, cut_ = 0;
+  float max_ = 0, sum_ = 1, norm_ = 1, threshold_ = 0, off_ = 0, cut_ = 0;
   int cut_expert_ = 0;
 };
 

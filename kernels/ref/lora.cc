@@ -50,11 +50,12 @@ std::vector<double> KeepLargest(const std::vector<double>& p, int k, bool renorm
   return kept;
 }
 
-std::vector<double> KeepAbove(const std::vector<double>& p, double threshold) {
+// Those from the threshold on, less `off`, divided by their sum.
+std::vector<double> KeepAbove(const std::vector<double>& p, double threshold, double off) {
   std::vector<double> kept(p.size(), 0.0);
   double sum = 0;
   for (size_t e = 0; e < p.size(); ++e) {
-    if (p[e] >= threshold) sum += kept[e] = p[e] - threshold;
+    if (p[e] >= threshold) sum += kept[e] = p[e] - off;
   }
   for (double& c : kept) c = sum > 0 ? c / sum : 0;
   return kept;
@@ -66,11 +67,12 @@ std::vector<double> Gates(const LoraMember<T>& m, const LoraGroup<T>& group, int
   if (gate.rule == GateRule::kNone) return std::vector<double>(m.experts, 1.0);
   std::vector<double> logits = Logits(m, group, x);
   if (gate.rule == GateRule::kThreshold) {
-    const double threshold = gate.max_threshold / (1 + std::exp(-logits.back()));
+    const double threshold = gate.threshold / (1 + std::exp(-logits.back()));
     logits.pop_back();
-    return KeepAbove(Softmax(std::move(logits)), threshold);
+    return KeepAbove(Softmax(std::move(logits)), threshold, threshold);
   }
   const std::vector<double> p = Softmax(std::move(logits));
+  if (gate.rule == GateRule::kFixedThreshold) return KeepAbove(p, gate.threshold, 0);
   return gate.rule == GateRule::kTopK ? KeepLargest(p, gate.top_k, gate.renormalize) : p;
 }
 

@@ -31,10 +31,10 @@ inline void KeepLargest(float* p, int n, int k, bool renormalize) {
   }
 }
 
-// Lowers all by the threshold, sets those below it to 0, and divides by the sum of what is left.
-inline void KeepAbove(float* p, int n, float threshold) {
+// Sets those below the threshold to 0, lowers the others by `off`, and divides by the sum of what is left.
+inline void KeepAbove(float* p, int n, float threshold, float off) {
   float sum = 0;
-  for (int e = 0; e < n; ++e) sum += p[e] = p[e] < threshold ? 0 : p[e] - threshold;
+  for (int e = 0; e < n; ++e) sum += p[e] = p[e] < threshold ? 0 : p[e] - off;
   for (int e = 0; e < n && sum != 0; ++e) p[e] /= sum;
 }
 
@@ -47,10 +47,12 @@ void Gate(const Table& table, const LoraMember<T>& m, const LoraGate& gate, floa
   for (int i = 0; m.router_bias && i < router; ++i) u[i] += m.router_bias[i];
   table.softmax(u, m.experts);
   if (gate.rule == GateRule::kTopK) KeepLargest(u, m.experts, gate.top_k, gate.renormalize);
+  if (gate.rule == GateRule::kFixedThreshold) KeepAbove(u, m.experts, gate.threshold, 0);
   if (gate.rule == GateRule::kThreshold) {
     float pair[] = {u[m.experts], 0};
     table.softmax(pair, 2);  // the first is the sigmoid of the logit
-    KeepAbove(u, m.experts, gate.max_threshold * pair[0]);
+    const float threshold = gate.threshold * pair[0];
+    KeepAbove(u, m.experts, threshold, threshold);
   }
 }
 

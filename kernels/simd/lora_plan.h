@@ -54,8 +54,7 @@ LoraGate GateOf(const LoraRun<T>& run, const LoraMember<T>& m) {
 // Whether each row leaves some of the experts out.
 template <class T>
 bool Picks(const LoraRun<T>& run, const LoraMember<T>& m) {
-  const GateRule rule = GateOf(run, m).rule;
-  return rule == GateRule::kTopK || rule == GateRule::kThreshold;
+  return LeavesOut(GateOf(run, m).rule);
 }
 // Whether the A of a picked expert must be multiplied for the rows that picked it, after the gates are known.
 template <class T>

@@ -227,12 +227,28 @@ absl::Status ReadTopK(const Json& config, AdapterConfig* out) {
   return absl::OkStatus();
 }
 
-absl::Status ReadThreshold(const Json& config, AdapterConfig* out) {
-  const Json& value = Field(config, "max_threshold");
-  const double threshold = value.is_number() ? value.get<double>() : value.is_null() ? 1.0 / out->heads : -1;
-  if (!(threshold >= 0 && threshold <= 1e6)) return Bad("max_threshold", "must be a number from 0");
-  out->gate.max_threshold = static_cast<float>(threshold);
+absl::Status ReadThreshold(const Json& config, const char* field, LoraGate* gate) {
+  const Json& value = Field(config, field);
+  const double threshold = value.is_number() ? value.get<double>() : -1;
+  if (!(threshold >= 0 && threshold <= 1e6)) return Bad(field, "must be a number from 0");
+  gate->threshold = static_cast<float>(threshold);
   return absl::OkStatus();
+}
+
+// MoLE's top_k or threshold.
+absl::Status ReadMoleGate(const Json& config, AdapterConfig* out) {
+  const bool fixed = !Field(config, "threshold").is_null();
+  if (fixed != Field(config, "top_k").is_null())
+    return Bad("top_k", "or 'threshold' must be given, not both");
+  if (!fixed) return ReadTopK(config, out);
+  out->gate = {GateRule::kFixedThreshold};
+  return ReadThreshold(config, "threshold", &out->gate);
+}
+
+absl::Status ReadAdaMoleGate(const Json& config, AdapterConfig* out) {
+  out->gate.threshold = 1.0f / static_cast<float>(out->heads);
+  if (Field(config, "max_threshold").is_null()) return absl::OkStatus();
+  return ReadThreshold(config, "max_threshold", &out->gate);
 }
 
 absl::Status ReadRouted(const Json& config, const RoutedFormat& format, AdapterConfig* out) {
@@ -247,16 +263,16 @@ absl::Status ReadRouted(const Json& config, const RoutedFormat& format, AdapterC
   }
   if (out->rslora && format.names == TensorNames::kAdaMole)
     return Bad("use_rslora", "is not known to this family");
+  if (!Field(config, "threshold").is_null() && format.family != std::string_view("mole"))
+    return Bad("threshold", "is not known to this family");
   if (IsOn(Field(config, "jitter_noise"))) return Bad("jitter_noise", "would make the router random");
   const Json& strategy = Field(config, "routing_strategy");
   if (!strategy.is_null() && strategy != format.family) {
     return InvalidArgument("field 'routing_strategy': must be '{}'", format.family);
   }
-  if (format.gate.rule == GateRule::kThreshold) return ReadThreshold(config, out);
+  if (format.gate.rule == GateRule::kThreshold) return ReadAdaMoleGate(config, out);
   if (format.gate.rule == GateRule::kSoftmax) return absl::OkStatus();
-  if (!Field(config, "threshold").is_null())
-    return Bad("threshold", "MoLE with a fixed threshold is not supported; with top_k it is");
-  if (format.gate.top_k == 0 && Field(config, "top_k").is_null()) return Bad("top_k", "must be given");
+  if (format.names == TensorNames::kAdaMole) return ReadMoleGate(config, out);
   return ReadTopK(config, out);
 }
 

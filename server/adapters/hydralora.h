@@ -5,9 +5,9 @@
 //   lora_route [N, in]; lora_A [r, in] or lora_A0 .. lora_A{N-1}; lora_B0 .. lora_B{N-1} [out, r]
 //   y += scale * sum over e of  c_e * B_e (A_e x),  c from p = softmax(lora_route x)
 //
-// HydraLoRA and LoRAMoE: c = p. MoLA (arXiv 2402.08562), MoLE, and a HydraLoRA whose config has top_k: the k
-// largest of p. AdaMoLE (arXiv 2405.00361): those above t = max_threshold * sigmoid(lora_route_threshold x +
-// lora_route_threshold_bias), less t.
+// HydraLoRA and LoRAMoE: c = p. MoLA (arXiv 2402.08562), MoLE with top_k, and a HydraLoRA whose config has
+// top_k: the k largest of p. MoLE with a threshold: those from it on. AdaMoLE (arXiv 2405.00361): those from
+// t = max_threshold * sigmoid(lora_route_threshold x + lora_route_threshold_bias) on, less t.
 #ifndef HYDRAD_SERVER_ADAPTERS_HYDRALORA_H_
 #define HYDRAD_SERVER_ADAPTERS_HYDRALORA_H_
 

@@ -17,7 +17,7 @@ AdapterTraits TraitsOf(const AdapterWeights& weights) {
     traits.experts = std::max(traits.experts, static_cast<int>(p.b.size()));
     traits.routed |= p.gate.rule != GateRule::kNone;
     traits.dense |= p.gate.rule == GateRule::kSoftmax;
-    traits.top_k &= p.gate.rule != GateRule::kThreshold;
+    traits.top_k &= !HasThreshold(p.gate.rule);
     traits.linear &= p.out_scale.empty();
   }
   traits.linear &= weights.embedding.rows.data == nullptr && weights.head.rows.data == nullptr;

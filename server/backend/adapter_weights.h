@@ -37,7 +37,7 @@ struct ProjectionWeights {
   std::vector<HostMatrix> b;       // [out, rank], one per expert; ranks may differ
   std::vector<float> scale;        // per expert
   HostMatrix router;               // [experts, in], data null without a router
-  HostMatrix threshold;            // [1, in], data null unless the gate has a threshold
+  HostMatrix threshold;            // [1, in], data null unless the gate's rule is kThreshold
   std::vector<float> router_bias;  // per expert, and then the threshold's; or empty
   std::vector<float> out_scale;    // [out] or empty: what base output and change together are multiplied by
   std::vector<float> out_bias;     // [out] or empty: added last

@@ -119,8 +119,10 @@ TEST(ParseAdapterConfig, RoutedFamiliesSayHowTheyRoute) {
   EXPECT_EQ(family("MOLA", Json::object())->gate, (LoraGate{GateRule::kTopK, 2, true}));
   EXPECT_EQ(family("MOLA", {{"use_rslora", true}})->rank, 16);
   EXPECT_EQ(family("ADAMOLE", Json::object())->rank, 8);
-  EXPECT_EQ(family("ADAMOLE", Json::object())->gate.max_threshold, 0.25f);
+  EXPECT_EQ(family("ADAMOLE", Json::object())->gate.threshold, 0.25f);
   EXPECT_EQ(family("MOLE", {{"top_k", 3}})->gate, (LoraGate{GateRule::kTopK, 3, true}));
+  EXPECT_EQ(family("MOLE", {{"threshold", 0.2}})->gate,
+            (LoraGate{GateRule::kFixedThreshold, 0, false, 0.2f}));
   EXPECT_EQ(error("MOLA", {{"num_experts", nullptr}}),
             "field 'num_experts': must be an integer from 1 to 1024");
   EXPECT_EQ(error("MOLA", {{"top_k", 5}}), "field 'top_k': must be an integer from 1 to 4");
@@ -132,9 +134,11 @@ TEST(ParseAdapterConfig, RoutedFamiliesSayHowTheyRoute) {
             "field 'rank_pattern': is not known to this family");
   EXPECT_EQ(error("ADAMOLE", {{"max_threshold", -1}}), "field 'max_threshold': must be a number from 0");
   EXPECT_EQ(error("ADAMOLE", {{"use_rslora", true}}), "field 'use_rslora': is not known to this family");
-  EXPECT_EQ(error("MOLE", Json::object()), "field 'top_k': must be given");
-  EXPECT_EQ(error("MOLE", {{"threshold", 0.2}}),
-            "field 'threshold': MoLE with a fixed threshold is not supported; with top_k it is");
+  EXPECT_EQ(error("MOLE", Json::object()), "field 'top_k': or 'threshold' must be given, not both");
+  EXPECT_EQ(error("MOLE", {{"threshold", 0.2}, {"top_k", 2}}),
+            "field 'top_k': or 'threshold' must be given, not both");
+  EXPECT_EQ(error("MOLA", {{"threshold", 0.2}}), "field 'threshold': is not known to this family");
+  EXPECT_EQ(error("MOLE", {{"threshold", "0.2"}}), "field 'threshold': must be a number from 0");
 }
 
 TEST(ParseAdapterConfig, InitsThatLeaveTheBaseAloneAreFine) {

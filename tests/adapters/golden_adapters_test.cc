@@ -39,6 +39,7 @@ TEST(GoldenAdapters, AreReadAsWhatTheyAre) {
       {"llama", "llama_mola", "mola", 14, 3, 4},
       {"qwen3", "qwen3_adamole", "adamole", 8, 2, 5},
       {"mistral", "mistral_mole", "mole", 6, 4, 3},
+      {"mistral", "mistral_mole_threshold", "mole", 6, 3, 4},
       {"llama", "llama_hydralora_top", "hydralora", 6, 3, 4},
       {"llama", "llama_moe_peft", "loramoe", 4, 2, 2},
       {"mistral", "mistral_lm_head", "lora", 3, 2, 1},

@@ -77,7 +77,7 @@ TEST(RoutedNames, AdaMoleHasAThresholdPerModule) {
 TEST(RoutedNames, ThresholdIsOneShareWhereTheConfigHasNone) {
   AdapterFiles files = AdaMole();
   files.config["max_threshold"] = nullptr;
-  EXPECT_FLOAT_EQ(Read(files)->weights.projections[0].gate.max_threshold, 1.f / 3);
+  EXPECT_FLOAT_EQ(Read(files)->weights.projections[0].gate.threshold, 1.f / 3);
 }
 
 // AdaMoLE's code saves each tensor under a second name.
@@ -91,15 +91,37 @@ TEST(RoutedNames, SecondCopiesMustBeCopies) {
   EXPECT_THAT(Error(files), HasSubstr("'" + copy + "': is not the same as '" + module + "lora_A.2.weight'"));
 }
 
-TEST(RoutedNames, MoleKeepsTheLargest) {
+// The same file with the other gate of AdaMoLE's code: `fields` say which of its two kinds.
+AdapterFiles Mole(const Json& fields) {
   AdapterFiles files = AdaMole();
   std::erase_if(files.tensors, [](const auto& t) { return t.first.find("threshold") != std::string::npos; });
   files.config.erase("max_threshold");
-  files.config.update(Json{{"peft_type", "MOLE"}, {"top_k", 1}, {"threshold", nullptr}});
+  files.config["peft_type"] = "MOLE";
+  files.config.update(fields);
+  return files;
+}
+
+TEST(RoutedNames, MoleKeepsTheLargest) {
+  const AdapterFiles files = Mole({{"top_k", 1}, {"threshold", nullptr}});
   const auto contents = Read(files);
   ASSERT_TRUE(contents.ok()) << contents.status();
   EXPECT_EQ(contents->family, "mole");
   EXPECT_EQ(contents->weights.projections[0].gate, (LoraGate{GateRule::kTopK, 1, true}));
+  EXPECT_TRUE(contents->traits.top_k);
+}
+
+TEST(RoutedNames, MoleKeepsThoseFromItsThresholdOn) {
+  AdapterFiles files = Mole({{"top_k", nullptr}, {"threshold", 0.3}});
+  const auto contents = Read(files);
+  ASSERT_TRUE(contents.ok()) << contents.status();
+  EXPECT_EQ(contents->family, "mole");
+  const ProjectionWeights& p = contents->weights.projections[0];
+  EXPECT_EQ(p.gate, (LoraGate{GateRule::kFixedThreshold, 0, false, 0.3f}));
+  EXPECT_EQ(p.threshold.data, nullptr);
+  EXPECT_FALSE(contents->traits.top_k);
+  const std::string own = kPrefix + std::string("1.mlp.down_proj.lora_threshold.weight");
+  files.tensors[own] = MakeTensor("F32", {1, 10}, 1);
+  EXPECT_THAT(Error(files), HasSubstr("tensor '" + own + "': does not belong to the 3 experts"));
 }
 
 TEST(RoutedNames, ErrorsSpellTheNamesOfTheFile) {

@@ -38,11 +38,12 @@ std::vector<double> GatesByFormula(const ProjectionWeights& p, const std::vector
   std::sort(sorted.begin(), sorted.end(), std::greater());
   double least = 0, off = 0, kept = 0;
   if (p.gate.rule == GateRule::kTopK) least = sorted[p.gate.top_k - 1];
+  if (p.gate.rule == GateRule::kFixedThreshold) least = p.gate.threshold;
   if (p.gate.rule == GateRule::kThreshold) {
-    least = off = p.gate.max_threshold / (1 + std::exp(-Dot(p.threshold, 0, x) - bias(experts)));
+    least = off = p.gate.threshold / (1 + std::exp(-Dot(p.threshold, 0, x) - bias(experts)));
   }
   for (double& g : gate) kept += g = g < least ? 0 : g - off;
-  const bool divide = p.gate.renormalize || p.gate.rule == GateRule::kThreshold;
+  const bool divide = p.gate.renormalize || HasThreshold(p.gate.rule);
   for (double& g : gate) g = divide && kept > 0 ? g / kept : g;
   return gate;
 }
@@ -126,6 +127,8 @@ TEST(PackedAdapter, ComputesTheFormulaOfEveryFamily) {
   ExpectSameChange(RandomAdapter(
       8, kShape,
       {.rank = 2, .experts = 4, .gate = {GateRule::kThreshold, 0, false, 0.5f}, .router_bias = true}));
+  ExpectSameChange(RandomAdapter(
+      10, kShape, {.rank = 2, .experts = 4, .gate = {GateRule::kFixedThreshold, 0, false, 0.25f}}));
   ExpectSameChange(RandomAdapter(9, kShape, {.rank = 2, .out_scale = true, .out_bias = true}));
 }
 

@@ -77,6 +77,8 @@ ADAPTERS = {
                                        "top_k": 1}),
     "llama_hydralora_top": ("llama", _MLP, {"r": 3, "lora_alpha": 6, "lora_nums": 4, "top_k": 2,
                                             "norm_topk_prob": False}),
+    "mistral_mole_threshold": ("mistral", _MLP, {"lora_rank": 3, "lora_alpha": 6, "peft_type": "MOLE",
+                                                 "num_experts": 4, "threshold": 0.29}),
 }
 # MoA, in the format that hydrad defines: an expert per domain, a router per layer.
 _MOA = {"peft_type": "MOA", "experts": ["poems", "sums", "queries"], "decision": "vote"}

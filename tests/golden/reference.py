@@ -8,7 +8,8 @@ them. For a projection with input x:
 
     y = W x + b + s * sum_i g_i B_i A_i x      g = 1 without a router, else of p = softmax(R x):
                                                p; its k largest, perhaps divided by their sum; or
-                                               (p - t) / sum of those with p >= t (AdaMoLE)
+                                               p / sum, or (p - t) / sum, of those with p >= t
+                                               (MoLE, AdaMoLE)
 
 LoRA with all that PEFT adds to it: with DoRA's magnitudes m, and biases c of lora_B,
 
@@ -86,8 +87,9 @@ class Adapter:
         if self.config["peft_type"] == "ADAMOLE":
             logit = x @ self._tensors[f"{path}.lora_threshold.weight"].T + self._tensors[f"{path}.lora_threshold.bias"]
             above = p - self.config["max_threshold"] / (1 + np.exp(-logit))
-            kept = np.where(above >= 0, above, 0)
-            return kept / np.where(kept.sum(axis=-1, keepdims=True) > 0, kept.sum(axis=-1, keepdims=True), 1)
+            return shares(np.where(above >= 0, above, 0))
+        if self.config.get("threshold") is not None:
+            return shares(np.where(p >= self.config["threshold"], p, 0))
         top_k = self.top_k or self.config.get("top_k")
         if not top_k:
             return p
@@ -372,6 +374,12 @@ def rotate(x: np.ndarray, rotation: tuple[np.ndarray, np.ndarray]) -> np.ndarray
     cos, sin = rotation
     first, second = np.split(x, 2, axis=-1)
     return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def shares(kept: np.ndarray) -> np.ndarray:
+    """Of the sum over the last axis; zeros where it is zero."""
+    total = kept.sum(axis=-1, keepdims=True)
+    return kept / np.where(total > 0, total, 1)
 
 
 def softmax(x: np.ndarray) -> np.ndarray:

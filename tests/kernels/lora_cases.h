@@ -135,12 +135,14 @@ double GateError(const LoraRun<T>& run, const LoraMember<T>& m, const float* x) 
     std::ranges::sort(p, std::greater());
     return p[gate.top_k - 1] * (1 - share) > p[gate.top_k] * (1 + share) ? share : INFINITY;
   }
-  const double threshold = gate.max_threshold / (1 + std::exp(-logit.back()));
+  const bool fixed = gate.rule == GateRule::kFixedThreshold;
+  const double threshold = fixed ? gate.threshold : gate.threshold / (1 + std::exp(-logit.back()));
   double kept = 0;
   for (const double v : p) {
     if (std::fabs(v - threshold) < share * (v + threshold)) return INFINITY;
     kept += std::max(0.0, v - threshold);
   }
+  if (fixed) return share;  // no difference
   // Each difference is off by a share of 1 + threshold at most, and so is their sum, m.experts times.
   return kept == 0 ? 0 : (m.experts + 1) * share * (1 + threshold) / kept;
 }
@@ -168,7 +170,8 @@ std::vector<double> LoraBound(const LoraRun<T>& run, const float* x, const float
 
 constexpr LoraGate kDense{GateRule::kSoftmax};
 constexpr LoraGate Keep(int k, bool renormalize) { return {GateRule::kTopK, k, renormalize}; }
-constexpr LoraGate Above(float max_threshold) { return {GateRule::kThreshold, 0, false, max_threshold}; }
+constexpr LoraGate Above(float largest) { return {GateRule::kThreshold, 0, false, largest}; }
+constexpr LoraGate From(float threshold) { return {GateRule::kFixedThreshold, 0, false, threshold}; }
 
 inline const std::vector<std::vector<MemberSpec>>& LoraSpecs() {
   static const std::vector<std::vector<MemberSpec>> specs = {
@@ -187,6 +190,9 @@ inline const std::vector<std::vector<MemberSpec>>& LoraSpecs() {
        {.out = 20, .ranks = {9}}},
       {{.out = 70, .ranks = std::vector<int>(6, 4), .gate = Above(0.25f), .bias = true},  // AdaMoLE
        {.out = 70, .ranks = std::vector<int>(3, 2), .gate = Above(2.f)}},
+      {{.out = 70, .ranks = std::vector<int>(6, 4), .gate = From(0.2f)},  // MoLE
+       {.out = 300, .ranks = std::vector<int>(3, 2), .gate = From(0.4f), .shared_a = true, .bias = true},
+       {.out = 33, .ranks = {1, 3, 8}, .gate = From(1.5f)}},
       {{.out = 40, .ranks = {5}, .out_scale = true, .out_bias = true},  // DoRA; a bias of lora_B
        {.out = 280, .ranks = {4}, .out_bias = true}},
       {{.out = 50, .ranks = {3, 1, 4}, .gate = Keep(2, true), .out_scale = true, .out_bias = true}},

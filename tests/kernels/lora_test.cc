@@ -239,6 +239,14 @@ TEST(LoraReferenceTest, ThresholdLeavesOutTheSmall) {
               1e-6);
   EXPECT_EQ(ByHand({large, 0, 0, 0}, {1, 3, 5}, Above(2)), 0);
 }
+TEST(LoraReferenceTest, FixedThresholdLeavesOutTheSmallAndLowersNone) {
+  const float one = 0.5f * std::log(4.f), two = 0.5f * std::log(3.f);  // p = 1/2, 3/8, 1/8
+  EXPECT_NEAR(ByHand({one, two, 0}, {1, 3, 5}, From(0)), 2 * (0.5 * 1 + 0.375 * 3 + 0.125 * 5), 1e-6);
+  EXPECT_NEAR(ByHand({one, two, 0}, {1, 3, 5}, From(0.3f)), 2 * (0.5 * 1 + 0.375 * 3) / 0.875, 1e-6);
+  EXPECT_NEAR(ByHand({one, two, 0}, {1, 3, 5}, From(0.4f)), 2, 1e-6);
+  EXPECT_EQ(ByHand({one, two, 0}, {1, 3, 5}, From(0.6f)), 0);
+  EXPECT_EQ(ByHand({0, 0}, {1, 3}, From(0.5f)), 2 * (0.5f * 1 + 0.5f * 3));  // at the threshold: kept
+}
 
 }  // namespace
 }  // namespace hydrad

@@ -40,6 +40,7 @@ struct World {
     Load({.rank = 17, .targets = {Projection::kO, Projection::kDown}});
     Load({.experts = 4, .gate = {GateRule::kTopK, 2, true}, .ranks = {1, 3, 8, 2}});
     Load({.rank = 3, .experts = 5, .gate = {GateRule::kThreshold, 0, false, 0.3f}, .router_bias = true});
+    Load({.rank = 3, .experts = 5, .gate = {GateRule::kFixedThreshold, 0, false, 0.2f}});
     Load({.rank = 2, .targets = {Projection::kV, Projection::kDown}, .out_scale = true, .out_bias = true});
     Load({.rank = 3,
           .targets = {Projection::kEmbedding, Projection::kV, Projection::kHead},

@@ -129,7 +129,7 @@ absl::StatusOr<std::unique_ptr<CudaAdapter>> CudaAdapter::Load(const AdapterWeig
 
 int64_t CudaAdapter::Picking::ZeroProducts(int top_k) const {
   const LoraGate used = WithTopK(gate, top_k, experts);
-  if (used.rule == GateRule::kThreshold) return products / 2;
+  if (HasThreshold(used.rule)) return products / 2;
   return used.rule == GateRule::kTopK ? products * (experts - used.top_k) / experts : 0;
 }
 

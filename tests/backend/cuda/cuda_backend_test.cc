@@ -266,6 +266,7 @@ TEST_F(CudaBackendTest, AddsEveryFamilyToTheRowsOfItsRuns) {
        {.rank = 4, .experts = 3, .shared_a = true, .gate = {GateRule::kSoftmax}, .router_bias = true}},
       {"top-k", {.rank = 4, .experts = 4, .gate = {GateRule::kTopK, 2, true}}},
       {"top-k, not renormalised", {.rank = 3, .experts = 4, .gate = {GateRule::kTopK, 1, false}}},
+      {"fixed threshold", {.rank = 3, .experts = 4, .gate = {GateRule::kFixedThreshold, 0, false, 0.25f}}},
   };
   for (const Family& family : families) {
     const AdapterWeights weights = RandomAdapter(15, kShape, family.options);
@@ -308,7 +309,8 @@ TEST(CudaRegroupTest, WhetherRunsAreRegroupedIsInvisible) {
       {.rank = 4, .experts = 6, .gate = {GateRule::kTopK, 2, true}},
       {.rank = 5},
       {.rank = 3, .experts = 5, .shared_a = true, .gate = {GateRule::kSoftmax}, .router_bias = true},
-      {.rank = 4, .experts = 3, .gate = {GateRule::kThreshold, 0, false, 0.4f}}};
+      {.rank = 4, .experts = 3, .gate = {GateRule::kThreshold, 0, false, 0.4f}},
+      {.rank = 4, .experts = 6, .gate = {GateRule::kFixedThreshold, 0, false, 0.2f}}};
   std::vector<std::vector<float>> results;
   for (const int64_t products : {int64_t{0}, int64_t{1} << 40}) {
     const auto opened =

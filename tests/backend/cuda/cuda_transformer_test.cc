@@ -208,7 +208,8 @@ void CompareGates(const Ran& got, const Ran& want, float bound) {
 // Whether a gate of the case picks, as its adapter says or as its request asks.
 bool Picks(const GoldenCase& golden) {
   return golden.top_k > 0 || std::ranges::any_of(golden.adapters, [](const std::string& path) {
-           return nlohmann::json::parse(std::ifstream(path + "/adapter_config.json")).contains("top_k");
+           const auto config = nlohmann::json::parse(std::ifstream(path + "/adapter_config.json"));
+           return config.contains("top_k") || config.contains("threshold");
          });
 }
 

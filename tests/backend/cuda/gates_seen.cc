@@ -66,7 +66,8 @@ std::vector<GateSeen> GatesOfRow(const AdapterWeights& weights, int top_k, const
       seen.logits.push_back(std::log(all[e] / all[shown.experts - 1]));
     }
     const LoraGate gate = WithTopK(Find(weights, place).gate, top_k, place.experts);
-    for (int e = 0; gate.rule == GateRule::kTopK && e < place.experts; ++e) {
+    const bool jumps = gate.rule == GateRule::kTopK || gate.rule == GateRule::kFixedThreshold;
+    for (int e = 0; jumps && e < place.experts; ++e) {
       seen.picked.push_back(record[place.begin + e] > 0);
     }
   }

@@ -29,7 +29,8 @@ inline LoraGate Softmax() { return {.rule = GateRule::kSoftmax}; }
 inline LoraGate TopK(int k, bool renormalize) {
   return {.rule = GateRule::kTopK, .top_k = k, .renormalize = renormalize};
 }
-inline LoraGate Threshold(float t) { return {.rule = GateRule::kThreshold, .max_threshold = t}; }
+inline LoraGate Threshold(float t) { return {.rule = GateRule::kThreshold, .threshold = t}; }
+inline LoraGate FixedThreshold(float t) { return {.rule = GateRule::kFixedThreshold, .threshold = t}; }
 
 // One adapter's weights for one group.
 class TestAdapter {

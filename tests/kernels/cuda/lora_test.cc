@@ -15,6 +15,7 @@ const AdapterSpec kAdapters[] = {
     {{{.out = 136, .ranks = {16, 16, 16, 16}, .gate = TopK(2, true)},
       {.out = 64, .ranks = {4, 4, 4}, .gate = TopK(1, false)}}},
     {{{.out = 64, .ranks = {2, 6, 4}, .gate = Threshold(0.4), .bias = true}, {.out = 64, .ranks = {4}}}},
+    {{{.out = 64, .ranks = {2, 6, 4}, .gate = FixedThreshold(0.3)}, {.out = 64, .ranks = {4}}}},
     {{{.out = 72, .ranks = {8}, .out_scale = true, .out_bias = true},
       {.out = 640, .ranks = {16, 8}, .gap = 24}}},
     {{{.out = 64, .ranks = {16}}}, 1},
