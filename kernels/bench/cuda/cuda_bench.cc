@@ -335,10 +335,7 @@ int Main(int argc, char** argv) {
     }
   }
   int devices = 0;
-  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-    std::fprintf(stderr, "no CUDA device\n");
-    return 1;
-  }
+  Check(cudaGetDeviceCount(&devices));
   Bench bench(check, gbs > 0 ? gbs : BandwidthOfDevice(), tflops);
   AdapterCases(bench);
   PickedCases(bench);

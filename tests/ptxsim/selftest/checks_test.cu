@@ -49,8 +49,8 @@ TEST_F(ChecksTest, MissingBarrierBeforeARead) {
   ExpectSilence();
   ptxsim_get()->set_schedule(1);  // warp 1 first: warp 0 then reads what it wrote
   ReadAfterWrite<true><<<1, 64>>>(out.get());
-  ptxsim_get()->set_schedule(0);
   ExpectFinding("race: read after write in shared memory");
+  ptxsim_get()->set_schedule(0);
 }
 
 template <bool kBug>
@@ -240,6 +240,28 @@ TEST_F(ChecksTest, PastASharedArray) {
   ExpectFinding("out-of-bounds read of 4 bytes of shared memory");
   PastDynamicShared<<<1, 10, 40>>>(out.get(), 10);
   ExpectFinding("out-of-bounds read of 4 bytes of shared memory");
+}
+
+// Two arrays of 32 side by side in one block of shared memory, the second filled by the second warp if there
+// is one. Nothing lies between them: a read that strays from one into the other shows where nobody has
+// written, or where somebody did and no barrier came after.
+__global__ void FromOneArrayIntoTheNext(int* out, int index) {
+  extern __shared__ int dynamic[];
+  dynamic[threadIdx.x] = 1;
+  __syncwarp();
+  if (threadIdx.x < 32) out[threadIdx.x] = dynamic[index];
+}
+
+TEST_F(ChecksTest, FromOneArrayIntoTheNext) {
+  Array<int> out(32);
+  FromOneArrayIntoTheNext<<<1, 32, 256>>>(out.get(), 31);
+  ExpectSilence();
+  FromOneArrayIntoTheNext<<<1, 32, 256>>>(out.get(), 32);
+  ExpectFinding("read of uninitialised shared memory");
+  ptxsim_get()->set_schedule(1);
+  FromOneArrayIntoTheNext<<<1, 64, 256>>>(out.get(), 32);
+  ExpectFinding("race: read after write in shared memory");
+  ptxsim_get()->set_schedule(0);
 }
 
 __global__ void Misaligned(char* p) { *reinterpret_cast<float4*>(p + 4) = float4{}; }
