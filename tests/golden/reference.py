@@ -20,6 +20,8 @@ last place in the prompt where its invocation tokens begin.
 
 MoA has an expert per domain and a router per layer, which sees the residual stream that enters
 the layer; one expert is chosen per layer for the whole prompt (``Reference.route``).
+
+``RoundedReference`` rounds what a model in bfloat16 cannot keep, and no more.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 import numpy as np
 
-from hydrad_tools.safetensors_io import read_safetensors
+from hydrad_tools.safetensors_io import StoredTensor, read_safetensors
 
 _ADAPTER_PREFIX = "base_model.model."
 
@@ -298,16 +300,21 @@ class Reference:
         own = adapter.own_rows("model.embed_tokens", weight, self._weights.get("lm_head.weight") is None)
         return adapter.magnitude("model.embed_tokens", own) * (own[ids] + adapter.embedded(ids))
 
+    def _rounded(self, x: np.ndarray) -> np.ndarray:
+        """What is left of the base's inputs of a product, and of k and v: all."""
+        return x
+
     def _project(self, path: str, x: np.ndarray) -> np.ndarray:
         weight, bias, adapter = self._weights.get(f"{path}.weight"), self._weights.get(f"{path}.bias"), self._adapter
         tied = weight is None
         weight = self._weights["model.embed_tokens.weight"] if tied else weight
         bias = 0.0 if bias is None else bias
-        y = x @ weight.T + bias
+        rounded = self._rounded(x)
+        y = rounded @ weight.T + bias
         if not adapter:
             return y
         own = adapter.own_rows(path, weight, tied)
-        changed = adapter.magnitude(path, own) * (x @ own.T + adapter.delta(path, x))
+        changed = adapter.magnitude(path, own) * (rounded @ own.T + adapter.delta(path, x))
         changed = changed + adapter.bias(path) + adapter.own_bias(path, bias)
         return np.where(self._active[:, None], changed, y)
 
@@ -324,9 +331,10 @@ class Reference:
         k = self._split_heads(path, "k", x, self._kv_heads)
         v = self._split_heads(path, "v", x, self._kv_heads)
         group = self._heads // self._kv_heads
-        q, k = rotate(q, rotation), np.repeat(rotate(k, rotation), group, axis=0)
+        q, k = rotate(q, rotation), np.repeat(self._rounded(rotate(k, rotation)), group, axis=0)
+        v = np.repeat(self._rounded(v), group, axis=0)
         scores = q @ k.swapaxes(1, 2) / math.sqrt(self._head_dim)
-        mixed = softmax(np.where(self._visible(len(x)), scores, -np.inf)) @ np.repeat(v, group, axis=0)
+        mixed = softmax(np.where(self._visible(len(x)), scores, -np.inf)) @ v
         return self._project(f"{path}.o_proj", mixed.swapaxes(0, 1).reshape(len(x), -1))
 
     def _split_heads(self, path: str, kind: str, x: np.ndarray, heads: int) -> np.ndarray:
@@ -359,6 +367,56 @@ class Reference:
         if kind == "llama3":
             return llama3_frequencies(plain, rope)
         raise ValueError(f"rope type {kind!r} is not covered")
+
+
+class RoundedReference(Reference):
+    """With matrices, the base's inputs of a product, k and v in bfloat16, and all else as it was.
+
+    Every draw but the first moves what is rounded by 2**-22 of itself, as arithmetic in float32
+    does, so that what lies between two numbers falls to the other one here and there.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._random: np.random.Generator | None = None
+        parts = [part for part, _ in getattr(self._adapter, "_parts", [(self._adapter, 1)]) if part]
+        for tensors in [self._weights._tensors, *(part._tensors for part in parts)]:
+            tensors.update({name: to_bf16(value) for name, value in tensors.items() if value.ndim == 2})
+
+    def worst_error(self, ids: list[int], route: list[int] | None, tensors: dict[str, StoredTensor],
+                    prefix: str) -> float:
+        """How far the logits of nine draws are at most from those of a case's prompt, which are ``prefix``'s."""
+        if route:
+            self._adapter.route.update(enumerate(route))
+        worst = 0.0
+        for _ in self._draws():
+            logits = self.logits(ids)
+            pairs = [(logits[tensors[f"{prefix}.positions"].data], tensors[f"{prefix}.logits"].data)]
+            if f"{prefix}.sparse_logits" in tensors:
+                rows = logits[tensors[f"{prefix}.sparse_positions"].data]
+                columns = tensors[f"{prefix}.sparse_columns"].data
+                pairs.append((np.take_along_axis(rows, columns, axis=1), tensors[f"{prefix}.sparse_logits"].data))
+            worst = max(worst, *(float(np.abs(drawn - stored).max()) for drawn, stored in pairs))
+        return worst
+
+    def routes(self, ids: list[int], decision: str, label: int | None) -> set[tuple[int, ...]]:
+        """The routes that the draws choose."""
+        return {tuple(self.route(ids, decision, label)) for _ in self._draws()}
+
+    def _draws(self) -> Iterator[None]:
+        for draw in range(9):
+            self._random = np.random.default_rng(draw) if draw else None
+            yield
+
+    def _rounded(self, x: np.ndarray) -> np.ndarray:
+        moved = x if self._random is None else x * (1 + 2.0 ** -22 * self._random.normal(size=x.shape))
+        return to_bf16(moved)
+
+
+def to_bf16(x: np.ndarray) -> np.ndarray:
+    """The nearest bfloat16, of two the even one, as float64; finite."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
 def llama3_frequencies(plain: np.ndarray, rope: dict) -> np.ndarray:

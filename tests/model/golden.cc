@@ -141,9 +141,12 @@ GoldenCase LoadGolden(const std::string& name) {
   }
   for (const auto& prompt : json["prompts"]) {
     const std::string prefix = fmt::format("prompt{}.", golden.prompts.size());
+    const float f32_bound = std::min(8 * prompt["float64_max_abs_error"].get<float>(), 1e-3f);
+    const float rounded = prompt["rounded_max_abs_error"].get<float>() + f32_bound;
     golden.prompts.push_back(
-        {prompt["ids"], prompt["greedy"]["ids"], prompt["greedy"]["margins"], prompt["float64_max_abs_error"],
-         prompt["bf16_max_abs_error"], Logits(*file, prefix),
+        {prompt["ids"], prompt["greedy"]["ids"], prompt["greedy"]["margins"], f32_bound,
+         prompt["bf16_max_abs_error"], std::max(prompt["bf16_max_abs_error"].get<float>(), rounded),
+         Logits(*file, prefix),
          prompt.contains("route") && !prompt["route"].is_null() ? prompt["route"].get<std::vector<int>>()
                                                                 : std::vector<int>()});
     HYDRAD_CHECK(!golden.prompts.back().logits.empty());
@@ -174,7 +177,7 @@ void CheckGolden(const GoldenCase& golden, Transformer& model, const Adapt& adap
     const GoldenPrompt& prompt = golden.prompts[i];
     const auto logits = Run(model, prompt, adapt, positions);
     const std::string where = fmt::format("{} {} prompt {}", golden.name, bf16 ? "bf16" : "f32", i);
-    CheckPrompt(prompt, logits, bf16 ? prompt.bf16_error : std::min(8 * prompt.f32_error, 1e-3f), where);
+    CheckPrompt(prompt, logits, bf16 ? prompt.bf16_bound : prompt.f32_bound, where);
   }
 }
 

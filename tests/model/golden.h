@@ -24,8 +24,9 @@ struct GoldenPrompt {
   std::vector<int32_t> ids;
   std::vector<int32_t> greedy;  // the reference's greedy continuation
   std::vector<float> margins;   // its lead over the second best, per token
-  float f32_error;              // what transformers' f32 run, which the logits are of, is off from float64
-  float bf16_error;             // what a bf16 run may be off from the f32 one, see CheckGolden
+  float f32_bound;              // what a run may be off from the logits, see CheckGolden
+  float bf16_error;  // what transformers' bf16 run is off from its f32 run, which the logits are of
+  float bf16_bound;  // what a bf16 run may be off
   std::vector<GoldenLogit> logits;
   std::vector<int> route;  // of an MoA, the expert of every layer
 };
@@ -55,9 +56,10 @@ GoldenCase LoadGolden(const std::string& name);
 // bound is
 // - with f32 weights eight times the error of transformers' f32 run, at most 1e-3: two runs that sum in other
 // orders;
-// - with bf16 weights the error of transformers' own bf16 run on the prompt.
-// `adapters` are those of the case, loaded. With `invocation` they count from the last place in the
-// prompt where these tokens begin.
+// - with bf16 weights the error of transformers' own bf16 run on the prompt. One run is one draw of
+// roundings: where float64 with no more of them than such a model forces (RoundedReference of reference.py)
+// is further off already, its error and the bound of f32. `adapters` are those of the case, loaded. With
+// `invocation` they count from the last place in the prompt where these tokens begin.
 void CheckGolden(const GoldenCase& golden, Transformer& model, std::span<const DeviceAdapter* const> adapters,
                  bool bf16, int positions, std::span<const int32_t> invocation = {});
 // Likewise; `adapt` says by what the prompt's sequence is adapted.

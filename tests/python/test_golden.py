@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(GOLDEN))
 
-from reference import Reference  # noqa: E402
+from reference import Reference, RoundedReference  # noqa: E402
 
 
 class GoldenTest(unittest.TestCase):
@@ -33,14 +33,18 @@ class GoldenTest(unittest.TestCase):
     def check(self, case, tensors):
         named = case["adapter"] or []
         adapters = [ROOT / path for path in (named if isinstance(named, list) else [named])]
-        reference = Reference(ROOT / case["model"], adapters, case.get("weights"), case.get("top_k"))
+        reference, rounded = (kind(ROOT / case["model"], adapters, case.get("weights"), case.get("top_k"))
+                              for kind in (Reference, RoundedReference))
         for index, prompt in enumerate(case["prompts"]):
             if case["decision"]:
                 self.assertEqual(reference.route(prompt["ids"], case["decision"], case["label"]), prompt["route"])
+                self.assertEqual(rounded.routes(prompt["ids"], case["decision"], case["label"]), {tuple(prompt["route"])})
             positions = tensors[f"prompt{index}.positions"].data.tolist()
             stored = tensors[f"prompt{index}.logits"].data
             exact = reference.logits(prompt["ids"], positions)
             np.testing.assert_allclose(stored, exact, rtol=0, atol=2 * prompt["float64_max_abs_error"] + 1e-6)
+            self.assertAlmostEqual(rounded.worst_error(prompt["ids"], prompt["route"], tensors, f"prompt{index}"),
+                                   prompt["rounded_max_abs_error"], delta=1e-6)
             self.assertEqual(positions[-1], len(prompt["ids"]) - 1)
             self.assertEqual(int(exact[-1].argmax()), prompt["greedy"]["ids"][0])
             self.assertEqual(len(prompt["greedy"]["ids"]), len(prompt["greedy"]["margins"]))
