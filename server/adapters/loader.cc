@@ -1,25 +1,12 @@
 #include "server/adapters/loader.h"
 
-#include <sched.h>
-
 #include <utility>
 
+#include "server/base/background.h"
 #include "server/base/log.h"
 #include "server/base/status.h"
 
 namespace hydrad {
-namespace {
-
-// A nice value is not enough: who wakes does not take the core from a thread of a higher one at once, and a
-// step of a model waits for its threads hundreds of times.
-void StandBack() {
-  const sched_param none{};
-  if (sched_setscheduler(/*this thread*/ 0, SCHED_IDLE, &none) != 0) {
-    Log()->warn("loader threads run at the priority of the others: SCHED_IDLE was refused");
-  }
-}
-
-}  // namespace
 
 Loader::Loader(int threads, size_t queue, bool stand_back) : queue_(queue) {
   HYDRAD_CHECK(threads >= 1);
@@ -46,7 +33,9 @@ void Loader::Stop() {
 }
 
 void Loader::Run(bool stand_back) {
-  if (stand_back) StandBack();
+  if (stand_back && !StandBack()) {
+    Log()->warn("loader threads run at the priority of the others: SCHED_IDLE was refused");
+  }
   while (true) {
     Job job;
     {

@@ -30,8 +30,8 @@ class Executor {
 // threads.
 class Loader final : public Executor {
  public:
-  // At most `queue` submitted jobs wait. Threads that stand back run when no other thread wants their
-  // core. REQUIRES: threads >= 1.
+  // At most `queue` submitted jobs wait. Threads may stand back for all others (server/base/background.h).
+  // REQUIRES: threads >= 1.
   Loader(int threads, size_t queue, bool stand_back = false);
   // As Stop.
   ~Loader() override;

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "server/backend/host_rows.h"
+#include "server/base/background.h"
 
 namespace hydrad {
 namespace {
@@ -24,6 +25,7 @@ std::optional<size_t> FindNonFinite(std::span<const std::byte> data, Word expone
   const size_t count = data.size() / sizeof(Word);
   constexpr size_t kBlock = 4096;
   for (size_t begin = 0; begin < count; begin += kBlock) {
+    Breathe();
     const size_t end = std::min(count, begin + kBlock);
     Word found = 0;
     for (size_t i = begin; i < end; ++i) found |= (Load<Word>(data, i) & exponent) == exponent;

@@ -1,18 +1,25 @@
 #include "server/adapters/tensor_file.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <memory>
 #include <span>
 #include <utility>
 
+#include "server/base/background.h"
+
 namespace hydrad {
 namespace {
+
+constexpr size_t kReadAtOnce = 128 << 10;
 
 // Fills `bytes` from `at` on.
 absl::Status ReadRange(DiskFile& file, size_t at, size_t count, const Bytes& bytes) {
   for (const size_t end = at + count; at < end;) {
-    ASSIGN_OR_RETURN(const size_t got, file.ReadAt(at, {bytes.data.get() + at, end - at}));
+    Breathe();
+    const size_t some = std::min(end - at, kReadAtOnce);
+    ASSIGN_OR_RETURN(const size_t got, file.ReadAt(at, {bytes.data.get() + at, some}));
     if (got == 0) return InvalidArgument("became shorter while it was read; publish files by renaming them");
     at += got;
   }

@@ -2,6 +2,9 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
+
+#include "server/base/background.h"
 #include "server/base/status.h"
 
 namespace hydrad {
@@ -19,7 +22,13 @@ Sha256::Sha256() : context_(std::make_unique<Context>()) {
 Sha256::~Sha256() = default;
 
 void Sha256::Update(std::span<const std::byte> bytes) {
-  HYDRAD_CHECK(EVP_DigestUpdate(context_->evp.get(), bytes.data(), bytes.size()) == 1);
+  constexpr size_t kAtOnce = 64 << 10;
+  do {
+    const auto some = bytes.first(std::min(bytes.size(), kAtOnce));
+    HYDRAD_CHECK(EVP_DigestUpdate(context_->evp.get(), some.data(), some.size()) == 1);
+    bytes = bytes.subspan(some.size());
+    Breathe();
+  } while (!bytes.empty());
 }
 
 Sha256::Digest Sha256::Finish() {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/backend/host_rows.h"
+#include "server/base/background.h"
 
 namespace hydrad {
 namespace {
@@ -21,8 +22,11 @@ int DownRows(const ProjectionWeights& p) {
 template <class T>
 void CopyDown(const ProjectionWeights& p, T* down) {
   const auto append = [&](const HostMatrix& m) {
-    CopyRows(m, 0, m.rows, down);
-    down += static_cast<size_t>(m.rows) * m.cols;
+    for (int row = 0; row < m.rows; ++row) {
+      Breathe();
+      CopyRows(m, row, 1, down);
+      down += m.cols;
+    }
   };
   if (Routed(p)) append(p.router);
   if (p.gate.rule == GateRule::kThreshold) append(p.threshold);
@@ -36,6 +40,7 @@ void CopyUp(const ProjectionWeights& p, T* up) {
   for (const HostMatrix& b : p.b) {
     row.resize(b.cols);
     for (int n = 0; n < b.rows; ++n) {
+      Breathe();
       CopyRows(b, n, 1, row.data());
       for (int j = 0; j < b.cols; ++j) up[static_cast<size_t>(j) * b.rows + n] = row[j];
     }

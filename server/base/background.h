@@ -1,0 +1,22 @@
+// Threads whose work may take its time, but must not be felt by those of a model's step.
+//
+// On Linux a scheduling class alone does not see to that: a thread that yields, or whose slice has ended, can
+// lose its core to one of the lowest class until the next tick (4 ms, a third of a step), and a step waits
+// for its threads hundreds of times. So the work also comes in short stretches with rests between them.
+#ifndef HYDRAD_SERVER_BASE_BACKGROUND_H_
+#define HYDRAD_SERVER_BASE_BACKGROUND_H_
+
+namespace hydrad {
+
+// From now on the calling thread runs when no other wants its core, and rests in Breathe. False where the
+// system refuses the former.
+bool StandBack();
+
+// For work that can be background work, to be called every few microseconds: rests if the calling thread
+// stands back and has worked for 0.1 ms, the longer the more its core is wanted. Any other thread returns at
+// once.
+void Breathe();
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BASE_BACKGROUND_H_
