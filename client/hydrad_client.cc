@@ -84,14 +84,20 @@ class RunningCalls {
     context.reset();
   }
   void CancelAndAwait() {
+    for (const auto& context : Contexts()) context->TryCancel();  // unlocked: it may call back
     MutexLock lock(&mu_);
-    for (const auto& context : contexts_) context->TryCancel();
     mu_.Await([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return contexts_.empty(); });
   }
 
  private:
+  using ContextSet = std::set<std::shared_ptr<grpc::ClientContext>>;
+  ContextSet Contexts() {
+    MutexLock lock(&mu_);
+    return contexts_;
+  }
+
   Mutex mu_;
-  std::set<std::shared_ptr<grpc::ClientContext>> contexts_ ABSL_GUARDED_BY(mu_);
+  ContextSet contexts_ ABSL_GUARDED_BY(mu_);
 };
 
 // One streamed Generate. Owns itself; gone after OnDone, as gRPC's callback API wants it.

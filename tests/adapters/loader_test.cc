@@ -1,14 +1,49 @@
 #include "server/adapters/loader.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <barrier>
 #include <future>
+#include <string>
 #include <vector>
+
+#include "server/base/sha256.h"
 
 namespace hydrad {
 namespace {
+
+struct Manner {
+  int policy = -1;
+  long rests = -1;
+};
+
+// How a thread of a loader goes about a digest of 16 MB.
+Manner MannerOfWork(bool stand_back) {
+  const std::string text(16 << 20, 'x');
+  Manner manner;
+  Loader loader(1, 1, stand_back);
+  EXPECT_TRUE(loader.Submit([&] {
+    rusage before, after;
+    getrusage(RUSAGE_THREAD, &before);
+    Sha256::Of(text);
+    getrusage(RUSAGE_THREAD, &after);
+    manner = {sched_getscheduler(0), after.ru_nvcsw - before.ru_nvcsw};
+  }));
+  loader.Stop();
+  return manner;
+}
+
+TEST(Loader, ThreadsThatStandBackRestAtWork) {
+  const Manner back = MannerOfWork(/*stand_back=*/true);
+  EXPECT_EQ(back.policy, SCHED_IDLE);
+  EXPECT_GE(back.rests, 1);
+  const Manner ahead = MannerOfWork(/*stand_back=*/false);
+  EXPECT_EQ(ahead.policy, SCHED_OTHER);
+  EXPECT_EQ(ahead.rests, 0);
+}
 
 TEST(Loader, RunsJobsInOrderOnOneThread) {
   std::vector<int> order;
