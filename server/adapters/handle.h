@@ -50,8 +50,6 @@ class AdapterHandle {
  public:
   AdapterHandle() = default;  // no adapter: the base model
   explicit AdapterHandle(std::unique_ptr<AdapterClaim> claim) : claim_(std::move(claim)) {}
-  // Bound already.
-  explicit AdapterHandle(std::shared_ptr<const AdapterGeneration> pin) : pin_(std::move(pin)) {}
   AdapterHandle(AdapterHandle&&) noexcept = default;
   AdapterHandle& operator=(AdapterHandle&& other) noexcept {
     std::swap(claim_, other.claim_);
@@ -59,10 +57,9 @@ class AdapterHandle {
     return *this;
   }
 
-  explicit operator bool() const { return claim_ != nullptr || pin_ != nullptr; }
+  explicit operator bool() const { return claim_ != nullptr; }
   const std::string& name() const {
     static const std::string base;
-    if (pin_ != nullptr) return pin_->name;
     return claim_ != nullptr ? claim_->name() : base;
   }
 
@@ -77,7 +74,7 @@ class AdapterHandle {
   }
   // Undoes Bind, before anything has run: others of the same request are not there.
   void Unbind() {
-    if (claim_ == nullptr || pin_ == nullptr) return;
+    if (pin_ == nullptr) return;
     pin_.reset();
     claim_->Unbind();
   }
@@ -86,23 +83,29 @@ class AdapterHandle {
   absl::Status status() const { return claim_ != nullptr ? claim_->status() : absl::OkStatus(); }
   bool kept() const { return claim_ != nullptr && claim_->kept(); }
   // Tells adapters apart; null for the base model.
-  const void* key() const { return claim_ != nullptr ? claim_->key() : pin_.get(); }
+  const void* key() const { return claim_ != nullptr ? claim_->key() : nullptr; }
 
-  // Once bound. One of the first two is not null, unless this is the base model.
-  const DeviceAdapter* device() const { return pin_ ? pin_->device.get() : nullptr; }
-  const Mixture* mixture() const { return pin_ ? pin_->mixture.get() : nullptr; }
+  // REQUIRES, from here on: bound. Which generation will serve is not known before, and what was read of one
+  // does not hold for the next. One of the first two is not null, unless this is the base model.
+  const DeviceAdapter* device() const { return pin() != nullptr ? pin_->device.get() : nullptr; }
+  const Mixture* mixture() const { return pin() != nullptr ? pin_->mixture.get() : nullptr; }
   // Tells apart what generations hold.
   const void* weights() const {
     return mixture() != nullptr ? static_cast<const void*>(mixture()) : static_cast<const void*>(device());
   }
-  uint64_t generation() const { return pin_ ? pin_->generation : 0; }  // 0: the base model, or not bound
-  AdapterTraits traits() const { return pin_ ? pin_->traits : AdapterTraits{}; }
+  uint64_t generation() const { return pin() != nullptr ? pin_->generation : 0; }  // 0: the base model
+  AdapterTraits traits() const { return pin() != nullptr ? pin_->traits : AdapterTraits{}; }
   // The tokens of the prompt from whose last occurrence on the adapter counts; empty: it counts everywhere.
   std::span<const int32_t> invocation() const {
-    return pin_ ? std::span<const int32_t>(pin_->invocation) : std::span<const int32_t>();
+    return pin() != nullptr ? std::span<const int32_t>(pin_->invocation) : std::span<const int32_t>();
   }
 
  private:
+  const AdapterGeneration* pin() const {
+    HYDRAD_CHECK(bound());
+    return pin_.get();
+  }
+
   std::unique_ptr<AdapterClaim> claim_;
   std::shared_ptr<const AdapterGeneration> pin_;  // last: goes before the claim that keeps it in its place
 };

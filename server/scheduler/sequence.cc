@@ -33,7 +33,6 @@ Sequence::Sequence(SequenceId id, const Request& request, const EndTokens& ends,
       request_(request),
       ends_(ends),
       choice_(choice),
-      adapter_begin_(AdapterBegin(request.prompt, request.adapter.invocation())),
       output_(tokenizer, request.stopping, request.output) {}
 
 SequenceView Sequence::View(TenantId tenant) const {
@@ -89,8 +88,14 @@ std::optional<Batch::Probe> Sequence::Probe(int rows, int row) {
   return route_->Probe(computed_, rows, row);
 }
 
+int Sequence::adapter_begin() const {
+  HYDRAD_CHECK(adapter_begin_.has_value());
+  return *adapter_begin_;
+}
+
 void Sequence::Start() {
   Transition(State::kWaiting, State::kRunning);
+  if (!adapter_begin_) adapter_begin_ = AdapterBegin(request_.prompt, request_.adapter.invocation());
   passed_over_ = 0;
 }
 

@@ -68,8 +68,8 @@ class Sequence {
   std::span<const std::shared_ptr<const Block>> blocks() const { return blocks_; }
 
   // First position that the request's adapter changes: 0, but for an aLoRA the place in the prompt where its
-  // invocation stands last, and INT_MAX in a prompt without it.
-  int adapter_begin() const { return adapter_begin_; }
+  // invocation stands last, and INT_MAX in a prompt without it. REQUIRES: has started.
+  int adapter_begin() const;
   // Whether the prompt is being run for the routers only.
   bool routing() const;
   // > 0: so many of its first rows must run in one step.
@@ -85,6 +85,7 @@ class Sequence {
   // The prompt's token after `position` now has its log-probability.
   void Scored(int position) { scored_ = position + 1; }
 
+  // REQUIRES: kWaiting, the request's adapters are bound, and stay so.
   void Start();
   // It was its turn to start, but there was no room.
   void PassOver() { ++passed_over_; }
@@ -116,7 +117,7 @@ class Sequence {
   const Request& request_;
   const EndTokens& ends_;
   const int choice_;
-  const int adapter_begin_;
+  std::optional<int> adapter_begin_;  // of the generation that the request is bound to
   ExpertRoute* route_ = nullptr;
   State state_ = State::kWaiting;
   std::vector<int32_t> generated_;

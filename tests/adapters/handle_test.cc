@@ -24,9 +24,10 @@ TEST(AdapterHandle, KeepsItsGenerationUntilItGoes) {
   generation->name = "medical";
   generation->generation = 7;
   const std::weak_ptr<AdapterGeneration> watched = generation;
-  AdapterHandle handle(std::move(generation));
+  AdapterHandle handle = HandleOn(std::move(generation));
   EXPECT_TRUE(handle);
   EXPECT_EQ(handle.name(), "medical");
+  EXPECT_TRUE(handle.Bind());
   EXPECT_EQ(handle.generation(), 7);
 
   AdapterHandle moved = std::move(handle);
@@ -44,7 +45,6 @@ TEST(AdapterHandle, BindsWhenItsAdapterIsThereAndStaysBound) {
   EXPECT_FALSE(handle.bound());
   EXPECT_FALSE(handle.ready());
   EXPECT_FALSE(handle.Bind());
-  EXPECT_EQ(handle.generation(), 0);
   stored.ready = true;
   EXPECT_TRUE(handle.ready());
   EXPECT_TRUE(handle.Bind());
@@ -56,6 +56,31 @@ TEST(AdapterHandle, BindsWhenItsAdapterIsThereAndStaysBound) {
   EXPECT_EQ(stored.binds, 1);
   stored.status = Aborted("gone");
   EXPECT_EQ(handle.status(), Aborted("gone")) << "a bound request can be ended too";
+}
+
+TEST(AdapterHandle, BindsAnewAfterItWasUnbound) {
+  FakeStored stored{.name = "medical", .generation = 7, .invocation = {1}, .ready = true};
+  AdapterHandle handle = stored.Handle();
+  ASSERT_TRUE(handle.Bind());
+  handle.Unbind();
+  EXPECT_FALSE(handle.bound());
+  stored.generation = 8;
+  stored.invocation = {2, 3};
+  ASSERT_TRUE(handle.Bind());
+  EXPECT_EQ(handle.generation(), 8);
+  EXPECT_EQ(handle.invocation().size(), 2u);
+}
+
+// What it would answer might be no more than a guess at what will serve.
+TEST(AdapterHandleDeathTest, TellsNothingOfAGenerationBeforeItIsBound) {
+  FakeStored stored{.name = "medical", .ready = true};
+  const AdapterHandle handle = stored.Handle();
+  EXPECT_DEATH(handle.device(), "check failed");
+  EXPECT_DEATH(handle.mixture(), "check failed");
+  EXPECT_DEATH(handle.weights(), "check failed");
+  EXPECT_DEATH(handle.generation(), "check failed");
+  EXPECT_DEATH(handle.traits(), "check failed");
+  EXPECT_DEATH(handle.invocation(), "check failed");
 }
 
 TEST(AdapterHandle, IsMoveOnly) {

@@ -83,9 +83,7 @@ class FakeModel final : public Model {
     MarkWriters(batch);
     rows_.assign(batch.rows(), Cell{});
     for (const Batch::Probe& probe : batch.probes) RunProbe(batch, probe);
-    for (size_t s = 0; s < batch.segments.size(); ++s) {
-      RunSegment(batch, static_cast<int>(s), SaltOf(batch, batch.segments[s]));
-    }
+    for (size_t s = 0; s < batch.segments.size(); ++s) RunSegment(batch, static_cast<int>(s));
     runs_ = batch.runs;
     logit_rows_ = batch.logit_rows;
     ++steps_;
@@ -150,27 +148,33 @@ class FakeModel final : public Model {
     }
   }
 
-  // One run per generation and way of using it, unless what it is composed with stands between.
+  // One run per generation and way of using it, unless what it is composed with stands between, or rows that
+  // come before an invocation.
   static void CheckPass(std::span<const Batch::Run> runs, int rows, bool composed) {
-    std::set<std::tuple<const DeviceAdapter*, float, int>> uses;
-    size_t by_layer = 0;
+    using Use = std::tuple<const DeviceAdapter*, float, int>;
+    std::set<Use> uses;
+    Use last{};
     int end = 0;
     for (const Batch::Run& run : runs) {
       HYDRAD_CHECK(run.adapter != nullptr);
-      if (run.by_layer == nullptr) uses.insert({run.adapter, run.weight, run.top_k});
-      by_layer += run.by_layer != nullptr;
       HYDRAD_CHECK(run.row_begin >= end && run.row_end > run.row_begin);
+      const Use use(run.adapter, run.weight, run.top_k);
+      if (run.by_layer == nullptr) {
+        const bool goes_on = use == last && run.row_begin > end;
+        HYDRAD_CHECK(uses.insert(use).second || goes_on || composed);
+      }
+      last = run.by_layer == nullptr ? use : Use{};
       end = run.row_end;
     }
-    HYDRAD_CHECK(end <= rows && (composed || uses.size() + by_layer == runs.size()));
+    HYDRAD_CHECK(end <= rows);
   }
 
-  // Of all adapters of a segment's rows, in the order of the passes, and how they are used.
-  uint64_t SaltOf(const Batch& batch, const Batch::Segment& segment) const {
+  // Of all adapters of a segment's row, in the order of the passes, and how they are used.
+  uint64_t SaltOf(const Batch& batch, const Batch::Segment& segment, int row) const {
     uint64_t salt = 0;
     for (size_t pass = 0; pass < batch.passes(); ++pass) {
       for (const Batch::Run& run : batch.pass(pass)) {
-        if (run.row_end <= segment.row_begin || run.row_begin > segment.row_begin) continue;
+        if (run.row_end <= row || run.row_begin > row) continue;
         HYDRAD_CHECK(segment.row_end <= run.row_end);
         const uint64_t use = std::bit_cast<uint32_t>(run.weight) + static_cast<uint64_t>(run.top_k);
         salt = Mix(salt, Mix(SaltOf(run), use));
@@ -226,7 +230,7 @@ class FakeModel final : public Model {
     });
   }
 
-  void RunSegment(const Batch& batch, int s, uint64_t salt) {
+  void RunSegment(const Batch& batch, int s) {
     const Batch::Segment& segment = batch.segments[s];
     const int block_size = options_.limits.block_size;
     HYDRAD_CHECK(segment.row_begin == (s == 0 ? 0 : batch.segments[s - 1].row_end));
@@ -239,6 +243,7 @@ class FakeModel final : public Model {
       HYDRAD_CHECK(writer_[block] == -1 || writer_[block] == s);
       Cell& cell = kv_[static_cast<size_t>(block) * block_size + p % block_size];
       const int row = segment.row_begin + p - segment.first_position;
+      const uint64_t salt = p >= segment.first_position ? SaltOf(batch, segment, row) : 0;
       if (p >= segment.first_position) {
         HYDRAD_CHECK(batch.positions[row] == p);
         HYDRAD_CHECK(batch.slots[row] == block * block_size + p % block_size);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/fakes/fake_claim.h"
 #include "tests/fakes/fake_model.h"
 
 namespace hydrad {
@@ -14,6 +15,12 @@ std::shared_ptr<const AdapterGeneration> Generation(const std::string& name, uin
   made->generation = number;
   made->device = std::make_unique<FakeAdapter>(number);
   return made;
+}
+
+AdapterHandle Bound(std::shared_ptr<const AdapterGeneration> generation) {
+  AdapterHandle handle = HandleOn(std::move(generation));
+  EXPECT_TRUE(handle.Bind());
+  return handle;
 }
 
 TEST(AdapterUse, TheBaseModelIsOrderZeroAndHasNoName) {
@@ -29,7 +36,7 @@ TEST(AdapterUse, TheBaseModelIsOrderZeroAndHasNoName) {
 TEST(AdapterUse, OneOrderPerGenerationEvenOfOneName) {
   AdapterUse use;
   const auto first = Generation("a", 1), second = Generation("a", 2);
-  const AdapterHandle one(first), same(first), other(second);
+  const AdapterHandle one = Bound(first), same = Bound(first), other = Bound(second);
   for (const AdapterHandle* handle : {&one, &same, &other}) use.Enter(*handle);
   const uint64_t order = use.Start(one);
   EXPECT_NE(order, 0u);
@@ -43,7 +50,7 @@ TEST(AdapterUse, OneOrderPerGenerationEvenOfOneName) {
 
 TEST(AdapterUse, NamesFollowTheRequests) {
   AdapterUse use;
-  const AdapterHandle b(Generation("b", 1)), a(Generation("a", 1));
+  const AdapterHandle b = Bound(Generation("b", 1)), a = HandleOn(Generation("a", 1));
   EXPECT_TRUE(use.TakeChanged());
   EXPECT_FALSE(use.TakeChanged());
   use.Enter(b);
@@ -63,7 +70,7 @@ TEST(AdapterUse, NamesFollowTheRequests) {
 
 TEST(AdapterUse, ASecondRequestChangesNoList) {
   AdapterUse use;
-  const AdapterHandle a(Generation("a", 1));
+  const AdapterHandle a = HandleOn(Generation("a", 1));
   use.Enter(a);
   use.TakeChanged();
   use.Enter(a);

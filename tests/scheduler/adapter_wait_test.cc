@@ -24,7 +24,8 @@ class AdapterWaitTest : public testing::Test {
                                      std::optional<TimePoint> deadline = std::nullopt) {
     RequestSpec spec;
     spec.tenant = tenant;
-    spec.stopping = {.max_tokens = 3, .ignore_eos = true};
+    spec.stopping.max_tokens = 3;
+    spec.stopping.ignore_eos = true;
     auto sink = std::make_shared<RecordingSink>();
     Request request = house_.Make(id, spec, sink);
     request.adapter = stored.Handle();
@@ -88,6 +89,49 @@ TEST_F(AdapterWaitTest, ACompositionStartsWithAllOfItsAdaptersOrHoldsNone) {
   rig_->RunToEnd();
   EXPECT_TRUE(sink->record().status.ok()) << sink->record().status;
   EXPECT_EQ(sink->record().generations, (std::vector<uint64_t>{8, 3}));
+}
+
+// Where an adapter begins is its generation's to say, and which one that is is not known on arrival.
+TEST_F(AdapterWaitTest, AnInvokedAdapterBeginsWhereTheGenerationThatItRunsOnSays) {
+  std::vector<Batch::Run> runs;
+  rig_->model.on_forward = [&](const Batch& batch) {
+    runs.insert(runs.end(), batch.runs.begin(), batch.runs.end());
+  };
+  away_.invocation = {token::kA};
+  const auto sink = Ask(1, away_);  // its prompt is a b c
+  rig_->engine.Step();
+  away_.invocation = {token::kB};
+  away_.ready = true;
+  rig_->RunToEnd();
+  EXPECT_TRUE(sink->record().status.ok());
+  ASSERT_EQ(runs.size(), 3u) << "the prompt and two tokens";
+  EXPECT_EQ(runs[0].row_begin, 1);
+  EXPECT_EQ(runs[0].row_end, 3);
+  EXPECT_EQ(runs[1].row_begin, 0);
+}
+
+// Its first adapter is bound and let go of while the second is away, and replaced meanwhile.
+TEST_F(AdapterWaitTest, NothingOfAGenerationThatWasLetGoIsKept) {
+  FakeStored other{.name = "other", .device = std::make_shared<FakeAdapter>(3)};
+  const auto ask = [&](RequestId id) {
+    auto sink = std::make_shared<RecordingSink>();
+    Request request = house_.Make(id, {}, sink);
+    request.adapter = here_.Handle();
+    request.composed.push_back({other.Handle(), 0.5f});
+    rig_->engine.Add(std::move(request), *rig_->room.Take());
+    return sink;
+  };
+  const auto sink = ask(1);
+  rig_->engine.Step();
+  other.ready = true;
+  here_.ready = false;  // is away when the other one comes
+  rig_->engine.Step();
+  here_ = {.name = "here", .generation = 9, .device = std::make_shared<FakeAdapter>(9), .ready = true};
+  rig_->RunToEnd();
+  EXPECT_EQ(sink->record().generations, (std::vector<uint64_t>{9, 1}));
+  const auto again = ask(2);
+  rig_->RunToEnd();
+  EXPECT_EQ(sink->record().choices.at(0).tokens, again->record().choices.at(0).tokens);
 }
 
 TEST_F(AdapterWaitTest, ADeadlineEndsTheWait) {

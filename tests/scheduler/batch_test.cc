@@ -5,6 +5,7 @@
 
 #include <deque>
 
+#include "tests/fakes/fake_claim.h"
 #include "tests/fakes/fake_model.h"
 #include "tests/fakes/test_tokenizer.h"
 
@@ -25,7 +26,8 @@ class BatchBuilderTest : public testing::Test {
     request.prompt = std::move(prompt);
     request.stopping.max_tokens = 100;
     request.output.prompt_logprobs = prompt_logprobs;
-    request.adapter = AdapterHandle(std::move(adapter));
+    request.adapter = HandleOn(std::move(adapter));
+    EXPECT_TRUE(request.BindAdapters());
     EndTokens& ends = ends_.emplace_back(request.stopping, std::span<const int32_t>());
     Sequence& sequence = sequences_.emplace_back(id, request, ends, 0, *tokenizer_);
     sequence.Start();
@@ -118,7 +120,8 @@ TEST_F(BatchBuilderTest, ComposedAdaptersRunInPasses) {
   Sequence& again = Make(3, {3, 3}, x);
   for (const size_t i : {0u, 2u}) {
     requests_[i].adapter_weight = 0.5f;
-    requests_[i].composed.push_back({AdapterHandle(y), 2.f});
+    requests_[i].composed.push_back({HandleOn(y), 2.f});
+    EXPECT_TRUE(requests_[i].BindAdapters());
   }
   std::vector<BatchBuilder::Part> parts = {Part(again, 2, 5), Part(alone, 1, 5), Part(both, 2, 5)};
   builder_.Build(parts);

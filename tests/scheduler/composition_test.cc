@@ -6,6 +6,7 @@
 
 #include <numeric>
 
+#include "tests/fakes/fake_claim.h"
 #include "tests/scheduler/rig.h"
 
 namespace hydrad {
@@ -33,10 +34,10 @@ class CompositionTest : public testing::Test {
     Request request = house_.Make(++last_id_, spec, nullptr);
     for (size_t i = 0; i < adapters.size(); ++i) {
       if (i == 0) {
-        request.adapter = AdapterHandle(adapters[0]);
+        request.adapter = HandleOn(adapters[0]);
         request.adapter_weight = weights[0];
       } else {
-        request.composed.push_back({AdapterHandle(adapters[i]), weights[i]});
+        request.composed.push_back({HandleOn(adapters[i]), weights[i]});
       }
     }
     return request;
@@ -88,8 +89,8 @@ TEST_F(CompositionTest, EveryAdapterIsHeldToTheEnd) {
   EngineRig rig(house_, {}, kRoomy);
   Add(rig, Composed({a, b}, {1, 1}));
   rig.engine.Step();
-  EXPECT_EQ(a.use_count(), 2);
-  EXPECT_EQ(b.use_count(), 2);
+  EXPECT_GT(a.use_count(), 1);
+  EXPECT_GT(b.use_count(), 1);
   rig.engine.Publish(0);
   EXPECT_THAT(Text(), HasSubstr("running_lora_adapters=\"a,b\""));
   rig.RunToEnd();
@@ -116,6 +117,7 @@ TEST_F(CompositionTest, TopKMustSuitTheAdapter) {
   const auto with = [&](const std::shared_ptr<AdapterGeneration>& adapter, int k) {
     Request request = Composed({adapter}, {1});
     request.adapter_top_k = k;
+    EXPECT_TRUE(request.BindAdapters());
     EXPECT_EQ(Approximates(request), adapter == routed && k < 4);
     return std::string(RunAlone(std::move(request)).status.message());
   };

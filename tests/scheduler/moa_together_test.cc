@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "server/backend/cpu/cpu_backend.h"
+#include "tests/fakes/fake_claim.h"
 #include "tests/model/adapters.h"
 #include "tests/model/golden.h"
 #include "tests/scheduler/moa_mixture.h"
@@ -31,7 +32,10 @@ class World {
   Transformer& model() { return *model_; }
   // -1: the base model.
   AdapterHandle Handle(int adapter) const {
-    return adapter < 0 ? AdapterHandle() : AdapterHandle(adapters_[static_cast<size_t>(adapter)]);
+    return adapter < 0 ? AdapterHandle() : HandleOn(adapters_[static_cast<size_t>(adapter)]);
+  }
+  const Mixture* mixture(int adapter) const {
+    return adapter < 0 ? nullptr : adapters_[static_cast<size_t>(adapter)]->mixture.get();
   }
 
  private:
@@ -98,8 +102,8 @@ class Line {
     spec.adapter = 0;
     Request request = house_.Make(id, spec, sink);
     request.adapter = world_.Handle(ask.adapter);
-    if (request.adapter.mixture() != nullptr) {
-      const auto& experts = request.adapter.mixture()->experts();
+    if (const Mixture* mixture = world_.mixture(ask.adapter)) {
+      const auto& experts = mixture->experts();
       if (spec.decision == Decision::kLabel)
         request.expert = experts[static_cast<size_t>(spec.expert)]->name;
       else

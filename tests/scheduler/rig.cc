@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "server/scheduler/fit_to_model.h"
+#include "tests/fakes/fake_claim.h"
 
 namespace hydrad {
 namespace {
@@ -15,6 +16,14 @@ class NoRows final : public Buffer {
   void* data() const override { return nullptr; }
   size_t bytes() const override { return 0; }
 };
+
+std::shared_ptr<AdapterGeneration> MakePlain(int adapter) {
+  auto generation = std::make_shared<AdapterGeneration>();
+  generation->name = "adapter" + std::to_string(adapter);
+  generation->generation = adapter;
+  generation->device = std::make_unique<FakeAdapter>(adapter);
+  return generation;
+}
 
 std::shared_ptr<const AdapterGeneration> MakeMoa(int adapter, RouterPool pool) {
   std::vector<Mixture::Expert> experts;
@@ -47,15 +56,12 @@ House::House(std::vector<double> weights) {
     tenants.push_back(std::move(tenant));
   }
   admission_ = std::make_unique<Admission>(std::move(tenants), clock);
-  for (int a = 1; a <= kAdapters; ++a) {
-    auto generation = std::make_shared<AdapterGeneration>();
-    generation->name = "adapter" + std::to_string(a);
-    generation->generation = a;
-    generation->device = std::make_unique<FakeAdapter>(a);
-    adapters_.push_back(std::move(generation));
-  }
+  for (int a = 1; a <= kAdapters; ++a) adapters_.push_back(MakePlain(a));
   adapters_.push_back(MakeMoa(kLastMoa, RouterPool::kLast));
   adapters_.push_back(MakeMoa(kMeanMoa, RouterPool::kMean));
+  auto invoked = MakePlain(kInvoked);
+  invoked->invocation = {token::kA};
+  adapters_.push_back(std::move(invoked));
 }
 
 Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<TokenSink> sink) const {
@@ -67,10 +73,11 @@ Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<Token
   request.output = spec.output;
   request.seed = spec.seed;
   request.n = spec.n;
-  if (spec.adapter > 0) request.adapter = AdapterHandle(adapters_[spec.adapter - 1]);
-  if (spec.adapter >= kLastMoa && spec.decision == Decision::kLabel) {
+  if (spec.adapter > 0) request.adapter = HandleOn(adapters_[spec.adapter - 1]);
+  const bool moa = spec.adapter == kLastMoa || spec.adapter == kMeanMoa;
+  if (moa && spec.decision == Decision::kLabel) {
     request.expert = "expert" + std::to_string(spec.expert);
-  } else if (spec.adapter >= kLastMoa) {
+  } else if (moa) {
     request.decision = spec.decision;
   }
   Duration retry_after{};
@@ -144,7 +151,7 @@ RequestSpec RandomSpec(std::mt19937_64& rng) {
   spec.output.skip_special_tokens = draw(4) != 0;
   spec.seed = rng();
   spec.n = draw(4) == 0 ? 1 + draw(4) : 1;
-  spec.adapter = draw(House::kMeanMoa + 1);
+  spec.adapter = draw(House::kInvoked + 1);
   spec.decision = static_cast<Decision>(draw(4));
   spec.expert = draw(House::kExperts);
   spec.tenant = draw(House::kTenants);

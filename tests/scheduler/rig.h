@@ -24,7 +24,7 @@ struct RequestSpec {
   OutputOptions output;
   uint64_t seed = 1;
   int n = 1;
-  int adapter = 0;                      // 0: the base model, else 1..kAdapters; the last ones hold experts
+  int adapter = 0;                      // 0: the base model, else one of the House's
   Decision decision = Decision::kVote;  // of those, and for kLabel the expert
   int expert = 0;
   int tenant = 0;  // 0..kTenants - 1
@@ -36,6 +36,7 @@ class House {
   static constexpr int kAdapters = 3, kTenants = 3, kMaxConcurrent = 1000;
   // Adapters that pick one of kExperts experts: by the last token, and by the mean of the prompt.
   static constexpr int kLastMoa = 4, kMeanMoa = 5, kExperts = 3;
+  static constexpr int kInvoked = 6;  // counts from the last token::kA of the prompt on
 
   explicit House(std::vector<double> weights = {1, 2, 1});
 

@@ -18,6 +18,7 @@ class RosterTest : public testing::Test {
     request.deadline = deadline;
     roster_.Add(std::move(request), *room_.Take());
     ActiveRequest* active = roster_.Find(id);
+    EXPECT_TRUE(active->request.BindAdapters());
     return {active, active->choices.front().get()};
   }
   std::vector<SequenceId> Running() {

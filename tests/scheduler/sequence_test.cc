@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/fakes/fake_claim.h"
 #include "tests/fakes/test_tokenizer.h"
 
 namespace hydrad {
@@ -76,9 +77,12 @@ TEST_F(SequenceTest, AnAdapterBeginsWhereItsInvocationStandsLastInThePrompt) {
     generation->invocation = std::move(invocation);
     Request request;
     request.prompt = {4, 5, 4, 5, 4, 6};
-    request.adapter = AdapterHandle(std::move(generation));
+    request.adapter = HandleOn(std::move(generation));
     const EndTokens ends(request.stopping, kEos);
-    return Sequence(1, request, ends, 0, *tokenizer_).adapter_begin();
+    Sequence sequence(1, request, ends, 0, *tokenizer_);
+    EXPECT_TRUE(request.BindAdapters());  // as late as that
+    sequence.Start();
+    return sequence.adapter_begin();
   };
   EXPECT_EQ(begin({}), 0);
   EXPECT_EQ(begin({4, 5}), 2);
