@@ -9,12 +9,15 @@ namespace hydrad {
 
 absl::StatusOr<ModelLimits> SizeModel(const Config& config, const ModelConfig& model, DType kv_type,
                                       bool budgeted) {
-  if (config.max_context > model.max_positions) {
-    return FailedPrecondition("--max-context {} is more than the {} positions that the model was made for",
-                              config.max_context, model.max_positions);
+  const bool windowed = model.sliding_window > 0;
+  const int positions = windowed ? model.sliding_window : model.max_positions;
+  if (config.max_context > positions) {
+    return FailedPrecondition(
+        "--max-context {} is more than the {} positions {}", config.max_context, positions,
+        windowed ? "of the model's sliding window, up to which it is served" : "that the model was made for");
   }
   ModelLimits limits;
-  limits.max_context = config.max_context > 0 ? config.max_context : model.max_positions;
+  limits.max_context = config.max_context > 0 ? config.max_context : positions;
   limits.max_rows = config.max_running + std::max(config.prefill_chunk, config.unsplit_prompt);
   limits.max_logit_rows = config.max_running;
 

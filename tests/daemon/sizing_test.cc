@@ -41,6 +41,16 @@ TEST_F(SizingTest, ByDefaultEveryRunningSequenceFits) {
   EXPECT_EQ(limits->kv_blocks, 3 * 7);  // 7 blocks of 16 for 100 positions
 }
 
+TEST_F(SizingTest, AWindowedModelIsServedUpToItsWindow) {
+  model_.sliding_window = 40;
+  ASSERT_TRUE(Size().ok()) << Size().status();
+  EXPECT_EQ(Size()->max_context, 40);
+  config_.max_context = 41;
+  EXPECT_THAT(std::string(Size().status().message()), HasSubstr("sliding window"));
+  config_.max_context = 40;
+  EXPECT_EQ(Size()->max_context, 40);
+}
+
 TEST_F(SizingTest, AStepHasRoomForAPromptThatMustNotBeSplit) {
   config_.unsplit_prompt = 50;
   EXPECT_EQ(Size()->max_rows, 53);
