@@ -148,7 +148,8 @@ GoldenCase LoadGolden(const std::string& name) {
          prompt["bf16_max_abs_error"], std::max(prompt["bf16_max_abs_error"].get<float>(), rounded),
          Logits(*file, prefix),
          prompt.contains("route") && !prompt["route"].is_null() ? prompt["route"].get<std::vector<int>>()
-                                                                : std::vector<int>()});
+                                                                : std::vector<int>(),
+         prompt["text"].is_null() ? "" : prompt["text"].get<std::string>()});
     HYDRAD_CHECK(!golden.prompts.back().logits.empty());
   }
   HYDRAD_CHECK(!golden.prompts.empty());

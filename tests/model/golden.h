@@ -29,6 +29,7 @@ struct GoldenPrompt {
   float bf16_bound;  // what a bf16 run may be off
   std::vector<GoldenLogit> logits;
   std::vector<int> route;  // of an MoA, the expert of every layer
+  std::string text;        // that `ids` were made of; "": drawn as ids
 };
 
 struct GoldenCase {
