@@ -62,13 +62,15 @@ class Case {
     return want;
   }
   Matrix<float> Got(const Matrix<float>& q, float scale, cudaStream_t stream, int partials = 4096,
-                    int blocks = 6, int out_gap = 0) const {
+                    int blocks = 6, int out_gap = 0, int first_block = 0) const {
     std::vector<cuda::AttentionItem> items;
     std::vector<cuda::AttentionMerge> merges;
     cuda::PlanAttention(segments_, shape_.heads / shape_.kv_heads, partials, &items, &merges);
     merged_ = static_cast<int>(merges.size());
     const OnDevice<cuda::AttentionSegment> segments(segments_);
-    const OnDevice<int32_t> tables(tables_);
+    std::vector<int32_t> table = tables_;
+    for (int32_t& block : table) block += first_block;
+    const OnDevice<int32_t> tables(table);
     const OnDevice<cuda::AttentionItem> item_list(items);
     const OnDevice<cuda::AttentionMerge> merge_list(merges);
     const OnDevice<cuda::AttentionPlan> plan(
@@ -78,9 +80,11 @@ class Case {
     const OnDevice<float2> sums(size_t(partials) * shape_.kv_heads);
     const OnDevice<bf16> k(k_), v(v_);
     const DeviceMatrix<bf16> queries(q), out(Matrix<float>(rows_, q.view().cols, out_gap));
+    const int64_t before = int64_t{first_block} * shape_.block_size * shape_.kv_heads * shape_.head_dim;
     Check(cuda::Attend(out, queries,
-                       {k.data(), v.data(), shape_.block_size, shape_.kv_heads, shape_.head_dim}, plan.data(),
-                       scale, {parts.data(), sums.data(), partials, blocks}, stream));
+                       {Before(k.data(), before), Before(v.data(), before), shape_.block_size,
+                        shape_.kv_heads, shape_.head_dim},
+                       plan.data(), scale, {parts.data(), sums.data(), partials, blocks}, stream));
     Check(cudaStreamSynchronize(stream));
     return out.Read();
   }
@@ -134,6 +138,18 @@ TEST_F(CudaAttentionTest, MatchesReference) {
                          {2, 2, 96, 8}}) {
     ExpectReference(s, {{0, 1}, {63, 1}, {64, 1}, {0, 21}, {5, 66}, {130, 3}}, s.head_dim % 8 == 0 ? 8 : 3,
                     "head_dim " + std::to_string(s.head_dim) + " heads " + std::to_string(s.heads));
+  }
+}
+
+// A cache of more than 2^32 elements: only the blocks behind them are there. In both kernels, split and not.
+TEST_F(CudaAttentionTest, BlocksFarIntoTheCacheAreFound) {
+  for (const Shape& s : {Shape{4, 2, 64, 16}, {2, 1, 33, 16}}) {
+    const Case c(s, {{1300, 1}, {5, 66}}, 1);
+    const auto q = Rounded(Matrix<float>::Random(c.rows(), s.heads * s.head_dim, 9));
+    const int64_t elements = int64_t{s.block_size} * s.kv_heads * s.head_dim;
+    const int first_block = static_cast<int>((int64_t{1} << 32) / elements + 3);
+    ExpectSame(c.Got(q, 0.1f, stream_, 4096, 6, 0, first_block).view(), c.Got(q, 0.1f, stream_).view(),
+               "head_dim " + std::to_string(s.head_dim));
   }
 }
 

@@ -77,6 +77,14 @@ class DeviceMatrix {
   OnDevice<T> memory_;
 };
 
+// Where an array would begin in whose element number `elements` the array at `data` begins: what a kernel
+// finds far into a cache of many GiB, of which only the end is there.
+template <class T>
+T* Before(T* data, int64_t elements) {
+  return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(data) -
+                              static_cast<uintptr_t>(elements) * sizeof(T));
+}
+
 // m with every element rounded to bf16, so that host and device start from the same numbers.
 inline Matrix<float> Rounded(Matrix<float> m) {
   for (int r = 0; r < m.view().rows; ++r) {

@@ -227,5 +227,34 @@ TEST_F(CudaElementwiseTest, RopeWriteKvMatchesReference) {
   }
 }
 
+// A cache of more than 2^32 elements: only the block behind them is there.
+TEST_F(CudaElementwiseTest, RopeWriteKvReachesBlocksFarIntoTheCache) {
+  for (const int head_dim : {64, 33}) {  // in pairs, and element by element
+    constexpr int kKvHeads = 2, kBlockSize = 16;
+    const int64_t elements = int64_t{kKvHeads} * kBlockSize * head_dim;  // of a block
+    const auto block = static_cast<int32_t>((int64_t{1} << 32) / elements + 3);
+    const auto x = Rounded(Matrix<float>::Random(1, 3 * kKvHeads * head_dim, 3));
+    const DeviceMatrix<bf16> rows(x);
+    const DeviceMatrix<float> tables(Matrix<float>::Random(1, head_dim, 4));
+    const OnDevice<int32_t> at(std::vector<int32_t>{0}), to(std::vector<int32_t>{block * kBlockSize + 5});
+    const std::vector<bf16> zeros(static_cast<size_t>(elements));
+    const OnDevice<bf16> k(zeros), v(zeros);
+    const KvLayer<bf16> kv = {Before(k.data(), block * elements), Before(v.data(), block * elements),
+                              kBlockSize, kKvHeads, head_dim};
+    Check(cuda::RopeWriteKv(rows, {kKvHeads, nullptr, nullptr, 0, tables.view().data, at.data(), to.data()},
+                            kv, stream_));
+    Finish();
+    const std::vector<bf16> values = v.Read();
+    for (int head = 0; head < kKvHeads; ++head) {
+      for (int d = 0; d < head_dim; ++d) {
+        const size_t i = static_cast<size_t>(head * kBlockSize + 5) * head_dim + d;
+        EXPECT_EQ(ToFloat(values[i]), x.view().row(0)[(2 * kKvHeads + head) * head_dim + d])
+            << head << ' ' << d;
+      }
+    }
+    EXPECT_NE(ToFloat(k.Read()[5 * head_dim]), 0) << "the key is there too";
+  }
+}
+
 }  // namespace
 }  // namespace hydrad
