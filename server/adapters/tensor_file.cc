@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "server/base/background.h"
+#include "server/base/foreign_content.h"
 
 namespace hydrad {
 namespace {
@@ -36,7 +37,7 @@ absl::StatusOr<Safetensors> ReadTensorHeader(DiskFile& file, uint64_t max_size, 
   uint64_t length = 0;
   static_assert(std::endian::native == std::endian::little);
   if (bytes->size >= sizeof(length)) {
-    RETURN_IF_ERROR(ReadRange(file, 0, sizeof(length), *bytes));
+    RETURN_IF_ERROR(ReadRange(file, 0, std::min(bytes->size, kForeignContentBytes), *bytes));
     std::memcpy(&length, bytes->data.get(), sizeof(length));
     const bool sane = length <= Safetensors::kMaxAdapterHeader && length <= bytes->size - sizeof(length);
     if (sane) RETURN_IF_ERROR(ReadRange(file, sizeof(length), length, *bytes));

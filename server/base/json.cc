@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "server/base/foreign_content.h"
+
 namespace hydrad {
 namespace {
 
@@ -33,6 +35,9 @@ class Watcher {
 }  // namespace
 
 absl::StatusOr<Json> ParseJson(std::string_view text) {
+  if (const std::string_view foreign = ForeignContent(text); !foreign.empty()) {
+    return InvalidArgument("{}", foreign);
+  }
   // The parser takes a NUL for the end of its input and would not look behind it.
   if (text.find('\0') != std::string_view::npos) return InvalidArgument("is not JSON: it holds a NUL byte");
   try {

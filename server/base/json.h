@@ -13,8 +13,9 @@ namespace hydrad {
 using Json = nlohmann::ordered_json;
 
 // The whole of `text` as one value. INVALID_ARGUMENT, never an exception, for what is not JSON (with the byte
-// where it ends to be), a key that stands twice in one object (readers would differ in which one counts) and
-// nesting deeper than 32. Whoever takes values out must check their types first: nlohmann's accessors throw.
+// where it ends to be, or what it is instead, see foreign_content.h), a key that stands twice in one object
+// (readers would differ in which one counts) and nesting deeper than 32. Whoever takes values out must check
+// their types first: nlohmann's accessors throw.
 absl::StatusOr<Json> ParseJson(std::string_view text);
 
 // The value of `key` in an object, or null where there is none.

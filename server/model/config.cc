@@ -1,96 +1,60 @@
 #include "server/model/config.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numbers>
 
+#include "server/base/foreign_content.h"
+#include "server/base/log.h"
 #include "server/base/mapped_file.h"
+#include "server/model/config_fields.h"
+#include "server/model/model_directory.h"
+#include "server/model/rope_config.h"
 
 namespace hydrad {
 namespace {
 
 using Json = nlohmann::json;
 
-// Reads fields of one JSON object and keeps the first error, so that a list of reads needs one check at its
-// end. A field that is null counts as absent, as in transformers.
-class Fields {
- public:
-  Fields(std::string file, const Json& object, std::string path = "")
-      : file_(std::move(file)), path_(std::move(path)), object_(object) {}
-
-  bool Has(const char* name) const { return object_.contains(name) && !object_[name].is_null(); }
-
-  int Int(const char* name, int64_t low, int64_t high) {
-    if (!Has(name)) return Fail(name, "is missing"), 0;
-    const Json& value = object_[name];
-    if (!value.is_number_integer()) return Fail(name, "is not an integer"), 0;
-    const bool huge = value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(high);
-    if (huge || value.get<int64_t>() < low || value.get<int64_t>() > high) {
-      return Fail(name, fmt::format("is not within {} to {}", low, high)), 0;
-    }
-    return value.get<int>();
-  }
-  int IntOr(const char* name, int64_t low, int64_t high, int otherwise) {
-    return Has(name) ? Int(name, low, high) : otherwise;
-  }
-  bool BoolOr(const char* name, bool otherwise) {
-    if (!Has(name)) return otherwise;
-    if (!object_[name].is_boolean()) return Fail(name, "is not true or false"), otherwise;
-    return object_[name].get<bool>();
-  }
-  // A number above 0 and at most `high`.
-  double PositiveOr(const char* name, double high, double otherwise) {
-    if (!Has(name)) return otherwise;
-    const Json& value = object_[name];
-    const double number = value.is_number() ? value.get<double>() : 0;
-    if (!(number > 0 && number <= high))
-      return Fail(name, fmt::format("is not within 0 to {}", high)), otherwise;
-    return number;
-  }
-  std::string StringOr(const char* name, const std::string& otherwise) {
-    if (!Has(name)) return otherwise;
-    if (!object_[name].is_string()) return Fail(name, "is not a string"), otherwise;
-    return object_[name].get<std::string>();
-  }
-
-  void Fail(const char* name, std::string_view what) {
-    if (status_.ok()) status_ = InvalidArgument("{}: {}{} {}", file_, path_, name, what);
-  }
-  const absl::Status& status() const { return status_; }
-
- private:
-  std::string file_, path_;
-  const Json& object_;
-  absl::Status status_;
-};
-
 // Bounds that keep every product of two sizes within an int.
 constexpr int kMaxWidth = 1 << 17, kMaxVocab = 1 << 20, kMaxLayers = 1024, kMaxPositions = 1 << 24;
 
-void ReadSizes(Fields& f, ModelConfig& c) {
-  c.hidden_size = f.Int("hidden_size", 1, kMaxWidth);
-  c.num_layers = f.Int("num_hidden_layers", 1, kMaxLayers);
+// What transformers takes where a file has no such field.
+int DefaultKvHeads(const ModelConfig& c) {
+  if (c.model_type == "mistral") return 8;
+  return c.model_type == "llama" ? c.num_heads : 32;
+}
+
+void ReadHeads(ConfigFields& f, ModelConfig& c) {
   c.num_heads = f.Int("num_attention_heads", 1, 1024);
-  c.num_kv_heads = f.IntOr("num_key_value_heads", 1, 1024, c.num_heads);
-  c.ffn_size = f.Int("intermediate_size", 1, kMaxWidth);
-  c.vocab_size = f.Int("vocab_size", 1, kMaxVocab);
-  c.max_positions = f.Int("max_position_embeddings", 1, kMaxPositions);
-  c.norm_eps = static_cast<float>(f.PositiveOr("rms_norm_eps", 1, 1e-6));
+  const int kv_heads = f.Given("num_key_value_heads") ? c.num_heads : DefaultKvHeads(c);
+  c.num_kv_heads = f.IntOr("num_key_value_heads", 1, 1024, kv_heads);
   if (!f.status().ok()) return;
   if (c.num_heads % c.num_kv_heads != 0)
     f.Fail("num_attention_heads", "is no multiple of num_key_value_heads");
-  if (!f.Has("head_dim") && c.hidden_size % c.num_heads != 0) {
+  const bool derived = c.model_type != "qwen3";  // whose heads have a size of their own
+  if (derived && !f.Has("head_dim") && c.hidden_size % c.num_heads != 0) {
     f.Fail("hidden_size", "is no multiple of num_attention_heads");
   }
-  c.head_dim = f.IntOr("head_dim", 2, 1024, c.hidden_size / c.num_heads);
+  if (!derived && f.Given("head_dim") && !f.Has("head_dim")) f.Fail("head_dim", "is null");
+  c.head_dim = f.IntOr("head_dim", 2, 1024, derived ? c.hidden_size / c.num_heads : 128);
   if (c.head_dim % 2 != 0) f.Fail("head_dim", "is odd");
   if (c.num_heads * c.head_dim > kMaxWidth) f.Fail("head_dim", "makes the heads too wide together");
 }
 
+void ReadSizes(ConfigFields& f, ModelConfig& c) {
+  c.hidden_size = f.Int("hidden_size", 1, kMaxWidth);
+  c.num_layers = f.Int("num_hidden_layers", 1, kMaxLayers);
+  c.ffn_size = f.Int("intermediate_size", 1, kMaxWidth);
+  c.vocab_size = f.Int("vocab_size", 1, kMaxVocab);
+  c.max_positions = f.Int("max_position_embeddings", 1, kMaxPositions);
+  c.norm_eps = static_cast<float>(f.PositiveOr("rms_norm_eps", 1, 1e-6));
+  ReadHeads(f, c);
+}
+
 // What sets the families apart; everything else is one network.
-void ReadFamily(Fields& f, ModelConfig& c) {
+void ReadFamily(ConfigFields& f, ModelConfig& c) {
   c.model_type = f.StringOr("model_type", "");
   const bool llama = c.model_type == "llama", qwen2 = c.model_type == "qwen2",
              qwen3 = c.model_type == "qwen3";
@@ -105,65 +69,106 @@ void ReadFamily(Fields& f, ModelConfig& c) {
   c.tied_embeddings = f.BoolOr("tie_word_embeddings", false);
 }
 
-void RefuseUnsupported(Fields& f) {
+// Fields that change what a network computes, from derivatives of these families and from what quantises
+// them. transformers reads over most of them for our model types, but whoever wrote them meant them.
+constexpr std::array kRefused = {
+    "add_cross_attention",
+    "alibi",
+    "attention_chunk_size",
+    "attention_logit_softcapping",
+    "attention_multiplier",
+    "attn_logit_softcapping",
+    "clip_qkv",
+    "compression_config",
+    "dim_model_base",
+    "embedding_multiplier",
+    "final_logit_softcapping",
+    "is_encoder_decoder",
+    "kv_sharing_modes",
+    "lm_head_multiplier",
+    "logit_scale",
+    "logits_scaling",
+    "n_routed_experts",
+    "no_rope_layer_interval",
+    "no_rope_layers",
+    "num_experts",
+    "num_kv_shared_layers",
+    "num_local_experts",
+    "per_layer_config",
+    "pruned_heads",
+    "qk_layernorm",
+    "quantization",
+    "quantization_config",
+    "query_pre_attn_scalar",
+    "residual_multiplier",
+    "rope_interleave",
+    "rope_interleaved",
+    "rope_local_base_freq",
+    "scale_depth",
+    "scale_emb",
+    "use_alibi",
+    "use_bidirectional_attention",
+    "use_parallel_residual",
+    "use_qk_norm",
+};
+
+// Whether a value says no more than its absence would: for a factor, 1 does not either.
+bool IsNeutral(const Json& value) {
+  if (value.is_number()) return value == 0 || value == 1;
+  if (value.is_boolean()) return !value.get<bool>();
+  return value.empty() || value == "";  // null, [] and {} are empty
+}
+
+void RefuseUnsupported(ConfigFields& f) {
   const std::string activation = f.StringOr("hidden_act", "silu");
   if (activation != "silu" && activation != "swish") {
     f.Fail("hidden_act", fmt::format("'{}' is not silu", activation));
   }
-  if (f.Has("quantization_config"))
-    f.Fail("quantization_config", "is not supported: weights must be bf16, f16 or f32");
+  if (!f.BoolOr("is_causal", true)) f.Fail("is_causal", "false is not supported");
   if (f.PositiveOr("partial_rotary_factor", 1, 1) != 1)
     f.Fail("partial_rotary_factor", "other than 1 is not supported");
+  for (const char* name : kRefused) {
+    if (!f.Has(name) || IsNeutral(f[name])) continue;
+    const bool quantised = std::string_view(name).starts_with("quantization");
+    f.Fail(name, quantised ? "is not supported: weights must be bf16, f16 or f32" : "is not supported");
+  }
 }
 
-// Mistral's window is on when it is given; Qwen's only with use_sliding_window, from layer max_window_layers.
-void ReadWindow(Fields& f, ModelConfig& c) {
-  if (!f.Has("sliding_window")) return;
-  const int window = f.Int("sliding_window", 1, kMaxPositions);
-  bool active = c.model_type == "mistral";
-  if (c.model_type == "qwen2" || c.model_type == "qwen3") {
-    active = f.BoolOr("use_sliding_window", false) &&
-             f.IntOr("max_window_layers", 0, kMaxLayers, 0) < c.num_layers;
+// Whether some layer is said to see only a window; false, too, where layer_types is absent.
+bool NamesAWindow(ConfigFields& f, const ModelConfig& c) {
+  if (!f.Has("layer_types")) return false;
+  const Json& types = f["layer_types"];
+  if (!types.is_array() || types.size() != static_cast<size_t>(c.num_layers)) {
+    return f.Fail("layer_types", "is not a list with a type for each of the layers"), false;
+  }
+  for (const Json& type : types) {
+    if (type == "full_attention" || type == "attention" || type == "sliding_attention") continue;
+    f.Fail("layer_types", fmt::format("{} is not full_attention or sliding_attention", type.dump()));
+  }
+  return std::ranges::find(types, "sliding_attention") != types.end();
+}
+
+// Mistral's window holds for every layer. Qwen's is on only with use_sliding_window, for the layers that
+// layer_types names or else for those from max_window_layers on. A llama has none but where the file gives
+// one: then it is what the cache of transformers keeps.
+void ReadWindow(ConfigFields& f, ModelConfig& c) {
+  const bool qwen = c.model_type == "qwen2" || c.model_type == "qwen3", mistral = c.model_type == "mistral";
+  const bool given = f.Given("sliding_window") || c.model_type == "llama";
+  int window = f.IntOr("sliding_window", 1, kMaxPositions, given ? 0 : 4096);
+  if (qwen && !f.BoolOr("use_sliding_window", false)) window = 0;
+  const bool named = NamesAWindow(f, c);
+  if (named && window == 0) f.Fail("layer_types", "has sliding_attention, but there is no sliding_window");
+  bool active = mistral || named || !f.Has("layer_types");
+  if (qwen && !f.Has("layer_types")) {
+    active = f.IntOr("max_window_layers", 0, kMaxLayers, 28) < c.num_layers;
   }
   if (active && window < c.max_positions) c.sliding_window = window;
 }
 
-void ReadScaling(Fields f, ModelConfig::Rope& rope, absl::Status& status) {
-  const std::string type = f.StringOr("rope_type", f.StringOr("type", "default"));
-  rope.theta = f.PositiveOr("rope_theta", 1e12, rope.theta);
-  if (type == "linear" || type == "llama3") {
-    rope.factor = f.PositiveOr("factor", 1e6, 0);
-    if (!f.Has("factor")) f.Fail("factor", "is missing");
-  }
-  if (type == "linear") {
-    rope.scaling = ModelConfig::Rope::Scaling::kLinear;
-  } else if (type == "llama3") {
-    rope.scaling = ModelConfig::Rope::Scaling::kLlama3;
-    rope.low_freq_factor = f.PositiveOr("low_freq_factor", 1e6, rope.low_freq_factor);
-    rope.high_freq_factor = f.PositiveOr("high_freq_factor", 1e6, rope.high_freq_factor);
-    rope.original_max_positions = f.PositiveOr("original_max_position_embeddings", kMaxPositions, 8192);
-    if (rope.high_freq_factor <= rope.low_freq_factor)
-      f.Fail("high_freq_factor", "is not above low_freq_factor");
-  } else if (type != "default") {
-    f.Fail("rope_type", fmt::format("'{}' is not default, linear or llama3", type));
-  }
-  status = f.status();
-}
-
-absl::Status ReadRope(Fields& f, const Json& object, ModelConfig::Rope& rope) {
-  rope.theta = f.PositiveOr("rope_theta", 1e12, 10000);
-  absl::Status status = f.status();
-  for (const char* name : {"rope_scaling", "rope_parameters"}) {
-    if (!status.ok() || !f.Has(name)) continue;
-    if (!object[name].is_object()) return InvalidArgument("config.json: {} is not an object", name);
-    ReadScaling(Fields("config.json", object[name], std::string(name) + "."), rope, status);
-  }
-  return status;
-}
-
-// eos_token_id is a number, a list or absent; those of both files count.
+// eos_token_id is a number, a list or absent; then `eos` stays as it is.
 absl::Status ReadEos(const std::string& file, const Json& object, std::vector<int32_t>& eos) {
   if (!object.contains("eos_token_id") || object["eos_token_id"].is_null()) return absl::OkStatus();
+  eos.clear();
   const Json& value = object["eos_token_id"];
   for (const Json& id : value.is_array() ? value : Json::array({value})) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > kMaxVocab) {
@@ -176,6 +181,9 @@ absl::Status ReadEos(const std::string& file, const Json& object, std::vector<in
 }
 
 absl::StatusOr<Json> ParseObject(const std::string& file, std::string_view text) {
+  if (const std::string_view foreign = ForeignContent(text); !foreign.empty()) {
+    return InvalidArgument("{} {}", file, foreign);
+  }
   Json object = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return InvalidArgument("{}: not a JSON object", file);
   return object;
@@ -190,48 +198,36 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
 
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json) {
   ASSIGN_OR_RETURN(const Json object, ParseObject("config.json", json));
-  Fields fields("config.json", object);
+  ConfigFields fields("config.json", object);
   ModelConfig config;
   ReadFamily(fields, config);
   RefuseUnsupported(fields);
   ReadSizes(fields, config);
   ReadWindow(fields, config);
   RETURN_IF_ERROR(fields.status());
-  RETURN_IF_ERROR(ReadRope(fields, object, config.rope));
+  RETURN_IF_ERROR(ReadRope(fields, config));
   RETURN_IF_ERROR(ReadEos("config.json", object, config.eos_tokens));
   return config;
 }
 
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir) {
-  ASSIGN_OR_RETURN(const std::string text, ReadText(dir + "/config.json"));
-  absl::StatusOr<ModelConfig> config = ParseModelConfig(text);
+  const absl::StatusOr<std::string> text = ReadText(dir + "/config.json");
+  if (!text.ok()) return ExplainModelDirectory(text.status(), dir);
+  absl::StatusOr<ModelConfig> config = ParseModelConfig(*text);
   if (!config.ok()) return Annotate(config.status(), dir);
+  if (config->tied_embeddings) {
+    ASSIGN_OR_RETURN(const bool own, HasHeadOfItsOwn(dir, *config));
+    if (own) {
+      Log()->warn("{}: lm_head.weight is not the embedding, although config.json ties them; it is used", dir);
+    }
+    config->tied_embeddings = !own;
+  }
   const absl::StatusOr<std::string> generation = ReadText(dir + "/generation_config.json");
   if (absl::IsNotFound(generation.status())) return config;
   RETURN_IF_ERROR(generation.status());
   ASSIGN_OR_RETURN(const Json object, ParseObject(dir + "/generation_config.json", *generation));
   RETURN_IF_ERROR(ReadEos(dir + "/generation_config.json", object, config->eos_tokens));
   return config;
-}
-
-std::vector<double> InverseFrequencies(const ModelConfig& config) {
-  using Scaling = ModelConfig::Rope::Scaling;
-  const ModelConfig::Rope& rope = config.rope;
-  std::vector<double> result(config.head_dim / 2);
-  for (size_t i = 0; i < result.size(); ++i) {
-    const double frequency = std::pow(rope.theta, -2.0 * static_cast<double>(i) / config.head_dim);
-    result[i] = frequency;
-    if (rope.scaling == Scaling::kLinear) result[i] = frequency / rope.factor;
-    if (rope.scaling == Scaling::kLlama3) {
-      // How often the wave fits into the original context decides: often: kept, seldom: stretched, between:
-      // blended.
-      const double turns = rope.original_max_positions * frequency / (2 * std::numbers::pi);
-      const double kept = std::clamp(
-          (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
-      result[i] = kept * frequency + (1 - kept) * frequency / rope.factor;
-    }
-  }
-  return result;
 }
 
 }  // namespace hydrad

@@ -42,7 +42,8 @@ struct ModelConfig {
     double original_max_positions = 8192;              // llama3
   } rope;
 
-  std::vector<int32_t> eos_tokens;  // of config.json and generation_config.json
+  // Of generation_config.json, or of config.json where that has none.
+  std::vector<int32_t> eos_tokens;
 
   AdapterShape adapter_shape() const {
     return {num_layers, hidden_size, num_heads * head_dim, num_kv_heads * head_dim,
@@ -51,12 +52,15 @@ struct ModelConfig {
 };
 
 // Reads the text of a config.json, in the spelling of transformers 4 (`rope_theta`, `rope_scaling`) or 5
-// (`rope_parameters`). INVALID_ARGUMENT names the file and the field: unsupported model_type, RoPE,
-// activation or quantisation, sizes missing, out of range or at odds with each other. Unknown fields are
-// ignored.
+// (`rope_parameters`). A field that is absent means what it means in transformers. INVALID_ARGUMENT names the
+// file and the field: unsupported model_type, RoPE, activation, quantisation or layer_types, sizes missing,
+// out of range or at odds with each other, and whatever derivatives of these families use to compute
+// something else (logit_scale, num_experts, ...). Other fields are read over.
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json);
-// Reads `dir`/config.json and, where present, the end tokens of `dir`/generation_config.json. NOT_FOUND
-// without a config.json.
+// Reads `dir`/config.json and, where present, the end tokens of `dir`/generation_config.json. Where the
+// config ties lm_head to the embedding but the weights have another lm_head, that counts, as in transformers:
+// the weights are looked at for that, with the errors of Checkpoint::Open but NOT_FOUND. NOT_FOUND without a
+// config.json; INVALID_ARGUMENT where something else is there that says what `dir` is.
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir);
 
 // [head_dim / 2] radians per position, with the config's scaling applied: theta^(-2i / head_dim), divided by

@@ -8,6 +8,8 @@
 #include <optional>
 #include <utility>
 
+#include "server/base/foreign_content.h"
+
 namespace hydrad {
 namespace {
 
@@ -134,6 +136,11 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
 };
 
 absl::StatusOr<std::string_view> Header(std::span<const std::byte> bytes, size_t max_header) {
+  const std::string_view begin(reinterpret_cast<const char*>(bytes.data()),
+                               std::min(bytes.size(), kForeignContentBytes));
+  if (const std::string_view foreign = ForeignContent(begin); !foreign.empty()) {
+    return InvalidArgument("{}", foreign);
+  }
   if (bytes.size() < 8) return InvalidArgument("file of {} bytes has no safetensors header", bytes.size());
   uint64_t length = 0;
   for (int i = 7; i >= 0; --i) length = length << 8 | static_cast<uint8_t>(bytes[i]);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "server/base/foreign_content.h"
 #include "server/base/mapped_file.h"
 #include "server/model/tokenizer/added_tokens.h"
 #include "server/model/tokenizer/bpe.h"
@@ -137,6 +138,9 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::Load(const std::stri
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::FromJson(std::string_view json) {
   if (json.size() > kMaxFileBytes) return InvalidArgument("larger than {} bytes", kMaxFileBytes);
+  if (const std::string_view foreign = ForeignContent(json); !foreign.empty()) {
+    return InvalidArgument("{}", foreign);
+  }
   nlohmann::json root;
   try {
     root = nlohmann::json::parse(json);

@@ -5,6 +5,7 @@
 #include "server/backend/host_rows.h"
 #include "server/base/log.h"
 #include "server/model/checkpoint.h"
+#include "server/model/model_directory.h"
 #include "server/model/tensor_table.h"
 
 namespace hydrad {
@@ -93,7 +94,9 @@ void LogLeftOvers(const Checkpoint& checkpoint, const ModelConfig& config, const
 
 absl::StatusOr<ModelWeights> LoadWeights(const std::string& dir, const ModelConfig& config,
                                          Backend& backend) {
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(dir));
+  const absl::StatusOr<Checkpoint> opened = Checkpoint::Open(dir);
+  if (!opened.ok()) return ExplainModelDirectory(opened.status(), dir);
+  const Checkpoint& checkpoint = *opened;
   const std::vector<TensorRow> globals = GlobalTensors(config), of_layer = LayerTensors(config);
   ModelWeights weights;
   const Loader global(checkpoint, backend, globals, 0);

@@ -1,0 +1,22 @@
+// What lies in a base model's directory.
+#ifndef HYDRAD_SERVER_MODEL_MODEL_DIRECTORY_H_
+#define HYDRAD_SERVER_MODEL_MODEL_DIRECTORY_H_
+
+#include <string>
+
+#include "server/base/status.h"
+#include "server/model/config.h"
+
+namespace hydrad {
+
+// Whether the weights of `dir` have both an embedding and an lm_head, with different values. False without
+// weights; otherwise errors of Checkpoint.
+absl::StatusOr<bool> HasHeadOfItsOwn(const std::string& dir, const ModelConfig& config);
+
+// `status` of opening a file that a model has; a NOT_FOUND says what is there instead, where that helps: a
+// file in place of the directory, GGUF, weights as pickles or of MLX, an adapter.
+absl::Status ExplainModelDirectory(const absl::Status& status, const std::string& dir);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_MODEL_MODEL_DIRECTORY_H_
