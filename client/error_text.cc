@@ -59,6 +59,14 @@ std::string Explain(const absl::Status& status) {
   return text;
 }
 
+absl::Status WithNote(const absl::Status& status, std::string_view note) {
+  const std::string text = std::string(status.message()).append(note);
+  absl::Status noted(status.code(), text);
+  status.ForEachPayload(
+      [&](absl::string_view type, const absl::Cord& payload) { noted.SetPayload(type, payload); });
+  return noted;
+}
+
 std::string CodeName(absl::StatusCode code) { return absl::StatusCodeToString(code); }
 
 }  // namespace hydrad

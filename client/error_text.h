@@ -40,6 +40,9 @@ ErrorDetails DetailsOf(const absl::Status& status);
 //     retry after: 0.5 s
 std::string Explain(const absl::Status& status);
 
+// `status` with `note` after its text, and the same details.
+absl::Status WithNote(const absl::Status& status, std::string_view note);
+
 // "NOT_FOUND" and so on, as gRPC spells the codes.
 std::string CodeName(absl::StatusCode code);
 

@@ -9,6 +9,8 @@
 #include <istream>
 #include <set>
 
+#include "server/base/unknown_word.h"
+
 namespace hydrad {
 namespace {
 
@@ -22,17 +24,37 @@ std::string Variable(std::string key) {
   return "HYDRAD_" + key;
 }
 
+std::vector<std::string> Keys(const CLI::App& app) {
+  std::vector<std::string> keys;
+  for (const CLI::Option* option :
+       app.get_options([](const CLI::Option* o) { return o->get_configurable(); })) {
+    keys.push_back(option->get_lnames().front());
+  }
+  return keys;
+}
+
 // CLI11 asks the file before the environment. Keys whose variable is set are left out of the file, so that
-// the environment comes first.
+// the environment comes first. A key that `app` does not have is an error that names it.
 class FileBelowEnvironment : public CLI::ConfigTOML {
  public:
+  explicit FileBelowEnvironment(const CLI::App& app) : app_(app) {}
+
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::vector<CLI::ConfigItem> items = CLI::ConfigTOML::from_config(input);
+    const std::vector<std::string> keys = Keys(app_);
+    for (const CLI::ConfigItem& item : items) {
+      if (std::find(keys.begin(), keys.end(), item.name) != keys.end() || item.name == "++") continue;
+      throw CLI::ConfigError(fmt::format("the configuration file has the unknown key '{}'{}", item.fullname(),
+                                         DidYouMean(item.name, keys)));
+    }
     std::erase_if(items, [](const CLI::ConfigItem& item) {
       return item.parents.empty() && std::getenv(Variable(item.name).c_str()) != nullptr;
     });
     return items;
   }
+
+ private:
+  const CLI::App& app_;
 };
 
 // NAME=DIR into its parts; the text says what is wrong with it.
@@ -212,7 +234,7 @@ CommandLine ParseConfig(const std::vector<std::string>& given) {
       "(admin-listen = \"...\"). Flags beat variables, variables beat the file.",
       "hydrad");
   app.option_defaults()->always_capture_default();
-  app.config_formatter(std::make_shared<FileBelowEnvironment>());
+  app.config_formatter(std::make_shared<FileBelowEnvironment>(app));
   app.set_config("--config", "", "Configuration file (TOML)")->type_name("FILE");
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.set_version_flag("--version", "hydrad " HYDRAD_VERSION, "Print the version and exit");
@@ -235,7 +257,7 @@ CommandLine ParseConfig(const std::vector<std::string>& given) {
   } catch (const CLI::CallForVersion& version) {
     out.exit = {0, std::string(version.what()) + "\n"};
   } catch (const CLI::Error& error) {
-    out.exit = {2, OneLine(error.what())};
+    out.exit = {2, OneLine(UnknownWord(app, arguments).value_or(error.what()))};
   }
   if (out.exit) return out;
   for (const std::string& text : adapters) SplitAdapter(text, &out.config.adapters.emplace_back());

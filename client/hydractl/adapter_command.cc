@@ -5,6 +5,7 @@
 #include <iterator>
 #include <memory>
 
+#include "client/hydractl/human.h"
 #include "client/hydractl/json.h"
 #include "client/hydractl/session.h"
 #include "client/hydractl/table.h"
@@ -38,26 +39,38 @@ constexpr char kApplyFooter[] =
 
 struct AdapterFlags {
   std::string name, path, etag, request_id, file;
-  bool validate_only = false, json = false, force = false;
+  bool validate_only = false, force = false;
   CallFlags call;
 };
 using Flags = std::shared_ptr<AdapterFlags>;
 
 void PrintAdapters(const std::vector<v1::Adapter>& adapters, std::ostream& out) {
   Table table(
-      {"NAME", "STATE", "TIER", "GEN", "FAMILY", "RANK", "EXPERTS", "BYTES", "REQUESTS", "PATH", "ERROR"});
+      {"NAME", "STATE", "TIER", "GEN", "FAMILY", "RANK", "EXPERTS", "SIZE", "REQUESTS", "PATH", "ERROR"});
   for (const v1::Adapter& a : adapters) {
     const std::string tier = v1::Adapter::Tier_Name(a.tier()) + (a.pinned() ? " (pinned)" : "");
     table.Add({a.name(), v1::Adapter::State_Name(a.state()), tier, std::to_string(a.generation()), a.family(),
-               std::to_string(a.max_rank()), std::to_string(a.experts()), std::to_string(a.device_bytes()),
+               std::to_string(a.max_rank()), std::to_string(a.experts()), BytesText(a.device_bytes()),
                std::to_string(a.requests()), a.path(), a.error()});
   }
   table.Print(out);
 }
 
+std::vector<std::string> LoadedAdapters(const AdapterFlags& flags, const Session& session) {
+  std::vector<std::string> names;
+  const auto adapters = AdminClient(session.admin).ListAdapters(flags.call.options());
+  if (!adapters.ok()) return names;
+  for (const v1::Adapter& adapter : *adapters) names.push_back(adapter.name());
+  return names;
+}
+
+// An adapter, or why there is none.
 void PrintAdapter(const absl::StatusOr<v1::Adapter>& adapter, const AdapterFlags& flags, Session& session) {
-  if (!adapter.ok()) return session.Fail(adapter.status(), session.admin);
-  if (flags.json) {
+  if (!adapter.ok()) {
+    return session.FailNaming(adapter.status(), session.admin,
+                              [&] { return LoadedAdapters(flags, session); });
+  }
+  if (session.json) {
     session.out << Line(ToJson(*adapter)) << '\n';
   } else {
     PrintAdapters({*adapter}, session.out);
@@ -71,7 +84,9 @@ void RunLoad(const AdapterFlags& flags, Session& session) {
   request.set_validate_only(flags.validate_only);
   request.set_etag(flags.etag);
   request.set_request_id(flags.request_id);
-  PrintAdapter(AdminClient(session.admin).LoadAdapter(request, flags.call.options()), flags, session);
+  const auto loaded = AdminClient(session.admin).LoadAdapter(request, flags.call.options());
+  if (!loaded.ok()) return session.Fail(loaded.status(), session.admin);  // what is missing is a directory
+  PrintAdapter(loaded, flags, session);
 }
 
 void RunGet(const AdapterFlags& flags, Session& session) {
@@ -128,7 +143,7 @@ absl::StatusOr<v1::ApplyAdaptersRequest> ReadWantedSet(const std::string& text) 
 }
 
 void PrintApplied(const v1::ApplyAdaptersResponse& applied, const AdapterFlags& flags, Session& session) {
-  if (flags.json) {
+  if (session.json) {
     session.out << Line(ToJson(applied)) << '\n';
     return;
   }
@@ -161,7 +176,7 @@ void RunApply(const AdapterFlags& flags, Session& session) {
 void RunList(const AdapterFlags& flags, Session& session) {
   const auto adapters = AdminClient(session.admin).ListAdapters(flags.call.options());
   if (!adapters.ok()) return session.Fail(adapters.status(), session.admin);
-  if (!flags.json) return PrintAdapters(*adapters, session.out);
+  if (!session.json) return PrintAdapters(*adapters, session.out);
   Json list = Json::array();
   for (const v1::Adapter& adapter : *adapters) list.push_back(ToJson(adapter));
   session.out << Line(list) << '\n';
@@ -177,7 +192,7 @@ std::string EventLine(const v1::AdapterEvent& event) {
 
 void RunWatch(const AdapterFlags& flags, Session& session) {
   const auto print = [&](const v1::AdapterEvent& event) {
-    session.out << (flags.json ? Line(ToJson(event)) : EventLine(event)) << std::endl;
+    session.out << (session.json ? Line(ToJson(event)) : EventLine(event)) << std::endl;
     return session.out.good();
   };
   const absl::Status status = AdminClient(session.admin).WatchAdapters(flags.call.options(), print);
@@ -189,7 +204,7 @@ CLI::App* AddAction(CLI::App& parent, const std::string& name, const std::string
                     void (*run)(const AdapterFlags&, Session&), const Flags& flags, Session& session) {
   CLI::App* action = parent.add_subcommand(name, help);
   if (takes_name) action->add_option("NAME", flags->name, "The adapter's name")->required();
-  action->add_flag("--json", flags->json, "Print JSON");
+  AddJsonFlag(*action, session);
   AddTimeoutFlag(*action, flags->call);
   AddAdminKeyFlag(*action, flags->call);
   action->callback([flags, run, &session] { run(*flags, session); });

@@ -1,4 +1,7 @@
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <optional>
@@ -13,7 +16,8 @@ namespace {
 constexpr char kFooter[] =
     "Text is printed as it comes; with --n, each choice when all are done. `-` reads the prompt from "
     "standard\n"
-    "input, less one newline at its end. What is not given takes the server's default.\n\n"
+    "input, less one newline at its end. What is not given, --max-tokens apart, takes the server's "
+    "default.\n\n"
     "Examples:\n"
     "  hydractl generate 'Once upon a time'\n"
     "  hydractl generate --adapter sql --max-tokens 64 --temperature 0 --stop ';' 'List all users: SELECT'\n"
@@ -24,6 +28,9 @@ constexpr char kFooter[] =
     "  hydractl generate --json --seed 7 --n 3 'A name for a cat:' | jq -r '.choices[].text'\n"
     "  HYDRAD_TENANT_KEY=$(cat key) hydractl generate - < prompt.txt";
 
+// Somebody who tries a prompt does not want a page; a program says what it wants.
+constexpr int kMaxTokens = 256;
+
 struct GenerateFlags {
   std::string prompt, adapter, expert, decision;
   std::vector<std::string> compose;
@@ -33,7 +40,7 @@ struct GenerateFlags {
   std::optional<int> top_k, n, max_tokens, min_tokens, logprobs;
   std::optional<uint64_t> seed;
   std::vector<std::string> stop;
-  bool ignore_eos = false, parse_special = false, no_special = false, echo = false, json = false;
+  bool ignore_eos = false, parse_special = false, no_special = false, echo = false, json_stream = false;
   bool routing = false;
 };
 
@@ -71,7 +78,9 @@ void AddSamplingFlags(CLI::App& app, GenerateFlags& f) {
 
 void AddStoppingFlags(CLI::App& app, GenerateFlags& f) {
   const std::string group = "Stopping";
-  app.add_option("--max-tokens", f.max_tokens, "Generate at most so many tokens")->group(group);
+  app.add_option("--max-tokens", f.max_tokens,
+                 fmt::format("Generate at most so many tokens; {} if not given", kMaxTokens))
+      ->group(group);
   app.add_option("--min-tokens", f.min_tokens, "Do not stop before so many")->group(group);
   app.add_option("--stop", f.stop, "Stop before this text; may be repeated")
       ->group(group)
@@ -80,15 +89,13 @@ void AddStoppingFlags(CLI::App& app, GenerateFlags& f) {
   app.add_flag("--ignore-eos", f.ignore_eos, "Go on after the model's end token")->group(group);
 }
 
-void AddOutputFlags(CLI::App& app, GenerateFlags& f) {
-  auto* json = app.add_flag("--json", f.json,
-                            "Print one JSON object when done: text, token_ids, finish_reason, usage, ...");
+void AddOutputFlags(CLI::App& app, GenerateFlags& f, Session& session) {
+  AddJsonFlag(app, session, "Print one JSON object when done: model, choices, usage, text, ...");
+  app.add_flag("--json-stream", f.json_stream, "Print a line of JSON for each event, as it comes");
   app.add_option("--logprobs", f.logprobs,
-                 "With --json: log-probability of each token and of the K most likely")
-      ->type_name("K")
-      ->needs(json);
-  app.add_flag("--routing", f.routing, "With --json: how the adapters' routers weighed their experts")
-      ->needs(json);
+                 "In the JSON: log-probability of each token and of the K most likely")
+      ->type_name("K");
+  app.add_flag("--routing", f.routing, "In the JSON: how the adapters' routers weighed their experts");
   app.add_flag("--echo", f.echo, "Repeat the prompt before the text");
   app.add_flag("--parse-special", f.parse_special,
                "Special tokens written in the prompt, such as <|im_start|>, count as such");
@@ -117,7 +124,7 @@ v1::Sampling SamplingOf(const GenerateFlags& f) {
   return sampling;
 }
 
-v1::GenerateRequest RequestOf(const GenerateFlags& f, std::string text) {
+v1::GenerateRequest RequestOf(const GenerateFlags& f, std::string text, bool json) {
   v1::GenerateRequest request;
   request.set_text(std::move(text));
   request.set_adapter(f.adapter);
@@ -134,12 +141,12 @@ v1::GenerateRequest RequestOf(const GenerateFlags& f, std::string text) {
   request.set_no_special(f.no_special);
   *request.mutable_sampling() = SamplingOf(f);
   v1::Stopping& stopping = *request.mutable_stopping();
-  if (f.max_tokens) stopping.set_max_tokens(*f.max_tokens);
+  stopping.set_max_tokens(f.max_tokens.value_or(std::max(kMaxTokens, f.min_tokens.value_or(0))));
   if (f.min_tokens) stopping.set_min_tokens(*f.min_tokens);
   for (const std::string& stop : f.stop) stopping.add_stop(stop);
   stopping.set_ignore_eos(f.ignore_eos);
   v1::Output& output = *request.mutable_output();
-  output.set_token_ids(f.json);
+  output.set_token_ids(json);
   output.set_echo(f.echo);
   output.set_routing(f.routing);
   if (f.logprobs) output.set_logprobs(*f.logprobs);
@@ -149,10 +156,17 @@ v1::GenerateRequest RequestOf(const GenerateFlags& f, std::string text) {
 // Prints what comes in the manner that the flags ask for.
 class Printer {
  public:
-  Printer(const GenerateFlags& flags, std::ostream& out)
-      : json_(flags.json), streams_(!flags.json && flags.n.value_or(1) == 1), out_(out) {}
+  Printer(bool json, const GenerateFlags& flags, std::ostream& out)
+      : json_(json),
+        json_stream_(flags.json_stream),
+        streams_(json_stream_ || (!json && flags.n.value_or(1) == 1)),
+        out_(out) {}
 
   void OnMessage(const v1::GenerateResponse& message) {
+    if (json_stream_) {
+      out_ << Line(ToJson(message)) << std::endl;
+      return;
+    }
     if (!streams_) return Gather(message, result_);
     if (message.chunk().text().empty()) return;
     at_line_start_ = message.chunk().text().ends_with('\n');
@@ -170,7 +184,7 @@ class Printer {
   }
 
  private:
-  const bool json_, streams_;
+  const bool json_, json_stream_, streams_;
   std::ostream& out_;
   bool at_line_start_ = true;
   v1::GenerateResult result_;
@@ -197,16 +211,21 @@ void AddAdapterFlags(CLI::App& app, GenerateFlags& f) {
 }
 
 void RunGenerate(const GenerateFlags& flags, Session& session) {
+  session.json |= flags.json_stream;
+  if (!session.json && (flags.logprobs || flags.routing)) {
+    return session.FailUsage("--logprobs and --routing are told in JSON: add --json or --json-stream");
+  }
   const Client client(session.server);
-  Printer printer(flags, session.out);
-  const v1::GenerateRequest request = RequestOf(flags, session.TextOrStdin(flags.prompt));
+  Printer printer(session.json, flags, session.out);
+  const v1::GenerateRequest request = RequestOf(flags, session.TextOrStdin(flags.prompt), session.json);
   const absl::Status status =
       client.Generate(request, flags.call.options(), [&](const v1::GenerateResponse& message) {
         printer.OnMessage(message);
         return session.out.good();  // nobody reads: the server need not go on
       });
   printer.Finish(status.ok());
-  if (!status.ok()) session.Fail(status, session.server);
+  if (status.ok()) return;
+  session.FailNaming(status, session.server, [&] { return UsableAdapters(session, flags.call); });
 }
 
 }  // namespace
@@ -220,7 +239,7 @@ void AddGenerateCommand(CLI::App& app, Session& session) {
   AddTimeoutFlag(*command, flags->call);
   AddSamplingFlags(*command, *flags);
   AddStoppingFlags(*command, *flags);
-  AddOutputFlags(*command, *flags);
+  AddOutputFlags(*command, *flags, session);
   command->footer(kFooter);
   command->callback([flags, &session] { RunGenerate(*flags, session); });
 }

@@ -1,11 +1,12 @@
 #include "client/hydractl/hydractl.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <iterator>
 
 #include "client/error_text.h"
+#include "client/hydractl/json.h"
 #include "client/hydractl/session.h"
+#include "server/base/unknown_word.h"
 
 namespace hydrad {
 namespace {
@@ -59,11 +60,24 @@ void MentionCommonFlags(CLI::App& app) {
 }  // namespace
 
 void Session::Fail(const absl::Status& status, const std::string& address) {
+  exit_code = 1;
+  if (json) {
+    out << Line({{"error", ToJson(status)}}) << '\n';
+    return;
+  }
   err << "hydractl: " << Explain(status) << '\n';
   if (status.code() == absl::StatusCode::kUnavailable && DetailsOf(status).reason.empty()) {
     err << "  Is the daemon running at " << address << "? See --server and --admin.\n";
   }
-  exit_code = 1;
+}
+
+void Session::FailNaming(const absl::Status& status, const std::string& address,
+                         const std::function<std::vector<std::string>()>& names) {
+  const ErrorDetails details = DetailsOf(status);
+  const auto adapter = details.metadata.find("adapter");
+  if (details.reason != "ADAPTER_NOT_FOUND" || adapter == details.metadata.end())
+    return Fail(status, address);
+  Fail(WithNote(status, DidYouMean(adapter->second, names())), address);
 }
 
 void Session::FailUsage(const std::string& text) {
@@ -80,6 +94,16 @@ std::string Session::TextOrStdin(const std::string& argument) {
 
 CallOptions CallFlags::options() const {
   return {std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout_seconds)), key};
+}
+
+std::vector<std::string> UsableAdapters(const Session& session, const CallFlags& flags) {
+  std::vector<std::string> names;
+  const auto models = Client(session.server).ListModels(flags.options());
+  if (!models.ok()) return names;
+  for (const auto& model : models->models()) {
+    if (!model.name().empty()) names.push_back(model.name());
+  }
+  return names;
 }
 
 void AddTimeoutFlag(CLI::App& command, CallFlags& flags) {
@@ -105,6 +129,10 @@ void AddAdminKeyFlag(CLI::App& command, CallFlags& flags) {
       ->envname("HYDRAD_ADMIN_KEY");
 }
 
+CLI::Option* AddJsonFlag(CLI::App& command, Session& session, const std::string& help) {
+  return command.add_flag("--json", session.json, help + "; an error is {\"error\": {code, message, ...}}");
+}
+
 int RunHydractl(std::vector<std::string> args, std::istream& in, std::ostream& out, std::ostream& err) {
   Session session{in, out, err};
   CLI::App app("Talks to a hydrad daemon: generates text and runs its adapters.", "hydractl");
@@ -114,11 +142,16 @@ int RunHydractl(std::vector<std::string> args, std::istream& in, std::ostream& o
   AddCommands(app, session);
   MentionCommonFlags(app);
   app.footer(kFooter);
-  std::reverse(args.begin(), args.end());  // as CLI11 takes them
+  app.set_version_flag("--version", "hydractl " HYDRAD_VERSION, "Print the version and exit");
   try {
-    app.parse(std::move(args));
+    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));  // as CLI11 takes them
+  } catch (const CLI::Success& e) {
+    return app.exit(e, out, err);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e, out, err) == 0 ? 0 : 2;
+    const std::optional<std::string> unknown = UnknownWord(app, args);
+    if (!unknown) return app.exit(e, out, err) == 0 ? 0 : 2;
+    session.FailUsage("hydractl: " + *unknown);
+    return session.exit_code;
   }
   out.flush();
   return session.exit_code;

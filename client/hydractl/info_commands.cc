@@ -1,7 +1,12 @@
 // The commands that ask and print: tokenize, models, status, health.
-#include <CLI/CLI.hpp>
-#include <memory>
+#include <google/protobuf/util/time_util.h>
 
+#include <CLI/CLI.hpp>
+#include <ctime>
+#include <memory>
+#include <utility>
+
+#include "client/hydractl/human.h"
 #include "client/hydractl/json.h"
 #include "client/hydractl/session.h"
 #include "client/hydractl/table.h"
@@ -11,9 +16,10 @@ namespace {
 
 struct InfoFlags {
   std::string text, service;
-  bool json = false, parse_special = false, no_special = false;
+  bool parse_special = false, no_special = false;
   CallFlags call{.timeout_seconds = 10};
 };
+using google::protobuf::util::TimeUtil;
 using Run = void (*)(const InfoFlags&, Session&);
 
 void RunTokenize(const InfoFlags& flags, Session& session) {
@@ -23,7 +29,7 @@ void RunTokenize(const InfoFlags& flags, Session& session) {
   request.set_no_special(flags.no_special);
   const auto tokens = Client(session.server).Tokenize(request, flags.call.options());
   if (!tokens.ok()) return session.Fail(tokens.status(), session.server);
-  if (flags.json) {
+  if (session.json) {
     session.out << Line(ToJson(*tokens)) << '\n';
     return;
   }
@@ -36,7 +42,7 @@ void RunTokenize(const InfoFlags& flags, Session& session) {
 void RunModels(const InfoFlags& flags, Session& session) {
   const auto models = Client(session.server).ListModels(flags.call.options());
   if (!models.ok()) return session.Fail(models.status(), session.server);
-  if (flags.json) {
+  if (session.json) {
     session.out << Line(ToJson(*models)) << '\n';
     return;
   }
@@ -48,17 +54,42 @@ void RunModels(const InfoFlags& flags, Session& session) {
   table.Print(session.out);
 }
 
+std::string UsedText(uint64_t used, uint64_t budget) {
+  return fmt::format("{} of {}", BytesText(used), BytesText(budget));
+}
+
+std::string StartedText(const google::protobuf::Timestamp& started) {
+  return fmt::format("{} ({} ago)", TimeUtil::ToString(TimeUtil::SecondsToTimestamp(started.seconds())),
+                     DurationText(std::time(nullptr) - started.seconds()));
+}
+
+void PrintStatus(const v1::ServerStatus& s, std::ostream& out) {
+  const int64_t blocks_used = s.kv_blocks_total() - s.kv_blocks_free();
+  const double share = s.kv_blocks_total() > 0 ? 100.0 * blocks_used / s.kv_blocks_total() : 0;
+  const std::pair<const char*, std::string> lines[] = {
+      {"version", s.version()},
+      {"state", s.draining() ? "draining" : "serving"},
+      {"started", StartedText(s.started())},
+      {"base model", s.base_model()},
+      {"device", s.device()},
+      {"weights", s.weight_type()},
+      {"context", fmt::format("{} tokens", s.max_context())},
+      {"requests", fmt::format("{} running, {} waiting", s.requests_running(), s.requests_waiting())},
+      {"KV cache", fmt::format("{} of {} blocks ({:.0f} %)", blocks_used, s.kv_blocks_total(), share)},
+      {"adapters", std::to_string(s.adapters())},
+      {"  on the device", UsedText(s.adapter_bytes_used(), s.adapter_bytes_budget())},
+      {"  in host memory", UsedText(s.adapter_host_bytes_used(), s.adapter_host_bytes_budget())},
+  };
+  for (const auto& [name, value] : lines) out << fmt::format("{:<18}{}\n", name, value);
+}
+
 void RunStatus(const InfoFlags& flags, Session& session) {
   const auto status = AdminClient(session.admin).GetServerStatus(flags.call.options());
   if (!status.ok()) return session.Fail(status.status(), session.admin);
-  const Json json = ToJson(*status);
-  if (flags.json) {
-    session.out << Line(json) << '\n';
-    return;
-  }
-  for (const auto& [key, value] : json.items()) {
-    session.out << fmt::format("{:<22}{}\n", key,
-                               value.is_string() ? value.get<std::string>() : value.dump());
+  if (session.json) {
+    session.out << Line(ToJson(*status)) << '\n';
+  } else {
+    PrintStatus(*status, session.out);
   }
 }
 
@@ -86,8 +117,7 @@ void AddTokenizeCommand(CLI::App& app, Session& session) {
   const auto flags = std::make_shared<InfoFlags>();
   CLI::App* command = AddInfo(app, "tokenize", "Show the tokens of a text", RunTokenize, flags, session);
   command->add_option("TEXT", flags->text, "The text, or - for standard input")->required();
-  command->add_flag("--json", flags->json,
-                    "Print {token_ids, tokens}; else a line for each token: its id and text");
+  AddJsonFlag(*command, session, "Print {token_ids, tokens}; else a line for each token: its id and text");
   command->add_flag("--parse-special", flags->parse_special,
                     "Special tokens written in the text count as such");
   command->add_flag("--no-special", flags->no_special, "Do not add the tokenizer's special tokens (BOS)");
@@ -101,7 +131,7 @@ void AddModelsCommand(CLI::App& app, Session& session) {
   const auto flags = std::make_shared<InfoFlags>();
   CLI::App* command = AddInfo(app, "models", "The base model and the adapters that the tenant may use",
                               RunModels, flags, session);
-  command->add_flag("--json", flags->json, "Print JSON");
+  AddJsonFlag(*command, session);
   AddTenantKeyFlag(*command, flags->call);
 }
 
@@ -109,7 +139,7 @@ void AddStatusCommand(CLI::App& app, Session& session) {
   const auto flags = std::make_shared<InfoFlags>();
   CLI::App* command = AddInfo(app, "status", "What the daemon runs and how busy it is (admin listener)",
                               RunStatus, flags, session);
-  command->add_flag("--json", flags->json, "Print JSON");
+  AddJsonFlag(*command, session);
   AddAdminKeyFlag(*command, flags->call);
   command->footer("Example:\n  hydractl status --json | jq '.kv_blocks_free / .kv_blocks_total'");
 }

@@ -2,6 +2,8 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include "client/error_text.h"
+
 namespace hydrad {
 namespace {
 
@@ -14,7 +16,7 @@ Json ToJson(const v1::Usage& usage) {
 }
 
 Json ToJson(const v1::TokenLogprob& token) {
-  return {{"token", token.token()}, {"logprob", token.logprob()}};
+  return {{"token", token.token()}, {"text", token.bytes()}, {"logprob", token.logprob()}};
 }
 
 Json LogprobsJson(const google::protobuf::RepeatedPtrField<v1::Logprob>& logprobs) {
@@ -42,6 +44,20 @@ Json ToJson(const v1::ExpertRoute& route) {
   if (!route.expert().empty()) json["expert"] = route.expert();
   if (!route.votes().empty()) json["votes"] = route.votes();
   return json;
+}
+
+// What is known from the first token on.
+void AddStart(const v1::Start& start, Json& json) {
+  json["model"] = start.model();
+  json["adapter"] = start.adapter();
+  json["generation"] = start.generation();
+  json["request_id"] = start.request_id();
+  if (start.has_route()) json["route"] = ToJson(start.route());
+  for (const v1::UsedAdapter& used : start.adapters()) {
+    json["adapters"].push_back(
+        {{"name", used.name()}, {"generation", used.generation()}, {"weight", used.weight()}});
+  }
+  if (start.approximate()) json["approximate"] = true;
 }
 
 }  // namespace
@@ -74,21 +90,40 @@ std::string FinishReasonName(v1::FinishReason reason) {
 
 Json ToJson(const v1::GenerateResult& result) {
   Json json = ChoiceJson(result.choices_size() > 0 ? result.choices(0) : v1::Chunk());
+  AddStart(result.start(), json);
   json["usage"] = ToJson(result.usage());
-  json["adapter"] = result.start().adapter();
-  json["generation"] = result.start().generation();
-  json["request_id"] = result.start().request_id();
-  if (result.start().has_route()) json["route"] = ToJson(result.start().route());
-  if (result.choices_size() > 1) {
-    Json& choices = json["choices"] = Json::array();
-    for (const v1::Chunk& choice : result.choices()) choices.push_back(ChoiceJson(choice));
-  }
-  for (const v1::UsedAdapter& used : result.start().adapters()) {
-    json["adapters"].push_back(
-        {{"name", used.name()}, {"generation", used.generation()}, {"weight", used.weight()}});
-  }
-  if (result.start().approximate()) json["approximate"] = true;
+  Json& choices = json["choices"] = Json::array();
+  for (const v1::Chunk& choice : result.choices()) choices.push_back(ChoiceJson(choice));
   for (const v1::Routing& routing : result.routing()) json["routing"].push_back(ToJson(routing));
+  return json;
+}
+
+Json ToJson(const v1::GenerateResponse& event) {
+  if (event.has_chunk()) {
+    Json json = {{"event", "chunk"}, {"choice", event.chunk().choice()}};
+    json.update(ChoiceJson(event.chunk()));
+    return json;
+  }
+  Json json = {{"event", event.has_start() ? "start" : "end"}};
+  if (event.has_start()) {
+    json["prompt_tokens"] = event.start().prompt_tokens();
+    AddStart(event.start(), json);
+    return json;
+  }
+  json["usage"] = ToJson(event.end().usage());
+  for (const v1::Routing& routing : event.end().routing()) json["routing"].push_back(ToJson(routing));
+  return json;
+}
+
+Json ToJson(const absl::Status& status) {
+  const ErrorDetails details = DetailsOf(status);
+  Json json = {{"code", CodeName(status.code())}, {"message", std::string(status.message())}};
+  if (!details.reason.empty()) json["reason"] = details.reason;
+  if (!details.metadata.empty()) json["metadata"] = details.metadata;
+  for (const auto& [field, description] : details.field_violations) {
+    json["fields"].push_back({{"field", field}, {"description", description}});
+  }
+  if (details.retry_after) json["retry_after_seconds"] = *details.retry_after;
   return json;
 }
 

@@ -8,14 +8,21 @@
 #include "proto/admin.pb.h"
 #include "proto/inference.pb.h"
 #include "server/base/json.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 
-// {text, token_ids, finish_reason, stop?, usage, adapter, generation, request_id, route?, logprobs?,
-// choices?, adapters?, approximate?, routing?}. The first group is of choice 0; `choices` is there when there
-// are several, `logprobs` and `routing` when they were asked for, `adapters` for a composition, `approximate`
-// when it is true, `route` ({decision, expert?, votes?}) for an MoA.
+// {model, adapter, generation, request_id, choices: [{text, token_ids, finish_reason, stop?, logprobs?}],
+// usage, text, token_ids, finish_reason, stop?, logprobs?, route?, adapters?, approximate?, routing?}.
+// `model` is the base model; what stands beside `choices` under the same names is of choice 0. `logprobs`
+// ([{token, text, logprob, top}]) and `routing` are there when they were asked for, `adapters` for a
+// composition, `approximate` when it is true, `route` ({decision, expert?, votes?}) for an MoA.
 Json ToJson(const v1::GenerateResult& result);
+// An event of the stream, with the same keys as above where they are known by then: {event: "start", model,
+// adapter, ...}, {event: "chunk", choice, text, token_ids, finish_reason, ...}, {event: "end", usage, ...}.
+Json ToJson(const v1::GenerateResponse& event);
+// {code, message, reason?, metadata?, fields?: [{field, description}], retry_after_seconds?}
+Json ToJson(const absl::Status& status);
 // {adapter, tokens, routers: [{layer, projection, mean}], choices: [{top}]}
 Json ToJson(const v1::Routing& routing);
 Json ToJson(const v1::Adapter& adapter);

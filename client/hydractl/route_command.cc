@@ -25,7 +25,7 @@ struct RouteFlags {
   CallFlags call;
   int max_tokens = 16;
   std::optional<int> adapter_top_k;
-  bool projections = false, parse_special = false, json = false;
+  bool projections = false, parse_special = false;
 };
 
 v1::GenerateRequest RequestOf(const RouteFlags& f, std::string text) {
@@ -56,11 +56,14 @@ void RunRoute(const RouteFlags& flags, Session& session) {
   const Client client(session.server);
   const auto result =
       client.GenerateUnary(RequestOf(flags, session.TextOrStdin(flags.prompt)), flags.call.options());
-  if (!result.ok()) return session.Fail(result.status(), session.server);
+  if (!result.ok()) {
+    return session.FailNaming(result.status(), session.server,
+                              [&] { return UsableAdapters(session, flags.call); });
+  }
   if (result->routing().empty()) {
     return session.Fail(FailedPrecondition("adapter '{}' has no routers", flags.adapter), session.server);
   }
-  if (flags.json) {
+  if (session.json) {
     Json json = ToJson(result->routing(0));
     json["text"] = result->choices_size() > 0 ? result->choices(0).text() : "";
     session.out << Line(json) << '\n';
@@ -86,7 +89,7 @@ void AddRouteCommand(CLI::App& app, Session& session) {
   command->add_flag("--projections", flags->projections, "A row for each router, not for each layer");
   command->add_flag("--parse-special", flags->parse_special,
                     "Special tokens written in the prompt count as such");
-  command->add_flag("--json", flags->json, "Print one JSON object: adapter, tokens, routers, choices, text");
+  AddJsonFlag(*command, session, "Print one JSON object: adapter, tokens, routers, choices, text");
   AddTenantKeyFlag(*command, flags->call);
   AddTimeoutFlag(*command, flags->call);
   command->footer(kFooter);

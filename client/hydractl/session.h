@@ -2,16 +2,19 @@
 #ifndef HYDRAD_CLIENT_HYDRACTL_SESSION_H_
 #define HYDRAD_CLIENT_HYDRACTL_SESSION_H_
 
+#include <functional>
 #include <istream>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "client/hydrad_client.h"
 #include "server/base/status.h"
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace hydrad {
 
@@ -22,10 +25,16 @@ struct Session {
   std::ostream& err;
   std::string server = "127.0.0.1:8471";  // address of the inference listener
   std::string admin = "127.0.0.1:8472";   // and of the admin listener
+  bool json = false;                      // --json was given: answers and errors are JSON on `out`
   int exit_code = 0;
 
-  // Explains an error of the daemon at `address` on `err` and sets the exit code to 1.
+  // Explains an error of the daemon at `address`, for people on `err` or as JSON on `out`, and sets the exit
+  // code to 1.
   void Fail(const absl::Status& status, const std::string& address);
+  // As Fail. Where the daemon does not know an adapter, the error also says which of `names` was meant, if
+  // one is near; `names` is called only then.
+  void FailNaming(const absl::Status& status, const std::string& address,
+                  const std::function<std::vector<std::string>()>& names);
   // Says what is wrong with the arguments and sets the exit code to 2.
   void FailUsage(const std::string& text);
   // The text that an argument names: itself, or for "-" all of `in` less one newline at its end.
@@ -50,9 +59,14 @@ struct CallFlags {
 
   CallOptions options() const;
 };
+
+// The adapters that a tenant may use; none when the daemon does not say.
+std::vector<std::string> UsableAdapters(const Session& session, const CallFlags& flags);
+
 void AddTimeoutFlag(CLI::App& command, CallFlags& flags);
 void AddTenantKeyFlag(CLI::App& command, CallFlags& flags);  // for the inference listener
 void AddAdminKeyFlag(CLI::App& command, CallFlags& flags);   // for the admin listener
+CLI::Option* AddJsonFlag(CLI::App& command, Session& session, const std::string& help = "Print JSON");
 
 }  // namespace hydrad
 

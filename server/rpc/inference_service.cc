@@ -12,8 +12,11 @@
 namespace hydrad {
 namespace {
 
-OutputHead HeadOf(Prepared& prepared, const v1::GenerateRequest& message) {
+OutputHead HeadOf(Prepared& prepared, const v1::GenerateRequest& message, const std::string& base_model,
+                  const Tokenizer& tokenizer) {
   OutputHead head;
+  head.token_bytes = [&tokenizer](int32_t token) { return tokenizer.TokenBytes(token); };
+  head.start.set_model(base_model);
   head.start.set_prompt_tokens(static_cast<int>(prepared.request.prompt.size()));
   head.start.set_adapter(message.adapter());
   for (int i = 0; i < message.adapters_size(); ++i) {
@@ -42,7 +45,7 @@ class InferenceService final : public v1::Inference::CallbackService {
       return writer;
     }
     writer->set_on_cancel(CancelOf(prepared->request));
-    OutputHead head = HeadOf(*prepared, *message);
+    OutputHead head = HeadOf(*prepared, *message, base_model_, rooms_.tokenizer);
     Submit(*std::move(prepared), std::make_shared<StreamSink>(std::move(head), writer->queue()));
     return writer;
   }
@@ -58,7 +61,7 @@ class InferenceService final : public v1::Inference::CallbackService {
       return reply;
     }
     reply->set_on_cancel(CancelOf(prepared->request));
-    OutputHead head = HeadOf(*prepared, *message);
+    OutputHead head = HeadOf(*prepared, *message, base_model_, rooms_.tokenizer);
     const int choices = prepared->request.n;
     Submit(*std::move(prepared), std::make_shared<GatherSink>(
                                      std::move(head), choices, result,

@@ -7,7 +7,7 @@
 namespace hydrad {
 namespace {
 
-void Fill(const OutputStart& from, v1::Start* start) {
+void Fill(const OutputStart& from, const TokenBytes& token_bytes, v1::Start* start) {
   start->set_approximate(from.approximate);
   for (size_t i = 0; i < from.generations.size(); ++i) {
     if (start->adapters().empty()) {
@@ -16,7 +16,9 @@ void Fill(const OutputStart& from, v1::Start* start) {
       start->mutable_adapters(static_cast<int>(i))->set_generation(from.generations[i]);
     }
   }
-  for (const Sampled& sampled : from.prompt_logprobs) *start->add_prompt_logprobs() = ToProto(sampled);
+  for (const Sampled& sampled : from.prompt_logprobs) {
+    *start->add_prompt_logprobs() = ToProto(sampled, token_bytes);
+  }
   if (from.route) *start->mutable_route() = ToProto(*from.route);
 }
 
@@ -29,14 +31,14 @@ StreamSink::~StreamSink() { queue_->Close(Dropped()); }
 void StreamSink::OnStart(OutputStart start) {
   v1::GenerateResponse message;
   *message.mutable_start() = std::move(head_.start);
-  Fill(start, message.mutable_start());
+  Fill(start, head_.token_bytes, message.mutable_start());
   queue_->Push(std::move(message));  // if the reader has gone, the first piece tells the scheduler
 }
 
 bool StreamSink::OnPiece(OutputPiece piece) {
   const size_t choice = static_cast<size_t>(piece.choice);
   v1::GenerateResponse message;
-  *message.mutable_chunk() = ToProto(std::move(piece), head_.token_ids);
+  *message.mutable_chunk() = ToProto(std::move(piece), head_.token_ids, head_.token_bytes);
   if (echoed_.size() <= choice) echoed_.resize(choice + 1);
   if (!echoed_[choice]) message.mutable_chunk()->mutable_text()->insert(0, head_.echo);
   echoed_[choice] = true;
@@ -68,13 +70,13 @@ GatherSink::~GatherSink() {
   if (done_) done_(Dropped());
 }
 
-void GatherSink::OnStart(OutputStart start) { Fill(start, result_->mutable_start()); }
+void GatherSink::OnStart(OutputStart start) { Fill(start, head_.token_bytes, result_->mutable_start()); }
 
 bool GatherSink::OnPiece(OutputPiece piece) {
   v1::Chunk* choice = result_->mutable_choices(piece.choice);
   choice->mutable_text()->append(piece.text);
   piece.text.clear();  // merging appends lists but would replace the text
-  choice->MergeFrom(ToProto(std::move(piece), head_.token_ids));
+  choice->MergeFrom(ToProto(std::move(piece), head_.token_ids, head_.token_bytes));
   return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "proto/inference.pb.h"
 #include "server/rpc/message_queue.h"
+#include "server/rpc/wire.h"  // TokenBytes
 #include "server/scheduler/token_sink.h"
 
 namespace hydrad {
@@ -18,6 +19,7 @@ struct OutputHead {
   v1::Start start;         // without what OutputStart tells
   std::string echo;        // goes before each choice's text
   bool token_ids = false;  // send ids beside the text
+  TokenBytes token_bytes;  // of the tokens whose log-probabilities are sent; must outlive the sink
 };
 
 using GenerateQueue = MessageQueue<v1::GenerateResponse>;

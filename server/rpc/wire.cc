@@ -87,24 +87,24 @@ Stopping FromProto(const v1::Stopping& s) {
   return out;
 }
 
-v1::Logprob ToProto(const Sampled& sampled) {
+v1::Logprob ToProto(const Sampled& sampled, const TokenBytes& token_bytes) {
+  const auto fill = [&](int32_t token, float logprob, v1::TokenLogprob* entry) {
+    entry->set_token(token);
+    entry->set_logprob(logprob);
+    if (token_bytes) entry->set_bytes(token_bytes(token));
+  };
   v1::Logprob out;
-  out.mutable_token()->set_token(sampled.token);
-  out.mutable_token()->set_logprob(sampled.logprob);
-  for (const TokenLogprob& top : sampled.top) {
-    v1::TokenLogprob* entry = out.add_top();
-    entry->set_token(top.token);
-    entry->set_logprob(top.logprob);
-  }
+  fill(sampled.token, sampled.logprob, out.mutable_token());
+  for (const TokenLogprob& top : sampled.top) fill(top.token, top.logprob, out.add_top());
   return out;
 }
 
-v1::Chunk ToProto(OutputPiece piece, bool token_ids) {
+v1::Chunk ToProto(OutputPiece piece, bool token_ids, const TokenBytes& token_bytes) {
   v1::Chunk out;
   out.set_choice(piece.choice);
   out.set_text(std::move(piece.text));
   if (token_ids) out.mutable_token_ids()->Add(piece.tokens.begin(), piece.tokens.end());
-  for (const Sampled& sampled : piece.logprobs) *out.add_logprobs() = ToProto(sampled);
+  for (const Sampled& sampled : piece.logprobs) *out.add_logprobs() = ToProto(sampled, token_bytes);
   if (piece.finished) {
     out.set_finish_reason(ToProto(piece.reason));
     out.set_stop(std::move(piece.stop));

@@ -3,6 +3,7 @@
 #define HYDRAD_SERVER_RPC_WIRE_H_
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,9 +22,11 @@ OutputOptions FromProto(const v1::Output& output);
 // All but max_tokens, whose default depends on the prompt.
 Stopping FromProto(const v1::Stopping& stopping);
 
+// What a token writes (Tokenizer::TokenBytes). Null: nobody tells, and log-probabilities come without it.
+using TokenBytes = std::function<std::string(int32_t token)>;
 // `token_ids`: send the ids beside the text.
-v1::Chunk ToProto(OutputPiece piece, bool token_ids);
-v1::Logprob ToProto(const Sampled& sampled);
+v1::Chunk ToProto(OutputPiece piece, bool token_ids, const TokenBytes& token_bytes);
+v1::Logprob ToProto(const Sampled& sampled, const TokenBytes& token_bytes);
 v1::Usage ToProto(const Usage& usage);
 v1::Routing ToProto(const AdapterRouting& routing);
 v1::ExpertRoute ToProto(const RouteTaken& route);

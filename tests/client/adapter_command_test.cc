@@ -37,10 +37,10 @@ TEST_F(AdapterCommand, ListsAsAlignedTable) {
     ASSERT_EQ(Run({"adapter", "load", name, "--path", "p"}), 0);
   ASSERT_EQ(Run({"adapter", "list"}), 0);
   EXPECT_EQ(out_,
-            "NAME         STATE      TIER    GEN  FAMILY  RANK  EXPERTS  BYTES  REQUESTS  PATH  ERROR\n"
-            "a            AVAILABLE  DEVICE  3    lora    8     1        4096   0         p     -\n"
-            "b            AVAILABLE  DEVICE  1    lora    8     1        4096   0         p     -\n"
-            "longer-name  AVAILABLE  DEVICE  2    lora    8     1        4096   0         p     -\n");
+            "NAME         STATE      TIER    GEN  FAMILY  RANK  EXPERTS  SIZE     REQUESTS  PATH  ERROR\n"
+            "a            AVAILABLE  DEVICE  3    lora    8     1        4.0 KiB  0         p     -\n"
+            "b            AVAILABLE  DEVICE  1    lora    8     1        4.0 KiB  0         p     -\n"
+            "longer-name  AVAILABLE  DEVICE  2    lora    8     1        4.0 KiB  0         p     -\n");
   ASSERT_EQ(Run({"adapter", "list", "--json"}), 0);
   EXPECT_EQ(Parsed().size(), 3);
 }

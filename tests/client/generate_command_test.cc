@@ -105,8 +105,43 @@ TEST_F(GenerateCommand, UnsetFlagsStayUnset) {
   const v1::GenerateRequest request = server_.last_generate();
   EXPECT_FALSE(request.sampling().has_temperature());
   EXPECT_FALSE(request.sampling().has_seed());
-  EXPECT_FALSE(request.stopping().has_max_tokens());
   EXPECT_FALSE(request.output().has_logprobs());
+}
+
+TEST_F(GenerateCommand, AsksForAPageAtMost) {
+  ASSERT_EQ(Run({"generate", "a"}), 0);
+  EXPECT_EQ(server_.last_generate().stopping().max_tokens(), 256);
+  ASSERT_EQ(Run({"generate", "--min-tokens", "300", "a"}), 0);
+  EXPECT_EQ(server_.last_generate().stopping().max_tokens(), 300);
+}
+
+TEST_F(GenerateCommand, NamesTheNearestAdapterOfTheTenant) {
+  ASSERT_EQ(Run({"adapter", "load", "massing", "--path", "x"}), 0);
+  EXPECT_EQ(Run({"generate", "--adapter", "missing", "a"}), 1);
+  EXPECT_NE(err_.find("no adapter 'missing'; did you mean 'massing'?"), std::string::npos) << err_;
+  EXPECT_EQ(Run({"route", "--adapter", "missing", "a"}), 1);
+  EXPECT_NE(err_.find("did you mean 'massing'?"), std::string::npos) << err_;
+  EXPECT_EQ(Run({"adapter", "get", "masing"}), 1);
+  EXPECT_NE(err_.find("no adapter 'masing'; did you mean 'massing'?"), std::string::npos) << err_;
+}
+
+TEST_F(GenerateCommand, JsonStreamIsALineAnEvent) {
+  ASSERT_EQ(Run({"generate", "--json-stream", "--n", "2", "--adapter", "a", "one two"}), 0) << err_;
+  std::vector<Json> events;
+  std::istringstream lines(out_);
+  for (std::string line; std::getline(lines, line);) events.push_back(ParseJson(line).value());
+  ASSERT_EQ(events.size(), 6u) << out_;
+  EXPECT_EQ(events[0]["event"], "start");
+  EXPECT_EQ(events[0]["model"], "fake");
+  EXPECT_EQ(events[0]["adapter"], "a");
+  EXPECT_EQ(events[2]["event"], "chunk");
+  EXPECT_EQ(events[2]["choice"], 1);
+  EXPECT_EQ(events[2]["text"], "1:one");
+  EXPECT_EQ(events[4]["finish_reason"], "stop");
+  EXPECT_EQ(events[5]["event"], "end");
+  EXPECT_EQ(events[5]["usage"]["generated_tokens"], 4);
+  EXPECT_EQ(Run({"generate", "--json-stream", "--adapter", "missing", "a"}), 1);
+  EXPECT_EQ(Parsed()["error"]["code"], "NOT_FOUND");
 }
 
 TEST_F(GenerateCommand, JsonOfOneChoice) {
@@ -120,7 +155,9 @@ TEST_F(GenerateCommand, JsonOfOneChoice) {
   EXPECT_EQ(json["usage"]["decode_seconds"], 0.25);
   EXPECT_EQ(json["adapter"], "a");
   EXPECT_EQ(json["generation"], 7);
-  EXPECT_FALSE(json.contains("choices"));
+  EXPECT_EQ(json["model"], "fake");
+  ASSERT_EQ(json["choices"].size(), 1);
+  EXPECT_EQ(json["choices"][0]["text"], "one two");
   EXPECT_FALSE(json.contains("logprobs"));
 }
 
@@ -130,6 +167,7 @@ TEST_F(GenerateCommand, JsonOfSeveralChoicesWithLogprobs) {
   ASSERT_EQ(json["choices"].size(), 2);
   EXPECT_EQ(json["choices"][1]["text"], "1:one");
   EXPECT_EQ(json["choices"][1]["logprobs"][0]["logprob"], -0.5);
+  EXPECT_EQ(json["choices"][1]["logprobs"][0]["text"], "one\uFFFD");
   EXPECT_EQ(json["text"], "0:one");
 }
 
@@ -161,6 +199,11 @@ TEST_F(GenerateCommand, KeyComesFromFlagOrEnvironmentAndIsNeverShown) {
 TEST_F(GenerateCommand, ErrorSaysCodeReasonFieldAndRetry) {
   server_.FailWith(RichStatus(8, "queue is full", "QUEUE_FULL", "adapter", 3));
   EXPECT_EQ(Run({"generate", "--json", "a"}), 1);
+  EXPECT_EQ(Parsed().dump(),
+            R"({"error":{"code":"RESOURCE_EXHAUSTED","message":"queue is full","reason":"QUEUE_FULL",)"
+            R"("fields":[{"field":"adapter","description":"is not right"}],"retry_after_seconds":3.0}})");
+  EXPECT_EQ(err_, "");
+  EXPECT_EQ(Run({"generate", "a"}), 1);
   EXPECT_EQ(out_, "");
   EXPECT_EQ(err_,
             "hydractl: RESOURCE_EXHAUSTED: queue is full\n  reason: QUEUE_FULL (domain hydrad)\n"

@@ -32,6 +32,21 @@ TEST_F(Hydractl, WrongArgumentsExitWithTwo) {
   EXPECT_NE(err_, "");
 }
 
+TEST_F(Hydractl, NamesTheWordThatItDoesNotKnow) {
+  EXPECT_EQ(RunAsGiven({"generte", "Hello"}), 2);
+  EXPECT_NE(err_.find("unknown command 'generte'; did you mean 'generate'?"), std::string::npos) << err_;
+  EXPECT_EQ(RunAsGiven({"generate", "--adaptor", "x", "Hello"}), 2);
+  EXPECT_NE(err_.find("unknown option '--adaptor'; did you mean '--adapter'?"), std::string::npos) << err_;
+  EXPECT_EQ(RunAsGiven({"adapter", "unlaod", "x"}), 2);
+  EXPECT_NE(err_.find("did you mean 'unload'?"), std::string::npos) << err_;
+}
+
+TEST_F(Hydractl, TellsItsVersion) {
+  EXPECT_EQ(RunAsGiven({"--version"}), 0);
+  EXPECT_TRUE(out_.starts_with("hydractl ") && out_.ends_with("\n")) << out_;
+  EXPECT_EQ(err_, "");
+}
+
 TEST_F(Hydractl, AddressComesFromTheEnvironment) {
   setenv("HYDRAD_SERVER", server_.address().c_str(), 1);
   setenv("HYDRAD_ADMIN", server_.address().c_str(), 1);

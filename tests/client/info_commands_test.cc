@@ -27,7 +27,10 @@ TEST_F(InfoCommands, Status) {
   EXPECT_EQ(json["kv_blocks_total"], 100);
   EXPECT_EQ(json["draining"], false);
   ASSERT_EQ(Run({"status"}), 0);
-  EXPECT_NE(out_.find("base_model            fake\n"), std::string::npos) << out_;
+  EXPECT_NE(out_.find("\nbase model        fake\n"), std::string::npos) << out_;
+  EXPECT_NE(out_.find("\nstate             serving\n"), std::string::npos) << out_;
+  EXPECT_NE(out_.find(" ago)\n"), std::string::npos) << out_;
+  EXPECT_EQ(out_.find("0x"), std::string::npos);
 }
 
 TEST_F(InfoCommands, HealthIsZeroOnlyWhenServing) {

@@ -14,8 +14,8 @@ TEST(Json, BytesThatAreNotUtf8BecomeReplacementCharacters) {
 
 TEST(Json, EmptyResultHasEveryKey) {
   const Json json = ToJson(v1::GenerateResult());
-  for (const char* key :
-       {"text", "token_ids", "finish_reason", "usage", "adapter", "generation", "request_id"}) {
+  for (const char* key : {"text", "token_ids", "finish_reason", "usage", "model", "adapter", "generation",
+                          "request_id", "choices"}) {
     EXPECT_TRUE(json.contains(key)) << key;
   }
   EXPECT_EQ(json["finish_reason"], "");
@@ -29,11 +29,13 @@ TEST(Json, StopAndTopLogprobs) {
   choice.set_finish_reason(v1::FINISH_REASON_STOP);
   v1::Logprob& logprob = *choice.add_logprobs();
   logprob.mutable_token()->set_token(5);
+  logprob.mutable_token()->set_bytes(" the");
   logprob.add_top()->set_token(6);
   const Json json = ToJson(result);
   EXPECT_EQ(json["stop"], ";");
   EXPECT_EQ(json["finish_reason"], "stop");
   EXPECT_EQ(json["logprobs"][0]["token"], 5);
+  EXPECT_EQ(json["logprobs"][0]["text"], " the");
   EXPECT_EQ(json["logprobs"][0]["top"][0]["token"], 6);
 }
 

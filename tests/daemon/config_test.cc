@@ -103,6 +103,9 @@ TEST_F(ConfigTest, MemoryHasUnits) {
 TEST_F(ConfigTest, MistakesNameTheOption) {
   EXPECT_THAT(Bad({}), HasSubstr("--model"));
   EXPECT_THAT(Bad({"--model", "m", "--no-such-flag"}), HasSubstr("--no-such-flag"));
+  EXPECT_THAT(Bad({"--modle", "m"}), HasSubstr("unknown option '--modle'; did you mean '--model'?"));
+  EXPECT_THAT(Bad({"--config", File("model = \"m\"\nmax-runing = 3\n")}),
+              HasSubstr("unknown key 'max-runing'; did you mean 'max-running'?"));
   EXPECT_THAT(Bad({"--model", "m", "stray"}), HasSubstr("stray"));
   EXPECT_THAT(Bad({"--model", "m", "--threads", "5000"}), HasSubstr("--threads"));
   EXPECT_THAT(Bad({"--model", "m", "--threads", "two"}), HasSubstr("--threads"));

@@ -28,7 +28,13 @@ grpc::Status ToGrpc(const google::rpc::Status& status) {
 }
 
 grpc::Status NotFoundStatus(const std::string& name) {
-  return ToGrpc(RichStatus(grpc::NOT_FOUND, "no adapter '" + name + "'", "ADAPTER_NOT_FOUND", "adapter"));
+  google::rpc::Status status =
+      RichStatus(grpc::NOT_FOUND, "no adapter '" + name + "'", "ADAPTER_NOT_FOUND", "adapter");
+  google::rpc::ErrorInfo info;
+  status.details(0).UnpackTo(&info);
+  (*info.mutable_metadata())["adapter"] = name;
+  status.mutable_details(0)->PackFrom(info);
+  return ToGrpc(status);
 }
 
 // What the services share.
@@ -88,6 +94,7 @@ std::vector<v1::GenerateResponse> Answer(const v1::GenerateRequest& request) {
   messages[0].mutable_start()->set_adapter(request.adapter());
   messages[0].mutable_start()->set_generation(request.adapter().empty() ? 0 : 7);
   messages[0].mutable_start()->set_request_id("r1");
+  messages[0].mutable_start()->set_model("fake");
   const int n = request.sampling().has_n() ? request.sampling().n() : 1;
   const int limit = request.stopping().has_max_tokens() ? request.stopping().max_tokens() : 1000;
   const int count = std::min<int>(words.size(), limit);
@@ -95,7 +102,11 @@ std::vector<v1::GenerateResponse> Answer(const v1::GenerateRequest& request) {
     for (int choice = 0; choice < n; ++choice) {
       v1::Chunk& chunk = *messages.emplace_back().mutable_chunk();
       chunk = WordChunk(choice, n, words[i], i == 0);
-      if (request.output().has_logprobs()) chunk.add_logprobs()->mutable_token()->set_logprob(-0.5f);
+      if (request.output().has_logprobs()) {
+        v1::TokenLogprob* token = chunk.add_logprobs()->mutable_token();
+        token->set_logprob(-0.5f);
+        token->set_bytes(words[i] + "\xC3");
+      }
       if (i + 1 == count) {
         chunk.set_finish_reason(count < words.size() ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_STOP);
       }

@@ -31,6 +31,7 @@ OutputHead Head(const std::string& echo = "") {
   head.start.set_adapter("sql");
   head.echo = echo;
   head.token_ids = true;
+  head.token_bytes = [](int32_t token) { return std::string(static_cast<size_t>(token), 'x'); };
   return head;
 }
 
@@ -65,9 +66,11 @@ TEST_F(StreamSinkTest, StartChunksEnd) {
   ASSERT_EQ(messages.size(), 4u);
   EXPECT_EQ(messages[0].start().adapter(), "sql");
   EXPECT_EQ(messages[0].start().prompt_logprobs(0).top(0).token(), 9);
+  EXPECT_EQ(messages[0].start().prompt_logprobs(0).top(0).bytes(), "xxxxxxxxx");
   EXPECT_EQ(messages[1].chunk().text(), "ab");
   EXPECT_THAT(messages[1].chunk().token_ids(), ElementsAre(1, 2));
   EXPECT_EQ(messages[1].chunk().logprobs(1).token().token(), 2);
+  EXPECT_EQ(messages[1].chunk().logprobs(1).token().bytes(), "xx");
   EXPECT_EQ(messages[1].chunk().finish_reason(), v1::FINISH_REASON_UNSPECIFIED);
   EXPECT_EQ(messages[2].chunk().finish_reason(), v1::FINISH_REASON_STOP);
   EXPECT_EQ(messages[2].chunk().stop(), "END");
@@ -146,6 +149,8 @@ TEST(GatherSinkTest, JoinsEachChoice) {
   EXPECT_EQ(result.choices(0).text(), "> ab");
   EXPECT_THAT(result.choices(0).token_ids(), ElementsAre(1, 2, 3));
   EXPECT_EQ(result.choices(0).logprobs_size(), 3);
+  EXPECT_EQ(result.choices(0).logprobs(0).token().bytes().size(),
+            result.choices(0).logprobs(0).token().token());
   EXPECT_EQ(result.choices(0).finish_reason(), v1::FINISH_REASON_LENGTH);
   EXPECT_EQ(result.choices(1).choice(), 1);
   EXPECT_EQ(result.choices(1).text(), "> xy");

@@ -69,15 +69,15 @@ TEST(WireTest, FinishReasons) {
     OutputPiece piece;
     piece.finished = true;
     piece.reason = reason;
-    EXPECT_EQ(ToProto(piece, false).finish_reason(), expected);
+    EXPECT_EQ(ToProto(piece, false, nullptr).finish_reason(), expected);
   }
 }
 
 TEST(WireTest, TokenIdsAreSentOnRequest) {
   OutputPiece piece;
   piece.tokens = {1, 2};
-  EXPECT_EQ(ToProto(piece, false).token_ids_size(), 0);
-  EXPECT_EQ(ToProto(piece, true).token_ids_size(), 2);
+  EXPECT_EQ(ToProto(piece, false, nullptr).token_ids_size(), 0);
+  EXPECT_EQ(ToProto(piece, true, nullptr).token_ids_size(), 2);
 }
 
 TEST(WireTest, Routing) {
