@@ -14,6 +14,7 @@
 #include "server/adapters/journal.h"
 #include "server/admission/admission.h"
 #include "server/backend/device.h"
+#include "server/base/listen_address.h"
 #include "server/base/log.h"
 #include "server/config.h"
 #include "server/metrics/exporter.h"
@@ -23,7 +24,6 @@
 #include "server/model/tokenizer.h"
 #include "server/model/transformer.h"
 #include "server/rpc/audit.h"
-#include "server/rpc/listen_address.h"
 #include "server/rpc/server.h"
 #include "server/scheduler/scheduler.h"
 #include "server/signals.h"
@@ -71,6 +71,10 @@ absl::StatusOr<std::vector<TenantConfig>> Tenants(const Config& config) {
 absl::Status CheckExposures(const Config& config) {
   ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.listen));
   RETURN_IF_ERROR(CheckExposure(address, config.allow_plaintext_public));
+  if (!config.metrics_listen.empty()) {
+    ASSIGN_OR_RETURN(const ListenAddress metrics, ParseListenAddress(config.metrics_listen));
+    RETURN_IF_ERROR(CheckExposure(metrics, config.allow_plaintext_public));
+  }
   if (config.admin_listen.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const ListenAddress admin, ParseListenAddress(config.admin_listen));
   RETURN_IF_ERROR(CheckExposure(admin, config.allow_plaintext_public));

@@ -5,29 +5,28 @@
 #include <memory>
 #include <string>
 
+#include "server/base/listen_socket.h"
 #include "server/base/status.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/scrape_server.h"
 
 namespace hydrad {
 
-// Serves one Metrics for as long as it lives, on threads of its own. The endpoint is plain HTTP without
+// Serves one Metrics for as long as it lives, on a thread of its own. The endpoint is plain HTTP without
 // authentication: bind it to an address that only the scraper reaches.
 class Exporter {
  public:
-  // `address` is HOST:PORT; port 0 lets the system choose. UNAVAILABLE, naming the address, when it cannot be
-  // bound.
+  // `address` is HOST:PORT, [V6]:PORT or unix:PATH; port 0 lets the system choose. Errors are those of
+  // ParseListenAddress and ListenSocket::Open.
   static absl::StatusOr<std::unique_ptr<Exporter>> Start(const std::string& address, const Metrics& metrics);
-  ~Exporter();
 
-  // HOST:PORT with the port that was bound.
-  const std::string& address() const { return address_; }
+  // With the port that was bound.
+  const std::string& address() const { return server_.address(); }
 
  private:
-  struct Impl;
-  Exporter(std::unique_ptr<Impl> impl, std::string address);
+  Exporter(ListenSocket socket, const Metrics& metrics);
 
-  std::unique_ptr<Impl> impl_;
-  std::string address_;
+  ScrapeServer server_;
 };
 
 }  // namespace hydrad

@@ -113,6 +113,27 @@ struct Metrics::Impl {
                                     "Sequences put back to the queue because the KV cache was full.")
                              .Add({});
 
+  Family<Gauge>& connections = AddGauge(r, "hydrad_connections", "Open connections, by listener.");
+  Family<Counter>& refused_connections =
+      AddCounter(r, "hydrad_connections_refused_total",
+                 "Connections closed before they were served, by listener and reason.");
+  Family<Counter>& accept_failures =
+      AddCounter(r, "hydrad_accept_failures_total",
+                 "Failures of the system to accept a connection, by listener and error.");
+  Family<Gauge>& listener_answers =
+      AddGauge(r, "hydrad_listener_answers",
+               "1: the listener answered the daemon's own last health check, 0: it did not.");
+
+  Gauge& heartbeat_age =
+      AddGauge(r, "hydrad_scheduler_heartbeat_age_seconds",
+               "Time since the scheduler's loop last came round; it does at least every second.")
+          .Add({});
+  Gauge& reload_ok = AddGauge(r, "hydrad_config_last_reload_successful",
+                              "1: what was last read of the configuration is in force, 0: it was refused.")
+                         .Add({});
+  Family<Counter>& reloads =
+      AddCounter(r, "hydrad_config_reloads_total", "Reloads of the configuration (SIGHUP), by result.");
+
   Family<Gauge>& lora_info = AddGauge(r, "hydrad_lora_requests_info",
                                       "Adapters of running and waiting requests, comma-separated; the value "
                                       "is the Unix time of the last change.");
@@ -124,7 +145,9 @@ struct Metrics::Impl {
   Gauge* build_line ABSL_GUARDED_BY(mu) = nullptr;
 };
 
-Metrics::Metrics(size_t max_label_values) : impl_(std::make_unique<Impl>(max_label_values)) {}
+Metrics::Metrics(size_t max_label_values) : impl_(std::make_unique<Impl>(max_label_values)) {
+  impl_->reload_ok.Set(1);
+}
 Metrics::~Metrics() = default;
 
 void Metrics::RequestFinished(const RequestRecord& record) {
@@ -203,6 +226,31 @@ void Metrics::SetLoraInfo(int max_lora, std::string_view running, std::string_vi
   line.Set(unix_seconds);
   if (impl_->lora_line != nullptr && impl_->lora_line != &line) impl_->lora_info.Remove(impl_->lora_line);
   impl_->lora_line = &line;
+}
+
+void Metrics::SetConnections(std::string_view listener, int open) {
+  impl_->connections.Add({{"listener", std::string(listener)}}).Set(open);
+}
+
+void Metrics::ConnectionRefused(std::string_view listener, std::string_view reason) {
+  impl_->refused_connections.Add({{"listener", std::string(listener)}, {"reason", std::string(reason)}})
+      .Increment();
+}
+
+void Metrics::AcceptFailed(std::string_view listener, std::string_view error) {
+  impl_->accept_failures.Add({{"listener", std::string(listener)}, {"error", std::string(error)}})
+      .Increment();
+}
+
+void Metrics::SetListenerAnswers(std::string_view listener, bool answers) {
+  impl_->listener_answers.Add({{"listener", std::string(listener)}}).Set(answers ? 1 : 0);
+}
+
+void Metrics::SetHeartbeatAge(double seconds) { impl_->heartbeat_age.Set(seconds); }
+
+void Metrics::ConfigReloaded(bool ok) {
+  impl_->reload_ok.Set(ok ? 1 : 0);
+  impl_->reloads.Add({{"result", ok ? "ok" : "error"}}).Increment();
 }
 
 void Metrics::SetBuildInfo(std::string_view version, std::string_view device, std::string_view model) {

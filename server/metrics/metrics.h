@@ -65,6 +65,17 @@ class Metrics {
   // requests.
   void SetLoraInfo(int max_lora, std::string_view running, std::string_view waiting, double unix_seconds);
 
+  // Connections of a listener ("inference", "admin"). Refused: closed before gRPC heard of it, because of
+  // "total", "peer", "silent", "not_http2" or "no_descriptors". A failure is named as the system names it.
+  void SetConnections(std::string_view listener, int open);
+  void ConnectionRefused(std::string_view listener, std::string_view reason);
+  void AcceptFailed(std::string_view listener, std::string_view error);
+  void SetListenerAnswers(std::string_view listener, bool answers);
+
+  // The process.
+  void SetHeartbeatAge(double seconds);  // since the scheduler's loop last came round
+  void ConfigReloaded(bool ok);
+
   // What runs here: the labels of one line whose value is 1. Again: replaces it.
   void SetBuildInfo(std::string_view version, std::string_view device, std::string_view model);
 

@@ -2,6 +2,7 @@
 
 #include <strings.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "server/rpc/error_details.h"
@@ -17,11 +18,8 @@ absl::StatusOr<std::string> KeyOf(const grpc::CallbackServerContext& context) {
 }
 
 std::optional<TimePoint> DeadlineOf(const grpc::CallbackServerContext& context, const Clock& clock) {
-  const std::chrono::system_clock::time_point deadline = context.deadline();
-  // A call without one has the largest time there is; a year is as good, and adding to it cannot overflow.
-  const auto left = deadline - std::chrono::system_clock::now();
-  if (left > std::chrono::hours(24 * 365)) return std::nullopt;
-  return clock.Now() + std::chrono::duration_cast<Duration>(left);
+  return DeadlineAfter(gpr_time_sub(context.raw_deadline(), gpr_now(context.raw_deadline().clock_type)),
+                       clock);
 }
 
 }  // namespace
@@ -37,6 +35,13 @@ absl::StatusOr<std::string> BearerKey(std::string_view authorization) {
 
 Caller CallerOf(const grpc::CallbackServerContext& context, const Clock& clock) {
   return {.key = KeyOf(context), .peer = context.peer(), .deadline = DeadlineOf(context, clock)};
+}
+
+std::optional<TimePoint> DeadlineAfter(gpr_timespec left, const Clock& clock) {
+  constexpr int64_t kYear = 365 * 24 * 3600;
+  if (left.tv_sec > kYear) return std::nullopt;
+  const int64_t seconds = std::max(left.tv_sec, -kYear);
+  return clock.Now() + std::chrono::seconds(seconds) + std::chrono::nanoseconds(left.tv_nsec);
 }
 
 absl::Status CancelStatus(const std::optional<TimePoint>& deadline, const Clock& clock) {

@@ -3,17 +3,21 @@
 #include <optional>
 #include <utility>
 
+#include "server/base/thread_name.h"
+
 namespace hydrad {
 
-Health Judge(const SchedulerStatus& status, bool draining, Duration heartbeat_limit) {
-  const bool live = status.since_heartbeat <= heartbeat_limit;
+Health Judge(const SchedulerStatus& status, bool draining, bool reachable, Duration heartbeat_limit) {
+  const bool live = reachable && status.since_heartbeat <= heartbeat_limit;
   return {.live = live, .ready = live && !draining && !status.draining};
 }
 
 HealthMonitor::HealthMonitor(HealthOptions options, std::function<SchedulerStatus()> status,
-                             std::function<void(Health)> publish, std::function<void()> tick)
+                             std::function<bool()> reachable, std::function<void(Health)> publish,
+                             std::function<void()> tick)
     : options_(options),
       status_(std::move(status)),
+      reachable_(std::move(reachable)),
       publish_(std::move(publish)),
       tick_(std::move(tick)),
       thread_([this] { Run(); }) {}
@@ -32,10 +36,11 @@ void HealthMonitor::SetDraining() {
 }
 
 void HealthMonitor::Run() {
+  NameThisThread("health");
   std::optional<Health> published;
   bool draining = false;
   for (;;) {
-    const Health health = Judge(status_(), draining, options_.heartbeat_limit);
+    const Health health = Judge(status_(), draining, reachable_(), options_.heartbeat_limit);
     if (health != published) publish_(health);
     published = health;
     tick_();

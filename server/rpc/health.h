@@ -1,5 +1,5 @@
-// Whether the daemon works, judged by the scheduler's heartbeat and not by the listener that answers the
-// question.
+// Whether the daemon works, judged by the scheduler's heartbeat and by whether every listener answers, not
+// only the one that is asked.
 #ifndef HYDRAD_SERVER_RPC_HEALTH_H_
 #define HYDRAD_SERVER_RPC_HEALTH_H_
 
@@ -12,13 +12,14 @@
 namespace hydrad {
 
 struct Health {
-  bool live = false;   // the scheduler's loop comes round: false asks to be restarted
+  bool live = false;  // the scheduler's loop comes round and the listeners answer: false asks to be restarted
   bool ready = false;  // and takes new requests: false asks to be left alone
   bool operator==(const Health&) const = default;
 };
 
 // A pure function. `draining`: the daemon has been told to end, even if the scheduler does not know yet.
-Health Judge(const SchedulerStatus& status, bool draining, Duration heartbeat_limit);
+// `reachable`: its listeners answer.
+Health Judge(const SchedulerStatus& status, bool draining, bool reachable, Duration heartbeat_limit);
 
 struct HealthOptions {
   // The loop comes round after every step, so this must exceed the longest step: a full prefill chunk of a
@@ -30,10 +31,11 @@ struct HealthOptions {
 // Looks regularly, on a thread of its own, and publishes what has changed. Thread-safe.
 class HealthMonitor {
  public:
-  // `status` and `tick` are called at every look, `publish` at the first and when the health has changed, all
-  // on the monitor's thread.
+  // `status`, `reachable` and `tick` are called at every look, `publish` at the first and when the health has
+  // changed, all on the monitor's thread.
   HealthMonitor(HealthOptions options, std::function<SchedulerStatus()> status,
-                std::function<void(Health)> publish, std::function<void()> tick);
+                std::function<bool()> reachable, std::function<void(Health)> publish,
+                std::function<void()> tick);
   ~HealthMonitor();
 
   // From now on not ready; published at once, on the monitor's thread.
@@ -44,6 +46,7 @@ class HealthMonitor {
 
   const HealthOptions options_;
   const std::function<SchedulerStatus()> status_;
+  const std::function<bool()> reachable_;
   const std::function<void(Health)> publish_;
   const std::function<void()> tick_;
   Mutex mu_;

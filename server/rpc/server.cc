@@ -13,22 +13,32 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/listen_address.h"
 #include "server/base/log.h"
+#include "server/rpc/acceptor.h"
 #include "server/rpc/inference_service.h"
-#include "server/rpc/listen_address.h"
 
 namespace hydrad {
 namespace {
 
+// More than the header of a call that a proxy lets through (Envoy: 60 KiB, nghttpx: 64 KiB, each with up to
+// 100 entries of 32 more by HTTP/2's way of counting): gRPC ends the whole connection of a call that exceeds
+// it, and with it the calls of others behind the same proxy.
+constexpr int kMaxHeaderBytes = 80 << 10;
+
 // One listener with its service.
 struct Listener {
-  std::unique_ptr<grpc::Service> service;
-  std::unique_ptr<grpc::Server> server;
-  std::string address;
+  explicit Listener(ListenSocket bound) : socket(std::move(bound)) {}
 
   void SetServing(const char* name, bool serving) const {
     server->GetHealthCheckService()->SetServingStatus(name, serving);
   }
+
+  ListenSocket socket;
+  std::unique_ptr<grpc::Service> service;
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> door;
+  std::unique_ptr<Acceptor> acceptor;
 };
 
 // gRPC tells clients the services' descriptions as soon as its reflection library is linked; this takes that
@@ -52,68 +62,120 @@ void SetLimits(grpc::ServerBuilder& builder, const ServerOptions& options) {
   builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(options.max_request_bytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
-  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 3);
-  // Two daemons on one port would each get some of the connections.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             static_cast<int>(options.silence / std::chrono::milliseconds(1)));
 }
 
-absl::StatusOr<Listener> Listen(const std::string& text, std::unique_ptr<grpc::Service> service,
-                                const ServerOptions& options) {
+absl::StatusOr<ListenSocket> Bind(const std::string& text, const ServerOptions& options) {
   ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
   RETURN_IF_ERROR(CheckExposure(address, options.allow_plaintext_public));
+  return ListenSocket::Open(address);
+}
+
+using Listeners = std::vector<std::unique_ptr<Listener>>;
+
+// From here on connections are accepted.
+absl::StatusOr<std::unique_ptr<Listener>> Serve(ListenSocket socket, const AcceptorOptions& accepting,
+                                                std::unique_ptr<grpc::Service> service,
+                                                const ServerOptions& options, Metrics& metrics) {
+  auto listener = std::make_unique<Listener>(std::move(socket));
+  listener->service = std::move(service);
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
   if (!options.reflection) builder.SetOption(std::make_unique<NoReflection>());
-  int port = 0;
-  builder.AddListeningPort(text, grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(service.get());
-  Listener listener{.service = std::move(service), .server = builder.BuildAndStart(), .address = ""};
-  if (listener.server == nullptr || port <= 0)
-    return Unavailable("listen address '{}' cannot be bound", text);
-  listener.address = BoundText(address, port);
+  using Experimental = grpc::ServerBuilder::experimental_type;
+  listener->door = builder.experimental().AddExternalConnectionAcceptor(
+      Experimental::ExternalConnectionType::FROM_FD, grpc::InsecureServerCredentials());
+  builder.RegisterService(listener->service.get());
+  listener->server = builder.BuildAndStart();
+  if (listener->server == nullptr) {
+    return Unavailable("listen address '{}' cannot be served", listener->socket.address());
+  }
+  listener->acceptor = std::make_unique<Acceptor>(
+      accepting, listener->socket, metrics, [door = listener->door.get()](int from, int fd) {
+        grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+        connection.listener_fd = from;
+        connection.fd = fd;
+        door->HandleNewConnection(&connection);
+      });
   return listener;
 }
 
-void Publish(const Health& health, const std::vector<Listener>& listeners) {
-  for (const Listener& listener : listeners) {
-    listener.SetServing("", health.ready);
-    listener.SetServing("readiness", health.ready);
-    listener.SetServing("liveness", health.live);
-    listener.SetServing("hydrad.v1.Inference", health.ready);
-    listener.SetServing("hydrad.v1.Admin", health.live);
+std::vector<ListenerProbe::Target> Targets(const Listeners& listeners,
+                                           const std::vector<std::string>& names) {
+  std::vector<ListenerProbe::Target> targets;
+  for (size_t i = 0; i < listeners.size(); ++i) {
+    const auto expect = [acceptor = listeners[i]->acceptor.get()](int port) { acceptor->Expect(port); };
+    targets.push_back({names[i], &listeners[i]->socket, expect});
+  }
+  return targets;
+}
+
+void Publish(const Health& health, const Listeners& listeners) {
+  for (const auto& listener : listeners) {
+    listener->SetServing("", health.ready);
+    listener->SetServing("readiness", health.ready);
+    listener->SetServing("liveness", health.live);
+    listener->SetServing("hydrad.v1.Inference", health.ready);
+    listener->SetServing("hydrad.v1.Admin", health.live);
   }
 }
 
 }  // namespace
 
 struct Server::Impl {
-  std::vector<Listener> listeners;  // inference, then perhaps admin
+  Listeners listeners;  // inference, then perhaps admin
+  std::unique_ptr<ListenerProbe> probe;
   std::unique_ptr<HealthMonitor> monitor;
 };
 
+absl::StatusOr<ServerSockets> Server::Bind(const ServerOptions& options) {
+  ASSIGN_OR_RETURN(ListenSocket inference, hydrad::Bind(options.listen, options));
+  ServerSockets sockets{.inference = std::move(inference), .admin = std::nullopt};
+  if (options.admin_listen.empty()) return sockets;
+  ASSIGN_OR_RETURN(ListenSocket admin, hydrad::Bind(options.admin_listen, options));
+  sockets.admin.emplace(std::move(admin));
+  return sockets;
+}
+
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Intake& intake,
                                                       const Admission& admins, const ServerFacts& facts,
-                                                      std::function<void()> tick) {
+                                                      std::function<void()> tick,
+                                                      std::optional<ServerSockets> sockets) {
+  if (!sockets) {
+    ASSIGN_OR_RETURN(ServerSockets bound, Bind(options));
+    sockets.emplace(std::move(bound));
+  }
   gpr_set_log_function(LogForGrpc);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto impl = std::make_unique<Impl>();
-  ASSIGN_OR_RETURN(
-      Listener inference,
-      Listen(options.listen, MakeInferenceService(intake, facts.base_model, options.stream_bounds), options));
-  impl->listeners.push_back(std::move(inference));
-  if (!options.admin_listen.empty()) {
-    ASSIGN_OR_RETURN(Listener admin,
-                     Listen(options.admin_listen, MakeAdminService(intake, admins, facts), options));
-    impl->listeners.push_back(std::move(admin));
+  Metrics& metrics = intake.rooms().metrics;
+  const auto serve = [&](ListenSocket socket, const AcceptorOptions& accepting,
+                         std::unique_ptr<grpc::Service> service) -> absl::Status {
+    ASSIGN_OR_RETURN(auto listener,
+                     Serve(std::move(socket), accepting, std::move(service), options, metrics));
+    impl->listeners.push_back(std::move(listener));
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(serve(std::move(sockets->inference), {"inference", options.connections, options.silence},
+                        MakeInferenceService(intake, facts.base_model, options.stream_bounds)));
+  if (sockets->admin) {
+    RETURN_IF_ERROR(serve(*std::move(sockets->admin), {"admin", options.admin_connections, options.silence},
+                          MakeAdminService(intake, admins, facts)));
   }
+  impl->probe = std::make_unique<ListenerProbe>(
+      options.probe, Targets(impl->listeners, {"inference", "admin"}),
+      [&metrics](const std::string& name, bool answers) { metrics.SetListenerAnswers(name, answers); });
   impl->monitor = std::make_unique<HealthMonitor>(
       options.health, intake.rooms().scheduler.status,
+      [probe = impl->probe.get()] { return probe->all_answer(); },
       [listeners = &impl->listeners](const Health& health) { Publish(health, *listeners); }, std::move(tick));
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
@@ -121,21 +183,23 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() { Shutdown(Duration(0)); }
 
-const std::string& Server::address() const { return impl_->listeners[0].address; }
+const std::string& Server::address() const { return impl_->listeners[0]->socket.address(); }
 const std::string& Server::admin_address() const {
   static const std::string none;
-  return impl_->listeners.size() > 1 ? impl_->listeners[1].address : none;
+  return impl_->listeners.size() > 1 ? impl_->listeners[1]->socket.address() : none;
 }
 
 void Server::SetDraining() { impl_->monitor->SetDraining(); }
 
 void Server::Shutdown(Duration limit) {
   impl_->monitor.reset();
+  impl_->probe.reset();
   const auto deadline = std::chrono::system_clock::now() +
                         std::chrono::duration_cast<std::chrono::system_clock::duration>(limit);
-  for (Listener& listener : impl_->listeners) {
-    listener.server->Shutdown(deadline);
-    listener.server->Wait();
+  for (const auto& listener : impl_->listeners) {
+    listener->acceptor->Stop();  // what it gave to a server that has ended would stay open
+    listener->server->Shutdown(deadline);
+    listener->server->Wait();
   }
 }
 

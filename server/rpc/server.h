@@ -4,13 +4,17 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "server/base/clock.h"
+#include "server/base/listen_socket.h"
 #include "server/base/status.h"
 #include "server/rpc/admin_service.h"
+#include "server/rpc/connection_book.h"
 #include "server/rpc/health.h"
 #include "server/rpc/intake.h"
+#include "server/rpc/listener_probe.h"
 #include "server/rpc/message_queue.h"
 
 namespace hydrad {
@@ -24,18 +28,33 @@ struct ServerOptions {
   int max_streams_per_connection = 1024;
   size_t memory_quota = 256 << 20;  // of gRPC's own buffers, over all connections of a listener
   QueueBounds stream_bounds;        // of what one reader may leave unread
+  ConnectionLimits connections{};   // of the inference listener
+  ConnectionLimits admin_connections{.total = 128, .per_peer = 64};
+  Duration silence = std::chrono::seconds(20);  // that a connection may take until it speaks HTTP/2
   HealthOptions health;
+  ProbeOptions probe;
+};
+
+// Sockets that are bound and listen: clients that connect wait there until the server starts.
+struct ServerSockets {
+  ListenSocket inference;
+  std::optional<ListenSocket> admin;
 };
 
 // gRPC is behind the .cc. Thread-safe.
 class Server {
  public:
-  // Binds and serves. `intake`, its rooms and `admins` must outlive the server. `tick` is called about twice
-  // a second on the health thread, for whoever has a gauge to set. Errors name the address:
-  // FAILED_PRECONDITION (plain text to strangers, see CheckExposure), UNAVAILABLE (cannot be bound).
+  // Takes the addresses, so that nobody else can. Errors name the address: FAILED_PRECONDITION (plain text to
+  // strangers, see CheckExposure), UNAVAILABLE (cannot be bound), INVALID_ARGUMENT (is none).
+  static absl::StatusOr<ServerSockets> Bind(const ServerOptions& options);
+
+  // Serves on `sockets`, or on what Bind gives. `intake`, its rooms and `admins` must outlive the server.
+  // `tick` is called about twice a second on the health thread, for whoever has a gauge to set. Errors are
+  // Bind's.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Intake& intake,
                                                        const Admission& admins, const ServerFacts& facts,
-                                                       std::function<void()> tick);
+                                                       std::function<void()> tick,
+                                                       std::optional<ServerSockets> sockets = std::nullopt);
   // As Shutdown(0).
   ~Server();
 

@@ -9,6 +9,7 @@
 
 #include "server/base/inbox.h"
 #include "server/base/mutex.h"
+#include "server/base/thread_name.h"
 #include "server/scheduler/engine.h"
 #include "server/scheduler/fit_to_model.h"
 #include "server/scheduler/waiting_room.h"
@@ -80,6 +81,7 @@ struct Scheduler::Impl {
 };
 
 void Scheduler::Impl::Loop() {
+  NameThisThread("scheduler");
   bool worked = false;
   while (!drain_until || (!engine.empty() && clock.Now() < *drain_until)) {
     worked = Turn(worked ? Duration::zero() : IdleTurn());

@@ -20,12 +20,13 @@ TEST(JudgeTest, Table) {
   const Health good = {.live = true, .ready = true};
   const Health leaving = {.live = true, .ready = false};
   const Health stuck = {.live = false, .ready = false};
-  EXPECT_EQ(Judge(Beat(seconds(0)), false, seconds(5)), good);
-  EXPECT_EQ(Judge(Beat(seconds(5)), false, seconds(5)), good);
-  EXPECT_EQ(Judge(Beat(seconds(6)), false, seconds(5)), stuck);
-  EXPECT_EQ(Judge(Beat(seconds(0)), true, seconds(5)), leaving);
-  EXPECT_EQ(Judge(Beat(seconds(0), true), false, seconds(5)), leaving);
-  EXPECT_EQ(Judge(Beat(seconds(6), true), true, seconds(5)), stuck);
+  EXPECT_EQ(Judge(Beat(seconds(0)), false, true, seconds(5)), good);
+  EXPECT_EQ(Judge(Beat(seconds(5)), false, true, seconds(5)), good);
+  EXPECT_EQ(Judge(Beat(seconds(6)), false, true, seconds(5)), stuck);
+  EXPECT_EQ(Judge(Beat(seconds(0)), true, true, seconds(5)), leaving);
+  EXPECT_EQ(Judge(Beat(seconds(0), true), false, true, seconds(5)), leaving);
+  EXPECT_EQ(Judge(Beat(seconds(6), true), true, true, seconds(5)), stuck);
+  EXPECT_EQ(Judge(Beat(seconds(0)), false, false, seconds(5)), stuck);
 }
 
 // What the monitor's thread is told and tells.
@@ -38,6 +39,7 @@ class HealthMonitorTest : public testing::Test {
           MutexLock lock(&mu_);
           return Beat(since_);
         },
+        [] { return true; },
         [this](const Health& health) {
           MutexLock lock(&mu_);
           published_.push_back(health);

@@ -2,9 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
+#include <sys/socket.h>
 
 #include <thread>
 
+#include "tests/fakes/raw_http2.h"
 #include "tests/rpc/served_fixture.h"
 
 namespace hydrad {
@@ -129,6 +131,117 @@ TEST_F(ServerTest, AMessageBeyondTheBoundIsRefusedUnread) {
   request.set_text(std::string(5 << 20, 'x'));
   v1::TokenizeResponse tokens;
   EXPECT_EQ(inference_->Tokenize(&call, request, &tokens).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(ServerTest, TheLongestHeaderOfAProxyEndsNobodysCall) {
+  RawConnection proxy(server_->address());
+  ASSERT_TRUE(proxy.Greet());
+  const std::string method = "/hydrad.v1.Inference/Generate";
+  v1::GenerateRequest ask = Ask("x");
+  ASSERT_TRUE(proxy.Send(RawConnection::CallHead(1, method, {{"authorization", "Bearer key-globex"}}) +
+                         RawConnection::CallBody(1, ask.SerializeAsString())));
+  Request neighbour = scheduler_.Take();
+  RawConnection::Headers long_headers = {{"authorization", "Bearer key-globex"}};
+  for (int i = 0; i < 64; ++i) long_headers.push_back({"x-" + std::to_string(i), std::string(1000, 'x')});
+  ASSERT_TRUE(proxy.Send(RawConnection::CallHead(3, "/hydrad.v1.Inference/ListModels", long_headers) +
+                         RawConnection::CallBody(3, "")));
+  ASSERT_TRUE(proxy.AwaitEnd(3));
+  neighbour.sink->OnStart({});
+  neighbour.sink->OnPiece(Piece("a", {}, true));
+  neighbour.sink->OnDone(absl::OkStatus(), {});
+  EXPECT_TRUE(proxy.AwaitEnd(1)) << "the connection ended with the long call";
+}
+
+TEST_F(ServerTest, TheLongestTimeoutOfTheProtocolIsNoneAtAll) {
+  RawConnection client(server_->address());
+  ASSERT_TRUE(client.Greet());
+  ASSERT_TRUE(client.Send(
+      RawConnection::CallHead(1, "/hydrad.v1.Inference/Generate",
+                              {{"authorization", "Bearer key-globex"}, {"grpc-timeout", "99999999H"}}) +
+      RawConnection::CallBody(1, Ask("x").SerializeAsString())));
+  Request request = scheduler_.Take();
+  EXPECT_EQ(request.deadline, std::nullopt);
+  request.sink->OnDone(absl::OkStatus(), {});
+  EXPECT_TRUE(client.AwaitEnd(1));
+}
+
+TEST_F(ServerTest, APeerIsNamedAsGrpcNamesIt) {
+  Call wrong("nobody's");
+  v1::ListModelsResponse models;
+  EXPECT_EQ(inference_->ListModels(&wrong, {}, &models).error_code(), StatusCode::UNAUTHENTICATED);
+  const std::vector<nlohmann::json> lines = AuditLines();
+  ASSERT_FALSE(lines.empty());
+  EXPECT_THAT(lines.back()["peer"].get<std::string>(), testing::MatchesRegex("ipv4:127.0.0.1:[0-9]+"));
+}
+
+// Listeners that few may connect to.
+class CrowdedServerTest : public ServerTest {
+ protected:
+  static ServerOptions Few() {
+    ServerOptions options;
+    options.connections = {.total = 4, .per_peer = 4};
+    options.probe.interval = std::chrono::hours(1);  // leaves the places to the test
+    return options;
+  }
+  CrowdedServerTest() : ServerTest(Few()) {}
+  std::vector<RawConnection> Connect(int count) const {
+    std::vector<RawConnection> out;
+    for (int i = 0; i < count; ++i) out.emplace_back(server_->address());
+    return out;
+  }
+  grpc::Status List() {
+    Call call("key-acme");
+    call.set_wait_for_ready(true);
+    v1::ListModelsResponse models;
+    return inference_->ListModels(&call, {}, &models);
+  }
+};
+
+TEST_F(CrowdedServerTest, WhoIsSilentMakesRoomForWhoSpeaks) {
+  std::vector<RawConnection> silent = Connect(20);
+  EXPECT_TRUE(List().ok());
+  silent.front().AwaitClose();
+}
+
+TEST_F(CrowdedServerTest, BeyondTheLimitConnectionsAreClosedAndPlacesComeBack) {
+  std::vector<RawConnection> busy = Connect(4);
+  for (size_t i = 0; i < busy.size(); ++i) {
+    ASSERT_TRUE(busy[i].Greet());
+    ASSERT_TRUE(busy[i].Send(RawConnection::CallHead(1, "/hydrad.v1.Inference/ListModels", {}) +
+                             RawConnection::CallBody(1, "")));
+    ASSERT_TRUE(busy[i].AwaitEnd(1));
+  }
+  RawConnection one_more(server_->address());
+  one_more.AwaitClose();
+  busy.clear();
+  EXPECT_TRUE(List().ok());
+}
+
+TEST_F(CrowdedServerTest, WhatIsNotHttp2IsClosedUnheard) {
+  RawConnection stranger(server_->address());
+  ASSERT_TRUE(stranger.Send("GET / HTTP/1.1\r\n\r\n"));
+  stranger.AwaitClose();
+  EXPECT_TRUE(List().ok());
+}
+
+TEST_F(ServerTest, AListenerThatDoesNotAnswerIsTold) {
+  server_.reset();
+  ServerOptions options;
+  options.probe = {
+      .interval = std::chrono::milliseconds(1), .limit = std::chrono::seconds(20), .failures = 1};
+  std::optional<ServerSockets> sockets = *Server::Bind(options);
+  const int deaf = sockets->inference.sockets().front().get();
+  options.health.interval = std::chrono::milliseconds(1);
+  auto server = Server::Start(
+      options, *intake_, admins_, {}, [] {}, std::move(sockets));
+  ASSERT_TRUE(server.ok()) << server.status();
+  Health::Stub stub(grpc::CreateChannel((*server)->admin_address(), grpc::InsecureChannelCredentials()));
+  Call call;
+  const auto live = Watch(call, stub, "liveness");
+  Await(*live, HealthCheckResponse::SERVING);
+  shutdown(deaf, SHUT_RDWR);  // as if the acceptor had died: nobody gets in
+  Await(*live, HealthCheckResponse::NOT_SERVING);
+  call.TryCancel();
 }
 
 TEST_F(ServerTest, EveryNameOfHealthIsKnown) {

@@ -1,4 +1,4 @@
-#include "server/rpc/listen_address.h"
+#include "server/base/listen_address.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // Where the daemon listens, and who can reach that.
-#ifndef HYDRAD_SERVER_RPC_LISTEN_ADDRESS_H_
-#define HYDRAD_SERVER_RPC_LISTEN_ADDRESS_H_
+#ifndef HYDRAD_SERVER_BASE_LISTEN_ADDRESS_H_
+#define HYDRAD_SERVER_BASE_LISTEN_ADDRESS_H_
 
 #include <string>
 #include <string_view>
@@ -30,4 +30,4 @@ std::string BoundText(const ListenAddress& address, int port);
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_LISTEN_ADDRESS_H_
+#endif  // HYDRAD_SERVER_BASE_LISTEN_ADDRESS_H_

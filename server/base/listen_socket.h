@@ -1,0 +1,49 @@
+// Sockets that listen. Whoever binds one holds its address against every other process from that moment; what
+// connects waits in the kernel's queue until somebody accepts it.
+#ifndef HYDRAD_SERVER_BASE_LISTEN_SOCKET_H_
+#define HYDRAD_SERVER_BASE_LISTEN_SOCKET_H_
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "server/base/file_descriptor.h"
+#include "server/base/listen_address.h"
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// Move-only. Destruction closes the sockets and removes the file of a Unix socket, if that is still its own.
+class ListenSocket {
+ public:
+  // Binds every address that the host stands for (0.0.0.0: all of IPv4; [::]: all of both), on one port.
+  // A socket file whose server is gone is replaced. UNAVAILABLE, naming the address, when it cannot be bound:
+  // the port is taken, or a process serves the socket file; INVALID_ARGUMENT for a host that is not known or
+  // a path that is too long for a socket.
+  static absl::StatusOr<ListenSocket> Open(const ListenAddress& address);
+
+  ListenSocket(ListenSocket&&) noexcept = default;
+  ListenSocket& operator=(ListenSocket&&) noexcept = delete;
+  ~ListenSocket();
+
+  // As it was given, with the port that was bound.
+  const std::string& address() const { return address_; }
+  // At least one, not blocking.
+  const std::vector<FileDescriptor>& sockets() const { return sockets_; }
+
+ private:
+  ListenSocket() = default;
+  static absl::StatusOr<ListenSocket> OpenUnix(const ListenAddress& address);
+  static absl::StatusOr<ListenSocket> OpenTcp(const ListenAddress& address);
+
+  std::string address_;
+  std::vector<FileDescriptor> sockets_;
+  std::string path_;  // of a Unix socket
+  dev_t device_ = 0;  // and its file
+  ino_t inode_ = 0;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BASE_LISTEN_SOCKET_H_

@@ -1,0 +1,66 @@
+// Which connections a listener has open, and whether one more may come.
+#ifndef HYDRAD_SERVER_RPC_CONNECTION_BOOK_H_
+#define HYDRAD_SERVER_RPC_CONNECTION_BOOK_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+
+#include "server/base/clock.h"
+
+namespace hydrad {
+
+struct ConnectionLimits {
+  int total = 1024;
+  int per_peer = 256;  // from one address (IPv6: one /64 network; Unix socket: one user)
+};
+
+// A connection is given away for good: nobody tells when it ends. What is kept of it is the number of its
+// descriptor and the identity of the socket behind it; as soon as another socket or none has that number, the
+// connection is known to be gone. Not thread-safe.
+class ConnectionBook {
+ public:
+  // `identity` gives the identity of the socket behind a descriptor; 0 if there is none.
+  ConnectionBook(ConnectionLimits limits, std::function<uint64_t(int fd)> identity, const Clock& clock);
+
+  enum class Verdict { kWelcome, kTotalReached, kPeerReached };
+  // Whether one more may come from `peer`, after a look at what has gone if there seems to be no room (but
+  // most of the time goes to something else than looking).
+  Verdict MayCome(const std::string& peer);
+  // It came. `counted`: against the limits (the daemon's own look at itself is not).
+  void Add(int fd, const std::string& peer, bool counted = true);
+  // It is gone, as the caller knows.
+  void Remove(int fd);
+  // Forgets those that are gone.
+  void Sweep();
+  // Counted ones, as far as is known.
+  int open() const { return open_; }
+
+ private:
+  struct Entry {
+    uint64_t identity;
+    std::string peer;
+    bool counted;
+  };
+  Verdict Judge(const std::string& peer) const;
+  void Uncount(const Entry& entry);
+
+  const ConnectionLimits limits_;
+  const std::function<uint64_t(int)> identity_;
+  const Clock& clock_;
+  std::unordered_map<int, Entry> entries_;  // by descriptor
+  std::unordered_map<std::string, int> of_peer_;
+  int open_ = 0;
+  TimePoint next_look_{};
+};
+
+// Inode of the socket behind a descriptor of this process; 0 if there is no socket.
+uint64_t SocketIdentity(int fd);
+
+// Who is at the other end, as far as limits go; "" if it is gone already.
+std::string PeerOf(int fd);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_CONNECTION_BOOK_H_

@@ -1,0 +1,54 @@
+// The daemon's look at its own listeners: a health check through the same door as everybody's.
+#ifndef HYDRAD_SERVER_RPC_LISTENER_PROBE_H_
+#define HYDRAD_SERVER_RPC_LISTENER_PROBE_H_
+
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "server/base/clock.h"
+#include "server/base/listen_socket.h"
+#include "server/base/mutex.h"
+
+namespace hydrad {
+
+struct ProbeOptions {
+  Duration interval = std::chrono::seconds(10);  // between two looks
+  Duration limit = std::chrono::seconds(5);      // for an answer
+  int failures = 2;                              // in a row, until a listener counts as not answering
+};
+
+// Thread-safe.
+class ListenerProbe {
+ public:
+  struct Target {
+    std::string name;
+    const ListenSocket* socket;
+    std::function<void(int port)> expect;  // is told the port that the next look comes from
+  };
+  // `told` hears after every look whether the listener answers, on the probe's thread.
+  ListenerProbe(ProbeOptions options, std::vector<Target> targets,
+                std::function<void(const std::string& name, bool answers)> told);
+  ~ListenerProbe();
+
+  // Whether all listeners answer, as far as was seen.
+  bool all_answer() const;
+
+ private:
+  void Run();
+  void Look(size_t target);
+
+  const ProbeOptions options_;
+  const std::vector<Target> targets_;
+  const std::function<void(const std::string&, bool)> told_;
+  std::vector<int> failed_;  // in a row, by target; the thread's
+  mutable Mutex mu_;
+  int silent_ ABSL_GUARDED_BY(mu_) = 0;  // listeners that do not answer
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;  // last: it uses the rest
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_LISTENER_PROBE_H_
