@@ -208,7 +208,7 @@ TEST_F(BudgetTest, LaunchesPerStep) {
   for (const DeviceAdapter* with :
        {static_cast<const DeviceAdapter*>(nullptr), static_cast<const DeviceAdapter*>(adapter.get())}) {
     BlockPool pool(8);
-    TestSequence sequence{.tokens = {3, 4}, .adapter = with, .computed = 0, .blocks = {}};
+    TestSequence sequence{.tokens = {3, 4}, .adapter = with};
     const Chunk one{&sequence, 1};
     RunStep(**model, pool, {&one, 1});
     cudaDeviceSynchronize();

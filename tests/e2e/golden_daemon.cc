@@ -169,7 +169,6 @@ v1::GenerateRequest GoldenDaemon::Request(const GoldenCase& golden, const Golden
     request.set_expert(experts_.at(NameOf(golden, 0, use)).at(static_cast<size_t>(golden.label)));
   request.mutable_output()->set_token_ids(true);
   request.mutable_output()->set_logprobs(kTop);
-  request.mutable_output()->set_prompt_logprobs(kTop);
   return request;
 }
 
@@ -180,6 +179,7 @@ v1::GenerateResult GoldenDaemon::Ask(const GoldenCase& golden, const GoldenPromp
   v1::GenerateResult result;
   grpc::Status status;
   if (n == 1) {
+    request.mutable_output()->set_prompt_logprobs(kTop);
     status = stub_->GenerateUnary(&context, request, &result);
   } else {
     request.mutable_sampling()->set_n(n);

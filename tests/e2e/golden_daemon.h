@@ -30,8 +30,8 @@ class GoldenDaemon {
   static std::string NameOf(const GoldenCase& golden, size_t i, const std::string& use);
   v1::Adapter Get(const std::string& name);
 
-  // The answer to the case's prompt: n choices, streamed if there are several, with the log-probabilities of
-  // all tokens. No text is cut off the prompt, but ids are, to leave room for one token. A failed test, and
+  // The answer to the case's prompt: one choice, with the log-probabilities of the prompt's tokens too, or n
+  // that are streamed, without. Prompts of ids are cut, to leave room for one token. A failed test, and
   // nothing, if the daemon refuses.
   v1::GenerateResult Ask(const GoldenCase& golden, const GoldenPrompt& prompt, const std::string& use, int n);
   int max_context() const { return max_context_; }

@@ -173,8 +173,15 @@ void CheckRoute(const GoldenCase& golden, const GoldenPrompt& prompt, const v1::
   }
 }
 
+// Of the base model, and of a large one, not all.
+std::vector<Way> WaysOf(const GoldenCase& golden) {
+  if (golden.adapters.empty()) return {kWays[0], kWays[1]};
+  if (kOfSmollm2) return {kWays[0], kWays[5]};
+  return {std::begin(kWays), std::end(kWays)};
+}
+
 TEST_P(GoldenDaemonTest, AnswersAsTheReference) {
-  for (const Way& way : kWays) {
+  for (const Way& way : WaysOf(golden_)) {
     SCOPED_TRACE(way.use);
     Bring(way);
     for (size_t p = 0; p < golden_.prompts.size(); ++p) {
@@ -182,7 +189,7 @@ TEST_P(GoldenDaemonTest, AnswersAsTheReference) {
       const GoldenPrompt& prompt = golden_.prompts[p];
       const v1::GenerateResult got = Daemon().Ask(golden_, prompt, way.use, way.n);
       ASSERT_EQ(got.choices_size(), way.n);
-      CheckPrompt(prompt, got);
+      if (way.n == 1) CheckPrompt(prompt, got);
       if (golden_.decision)
         CheckRoute(golden_, prompt, got, Daemon().Get(GoldenDaemon::NameOf(golden_, 0, way.use)));
       if (got.start().prompt_tokens() < static_cast<int>(prompt.ids.size())) continue;  // its end was cut off

@@ -94,10 +94,15 @@ Script RandomScript(std::mt19937& random, int vocab, int adapters) {
 }
 
 TestSequence SequenceOf(const Script& script, int s, const World& world) {
-  TestSequence sequence{script.tokens[s], world.adapter(script.adapter[s]), 0, {}};
+  const std::vector<int32_t>& tokens = script.tokens[s];
+  TestSequence sequence{.tokens = tokens, .adapter = world.adapter(script.adapter[s])};
   sequence.top_k = script.top_k[s];
-  sequence.adapter_begin = script.adapter_begin[s];
-  if (script.second[s] >= 0) sequence.more = {{world.adapter(script.second[s]), -0.5f, sequence.top_k}};
+  if (script.adapter_begin[s] > 0) {  // the rest of the prompt invokes it; one token more: nothing does
+    sequence.invocation.assign(
+        tokens.begin() + std::min<ptrdiff_t>(script.adapter_begin[s], std::ssize(tokens)), tokens.end());
+    if (sequence.invocation.empty()) sequence.invocation.assign(tokens.size() + 1, 0);
+  }
+  if (script.second[s] >= 0) sequence.more = {{world.adapter(script.second[s]), -0.5f}};
   return sequence;
 }
 
@@ -139,7 +144,7 @@ std::vector<Chunk> RandomStep(const Script& script, std::vector<TestSequence>& s
                               std::mt19937& random) {
   std::vector<Chunk> chunks;
   for (TestSequence& s : sequences) {
-    const int left = static_cast<int>(s.tokens.size()) - s.computed;
+    const int left = static_cast<int>(s.tokens.size()) - s.computed();
     if (left == 0 || random() % 3 == 0) continue;
     const int longest = random() % 2 == 0 ? 1 : left;
     chunks.push_back({&s, 1 + static_cast<int>(random() % std::min(left, longest))});
@@ -161,7 +166,7 @@ void RunTogether(const Script& script, World& world, const std::vector<Logits>& 
     const std::vector<Chunk> chunks = RandomStep(script, sequences, random);
     if (chunks.empty()) continue;
     std::vector<int> first;
-    for (const Chunk& chunk : chunks) first.push_back(chunk.sequence->computed);
+    for (const Chunk& chunk : chunks) first.push_back(chunk.sequence->computed());
     const auto logits = RunStep(*world.model, pool, chunks);
     size_t row = 0;
     for (size_t c = 0; c < chunks.size(); ++c) {
@@ -173,7 +178,7 @@ void RunTogether(const Script& script, World& world, const std::vector<Logits>& 
       }
     }
   }
-  for (const TestSequence& s : sequences) EXPECT_EQ(s.computed, static_cast<int>(s.tokens.size()));
+  for (const TestSequence& s : sequences) EXPECT_EQ(s.computed(), static_cast<int>(s.tokens.size()));
 }
 
 struct Case {
@@ -207,7 +212,7 @@ TEST_P(AloneOrTogether, AdaptersMatter) {
   World world(DirOf(GetParam()), GetParam().type, 1);
   const auto answer = [&](int adapter) {
     BlockPool pool(8);
-    TestSequence sequence{{1, 2, 3}, world.adapter(adapter), 0, {}};
+    TestSequence sequence{.tokens = {1, 2, 3}, .adapter = world.adapter(adapter)};
     const Chunk all{&sequence, 3};
     return RunStep(*world.model, pool, {&all, 1}).back();
   };

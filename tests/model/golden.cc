@@ -50,25 +50,19 @@ int ArgMax(const std::vector<float>& logits) {
   return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-// Where `tokens` begin last in the prompt; beyond every position where they do not.
-int LastPlace(const std::vector<int32_t>& prompt, std::span<const int32_t> tokens) {
-  for (int at = static_cast<int>(prompt.size() - tokens.size()); at >= 0; --at) {
-    if (std::equal(tokens.begin(), tokens.end(), prompt.begin() + at)) return at;
-  }
-  return 1 << 30;
-}
-
-// The prompt in one step, then the reference's own continuation token by token: logits of every position.
+// The prompt in one step, once more if that was for the routers, then the reference's own continuation token
+// by token: logits of every position.
 std::vector<std::vector<float>> Run(Transformer& model, const GoldenPrompt& prompt, const Adapt& adapt,
                                     int positions) {
   BlockPool pool(model.limits().kv_blocks);
-  TestSequence sequence{.tokens = prompt.ids, .adapter = nullptr, .computed = 0, .blocks = {}};
+  TestSequence sequence{.tokens = prompt.ids};
   adapt(prompt, sequence);
-  sequence.tokens.insert(sequence.tokens.end(), prompt.greedy.begin(), prompt.greedy.end());
-  const int total = std::min<int>(positions, static_cast<int>(sequence.tokens.size()));
+  sequence.continuation = prompt.greedy;
+  const int total = std::min<int>(positions, static_cast<int>(prompt.ids.size() + prompt.greedy.size()));
   const Chunk first{&sequence, std::min<int>(total, static_cast<int>(prompt.ids.size()))};
   auto logits = RunStep(model, pool, {&first, 1});
-  while (sequence.computed < total) {
+  if (logits.empty()) logits = RunStep(model, pool, {&first, 1});
+  while (sequence.computed() < total) {
     const Chunk next{&sequence, 1};
     logits.push_back(RunStep(model, pool, {&next, 1}).front());
   }
@@ -158,11 +152,11 @@ GoldenCase LoadGolden(const std::string& name) {
 
 Adapt AdaptBy(const GoldenCase& golden, std::span<const DeviceAdapter* const> adapters,
               std::span<const int32_t> invocation) {
-  return [&golden, adapters, invocation](const GoldenPrompt& prompt, TestSequence& sequence) {
-    if (!invocation.empty()) sequence.adapter_begin = LastPlace(prompt.ids, invocation);
+  return [&golden, adapters, invocation](const GoldenPrompt&, TestSequence& sequence) {
+    sequence.invocation.assign(invocation.begin(), invocation.end());
     sequence.top_k = golden.top_k;
     for (size_t i = 0; i < adapters.size(); ++i) {
-      if (i > 0) sequence.more.push_back({adapters[i], golden.weights[i], golden.top_k});
+      if (i > 0) sequence.more.push_back({adapters[i], golden.weights[i]});
       if (i == 0) sequence.adapter = adapters[i], sequence.weight = golden.weights[i];
     }
   };

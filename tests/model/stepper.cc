@@ -1,86 +1,115 @@
 #include "tests/model/stepper.h"
 
-#include <gtest/gtest.h>
+#include <climits>
+#include <map>
+#include <utility>
 
-#include <algorithm>
+#include "server/base/status.h"
+#include "server/scheduler/batch.h"
+#include "tests/fakes/fake_claim.h"
+#include "tests/fakes/test_tokenizer.h"
 
 namespace hydrad {
 namespace {
 
-void AddRows(const Chunk& chunk, int block_size, BlockPool& pool, Batch& batch) {
-  TestSequence& s = *chunk.sequence;
-  const int end = s.computed + chunk.tokens;
-  while (static_cast<int>(s.blocks.size()) * block_size < end) s.blocks.push_back(pool.Allocate().value());
-  batch.segments.push_back({batch.rows(), batch.rows() + chunk.tokens, s.computed,
-                            static_cast<int32_t>(batch.block_tables.size())});
-  for (const Block& block : s.blocks) batch.block_tables.push_back(block.id());
-  if (s.probe) {
-    if (const auto probe = s.probe(s.computed, chunk.tokens, batch.rows())) batch.probes.push_back(*probe);
-  }
-  for (; s.computed < end; ++s.computed) {
-    batch.logit_rows.push_back(batch.rows());
-    batch.tokens.push_back(s.tokens[s.computed]);
-    batch.positions.push_back(s.computed);
-    batch.slots.push_back(s.blocks[s.computed / block_size].id() * block_size + s.computed % block_size);
-  }
+// The text is nobody's.
+const Tokenizer& AnyTokenizer() {
+  static const auto* const tokenizer = MakeTestTokenizer().release();
+  return *tokenizer;
 }
 
-// The `pass`-th adapter of a sequence, its adapter null when it has fewer.
-ComposedAdapter AdapterOf(const TestSequence& s, size_t pass) {
-  if (pass == 0) return {s.adapter, s.weight, s.top_k};
-  return pass <= s.more.size() ? s.more[pass - 1] : ComposedAdapter{nullptr, 0};
+AdapterHandle HandleOn(const DeviceAdapter* adapter, std::vector<int32_t> invocation = {}) {
+  if (adapter == nullptr) return AdapterHandle();
+  auto generation = std::make_shared<AdapterGeneration>();
+  generation->device = std::shared_ptr<const DeviceAdapter>(std::shared_ptr<void>(), adapter);  // not owned
+  generation->invocation = std::move(invocation);
+  return HandleOn(std::move(generation));
 }
 
-// Adjacent rows that use one adapter alike are one run.
-void AddPass(std::span<const Chunk> chunks, size_t pass, Batch& batch) {
-  const size_t begin = batch.runs.size();
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    const TestSequence& s = *chunks[i].sequence;
-    const auto [adapter, weight, top_k] = AdapterOf(s, pass);
-    const auto [row_begin, row_end, position, table] = batch.segments[i];
-    const int plain = std::clamp(s.adapter_begin - position, 0, row_end - row_begin);
-    if (row_begin + plain == row_end) continue;
-    Batch::Run run{row_begin + plain, row_end, adapter};
-    run.weight = weight, run.top_k = top_k;
-    if (pass == 0 && s.by_layer != nullptr) {
-      run.by_layer = s.by_layer;
-      batch.runs.push_back(run);
-      continue;
-    }
-    if (adapter == nullptr) continue;
-    Batch::Run* last = batch.runs.size() > begin ? &batch.runs.back() : nullptr;
-    const bool joins = last != nullptr && last->by_layer == nullptr && last->adapter == adapter &&
-                       last->row_end == run.row_begin && last->weight == weight && last->top_k == top_k;
-    if (joins) {
-      last->row_end = run.row_end;
-    } else {
-      batch.runs.push_back(run);
-    }
+AdapterHandle HandleOn(std::shared_ptr<const Mixture> mixture) {
+  auto generation = std::make_shared<AdapterGeneration>();
+  generation->mixture = std::move(mixture);
+  return HandleOn(std::move(generation));
+}
+
+Request RequestOf(const TestSequence& s) {
+  Request request;
+  request.prompt = s.tokens;
+  request.stopping.max_tokens = INT_MAX;
+  request.output.prompt_logprobs = s.scored ? 0 : -1;
+  request.adapter = s.mixture != nullptr ? HandleOn(s.mixture) : HandleOn(s.adapter, s.invocation);
+  request.adapter_weight = s.weight;
+  for (const ComposedAdapter& more : s.more)
+    request.composed.push_back({HandleOn(more.adapter), more.weight});
+  request.adapter_top_k = s.top_k;
+  request.expert = s.expert;
+  if (s.mixture != nullptr) request.decision = s.decision;
+  return request;
+}
+
+void Prepare(TestSequence& s) {
+  s.stepped = std::make_unique<SteppedSequence>(SteppedSequence{RequestOf(s), nullptr, nullptr, nullptr});
+  SteppedSequence& stepped = *s.stepped;
+  HYDRAD_CHECK(stepped.request.BindAdapters());
+  auto route = MakeRoute(stepped.request, INT_MAX);
+  HYDRAD_CHECK(route.ok());
+  stepped.route = *std::move(route);
+  stepped.ends = std::make_unique<EndTokens>(stepped.request.stopping, std::span<const int32_t>());
+  stepped.sequence = std::make_unique<Sequence>(0, stepped.request, *stepped.ends, 0, AnyTokenizer());
+  stepped.sequence->set_route(stepped.route.get());
+}
+
+// Makes it ready to run `rows` tokens.
+BatchBuilder::Part PartOf(TestSequence& s, int rows, int block_size, BlockPool& pool) {
+  if (s.stepped == nullptr) Prepare(s);
+  Request& request = s.stepped->request;
+  Sequence& sequence = *s.stepped->sequence;
+  if (s.mixture == nullptr && request.adapter.device() != s.adapter) {
+    request.adapter = HandleOn(s.adapter, s.invocation);
+    HYDRAD_CHECK(request.BindAdapters());
   }
-  if (pass > 0 && batch.runs.size() > begin) batch.pass_begin.push_back(static_cast<int32_t>(begin));
+  if (sequence.state() == Sequence::State::kWaiting) sequence.Start();
+  while (!sequence.routing() && sequence.length() - sequence.computed() < rows) {
+    sequence.Append({.token = s.continuation.at(sequence.generated().size()), .top = {}});
+  }
+  HYDRAD_CHECK(sequence.Reserve(rows, block_size, pool));
+  return {&sequence, rows, 0};
+}
+
+// Numbers the generations by their first part, as AdapterUse does.
+void NumberAdapters(std::span<BatchBuilder::Part> parts) {
+  std::map<const void*, uint64_t> orders;
+  for (BatchBuilder::Part& part : parts) {
+    if (part.sequence->adapted_by().adapter == nullptr) continue;
+    const void* weights = part.sequence->request().adapter.weights();
+    part.adapter_order = orders.try_emplace(weights, orders.size() + 1).first->second;
+  }
 }
 
 }  // namespace
 
 void Preempt(TestSequence& sequence) {
-  sequence.computed = 0;
-  sequence.blocks.clear();
+  if (sequence.stepped && sequence.stepped->sequence->state() == Sequence::State::kRunning)
+    sequence.stepped->sequence->Preempt();
 }
 
-std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks,
-                                        bool record_gates) {
-  Batch batch;
-  for (const Chunk& chunk : chunks) AddRows(chunk, model.limits().block_size, pool, batch);
-  size_t passes = 1;
-  for (const Chunk& chunk : chunks) passes = std::max(passes, 1 + chunk.sequence->more.size());
-  for (size_t pass = 0; pass < passes; ++pass) AddPass(chunks, pass, batch);
-  for (size_t i = 0; record_gates && i < batch.runs.size(); ++i)
-    batch.runs[i].gates = static_cast<int32_t>(i);
-  model.Forward(batch);
+std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks) {
+  const int block_size = model.limits().block_size;
+  BatchBuilder builder(block_size);
+  std::vector<BatchBuilder::Part> parts;
+  for (const Chunk& chunk : chunks) parts.push_back(PartOf(*chunk.sequence, chunk.tokens, block_size, pool));
+  NumberAdapters(parts);
+  builder.Build(parts);
+  model.Forward(builder.batch());
+  for (const Chunk& chunk : chunks) chunk.sequence->stepped->sequence->Advance(chunk.tokens);
   std::vector<std::vector<float>> logits;
-  for (int row = 0; row < batch.rows(); ++row) {
-    const std::span<const float> values = model.Logits(row);
-    logits.emplace_back(values.begin(), values.end());
+  const auto uses = builder.logit_uses();
+  for (const Chunk& chunk : chunks) {
+    for (size_t i = 0; i < uses.size(); ++i) {
+      if (uses[i].sequence != chunk.sequence->stepped->sequence.get()) continue;
+      const std::span<const float> values = model.Logits(static_cast<int>(i));
+      logits.emplace_back(values.begin(), values.end());
+    }
   }
   return logits;
 }

@@ -1,40 +1,57 @@
-// Runs sequences through a model as the scheduler would, but by hand: a test says which sequences advance by
-// how many tokens in which step.
+// Runs sequences through a model as the scheduler does, with its sequences and its batches, but by hand: a
+// test says which sequences advance by how many tokens in which step.
 #ifndef HYDRAD_TESTS_MODEL_STEPPER_H_
 #define HYDRAD_TESTS_MODEL_STEPPER_H_
 
-#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "server/model/kv_cache.h"
 #include "server/model/transformer.h"
+#include "server/scheduler/sequence.h"
 
 namespace hydrad {
 
-// A further adapter of a sequence: weight and top_k are those of Batch::Run.
+// A further adapter of a sequence.
 struct ComposedAdapter {
   const DeviceAdapter* adapter;
   float weight;
-  int top_k = 0;
 };
 
+// The scheduler's part of a sequence that has run.
+struct SteppedSequence {
+  Request request;
+  std::unique_ptr<EndTokens> ends;
+  std::unique_ptr<ExpertRoute> route;
+  std::unique_ptr<Sequence> sequence;
+};
+
+// What is asked for. But for `adapter` and `continuation` it stands when the sequence has run. The pool of
+// its blocks must outlive it.
 struct TestSequence {
-  std::vector<int32_t> tokens;  // to be fed, prompt and continuation alike
+  std::vector<int32_t> tokens;  // the prompt
   const DeviceAdapter* adapter = nullptr;
-  int computed = 0;  // tokens whose K and V are in the cache
-  std::vector<Block> blocks;
-  float weight = 1;                                // of `adapter`
-  std::vector<ComposedAdapter> more{};             // after it
-  int top_k = 0;                                   // of `adapter`
-  const DeviceAdapter* const* by_layer = nullptr;  // instead of `adapter`, see Batch::Run
-  // What the routers are to see of `rows` rows that begin with row `row` of the batch, if set.
-  std::function<std::optional<Batch::Probe>(int computed, int rows, int row)> probe = {};
-  int adapter_begin = 0;  // first position that the adapters change
+  float weight = 1;                     // of `adapter`
+  std::vector<ComposedAdapter> more{};  // after it
+  int top_k = 0;
+  std::vector<int32_t> invocation{};  // of `adapter`, if it is an aLoRA
+  // Instead of `adapter`: one that picks its expert, and who does it.
+  std::shared_ptr<const Mixture> mixture{};
+  Decision decision = Decision::kVote;
+  std::string expert{};
+  std::vector<int32_t> continuation{};  // is taken as drawn when the prompt has run
+  bool scored = true;  // the logits of every position are wanted; else: of what is drawn from
+
+  std::unique_ptr<SteppedSequence> stepped{};
+  int computed() const { return stepped ? stepped->sequence->computed() : 0; }
+  // The prompt runs for the routers only, to be run again.
+  bool routing() const { return stepped && stepped->sequence->routing(); }
 };
 
-// Gives the sequence's cache back: it starts again from its first token.
+// Gives the sequence's cache back: it starts again from its first token. One that has not run stays as it is.
 void Preempt(TestSequence& sequence);
 
 struct Chunk {
@@ -42,11 +59,9 @@ struct Chunk {
   int tokens;
 };
 
-// One step. Takes blocks from `pool` as they are needed. Returns the logits of every row of every chunk, in
-// order. With `record_gates` every run keeps a record of its gates: the first run's is number 0.
-// REQUIRES: chunks of one adapter are adjacent, blocks suffice.
-std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks,
-                                        bool record_gates = false);
+// One step. Takes blocks from `pool` as they are needed. Returns the logits that the sequences want, in the
+// order of the chunks. Gate records are numbered as BatchBuilder does. REQUIRES: blocks suffice.
+std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks);
 
 }  // namespace hydrad
 

@@ -75,7 +75,7 @@ TEST_F(TransformerTest, CountsTheBytesOfABlock) {
 TEST_F(TransformerTest, SamplesTheRowsThatAreAskedFor) {
   const auto model = Load(kLlama, {});
   BlockPool pool(4);
-  TestSequence sequence{{5, 6, 7, 8}, nullptr, 0, {}};
+  TestSequence sequence{.tokens = {5, 6, 7, 8}};
   const Chunk all{&sequence, 4};
   const auto logits = RunStep(*model, pool, {&all, 1});
   SamplingParams greedy;
@@ -100,7 +100,7 @@ TEST_F(TransformerTest, SamplesTheRowsThatAreAskedFor) {
 TEST_F(TransformerTest, ScoresUnderTheRawLogits) {
   const auto model = Load(kLlama, {});
   BlockPool pool(4);
-  TestSequence sequence{{5, 6}, nullptr, 0, {}};
+  TestSequence sequence{.tokens = {5, 6}};
   const Chunk all{&sequence, 2};
   const auto logits = RunStep(*model, pool, {&all, 1});
   const Sampled score = model->Score(0, 17, 3);

@@ -25,21 +25,24 @@ class MoaGolden : public ::testing::TestWithParam<std::string> {
     mixture_ = *std::move(mixture);
   }
 
-  ExpertRoute Undecided(const GoldenPrompt& prompt) const {
-    return {*mixture_, *golden_.decision, golden_.label, static_cast<int>(prompt.ids.size())};
+  void Adapt(TestSequence& sequence) const {
+    sequence.mixture = mixture_;
+    sequence.decision = *golden_.decision;
+    if (golden_.decision == Decision::kLabel)
+      sequence.expert = mixture_->names().at(static_cast<size_t>(golden_.label));
   }
-  // Runs the prompt in pieces of `rows` for the routers to see.
-  void Decide(const GoldenPrompt& prompt, int rows, ExpertRoute& route) {
+  // The experts of a prompt that is run in pieces of `rows` for the routers to see.
+  std::vector<int> Pick(const GoldenPrompt& prompt, int rows) {
     BlockPool pool(model_->limits().kv_blocks);
-    TestSequence sequence{.tokens = prompt.ids, .adapter = nullptr, .computed = 0, .blocks = {}};
-    sequence.by_layer = route.by_layer();
-    sequence.probe = [&](int first, int count, int row) { return route.Probe(first, count, row); };
+    TestSequence sequence{.tokens = prompt.ids};
+    Adapt(sequence);
     const int tokens = static_cast<int>(prompt.ids.size());
-    while (sequence.computed < tokens) {
-      const Chunk chunk{&sequence, std::min(rows, tokens - sequence.computed)};
-      RunStep(*model_, pool, {&chunk, 1});
+    int left = tokens;
+    for (; left > 0; left -= std::min(rows, left)) {
+      const Chunk chunk{&sequence, std::min(rows, left)};
+      EXPECT_TRUE(RunStep(*model_, pool, {&chunk, 1}).empty()) << "nobody else";
     }
-    route.Decide();
+    return Experts(*sequence.stepped->route);
   }
   // The expert of every layer, by number.
   std::vector<int> Experts(const ExpertRoute& route) const {
@@ -51,8 +54,8 @@ class MoaGolden : public ::testing::TestWithParam<std::string> {
     return experts;
   }
   // By layer the whole prompt must be in the step.
-  std::vector<int> Pieces(const ExpertRoute& route) const {
-    return route.on_base() ? std::vector<int>{1000, 1, 3} : std::vector<int>{1000};
+  std::vector<int> Pieces() const {
+    return golden_.decision == Decision::kLayer ? std::vector<int>{1000} : std::vector<int>{1000, 1, 3};
   }
 
   GoldenCase golden_;
@@ -66,10 +69,8 @@ TEST_P(MoaGolden, PicksTheReferencesExpertsHoweverThePromptIsCut) {
     ASSERT_NO_FATAL_FAILURE(Load(type));
     for (const GoldenPrompt& prompt : golden_.prompts) {
       if (golden_.decision == Decision::kLabel) continue;
-      for (const int rows : Pieces(Undecided(prompt))) {
-        ExpertRoute route = Undecided(prompt);
-        Decide(prompt, rows, route);
-        EXPECT_EQ(Experts(route), prompt.route)
+      for (const int rows : Pieces()) {
+        EXPECT_EQ(Pick(prompt, rows), prompt.route)
             << "in pieces of " << rows << ", f32 " << (type == DType::kF32);
       }
     }
@@ -79,18 +80,7 @@ TEST_P(MoaGolden, PicksTheReferencesExpertsHoweverThePromptIsCut) {
 TEST_P(MoaGolden, LogitsAgreeWithTheReference) {
   for (const DType type : {DType::kF32, DType::kBf16}) {
     ASSERT_NO_FATAL_FAILURE(Load(type));
-    std::optional<ExpertRoute> route;
-    const auto adapt = [&](const GoldenPrompt& prompt, TestSequence& sequence) {
-      route.emplace(Undecided(prompt));
-      if (route->on_base()) Decide(prompt, 1000, *route);
-      sequence.adapter = route->adapter();
-      sequence.by_layer = route->by_layer();
-      const bool picks = !route->decided();
-      const int tokens = static_cast<int>(prompt.ids.size());
-      sequence.probe = [&route, picks, tokens](int first, int count, int row) {
-        return picks && first < tokens ? route->Probe(first, count, row) : std::nullopt;
-      };
-    };
+    const auto adapt = [&](const GoldenPrompt&, TestSequence& sequence) { Adapt(sequence); };
     CheckGolden(golden_, *model_, adapt, type == DType::kBf16, model_->limits().max_context);
   }
 }

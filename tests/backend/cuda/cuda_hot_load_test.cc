@@ -39,7 +39,7 @@ std::unique_ptr<Transformer> Load(Backend& backend) {
 
 // The last position's logits, after a prompt of three tokens and one more.
 std::vector<float> LogitsOf(Transformer& model, BlockPool& pool, const DeviceAdapter* adapter) {
-  TestSequence sequence{.tokens = kTokens, .adapter = adapter, .computed = 0, .blocks = {}};
+  TestSequence sequence{.tokens = kTokens, .adapter = adapter};
   const Chunk prompt{&sequence, 3}, last{&sequence, 1};
   RunStep(model, pool, {&prompt, 1});
   return RunStep(model, pool, {&last, 1}).front();

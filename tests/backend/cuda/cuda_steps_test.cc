@@ -33,8 +33,7 @@ struct Device {
   void Start(std::vector<int> adapter_of) {
     sequences.clear();
     for (const int a : adapter_of) {
-      TestSequence s{
-          .tokens = {}, .adapter = a < 0 ? nullptr : adapters[a].get(), .computed = 0, .blocks = {}};
+      TestSequence s{.tokens = {}, .adapter = a < 0 ? nullptr : adapters[a].get()};
       for (int i = 0; i < 40; ++i)
         s.tokens.push_back(3 + (7 * i + 5 * static_cast<int>(sequences.size())) % 120);
       sequences.push_back(std::move(s));
@@ -160,18 +159,9 @@ TEST_F(CudaStepsTest, StepsThatNobodyReadsAreDoneAllTheSame) {
   Start({-1});
   for (Device* device : {&cuda_, &cpu_}) {
     TestSequence& s = device->sequences[0];
-    for (int i = 0; i < 5; ++i) {
-      Batch batch;
-      if (s.blocks.empty()) s.blocks.push_back(device->pool.Allocate().value());
-      for (int t = 0; t < 3; ++t, ++s.computed) {
-        batch.tokens.push_back(s.tokens[s.computed]);
-        batch.positions.push_back(s.computed);
-        batch.slots.push_back(s.blocks[0].id() * kWide.block_size + s.computed);
-      }
-      batch.segments = {{0, 3, s.computed - 3, 0}};
-      batch.block_tables = {s.blocks[0].id()};
-      device->model->Forward(batch);
-    }
+    s.tokens.resize(16);
+    s.scored = false;
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(device->Step(3).empty());
   }
   StepAndCompare(1, "after five prompts' pieces");
 }

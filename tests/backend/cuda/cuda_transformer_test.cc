@@ -92,9 +92,9 @@ class Prompt {
     for (const auto& adapter : served.adapters) adapters.push_back(adapter.get());
     AdaptBy(golden, adapters, served.invocation)(prompt, sequence_);
     if (gates) sequence_.more.push_back({served.routers.get(), 0});
-    sequence_.tokens.insert(sequence_.tokens.end(), prompt.greedy.begin(), prompt.greedy.end());
-    most_ = std::min({static_cast<int>(sequence_.tokens.size()), served.model->limits().max_context,
-                      static_cast<int>(prompt.ids.size()) + kDecoded});
+    sequence_.continuation = prompt.greedy;
+    most_ = std::min({static_cast<int>(prompt.ids.size() + prompt.greedy.size()),
+                      served.model->limits().max_context, static_cast<int>(prompt.ids.size()) + kDecoded});
     prompt_ = std::min(most_, static_cast<int>(prompt.ids.size()));
   }
 
@@ -102,13 +102,13 @@ class Prompt {
   Ran Run() {
     Ran ran;
     Advance(prompt_, ran);
-    while (sequence_.computed < most_) Advance(1, ran);
+    while (sequence_.computed() < most_) Advance(1, ran);
     return ran;
   }
   // Token by token, with the picks of `leader`.
   Ran Follow(const Ran& leader) {
     Ran ran;
-    while (sequence_.computed < most_) FollowOne(leader.gates[ran.gates.size()], ran);
+    while (sequence_.computed() < most_) FollowOne(leader.gates[ran.gates.size()], ran);
     return ran;
   }
   int told() const { return told_; }  // routers that Follow has told the leader's logits
@@ -116,8 +116,7 @@ class Prompt {
  private:
   void Advance(int tokens, Ran& ran) {
     const Chunk chunk{&sequence_, tokens};
-    for (auto& logits : RunStep(*served_.model, pool_, {&chunk, 1}, gates_))
-      ran.logits.push_back(std::move(logits));
+    for (auto& logits : RunStep(*served_.model, pool_, {&chunk, 1})) ran.logits.push_back(std::move(logits));
     if (!gates_) return;
     const DeviceAdapter &own = *sequence_.adapter, &routers = *served_.routers;
     const float *record = served_.backend->Gates(0).data(), *all = served_.backend->Gates(1).data();
@@ -128,11 +127,12 @@ class Prompt {
   }
 
   void FollowOne(const std::vector<GateSeen>& leader, Ran& ran) {
-    const DeviceAdapter* const untold = sequence_.adapter;
+    const DeviceAdapter* const untold = served_.adapters.front().get();
     AdapterWeights weights = served_.weights;
     std::unique_ptr<DeviceAdapter> told;
     for (;;) {
       Ran one;
+      sequence_.adapter = told != nullptr ? told.get() : untold;
       Advance(1, one);
       const std::vector<GateSeen>& own = one.gates.front();
       const auto apart = std::ranges::mismatch(own, leader, {}, &GateSeen::picked, &GateSeen::picked);
@@ -146,11 +146,20 @@ class Prompt {
         change.push_back(apart.in2->logits[e] - apart.in1->logits[e]);
       AddToBias(weights, untold->gate_places()[static_cast<size_t>(apart.in1 - own.begin())], change);
       told = served_.Load(weights);
-      sequence_.adapter = told.get();
-      --sequence_.computed;
+      RunAgain();
       HYDRAD_CHECK(++told_ < 100);
     }
-    sequence_.adapter = untold;
+    used_.push_back(std::move(told));
+  }
+
+  // The positions that are followed so far, each with the adapter that it was followed with: the same bits.
+  void RunAgain() {
+    Preempt(sequence_);
+    Ran unseen;
+    for (const auto& told : used_) {
+      sequence_.adapter = told != nullptr ? told.get() : served_.adapters.front().get();
+      Advance(1, unseen);
+    }
   }
 
   Served& served_;
@@ -158,6 +167,7 @@ class Prompt {
   const bool gates_;
   BlockPool pool_;
   TestSequence sequence_;
+  std::vector<std::unique_ptr<DeviceAdapter>> used_;  // by position, if it was not the case's own
   int prompt_, most_, told_ = 0;
 };
 
