@@ -182,22 +182,56 @@ std::string Tokenizer::TokenBytes(int32_t id) const {
   return token == nullptr ? "" : impl_->decoder.TokenBytes(*token);
 }
 
-Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special)
-    : tokenizer_(&tokenizer), skip_special_(skip_special), stream_(tokenizer.impl_->decoder.Start()) {}
+Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::span<const int32_t> prompt,
+                         std::string* echo)
+    : tokenizer_(&tokenizer), skip_special_(skip_special), stream_(tokenizer.impl_->decoder.Start()) {
+  for (const int32_t id : prompt) Feed(id);
+  stream_->StartStreaming();
+  std::string certain = stream_->Take();
+  if (echo != nullptr) {
+    *echo = std::move(certain);
+  } else if (stream_->holding()) {
+    DecodeStream alone(*stream_);
+    alone.Finish();
+    repeated_ = alone.Take();
+  }
+}
+
+Detokenizer::Detokenizer(const Detokenizer& other)
+    : tokenizer_(other.tokenizer_),
+      skip_special_(other.skip_special_),
+      stream_(std::make_unique<DecodeStream>(*other.stream_)),
+      repeated_(other.repeated_),
+      begun_(other.begun_) {}
 Detokenizer::Detokenizer(Detokenizer&&) noexcept = default;
 Detokenizer& Detokenizer::operator=(Detokenizer&&) noexcept = default;
 Detokenizer::~Detokenizer() = default;
 
-std::string Detokenizer::Add(int32_t id) {
+void Detokenizer::Feed(int32_t id) {
   const std::string* token = tokenizer_->impl_->DecodedToken(id, skip_special_);
-  if (token == nullptr) return "";
-  stream_->AddToken(*token);
-  return stream_->Take();
+  if (token != nullptr) stream_->AddToken(*token);
 }
+
+std::string Detokenizer::Take(bool last) {
+  std::string text = stream_->Take();
+  if (repeated_.empty()) return text;
+  begun_ += text;
+  if (!last && begun_.size() < repeated_.size() && repeated_.starts_with(begun_)) return "";
+  if (begun_.starts_with(repeated_)) begun_.erase(0, repeated_.size());
+  repeated_.clear();
+  return std::exchange(begun_, {});
+}
+
+std::string Detokenizer::Add(int32_t id) {
+  Feed(id);
+  return Take(/*last=*/false);
+}
+
+bool Detokenizer::holding() const { return stream_->holding() || !begun_.empty(); }
 
 std::string Detokenizer::Finish() {
   stream_->Finish();
-  return stream_->Take();
+  return Take(/*last=*/true);
 }
 
 }  // namespace hydrad

@@ -57,25 +57,41 @@ class Tokenizer {
   std::unique_ptr<const Impl> impl_;
 };
 
-// Detokenises one stream, token by token. What it has returned so far, joined, is always a prefix of Decode
-// of all tokens, and all of it after Finish; no piece ever ends inside a UTF-8 sequence. One thread at a
-// time; keeps the tokenizer's address.
+// Detokenises what follows a prompt, token by token: the text of prompt and tokens beyond that of the prompt
+// alone. So what depends on the place in a text (a first space that decoders drop) is as if all were decoded
+// at once, and a token may complete a character that the prompt begins. A copy goes on from the same place.
+//
+// A character is returned with its last byte, and no piece ends inside one. Joined, the pieces are what
+// Decode gives, but for a run of tokens <0xHH> that is not UTF-8 behind some whole characters: Decode
+// replaces all of it, while a stream cannot take back the characters that it has returned, and replaces the
+// rest. One thread at a time; keeps the tokenizer's address.
 class Detokenizer {
  public:
-  Detokenizer(const Tokenizer& tokenizer, bool skip_special);
+  // With `echo`, the prompt's text is put there, and an end of it that is no whole character comes with the
+  // text behind it; without, such an end is left out unless a token completes it.
+  Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::span<const int32_t> prompt,
+              std::string* echo = nullptr);
+  Detokenizer(const Detokenizer& other);
   Detokenizer(Detokenizer&&) noexcept;
   Detokenizer& operator=(Detokenizer&&) noexcept;
   ~Detokenizer();
 
   // The text that became certain with `id`; may be empty. REQUIRES: not after Finish.
   std::string Add(int32_t id);
-  // What is still held back at the end of the stream (an incomplete sequence becomes U+FFFD).
+  // Whether text of the tokens so far is still held back.
+  bool holding() const;
+  // What is still held back at the end of the stream (an incomplete character becomes U+FFFD).
   std::string Finish();
 
  private:
+  void Feed(int32_t id);
+  std::string Take(bool last);
+
   const Tokenizer* tokenizer_;
   bool skip_special_;
   std::unique_ptr<DecodeStream> stream_;
+  std::string repeated_;  // left out if the text begins so: what the prompt alone ends in
+  std::string begun_;     // the text so far, while it may still become that
 };
 
 }  // namespace hydrad

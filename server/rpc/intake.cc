@@ -62,11 +62,10 @@ absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, con
   request.stopping = FromProto(message.stopping());
   request.stopping.max_tokens =
       message.stopping().has_max_tokens() ? message.stopping().max_tokens() : kDefaultMaxTokens;
-  if (message.output().echo()) {
-    prepared.echo = message.has_text()
-                        ? message.text()
-                        : rooms_.tokenizer.Decode(request.prompt, request.output.skip_special_tokens);
-  }
+  const bool echo = message.output().echo();
+  request.behind_prompt.emplace(rooms_.tokenizer, request.output.skip_special_tokens, request.prompt,
+                                echo && message.has_token_ids() ? &prepared.echo : nullptr);
+  if (echo && message.has_text()) prepared.echo = message.text();
   return prepared;
 }
 

@@ -41,7 +41,9 @@ struct Caller {
 // A request that may be submitted once it has a sink.
 struct Prepared {
   Request request;
-  std::string echo;  // the prompt's text, when it is to be repeated
+  // The prompt's text, when it is to be repeated: as it was sent, or of ids all whole characters, so that
+  // each choice's text goes on where it ends.
+  std::string echo;
 };
 
 // Thread-safe; nothing here waits. Each refusal is counted, written to the audit log where somebody was

@@ -9,42 +9,22 @@ namespace {
 
 constexpr uint64_t kUnknown = std::numeric_limits<uint64_t>::max();
 
-// Whether the last bytes begin a UTF-8 sequence that is longer than they are.
-bool EndsInsideSequence(std::string_view bytes) {
-  for (size_t back = 1; back <= std::min<size_t>(3, bytes.size()); ++back) {
-    const auto byte = static_cast<unsigned char>(bytes[bytes.size() - back]);
-    if (byte < 0x80) return false;
-    if (byte >= 0xC0) return back < (byte >= 0xF0 ? 4u : byte >= 0xE0 ? 3u : 2u);
-  }
-  return false;
-}
-
 }  // namespace
 
-OutputText::OutputText(const Tokenizer& tokenizer, const Stopping& stopping, const OutputOptions& output)
-    : tokenizer_(tokenizer),
-      skip_special_(output.skip_special_tokens),
-      logprobs_(output.top_logprobs >= 0),
-      detokenizer_(tokenizer, output.skip_special_tokens),
-      matcher_(stopping.stop) {}
+OutputText::OutputText(Detokenizer behind_prompt, const Stopping& stopping, const OutputOptions& output)
+    : logprobs_(output.top_logprobs >= 0), detokenizer_(std::move(behind_prompt)), matcher_(stopping.stop) {}
 
 bool OutputText::Add(Sampled drawn, bool scan) {
   const std::string text = detokenizer_.Add(drawn.token);
-  const bool holds = HoldsBytesOf(drawn.token, text);
+  scan_ = scan;
   Append(text, scan);
+  const bool holds = detokenizer_.holding();
   // Text that came out completes the tokens before this one, whose bytes were waiting for it.
-  if (!text.empty()) {
+  if (!text.empty() || !holds) {
     for (Held& held : held_) held.text_end = std::min(held.text_end, added_);
   }
   held_.push_back({std::move(drawn), holds ? kUnknown : added_});
   return !match_.empty();
-}
-
-// Whether the detokeniser, having answered `text` to `token`, holds back the end of the token's bytes.
-bool OutputText::HoldsBytesOf(int32_t token, std::string_view text) const {
-  if (skip_special_ && tokenizer_.IsSpecial(token)) return false;
-  const std::string bytes = tokenizer_.TokenBytes(token);
-  return text.empty() ? !bytes.empty() : EndsInsideSequence(bytes);
 }
 
 void OutputText::AddSilent(Sampled drawn) { held_.push_back({std::move(drawn), kUnknown}); }
@@ -76,13 +56,13 @@ OutputPiece OutputText::Take() {
 
 OutputPiece OutputText::Finish(FinishReason reason) {
   if (match_.empty()) {
+    Append(detokenizer_.Finish(), scan_);
     ready_ += matcher_.Finish();
-    ready_ += detokenizer_.Finish();
   }
   for (Held& held : held_) held.text_end = 0;
   OutputPiece piece = Take();
   piece.finished = true;
-  piece.reason = reason;
+  piece.reason = match_.empty() ? reason : FinishReason::kStopString;
   piece.stop = match_;
   return piece;
 }

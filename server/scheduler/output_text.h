@@ -12,12 +12,13 @@
 
 namespace hydrad {
 
-// Text leaves as soon as it can no longer change: never inside a UTF-8 sequence, never the beginning of a
-// stop string. A token leaves once the text it brought is out, so a token never precedes its text.
-// Single-threaded; the tokenizer must outlive it.
+// Text leaves as soon as it can no longer change: a character with its last byte, never inside one, never the
+// beginning of a stop string. A token leaves once the text it brought is out, so a token never precedes its
+// text. Single-threaded.
 class OutputText {
  public:
-  OutputText(const Tokenizer& tokenizer, const Stopping& stopping, const OutputOptions& output);
+  // `behind_prompt` has been given nothing but the prompt.
+  OutputText(Detokenizer behind_prompt, const Stopping& stopping, const OutputOptions& output);
 
   // A drawn token. `scan`: look for stop strings in its text. True if one was found: the text ends before it.
   bool Add(Sampled drawn, bool scan);
@@ -26,7 +27,8 @@ class OutputText {
 
   // What has become certain since the last piece; its text and tokens may both be empty.
   OutputPiece Take();
-  // The last piece, with everything that was held back.
+  // The last piece, with everything that was held back. A stop string that only the end brings to light is
+  // the reason then.
   OutputPiece Finish(FinishReason reason);
 
  private:
@@ -35,10 +37,7 @@ class OutputText {
     uint64_t text_end;  // bytes of text after which the token may leave
   };
   void Append(std::string_view text, bool scan);
-  bool HoldsBytesOf(int32_t token, std::string_view text) const;
 
-  const Tokenizer& tokenizer_;
-  const bool skip_special_;
   const bool logprobs_;
   Detokenizer detokenizer_;
   StopMatcher matcher_;
@@ -46,6 +45,7 @@ class OutputText {
   std::vector<Held> held_;  // tokens that have not left, in order
   uint64_t added_ = 0;      // bytes of text so far, with what is held back
   uint64_t released_ = 0;   // of them, those that have gone into ready_
+  bool scan_ = false;       // of the last token
   std::string_view match_;  // the stop string found
 };
 

@@ -12,6 +12,7 @@
 #include "server/adapters/handle.h"
 #include "server/admission/admission.h"
 #include "server/base/clock.h"
+#include "server/model/tokenizer.h"
 #include "server/scheduler/token_sink.h"
 
 namespace hydrad {
@@ -43,6 +44,9 @@ struct WeightedAdapter {
 struct Request {
   RequestId id = 0;
   std::vector<int32_t> prompt;  // at least one token
+  // Where each choice's text goes on: has read the prompt, which takes long for a long one and so is better
+  // done before the scheduler's thread has the request. Empty: it is done there.
+  std::optional<Detokenizer> behind_prompt;
   SamplingParams sampling;
   Stopping stopping;
   OutputOptions output;

@@ -19,6 +19,11 @@ int AdapterBegin(const std::vector<int32_t>& prompt, std::span<const int32_t> in
   return last == prompt.end() ? INT_MAX : static_cast<int>(last - prompt.begin());
 }
 
+Detokenizer TextBehindPrompt(const Request& request, const Tokenizer& tokenizer) {
+  if (request.behind_prompt) return *request.behind_prompt;
+  return Detokenizer(tokenizer, request.output.skip_special_tokens, request.prompt);
+}
+
 }  // namespace
 
 EndTokens::EndTokens(const Stopping& stopping, std::span<const int32_t> model_eos) : stop(stopping.stop_ids) {
@@ -33,7 +38,7 @@ Sequence::Sequence(SequenceId id, const Request& request, const EndTokens& ends,
       request_(request),
       ends_(ends),
       choice_(choice),
-      output_(tokenizer, request.stopping, request.output) {}
+      output_(TextBehindPrompt(request, tokenizer), request.stopping, request.output) {}
 
 SequenceView Sequence::View(TenantId tenant) const {
   SequenceView view;

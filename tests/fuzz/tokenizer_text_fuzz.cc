@@ -1,5 +1,6 @@
 // Any bytes as a prompt, for the tokenizers of the two kinds: encoding must lose nothing, and ids made of the
-// same bytes must decode alike whole and as a stream.
+// same bytes must decode alike whole and as the stream behind a third of them, unless something had to be
+// replaced.
 #include <memory>
 
 #include "server/model/tokenizer.h"
@@ -29,13 +30,17 @@ const Tokenizers& Both() {
 void CheckStream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, bool skip_special) {
   const std::string whole = tokenizer.Decode(ids, skip_special);
   HYDRAD_CHECK(IsUtf8(whole));
-  Detokenizer stream(tokenizer, skip_special);
+  const bool sound = whole.find("\uFFFD") == std::string::npos;
+  const std::span<const int32_t> all = ids;
+  const size_t prompt = ids.size() / 3;
   std::string joined;
-  for (int32_t id : ids) {
+  Detokenizer stream(tokenizer, skip_special, all.first(prompt), &joined);
+  for (int32_t id : all.subspan(prompt)) {
     joined += stream.Add(id);
-    HYDRAD_CHECK(IsUtf8(joined) && whole.starts_with(joined));
+    HYDRAD_CHECK(IsUtf8(joined) && (whole.starts_with(joined) || !sound));
   }
-  HYDRAD_CHECK(joined + stream.Finish() == whole);
+  joined += stream.Finish();
+  HYDRAD_CHECK(IsUtf8(joined) && (joined == whole || !sound));
 }
 
 void CheckText(std::string_view text) {

@@ -136,6 +136,20 @@ TEST_F(IntakeTest, TokenIdsAreTakenAsTheyAre) {
   EXPECT_EQ(prepared->echo, tokenizer_->Decode(std::vector<int32_t>{5, 6}, true));
 }
 
+TEST_F(IntakeTest, AnEchoEndsWhereTheTextBehindThePromptBegins) {
+  v1::GenerateRequest message;
+  message.mutable_token_ids()->add_ids(tokenizer_->TokenId("a"));
+  message.mutable_token_ids()->add_ids(tokenizer_->TokenId("Ã"));  // the first byte of é
+  for (const bool echo : {false, true}) {
+    message.mutable_output()->set_echo(echo);
+    const auto prepared = intake_->Prepare(message, As("key-acme"));
+    ASSERT_TRUE(prepared.ok()) << prepared.status();
+    EXPECT_EQ(prepared->echo, echo ? "a" : "");
+    Detokenizer behind = prepared->request.behind_prompt.value();
+    EXPECT_EQ(behind.Add(tokenizer_->TokenId("©")), "é");
+  }
+}
+
 TEST_F(IntakeTest, TheEchoOfATextIsTheText) {
   v1::GenerateRequest message = Ask("Once  upon");
   message.mutable_output()->set_echo(true);

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "tests/fakes/test_tokenizer.h"
+#include "tests/tokenizer/fixture.h"
 
 namespace hydrad {
 namespace {
@@ -15,10 +16,10 @@ Sampled Drawn(int32_t id) { return {.token = id, .logprob = -static_cast<float>(
 
 class OutputTextTest : public testing::Test {
  protected:
-  OutputText Make(std::vector<std::string> stop = {}, OutputOptions output = {}) {
+  OutputText Make(std::vector<std::string> stop = {}, OutputOptions output = {}, const Tokens& prompt = {}) {
     Stopping stopping;
     stopping.stop = std::move(stop);
-    return OutputText(*tokenizer_, stopping, output);
+    return OutputText(Detokenizer(*tokenizer_, output.skip_special_tokens, prompt), stopping, output);
   }
 
   const std::unique_ptr<const Tokenizer> tokenizer_ = MakeTestTokenizer();
@@ -113,6 +114,88 @@ TEST_F(OutputTextTest, HeldTextLeavesAtTheEnd) {
   EXPECT_EQ(piece.text, "bc");
   EXPECT_EQ(piece.tokens, Tokens{token::kBc});
   EXPECT_EQ(piece.stop, "");
+}
+
+// Ids: 0 to 2 special, 3 to 258 bytes, 259 ▁, 260 a, 261 b, 262 ▁a.
+class PieceTextTest : public testing::Test {
+ protected:
+  OutputText Make(std::vector<std::string> stop = {}) {
+    Stopping stopping;
+    stopping.stop = std::move(stop);
+    return OutputText(Detokenizer(*tokenizer_, true, Tokens{1, 262}), stopping, {});
+  }
+  static int32_t Byte(int byte) { return 3 + byte; }
+
+  const std::unique_ptr<const Tokenizer> tokenizer_ =
+      LoadOrDie(SentencePieceFile({"▁", "a", "b"}, {{"▁", "a"}}));
+};
+
+TEST_F(PieceTextTest, AStopStringThatBeginsWithASpaceIsFoundAtTheFirstWord) {
+  OutputText out = Make({" a"});
+  EXPECT_TRUE(out.Add(Drawn(262), true));
+  const OutputPiece piece = out.Finish(FinishReason::kStopString);
+  EXPECT_EQ(piece.text, "");
+  EXPECT_EQ(piece.stop, " a");
+}
+
+TEST_F(PieceTextTest, AStopStringOfBytesIsFoundAtTheTokenThatCompletesIt) {
+  OutputText out = Make({"éa"});
+  for (const int32_t id : {Byte(0xc3), Byte(0xa8), Byte(0xc3), Byte(0xa9)})
+    EXPECT_FALSE(out.Add(Drawn(id), true));
+  EXPECT_EQ(out.Take().text, "è");
+  EXPECT_TRUE(out.Add(Drawn(Byte('a')), true));
+  const OutputPiece piece = out.Finish(FinishReason::kStopString);
+  EXPECT_EQ(piece.text, "");
+  EXPECT_EQ(piece.tokens, (Tokens{Byte(0xc3), Byte(0xa9), Byte('a')}));
+}
+
+TEST_F(PieceTextTest, TokensLeaveWithTheCharacterThatTheyComplete) {
+  OutputText out = Make();
+  out.Add(Drawn(Byte(0xc3)), true);
+  EXPECT_TRUE(out.Take().tokens.empty());
+  out.Add(Drawn(Byte(0xa9)), true);
+  EXPECT_EQ(out.Take().tokens, (Tokens{Byte(0xc3), Byte(0xa9)}));
+  // Spoilt: there is nothing to wait for.
+  out.Add(Drawn(Byte(0xc3)), true);
+  out.Add(Drawn(Byte(0xc3)), true);
+  OutputPiece piece = out.Take();
+  EXPECT_EQ(piece.text, "\uFFFD\uFFFD");
+  EXPECT_EQ(piece.tokens.size(), 2u);
+}
+
+TEST_F(PieceTextTest, ALimitInsideACharacterLosesOnlyThat) {
+  OutputText out = Make();
+  for (const int32_t id : {Byte(0xc3), Byte(0xa9), Byte(0xe1)}) out.Add(Drawn(id), true);
+  EXPECT_EQ(out.Finish(FinishReason::kLength).text, "é\uFFFD");
+}
+
+// An expression that a decoder replaces in the whole text: there is none before the end.
+TEST(OutputText, AStopStringInTextThatOnlyTheEndBringsEndsItToo) {
+  nlohmann::json file = SentencePieceFile({"▁", "a", "b"}, {});
+  file["decoder"] = nlohmann::json::parse(R"({"type": "Sequence", "decoders": [{"type": "Fuse"},
+      {"type": "Replace", "pattern": {"Regex": "▁"}, "content": " "}]})");
+  const auto tokenizer = LoadOrDie(file);
+  Stopping stopping;
+  stopping.stop = {"b"};
+  OutputText out(Detokenizer(*tokenizer, true, Tokens{260}), stopping, {});
+  for (const int32_t id : {260, 261, 260}) EXPECT_FALSE(out.Add(Drawn(id), true));
+  EXPECT_EQ(out.Take().tokens, Tokens{});
+  const OutputPiece piece = out.Finish(FinishReason::kLength);
+  EXPECT_EQ(piece.text, "a");
+  EXPECT_EQ(piece.stop, "b");
+  EXPECT_EQ(piece.reason, FinishReason::kStopString);
+  EXPECT_EQ(piece.tokens, (Tokens{260, 261, 260}));
+}
+
+TEST_F(OutputTextTest, WhatThePromptEndsInIsNoOutput) {
+  OutputText out = Make({}, {}, {token::kE2});
+  out.Add(Drawn(token::kA), true);
+  OutputPiece piece = out.Take();
+  EXPECT_EQ(piece.text, "a");
+  EXPECT_EQ(piece.tokens, Tokens{token::kA});
+  OutputText completed = Make({"€"}, {}, {token::kE2});
+  EXPECT_FALSE(completed.Add(Drawn(token::k82), true));
+  EXPECT_TRUE(completed.Add(Drawn(token::kAC), true));
 }
 
 TEST_F(OutputTextTest, UnscannedTextIsNeverPartOfAMatch) {

@@ -124,6 +124,33 @@ TEST_F(SequenceTest, PreemptionKeepsTheTokensAndGivesTheBlocksBack) {
   EXPECT_EQ(sequence.sample_row().step, 2u);
 }
 
+TEST_F(SequenceTest, PreemptionInsideACharacterLosesNothingOfIt) {
+  Sequence& sequence = Prefilled();
+  EXPECT_EQ(Draw(sequence, token::kA).text, "a");
+  EXPECT_EQ(Draw(sequence, token::kE2).text, "");
+  sequence.Preempt();
+  sequence.Start();
+  Run(sequence, 8);
+  EXPECT_EQ(Draw(sequence, token::k82AC).text, "€");
+}
+
+TEST_F(SequenceTest, EachChoicesTextGoesOnBehindThePrompt) {
+  request_.prompt = {token::kA, token::kE2};
+  std::string echo;
+  request_.behind_prompt.emplace(*tokenizer_, true, request_.prompt, &echo);
+  for (int choice = 0; choice < 2; ++choice) {
+    Sequence& sequence = Make(choice);
+    sequence.Start();
+    Run(sequence, 2);
+    EXPECT_EQ(Draw(sequence, token::k82AC).text, "€");
+  }
+  request_.behind_prompt.reset();
+  Sequence& sequence = Make();
+  sequence.Start();
+  Run(sequence, 2);
+  EXPECT_EQ(Draw(sequence, token::k82AC).text, "€") << "the sequence reads the prompt itself";
+}
+
 TEST_F(SequenceTest, ASampleRowIsAFunctionOfTheSequenceAlone) {
   request_.stopping.min_tokens = 2;
   request_.stopping.stop_ids = {token::kD};

@@ -21,6 +21,8 @@ class Recorder final : public DecodeStage {
     }
   }
   void Finish() override { ++finished; }
+  void StartStreaming() override {}
+  std::unique_ptr<DecodeStage> Clone() const override { return std::make_unique<Recorder>(*this); }
 
   std::vector<std::string> tokens;
   int finished = 0;
@@ -59,6 +61,30 @@ TEST(DecodeSteps, ByteFallbackTurnsRunsIntoText) {
               ElementsAre("A", "<0x4>", "<0xG1>", "\n"));
 }
 
+// Of what was added before the streaming starts, too, all is handed on that is whole.
+TEST(DecodeSteps, ByteFallbackStreamsCharacters) {
+  const auto step = ByteFallbackDecoder();
+  const auto stream = [&step](const std::vector<std::string>& before, const std::vector<std::string>& after) {
+    const auto stage = step->Start();
+    Recorder recorder;
+    stage->set_next(&recorder);
+    for (const std::string& token : before) stage->Add(token, true);
+    stage->StartStreaming();
+    for (const std::string& token : after) stage->Add(token, true);
+    const bool holding = stage->holding();
+    stage->Finish();
+    recorder.tokens.emplace_back(holding ? "held" : "not held");
+    return recorder.tokens;
+  };
+  EXPECT_THAT(stream({"<0xC3>"}, {"<0xA9>", "<0x41>"}), ElementsAre("é.A", "not held"));
+  EXPECT_THAT(stream({"<0xC3>", "<0xA9>", "<0xC3>"}, {"<0xA9>", "b"}), ElementsAre("é.é", "b", "not held"));
+  EXPECT_THAT(stream({}, {"<0x41>", "<0xE1>", "<0x83>"}), ElementsAre("A", "\uFFFD", "\uFFFD", "held"));
+  EXPECT_THAT(stream({}, {"<0x41>", "<0xFF>", "<0x41>", "b", "<0x41>"}),
+              ElementsAre("A", "\uFFFD", "\uFFFD", "b", "A", "not held"));
+  EXPECT_THAT(stream({"<0x41>", "<0xFF>"}, {"<0x41>"}),
+              ElementsAre("\uFFFD", "\uFFFD", "\uFFFD", "not held"));
+}
+
 TEST(DecodeSteps, FuseMakesOneToken) {
   EXPECT_THAT(Decode(*FuseDecoder(), {"a", "b", "c"}), ElementsAre("a.b.c"));
   EXPECT_THAT(Decode(*FuseDecoder(), {}), ElementsAre(""));
@@ -90,8 +116,28 @@ TEST(DecodeSteps, ReplaceSeesWholeTokens) {
   stage->set_next(&recorder);
   stage->Add("a", false);
   stage->Add("b", true);
-  EXPECT_THAT(recorder.tokens, ElementsAre("x"));
+  EXPECT_THAT(recorder.tokens, ElementsAre(".x"));
   EXPECT_THAT(Decode(*ReplaceDecoder(MakePattern({{"String", ""}}), "-"), {"", "a"}), ElementsAre("", "-a-"));
+}
+
+TEST(DecodeSteps, ReplaceOfATextHoldsBackOnlyWhatMayBeOne) {
+  const auto step = ReplaceDecoder(MakePattern({{"String", "aab"}}), "-");
+  const auto stage = step->Start();
+  Recorder recorder;
+  stage->set_next(&recorder);
+  for (const char* fragment : {"c", "a", "a", "a", "b", "a", "c"}) stage->Add(fragment, false);
+  EXPECT_THAT(recorder.tokens, ElementsAre("c.a.-.ac"));
+  EXPECT_FALSE(stage->holding());
+  stage->Add("aa", false);
+  EXPECT_TRUE(stage->holding());
+  const auto copy = stage->Clone();
+  Recorder copied;
+  copy->set_next(&copied);
+  copy->Add("b", false);
+  EXPECT_THAT(copied.tokens, ElementsAre("-"));
+  stage->Add("a", true);
+  stage->Add("b", true);
+  EXPECT_THAT(recorder.tokens, ElementsAre("c.a.-.ac.aaa", "b"));
 }
 
 TEST(DecodeSteps, MetaspaceBecomesSpace) {

@@ -48,9 +48,34 @@ TEST(Decoder, WithoutADecoderTokensAreJoinedBySpaces) {
 TEST(Decoder, OrderMatters) {
   EXPECT_THAT(Stream(Sequence({kStrip, kFuse}), {" a", " b"}), ElementsAre("a", "b", ""));
   EXPECT_THAT(Stream(Sequence({kFuse, kStrip}), {" a", " b"}), ElementsAre("a", " b", ""));
-  // A Replace that needs the whole text cannot stream.
-  EXPECT_THAT(Stream(Sequence({kFuse, kReplace}), {"▁a", "▁b"}), ElementsAre("", "", " a b"));
+  EXPECT_THAT(Stream(Sequence({kFuse, kReplace}), {"▁a", "▁b"}), ElementsAre(" a", " b", ""));
+  // An expression that needs the whole text cannot stream.
+  const json expression = {{"type", "Replace"}, {"pattern", {{"Regex", "▁"}}}, {"content", " "}};
+  EXPECT_THAT(Stream(Sequence({kFuse, expression}), {"▁a", "▁b"}), ElementsAre("", "", " a b"));
   EXPECT_THAT(Stream(Sequence({}), {"a", "b"}), ElementsAre("a", "b", ""));
+}
+
+TEST(Decoder, ACopyOfAStreamGoesOnByItself) {
+  for (const json& node : {kLlama, Sequence({kFuse, kReplace, kStrip}), json(nullptr),
+                           json{{"type", "Metaspace"}, {"replacement", "▁"}}, json{{"type", "ByteLevel"}}}) {
+    const auto decoder = Parse(node);
+    ASSERT_TRUE(decoder.ok()) << decoder.status();
+    const auto whole = [&decoder](const std::vector<std::string>& tokens) {
+      const auto stream = decoder->Start();
+      for (const std::string& token : tokens) stream->AddToken(token);
+      stream->Finish();
+      return stream->Take();
+    };
+    DecodeStream first(*decoder->Start());
+    first.AddToken("▁a");
+    DecodeStream copy(first);
+    first.AddToken("▁b");
+    copy.AddToken("▁c");
+    first.Finish();
+    copy.Finish();
+    EXPECT_EQ(first.Take(), whole({"▁a", "▁b"}));
+    EXPECT_EQ(copy.Take(), whole({"▁a", "▁c"}));
+  }
 }
 
 TEST(Decoder, TokenBytesIgnoreThePlaceInTheText) {

@@ -2,7 +2,10 @@
 // line.
 //   E <hex of the text>  ->  ids for (add_special, parse_special) = 00;01;10;11
 //   D <ids>              ->  hex of the text with and without special tokens
-// Decoding is done whole and as a stream; if the two differ the program aborts.
+//   S <skip_special> <count> <ids>  ->  with the first `count` ids as a prompt, hex of the prompt's text to
+//   echo, of
+//                                       what each id after it adds, and of what the end adds;
+//                                       then the same of the text without an echo, all joined
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -31,20 +34,6 @@ std::string ToHex(std::string_view text) {
   return out;
 }
 
-std::string Decode(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, bool skip_special) {
-  const std::string whole = tokenizer.Decode(ids, skip_special);
-  Detokenizer stream(tokenizer, skip_special);
-  std::string joined;
-  for (int32_t id : ids) {
-    const std::string piece = stream.Add(id);
-    HYDRAD_CHECK(IsUtf8(piece));
-    joined += piece;
-  }
-  HYDRAD_CHECK(whole.starts_with(joined));
-  HYDRAD_CHECK(joined + stream.Finish() == whole);
-  return whole;
-}
-
 void AnswerEncode(const Tokenizer& tokenizer, std::istream& in) {
   std::string hex;
   in >> hex;
@@ -58,7 +47,27 @@ void AnswerEncode(const Tokenizer& tokenizer, std::istream& in) {
 void AnswerDecode(const Tokenizer& tokenizer, std::istream& in) {
   std::vector<int32_t> ids;
   for (int32_t id; in >> id;) ids.push_back(id);
-  std::cout << ToHex(Decode(tokenizer, ids, false)) << ";" << ToHex(Decode(tokenizer, ids, true));
+  std::cout << ToHex(tokenizer.Decode(ids, false)) << ";" << ToHex(tokenizer.Decode(ids, true));
+}
+
+void AnswerStream(const Tokenizer& tokenizer, std::istream& in) {
+  bool skip_special = false;
+  size_t count = 0;
+  in >> skip_special >> count;
+  std::vector<int32_t> ids;
+  for (int32_t id; in >> id;) ids.push_back(id);
+  const std::span<const int32_t> all = ids;
+  std::string echo, joined;
+  Detokenizer stream(tokenizer, skip_special, all.first(count), &echo);
+  Detokenizer without(tokenizer, skip_special, all.first(count));
+  std::cout << ToHex(echo);
+  for (int32_t id : all.subspan(count)) {
+    const std::string piece = stream.Add(id);
+    HYDRAD_CHECK(IsUtf8(piece));
+    std::cout << "," << ToHex(piece);
+    joined += without.Add(id);
+  }
+  std::cout << "," << ToHex(stream.Finish()) << ";" << ToHex(joined + without.Finish());
 }
 
 int Run(const char* path) {
@@ -69,7 +78,8 @@ int Run(const char* path) {
   }
   for (std::string line; std::getline(std::cin, line);) {
     std::istringstream in(line.substr(1));
-    line[0] == 'E' ? AnswerEncode(**tokenizer, in) : AnswerDecode(**tokenizer, in);
+    const auto answer = line[0] == 'E' ? AnswerEncode : line[0] == 'D' ? AnswerDecode : AnswerStream;
+    answer(**tokenizer, in);
     std::cout << "\n";
   }
   return 0;

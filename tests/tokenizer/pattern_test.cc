@@ -65,7 +65,7 @@ TEST(Pattern, ReplacesMatches) {
 }
 
 TEST(Pattern, AnEmptyStringMatchesBetweenCharacters) {
-  EXPECT_EQ(ParsePattern({{"String", ""}})->literal_bytes, 0);
+  EXPECT_EQ(ParsePattern({{"String", ""}})->literal, "");
   const auto pattern = ParsePattern({{"String", ""}});
   RegexMatcher matcher(pattern->regex);
   EXPECT_EQ(ReplaceMatches(&matcher, "aé", "-"), "-a-é-");

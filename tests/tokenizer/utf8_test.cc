@@ -45,6 +45,19 @@ TEST(Utf8, RepairsByMaximalParts) {
   }
 }
 
+TEST(Utf8, WholeCharactersAtTheFront) {
+  const auto front = [](std::string_view text) {
+    const Utf8Prefix prefix = WholeCharacters(text);
+    return std::pair(prefix.length, prefix.open);
+  };
+  EXPECT_EQ(front(""), std::pair(size_t{0}, true));
+  EXPECT_EQ(front("aé"), std::pair(size_t{3}, true));
+  EXPECT_EQ(front("aé\xe1\x83"), std::pair(size_t{3}, true));
+  EXPECT_EQ(front("aé\xe1\x83z"), std::pair(size_t{3}, false));
+  EXPECT_EQ(front("\xed\xa0"), std::pair(size_t{0}, false)) << "a surrogate can never become a character";
+  EXPECT_EQ(front("a\xff"), std::pair(size_t{1}, false));
+}
+
 TEST(Utf8, RepairingInPartsGivesTheSameWhereverItIsCut) {
   std::mt19937 random(1);
   // Bytes that are often lead and continuation bytes.

@@ -1,111 +1,17 @@
 #include "server/model/tokenizer/decode_steps.h"
 
-#include <functional>
 #include <utility>
+#include <vector>
 
+#include "server/model/tokenizer/decode_stages.h"
 #include "server/model/tokenizer/utf8.h"
 
 namespace hydrad {
 namespace {
 
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
-// A step that needs only a way to make its stage and a way to treat a lone token.
-class SimpleStep final : public DecoderStep {
- public:
-  using Maker = std::function<std::unique_ptr<DecodeStage>()>;
-  using Rewriter = std::function<std::string(std::string)>;
-  SimpleStep(Maker make, Rewriter rewrite) : make_(std::move(make)), rewrite_(std::move(rewrite)) {}
-
-  std::unique_ptr<DecodeStage> Start() const override { return make_(); }
-  std::string TokenBytes(std::string bytes) const override { return rewrite_(std::move(bytes)); }
-
- private:
-  const Maker make_;
-  const Rewriter rewrite_;
-};
-
 std::string Same(std::string bytes) { return bytes; }
 
-template <class Stage>
-std::unique_ptr<DecodeStage> Make() {
-  return std::make_unique<Stage>();
-}
-
-// A stage that looks at whole tokens.
-class TokenStage : public DecodeStage {
- public:
-  void Add(std::string_view fragment, bool ends_token) final {
-    if (ends_token && partial_.empty()) return AddToken(fragment);
-    partial_.append(fragment);
-    if (ends_token) AddToken(std::exchange(partial_, {}));
-  }
-
- private:
-  virtual void AddToken(std::string_view token) = 0;
-  std::string partial_;
-};
-
-class ByteLevelStage final : public TokenStage {
-  void AddToken(std::string_view token) override {
-    bytes_.clear();
-    if (!CharsToBytes(token, &bytes_)) bytes_ = token;
-    text_.clear();
-    repairer_.Add(bytes_, &text_);
-    next()->Add(text_, false);
-  }
-  void Finish() override {
-    text_.clear();
-    repairer_.Finish(&text_);
-    next()->Add(text_, true);
-    next()->Finish();
-  }
-
-  Utf8Repairer repairer_;
-  std::string bytes_, text_;
-};
-
-// The byte of a token <0xHH>, or -1. Rust's number parser, the model here, also takes a plus sign.
-int FallbackByte(std::string_view token) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-  int value = 0;
-  for (size_t i = token[3] == '+' ? 4 : 3; i < 5; ++i) {
-    const char c = token[i];
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                             : -1;
-    if (digit < 0) return -1;
-    value = value * 16 + digit;
-  }
-  return value;
-}
-
-class ByteFallbackStage final : public TokenStage {
-  void AddToken(std::string_view token) override {
-    const int byte = FallbackByte(token);
-    if (byte >= 0) {
-      run_.push_back(static_cast<char>(byte));
-      return;
-    }
-    EndRun();
-    next()->Add(token, true);
-  }
-  void Finish() override {
-    EndRun();
-    next()->Finish();
-  }
-  void EndRun() {
-    const std::string run = std::exchange(run_, {});
-    if (run.empty()) return;
-    if (IsUtf8(run)) return next()->Add(run, true);
-    for (size_t i = 0; i < run.size(); ++i) next()->Add(kReplacement, true);
-  }
-
-  std::string run_;
-};
-
-class FuseStage final : public DecodeStage {
+class FuseStage final : public Cloneable<FuseStage> {
  public:
   void Add(std::string_view fragment, bool) override { next()->Add(fragment, false); }
   void Finish() override {
@@ -114,7 +20,7 @@ class FuseStage final : public DecodeStage {
   }
 };
 
-class StripStage final : public DecodeStage {
+class StripStage final : public Cloneable<StripStage> {
  public:
   StripStage(std::string_view content, uint32_t start, uint32_t stop)
       : content_(content), start_(start), stop_(stop), start_left_(start) {}
@@ -133,6 +39,7 @@ class StripStage final : public DecodeStage {
     next()->Add(kept, ends_token);
   }
   void Finish() override { next()->Finish(); }
+  bool holding() const override { return held_ > 0; }
 
  private:
   void AddChar(std::string_view c, std::string* kept) {
@@ -171,27 +78,84 @@ class StripStep final : public DecoderStep {
   const uint32_t start_, stop_;
 };
 
-class ReplaceStage final : public TokenStage {
+// A text to look for in a stream. Linear in the stream, whatever the text (Knuth, Morris and Pratt).
+struct Needle {
+  explicit Needle(std::string needle) : text(std::move(needle)), border(text.size() + 1, 0) {
+    for (size_t i = 1, length = 0; i < text.size(); ++i) {
+      while (length > 0 && text[i] != text[length]) length = border[length];
+      if (text[i] == text[length]) ++length;
+      border[i + 1] = length;
+    }
+  }
+
+  const std::string text;
+  // By length of a beginning of the text: of the longest shorter beginning with which that ends.
+  std::vector<size_t> border;
+};
+
+// Of a text; never holds back more than what may be the beginning of a match.
+class ReplaceTextStage final : public Cloneable<ReplaceTextStage> {
  public:
-  ReplaceStage(const Regex& regex, std::string_view content) : matcher_(regex), content_(content) {}
+  ReplaceTextStage(const Needle& needle, std::string_view content) : needle_(needle), content_(content) {}
+
+  void Add(std::string_view fragment, bool ends_token) override {
+    std::string out;
+    for (const char c : fragment) AddByte(c, &out);
+    if (ends_token) out.append(needle_.text, 0, std::exchange(held_, 0));
+    next()->Add(out, ends_token);
+  }
+  void Finish() override { next()->Finish(); }
+  bool holding() const override { return held_ > 0; }
+
+ private:
+  void AddByte(char c, std::string* out) {
+    while (held_ > 0 && needle_.text[held_] != c) {
+      const size_t kept = needle_.border[held_];
+      out->append(needle_.text, 0, held_ - kept);
+      held_ = kept;
+    }
+    if (needle_.text[held_] != c) {
+      out->push_back(c);
+    } else if (++held_ == needle_.text.size()) {
+      out->append(content_);
+      held_ = 0;
+    }
+  }
+
+  const Needle& needle_;  // both of the step
+  const std::string_view content_;
+  size_t held_ = 0;  // bytes of the needle with which the text so far ends
+};
+
+// Of an expression, which may look anywhere in a token.
+class ReplaceRegexStage final : public TokenStage {
+ public:
+  ReplaceRegexStage(const Regex& regex, std::string_view content)
+      : regex_(regex), content_(content), matcher_(regex) {}
+  ReplaceRegexStage(const ReplaceRegexStage& other)
+      : TokenStage(other), regex_(other.regex_), content_(other.content_), matcher_(other.regex_) {}
+
+  void Finish() override { next()->Finish(); }
+  std::unique_ptr<DecodeStage> Clone() const override { return std::make_unique<ReplaceRegexStage>(*this); }
 
  private:
   void AddToken(std::string_view token) override {
     // The package matches nothing in an empty token, not even an empty pattern.
     next()->Add(token.empty() ? std::string() : ReplaceMatches(&matcher_, token, content_), true);
   }
-  void Finish() override { next()->Finish(); }
 
-  RegexMatcher matcher_;
+  const Regex& regex_;  // both of the step
   const std::string_view content_;
+  RegexMatcher matcher_;
 };
 
 class ReplaceStep final : public DecoderStep {
  public:
   ReplaceStep(Pattern pattern, std::string content)
-      : pattern_(std::move(pattern)), content_(std::move(content)) {}
+      : pattern_(std::move(pattern)), needle_(pattern_.literal), content_(std::move(content)) {}
   std::unique_ptr<DecodeStage> Start() const override {
-    return std::make_unique<ReplaceStage>(pattern_.regex, content_);
+    if (pattern_.literal.empty()) return std::make_unique<ReplaceRegexStage>(pattern_.regex, content_);
+    return std::make_unique<ReplaceTextStage>(needle_, content_);
   }
   std::string TokenBytes(std::string bytes) const override {
     if (bytes.empty() || !IsUtf8(bytes)) return bytes;
@@ -201,6 +165,7 @@ class ReplaceStep final : public DecoderStep {
 
  private:
   const Pattern pattern_;
+  const Needle needle_;  // unless the pattern is an expression
   const std::string content_;
 };
 
@@ -215,7 +180,7 @@ std::string ReplaceChar(std::string_view text, std::string_view from, std::strin
   return out;
 }
 
-class MetaspaceStage final : public DecodeStage {
+class MetaspaceStage final : public Cloneable<MetaspaceStage> {
  public:
   MetaspaceStage(std::string_view replacement, bool drop_first)
       : replacement_(replacement), drop_(drop_first) {}
@@ -246,7 +211,7 @@ class MetaspaceStep final : public DecoderStep {
   const bool drop_first_;
 };
 
-class SpaceJoinStage final : public DecodeStage {
+class SpaceJoinStage final : public Cloneable<SpaceJoinStage> {
  public:
   void Add(std::string_view fragment, bool ends_token) override {
     if (std::exchange(owes_space_, ends_token)) next()->Add(" ", false);
@@ -263,22 +228,8 @@ class SpaceJoinStage final : public DecodeStage {
 
 }  // namespace
 
-std::unique_ptr<const DecoderStep> ByteLevelDecoder() {
-  return std::make_unique<SimpleStep>(Make<ByteLevelStage>, [](const std::string& token) {
-    std::string bytes;
-    return IsUtf8(token) && CharsToBytes(token, &bytes) ? bytes : token;
-  });
-}
-
-std::unique_ptr<const DecoderStep> ByteFallbackDecoder() {
-  return std::make_unique<SimpleStep>(Make<ByteFallbackStage>, [](const std::string& token) {
-    const int byte = FallbackByte(token);
-    return byte >= 0 ? std::string(1, static_cast<char>(byte)) : token;
-  });
-}
-
 std::unique_ptr<const DecoderStep> FuseDecoder() {
-  return std::make_unique<SimpleStep>(Make<FuseStage>, Same);
+  return std::make_unique<SimpleStep>(MakeStage<FuseStage>, Same);
 }
 
 std::unique_ptr<const DecoderStep> StripDecoder(std::string content, uint32_t start, uint32_t stop) {
@@ -294,7 +245,7 @@ std::unique_ptr<const DecoderStep> MetaspaceDecoder(std::string replacement, boo
 }
 
 std::unique_ptr<const DecoderStep> SpaceJoinDecoder() {
-  return std::make_unique<SimpleStep>(Make<SpaceJoinStage>, Same);
+  return std::make_unique<SimpleStep>(MakeStage<SpaceJoinStage>, Same);
 }
 
 }  // namespace hydrad

@@ -16,7 +16,8 @@ namespace hydrad {
 std::unique_ptr<const DecoderStep> ByteLevelDecoder();
 
 // A run of tokens <0x..> becomes the text of those bytes, or as many U+FFFD if they are not UTF-8 all
-// together; so nothing of a run is certain before it ends.
+// together; so nothing of a run is certain before it ends. While streaming, a character is handed on with its
+// last byte, and only the bytes of the run behind the last whole character become U+FFFD.
 std::unique_ptr<const DecoderStep> ByteFallbackDecoder();
 
 // All tokens become one.
@@ -25,7 +26,8 @@ std::unique_ptr<const DecoderStep> FuseDecoder();
 // From every token up to `start` characters `content` at its front and up to `stop` at its end are cut.
 std::unique_ptr<const DecoderStep> StripDecoder(std::string content, uint32_t start, uint32_t stop);
 
-// In every token matches become `content`. Needs whole tokens, so behind a Fuse it streams nothing.
+// In every token matches become `content`. An expression needs whole tokens, so behind a Fuse it streams
+// nothing.
 std::unique_ptr<const DecoderStep> ReplaceDecoder(Pattern pattern, std::string content);
 
 // The character `replacement` becomes a space; in the first token it vanishes if `drop_first`.

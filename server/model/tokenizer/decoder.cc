@@ -80,10 +80,34 @@ class DecodeStream::Collector final : public DecodeStage {
   explicit Collector(std::string* out) : out_(out) {}
   void Add(std::string_view fragment, bool) override { out_->append(fragment); }
   void Finish() override {}
+  void StartStreaming() override {}
+  std::unique_ptr<DecodeStage> Clone() const override { return std::make_unique<Collector>(out_); }
 
  private:
   std::string* const out_;
 };
+
+DecodeStream::DecodeStream(std::vector<std::unique_ptr<DecodeStage>> stages) : stages_(std::move(stages)) {
+  Link();
+}
+
+DecodeStream::DecodeStream(const DecodeStream& other) : out_(other.out_) {
+  for (const auto& stage : other.stages_) stages_.push_back(stage->Clone());
+  Link();
+}
+
+void DecodeStream::Link() {
+  collector_ = std::make_unique<Collector>(&out_);
+  first_ = collector_.get();
+  for (auto stage = stages_.rbegin(); stage != stages_.rend(); ++stage) {
+    (*stage)->set_next(first_);
+    first_ = stage->get();
+  }
+}
+
+bool DecodeStream::holding() const {
+  return std::ranges::any_of(stages_, [](const auto& stage) { return stage->holding(); });
+}
 
 absl::StatusOr<Decoder> Decoder::Parse(const JsonNode& node) {
   Decoder decoder;
@@ -98,14 +122,9 @@ absl::StatusOr<Decoder> Decoder::Parse(const JsonNode& node) {
 }
 
 std::unique_ptr<DecodeStream> Decoder::Start() const {
-  auto stream = std::make_unique<DecodeStream>();
-  for (const auto& step : steps_) stream->stages_.push_back(step->Start());
-  stream->stages_.push_back(std::make_unique<DecodeStream::Collector>(&stream->out_));
-  for (size_t i = 0; i + 1 < stream->stages_.size(); ++i) {
-    stream->stages_[i]->set_next(stream->stages_[i + 1].get());
-  }
-  stream->first_ = stream->stages_.front().get();
-  return stream;
+  std::vector<std::unique_ptr<DecodeStage>> stages;
+  for (const auto& step : steps_) stages.push_back(step->Start());
+  return std::make_unique<DecodeStream>(std::move(stages));
 }
 
 std::string Decoder::TokenBytes(std::string_view token) const {

@@ -58,17 +58,17 @@ void MergeContiguous(std::vector<Span>* spans) {
 absl::StatusOr<Pattern> Pattern::Parse(const JsonNode& node) {
   ASSIGN_OR_RETURN(const JsonNode text, node.Member("String"));
   if (!text.IsNull()) {
-    ASSIGN_OR_RETURN(const std::string literal, text.String());
+    ASSIGN_OR_RETURN(std::string literal, text.String());
     absl::StatusOr<Regex> regex = Regex::Literal(literal);
     if (!regex.ok()) return Annotate(regex.status(), text.path());
-    return Pattern{*std::move(regex), literal.size()};
+    return Pattern{*std::move(regex), std::move(literal)};
   }
   ASSIGN_OR_RETURN(const JsonNode expression, node.Member("Regex"));
   if (expression.IsNull()) return node.Error("must hold \"String\" or \"Regex\"");
   ASSIGN_OR_RETURN(const std::string source, expression.String());
   absl::StatusOr<Regex> regex = Regex::Compile(source);
   if (!regex.ok()) return Annotate(regex.status(), expression.path());
-  return Pattern{*std::move(regex), 0};
+  return Pattern{*std::move(regex)};
 }
 
 void FindSpans(RegexMatcher* matcher, std::string_view text, std::vector<Span>* spans) {
@@ -125,8 +125,8 @@ std::string ReplaceMatches(RegexMatcher* matcher, std::string_view text, std::st
 }
 
 size_t ReplaceGrowth(const Pattern& pattern, size_t content_bytes) {
-  if (pattern.literal_bytes == 0) return content_bytes + 2;
-  return content_bytes / pattern.literal_bytes + 1;
+  if (pattern.literal.empty()) return content_bytes + 2;
+  return content_bytes / pattern.literal.size() + 1;
 }
 
 }  // namespace hydrad

@@ -15,7 +15,7 @@ namespace hydrad {
 // {"String": text} or {"Regex": expression}.
 struct Pattern {
   Regex regex;
-  size_t literal_bytes = 0;  // length of the text; 0 for an expression, which may match less than a byte
+  std::string literal{};  // the text; "" for an expression, which may match less than a byte
 
   static absl::StatusOr<Pattern> Parse(const JsonNode& node);
 };

@@ -122,17 +122,19 @@ void AppendUtf8(uint32_t c, std::string* out) {
   out->push_back(static_cast<char>(0x80 | (c & 0x3f)));
 }
 
-bool IsUtf8(std::string_view text) {
+Utf8Prefix WholeCharacters(std::string_view text) {
   const auto* p = reinterpret_cast<const uint8_t*>(text.data());
   for (size_t i = 0; i < text.size();) {
     i += AsciiPrefix(p + i, text.size() - i);
     if (i == text.size()) break;
     const Front front = Classify(p + i, text.size() - i);
-    if (front.kind != Front::kValid) return false;
+    if (front.kind != Front::kValid) return {i, front.kind == Front::kIncomplete};
     i += front.length;
   }
-  return true;
+  return {text.size(), true};
 }
+
+bool IsUtf8(std::string_view text) { return WholeCharacters(text).length == text.size(); }
 
 std::string RepairUtf8(std::string_view text) {
   std::string out;

@@ -23,6 +23,13 @@ void AppendUtf8(uint32_t code_point, std::string* out);
 
 // True if all of `text` is UTF-8 (no surrogates, no overlong forms, nothing above U+10FFFF).
 bool IsUtf8(std::string_view text);
+// Bytes of the whole characters at the front of `text`, and whether what follows them may become one more
+// character when bytes are added to it.
+struct Utf8Prefix {
+  size_t length;
+  bool open;
+};
+Utf8Prefix WholeCharacters(std::string_view text);
 // `text` with every maximal ill-formed part replaced by one U+FFFD, as Unicode recommends and as Rust and
 // Python do.
 std::string RepairUtf8(std::string_view text);
@@ -34,6 +41,7 @@ class Utf8Repairer {
   void Add(std::string_view bytes, std::string* out);
   // Appends what an incomplete sequence at the end becomes.
   void Finish(std::string* out);
+  bool holding() const { return !held_.empty(); }
 
  private:
   std::string held_;  // a proper prefix of a valid sequence
