@@ -1,5 +1,5 @@
-// The row is edited in place (bias, penalties, bans) and every edit is remembered, so that the raw logits,
-// which the log-probabilities speak of, come back without a copy of the row. Candidates are picked by
+// The row is edited in place (bias, penalties, bans) and what was there is remembered, so that the raw
+// logits, which the log-probabilities speak of, come back without a copy of the row. Candidates are picked by
 // threshold scans instead of sorting the vocabulary.
 #include "kernels/sampling.h"
 
@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "kernels/philox.h"
+#include "kernels/sampling_edits.h"
 #include "kernels/simd/row_scan.h"
 
 namespace hydrad {
@@ -17,6 +18,7 @@ using simd::ExpSum;
 using simd::MaxOrNan;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
 
 // A total order even with ties: likelier first, then lower id.
 bool Before(const TokenLogprob& a, const TokenLogprob& b) {
@@ -47,59 +49,58 @@ std::vector<TokenLogprob> Largest(std::span<const float> logits, size_t k) {
 
 // Infinite logits are drawn as the largest float, so that differences between logits stay numbers.
 void ClampInfinity(std::span<float> logits) {
-  for (float& x : logits) x = std::min(x, std::numeric_limits<float>::max());
+  for (float& x : logits) x = std::min(x, kLargest);
 }
 
-// The edits of one row and the way back.
+// Whether only the largest logit can be drawn.
+bool Greedy(const SamplingParams& p) { return p.temperature == 0 || p.top_k == 1; }
+
+// The edits of one row and the way back. Until Round the row has -inf where a token is edited.
 class Edits {
  public:
-  explicit Edits(std::span<float> logits) : logits_(logits) {}
+  Edits(std::span<float> logits, const SampleRow& row) : logits_(logits) {
+    ListEdits(row, static_cast<int>(logits.size()), &list_);
+    const int end = static_cast<int>(list_.size());
+    for (int i = 0; i < end; ++i) {
+      if (!IsFirstEdit(list_.data(), 0, i)) continue;
+      float& logit = logits_[list_[i].token];
+      edited_.push_back({list_[i].token, logit, Edited(list_.data(), i, end, logit)});
+      logit = -kInf;
+    }
+    for (const Token& t : edited_) max_ = std::max(max_, t.after);
+  }
 
-  template <class F>
-  void Change(int32_t token, const F& change) {
-    if (token < 0 || static_cast<size_t>(token) >= logits_.size()) return;
-    undo_.push_back({token, logits_[token]});
-    logits_[token] = change(logits_[token]);
+  bool empty() const { return edited_.empty(); }
+  double max() const { return max_; }  // of the edited ones; -inf for none
+  // The tokens that have it, ascending.
+  std::vector<int32_t> Largest() const {
+    std::vector<int32_t> tokens;
+    for (const Token& t : edited_) {
+      if (t.after == max_) tokens.push_back(t.token);
+    }
+    return tokens;
+  }
+  static float Rounded(double x) {
+    return x == -kInf ? -kInf : static_cast<float>(std::clamp<double>(x, -kLargest, kLargest));
+  }
+  void Round() {
+    for (const Token& t : edited_) logits_[t.token] = Rounded(t.after);
   }
   void Undo() {
-    for (size_t i = undo_.size(); i-- > 0;) logits_[undo_[i].token] = undo_[i].logprob;
-    undo_.clear();
+    for (const Token& t : edited_) logits_[t.token] = t.before;
   }
 
  private:
+  struct Token {
+    int32_t token;
+    float before;
+    double after;
+  };
   std::span<float> logits_;
-  std::vector<TokenLogprob> undo_;
+  std::vector<LogitEdit> list_;
+  std::vector<Token> edited_;  // ids ascend
+  double max_ = -kInf;
 };
-
-void ApplyPenalties(Edits& edits, const SampleRow& row) {
-  const SamplingParams& p = *row.params;
-  std::vector<int32_t> seen;
-  if (p.repetition_penalty != 1) {
-    seen.assign(row.prompt.begin(), row.prompt.end());
-    seen.insert(seen.end(), row.generated.begin(), row.generated.end());
-    std::sort(seen.begin(), seen.end());
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
-    for (int32_t t : seen) {
-      edits.Change(t, [&p](float x) { return x > 0 ? x / p.repetition_penalty : x * p.repetition_penalty; });
-    }
-  }
-  if (p.presence_penalty == 0 && p.frequency_penalty == 0) return;
-  seen.assign(row.generated.begin(), row.generated.end());
-  std::sort(seen.begin(), seen.end());
-  for (size_t i = 0, end = 0; i < seen.size(); i = end) {
-    while (end < seen.size() && seen[end] == seen[i]) ++end;
-    const float off = p.presence_penalty + p.frequency_penalty * static_cast<float>(end - i);
-    edits.Change(seen[i], [off](float x) { return x - off; });
-  }
-}
-
-void ApplyEdits(Edits& edits, const SampleRow& row) {
-  for (const SamplingParams::Bias& b : row.params->logit_bias) {
-    edits.Change(b.token, [&b](float x) { return x + b.bias; });
-  }
-  ApplyPenalties(edits, row);
-  for (int32_t t : row.banned) edits.Change(t, [](float) { return -kInf; });
-}
 
 // The first index whose running sum of `weight` passes u * total; the last positive one if rounding leaves
 // none.
@@ -196,13 +197,31 @@ int32_t DrawFromAll(std::span<const float> logits, float max, const SamplingPara
   return static_cast<int32_t>(Pick(weight, total, u));
 }
 
-int32_t Draw(std::span<const float> logits, const SampleRow& row) {
+// The largest logit, of equals the lower id. `plain` is the largest of those that are not edited.
+int32_t DrawLargest(std::span<const float> logits, float plain, const Edits& edits) {
+  if (edits.max() > plain) return edits.Largest()[0];
+  const auto first = static_cast<int32_t>(std::find(logits.begin(), logits.end(), plain) - logits.begin());
+  return edits.max() == plain ? std::min(first, edits.Largest()[0]) : first;
+}
+
+// Among tokens, in order of id, whose logit is so large that the others have no weight beside it.
+int32_t DrawFromEqual(const std::vector<int32_t>& tokens, const SamplingParams& p, double u) {
+  double kept = static_cast<double>(tokens.size());
+  if (p.top_k > 0) kept = std::min<double>(kept, p.top_k);
+  if (p.top_p < 1) kept = std::max(1.0, std::ceil(p.top_p * kept));
+  return tokens[static_cast<size_t>(std::min(u * kept, kept - 1))];
+}
+
+// `largest` is the largest raw logit.
+int32_t Draw(std::span<float> logits, float largest, Edits& edits, const SampleRow& row) {
   const SamplingParams& p = *row.params;
-  const float max = MaxOrNan(logits);
-  if (!(max > -kInf)) return -1;
-  if (p.temperature == 0)
-    return static_cast<int32_t>(std::find(logits.begin(), logits.end(), max) - logits.begin());
+  const float plain = edits.empty() ? largest : MaxOrNan(logits);
+  if (!(std::max<double>(plain, edits.max()) > -kInf)) return -1;
+  if (Greedy(p)) return DrawLargest(logits, plain, edits);
   const double u = PhiloxUniform(row.seed, row.step);
+  if (edits.max() >= plain && std::fabs(edits.max()) > kLargest) return DrawFromEqual(edits.Largest(), p, u);
+  edits.Round();
+  const float max = std::max(plain, Edits::Rounded(edits.max()));
   return p.top_k > 0 ? DrawTopK(logits, max, p, u) : DrawFromAll(logits, max, p, u);
 }
 
@@ -219,7 +238,7 @@ LogSum LogSumExp(std::span<const float> logits, float max) {
 }
 
 float LogprobOf(float logit, const LogSum& sum) {
-  return static_cast<float>(double{logit} - sum.max - sum.log);
+  return static_cast<float>(std::max<double>(double{logit} - sum.max - sum.log, -kLargest));
 }
 
 std::vector<TokenLogprob> TopLogprobs(std::span<const float> logits, const LogSum& sum, int top) {
@@ -236,11 +255,10 @@ Sampled Sample(std::span<float> logits, const SampleRow& row) {
   if (!(max > -kInf)) return result;
   if (max == kInf) {
     ClampInfinity(logits);
-    max = std::numeric_limits<float>::max();
+    max = kLargest;
   }
-  Edits edits(logits);
-  ApplyEdits(edits, row);
-  result.token = Draw(logits, row);
+  Edits edits(logits, row);
+  result.token = Draw(logits, max, edits, row);
   if (result.token < 0 || row.top_logprobs < 0) return result;
   edits.Undo();
   const LogSum sum = LogSumExp(logits, max);
@@ -252,7 +270,12 @@ Sampled Sample(std::span<float> logits, const SampleRow& row) {
 Sampled Score(std::span<const float> logits, int32_t token, int top) {
   Sampled result;
   const float max = MaxOrNan(logits);
-  if (!std::isfinite(max) || token < 0 || static_cast<size_t>(token) >= logits.size()) return result;
+  if (!(max > -kInf) || token < 0 || static_cast<size_t>(token) >= logits.size()) return result;
+  if (max == kInf) {
+    std::vector<float> finite(logits.begin(), logits.end());
+    ClampInfinity(finite);
+    return Score(finite, token, top);
+  }
   const LogSum sum = LogSumExp(logits, max);
   result.token = token;
   result.logprob = LogprobOf(logits[token], sum);

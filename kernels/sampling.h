@@ -9,13 +9,14 @@
 namespace hydrad {
 
 // Applied in this order: logit_bias, penalties, temperature, top_k, top_p, min_p. The defaults change nothing
-// but draw from the plain softmax; temperature 0 is greedy (largest logit, ties to the lower id).
+// but draw from the plain softmax; temperature 0 is greedy (largest logit, ties to the lower id), and so is
+// top_k 1. Every finite value in the stated ranges has an answer, denormal ones too.
 struct SamplingParams {
   float temperature = 1;         // 0..
   float top_p = 1;               // (0, 1]: smallest set of most likely tokens whose mass reaches top_p
   int top_k = 0;                 // 0: off
   float min_p = 0;               // [0, 1]: drop tokens below min_p times the largest probability
-  float repetition_penalty = 1;  // arXiv 1909.05858, over prompt and generated tokens
+  float repetition_penalty = 1;  // (0, ..; arXiv 1909.05858, over prompt and generated tokens
   float presence_penalty = 0;    // over generated tokens
   float frequency_penalty = 0;   // over generated tokens
   struct Bias {
@@ -43,16 +44,31 @@ struct TokenLogprob {
 };
 
 struct Sampled {
-  int32_t token = -1;             // -1: the logits held a NaN or no finite value; nothing was drawn
-  float logprob = 0;              // log softmax of the raw logits at `token`
+  int32_t token = -1;             // -1: the logits held a NaN or nothing that may be drawn; nothing was
+  float logprob = 0;              // log softmax of the raw logits at `token`; the least float for log 0
   std::vector<TokenLogprob> top;  // most likely first
 };
 
-// Draws from logits [vocab], which it may overwrite. Deterministic. Runs on the calling thread.
+// Draws from logits [vocab], which it may overwrite. A logit of +infinity counts as the largest float.
+//
+// What the edits make of a logit is compared in double where only the largest one can be drawn, and is
+// rounded to float where weights are to be drawn from: a token whose weight is not 0 by the definition has
+// one. Deterministic. Runs on the calling thread.
 Sampled Sample(std::span<float> logits, const SampleRow& row);
 
-// Log softmax of `logits` at `token` and the `top` most likely, for prompt log-probabilities.
+// Log softmax of `logits` at `token` and the `top` most likely, for prompt log-probabilities. Token -1 where
+// there is a NaN, no finite value, or no such token.
 Sampled Score(std::span<const float> logits, int32_t token, int top);
+
+// The definition: all in double, everything sorted. What Sample and Score on any device are tested against.
+namespace ref {
+// The logits as the draw sees them; -infinity: never drawn. Empty when there is a NaN.
+std::vector<double> EditedLogits(std::span<const float> logits, const SampleRow& row);
+// The token at u in [0, 1) of the distribution, in order of id, with a top_k in sorted order; -1 as Sample.
+int32_t Draw(std::span<const float> logits, const SampleRow& row, double u);
+Sampled Sample(std::span<const float> logits, const SampleRow& row);
+Sampled Score(std::span<const float> logits, int32_t token, int top);
+}  // namespace ref
 
 }  // namespace hydrad
 

@@ -59,30 +59,9 @@ void PlanAttention(std::span<const AttentionSegment> segments, int group, int pa
 }
 
 SampleRow PlanSample(const hydrad::SampleRow& draw, int row, int vocab, std::vector<SampleEdit>* edits) {
-  using Op = SampleEdit::Op;
   const SamplingParams& p = *draw.params;
   const size_t begin = edits->size();
-  const auto add = [&](int32_t token, Op op, float value) {
-    if (token >= 0 && token < vocab) edits->push_back({token, op, value, 0});
-  };
-  for (const SamplingParams::Bias& b : p.logit_bias) add(b.token, Op::kAdd, b.bias);
-  std::vector<int32_t> seen(draw.generated.begin(), draw.generated.end());
-  std::sort(seen.begin(), seen.end());
-  if (p.repetition_penalty != 1) {
-    std::vector<int32_t> all(seen);
-    all.insert(all.end(), draw.prompt.begin(), draw.prompt.end());
-    std::sort(all.begin(), all.end());
-    all.erase(std::unique(all.begin(), all.end()), all.end());
-    for (const int32_t t : all) add(t, Op::kRepetition, p.repetition_penalty);
-  }
-  const bool counted = p.presence_penalty != 0 || p.frequency_penalty != 0;
-  for (size_t i = 0, end = 0; counted && i < seen.size(); i = end) {
-    while (end < seen.size() && seen[end] == seen[i]) ++end;
-    add(seen[i], Op::kAdd, -(p.presence_penalty + p.frequency_penalty * static_cast<float>(end - i)));
-  }
-  for (const int32_t t : draw.banned) add(t, Op::kBan, 0);
-  std::stable_sort(edits->begin() + static_cast<ptrdiff_t>(begin), edits->end(),
-                   [](const SampleEdit& a, const SampleEdit& b) { return a.token < b.token; });
+  ListEdits(draw, vocab, edits);
   return {.row = row,
           .scored = -1,
           .temperature = p.temperature,

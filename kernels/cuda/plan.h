@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "kernels/lora.h"
-#include "kernels/sampling.h"
+#include "kernels/sampling_edits.h"
 #include "kernels/types.h"
 
 namespace hydrad::cuda {
@@ -149,15 +149,7 @@ constexpr int AttentionItemsAtMost(int rows, int group) {
 
 // ---- Sampling ----
 
-// One change of one logit before the draw. All of a token's stand together, in the order in which they apply.
-struct SampleEdit {
-  // kAdd: + value. kRepetition: a positive logit is divided by value, another multiplied. kBan: -infinity.
-  enum class Op : int32_t { kAdd, kRepetition, kBan };
-  int32_t token;
-  Op op;
-  float value;
-  float before;  // the device keeps the logit here and puts it back
-};
+using SampleEdit = LogitEdit;  // the device keeps `before`
 // Parameters as in kernels/sampling.h, checked there.
 struct SampleRow {
   int32_t row;     // of logits; -1: skip

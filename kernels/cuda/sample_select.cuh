@@ -39,10 +39,18 @@ struct SampleShared {
   TokenLogprob listed[kSampleMaxTop];
 };
 
-// Order of floats without NaN as order of integers.
+// Order of floats without NaN as order of integers. The two zeros are one: -0 + 0 is 0.
 __device__ __forceinline__ uint32_t Ordered(float x) {
-  const uint32_t u = __float_as_uint(x);
+  const uint32_t u = __float_as_uint(x + 0.f);
   return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+// Likewise of doubles, and back.
+__device__ __forceinline__ Mass Ordered(double x) {
+  const Mass u = static_cast<Mass>(__double_as_longlong(x + 0.0));
+  return u >> 63 ? ~u : u | Mass{1} << 63;
+}
+__device__ __forceinline__ double Unordered(Mass u) {
+  return __longlong_as_double(static_cast<long long>(u >> 63 ? u & ~(Mass{1} << 63) : ~u));
 }
 
 __device__ __forceinline__ Mass Larger(Mass a, Mass b) { return a > b ? a : b; }

@@ -87,45 +87,83 @@ __device__ int DrawFromAll(SampleShared& shared, const LogitRow& row, const Samp
   return PassedAt(shared, row.vocab, mass, Share(u, total()));
 }
 
-// Applies the edits and keeps what was there with the first edit of each token.
-__device__ void Apply(const LogitRow& row, SampleEdit* edits, int begin, int end) {
-  for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kSampleThreads) {
-    const int token = edits[i].token;
-    if (i > begin && edits[i - 1].token == token) continue;
-    edits[i].before = row.logits[token];
-    float x = row.Logit(token);
-    for (int j = i; j < end && edits[j].token == token; ++j) {
-      const float value = edits[j].value;
-      switch (edits[j].op) {
-        case SampleEdit::Op::kAdd:
-          x += value;
-          break;
-        case SampleEdit::Op::kRepetition:
-          x = x > 0 ? x / value : x * value;
-          break;
-        case SampleEdit::Op::kBan:
-          x = -INFINITY;
-          break;
-      }
+// The edits of a row's draw. The functions are for the whole block, as those of sample_select.cuh.
+struct Edits {
+  SampleEdit* list;
+  int begin, end;
+
+  __device__ bool First(int i) const { return IsFirstEdit(list, begin, i); }
+  // What the token of edit i becomes, once Remove has kept what it was.
+  __device__ double After(int i) const { return Edited(list, i, end, fminf(list[i].before, kLargest)); }
+  // Calls f for the first edit of each token.
+  template <class F>
+  __device__ void ForEach(const F& f) const {
+    for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kSampleThreads) {
+      if (First(i)) f(i);
     }
-    row.logits[token] = x;
+    __syncthreads();
   }
-  __syncthreads();
-}
-__device__ void Undo(const LogitRow& row, const SampleEdit* edits, int begin, int end) {
-  __syncthreads();
-  for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kSampleThreads) {
-    if (i == begin || edits[i - 1].token != edits[i].token) row.logits[edits[i].token] = edits[i].before;
+  // Leaves -infinity in the place of every edited token.
+  __device__ void Remove(const LogitRow& row) const {
+    ForEach([&](int i) {
+      list[i].before = row.logits[list[i].token];
+      row.logits[list[i].token] = -INFINITY;
+    });
   }
-  __syncthreads();
+  // Ordered, of the largest; that of -infinity if there is none.
+  __device__ Mass Largest(SampleShared& shared) const {
+    Mass largest = Ordered(-double{INFINITY});
+    ForEach([&](int i) { largest = Larger(largest, Ordered(After(i))); });
+    return BlockMax(shared, largest);
+  }
+  __device__ static float Rounded(double x) {
+    if (!(x > -INFINITY)) return -INFINITY;
+    return static_cast<float>(fmin(fmax(x, -double{kLargest}), double{kLargest}));
+  }
+  __device__ void Round(const LogitRow& row) const {
+    ForEach([&](int i) { row.logits[list[i].token] = Rounded(After(i)); });
+  }
+  __device__ void Undo(const LogitRow& row) const {
+    __syncthreads();
+    ForEach([&](int i) { row.logits[list[i].token] = list[i].before; });
+  }
+};
+
+// Of the `largest` edited tokens in order of id: the first if `greedy`, else a draw. As DrawFromEqual of
+// kernels/sampling.cc.
+__device__ int DrawFromEqual(SampleShared& shared, const Edits& edits, Mass largest, const SampleRow& p,
+                             bool greedy) {
+  const auto equal = [&](int i) {
+    i += edits.begin;
+    return Mass{edits.First(i) && Ordered(edits.After(i)) == largest};
+  };
+  Mass target = 0;
+  if (!greedy) {
+    Mass kept = 0;
+    for (int i = threadIdx.x; i < edits.end - edits.begin; i += kSampleThreads) kept += equal(i);
+    kept = BlockTotal(shared, kept);
+    if (p.top_k > 0) kept = min(kept, static_cast<Mass>(p.top_k));
+    if (p.top_p < 1)
+      kept = max(Mass{1}, static_cast<Mass>(ceil(double{p.top_p} * static_cast<double>(kept))));
+    target = Share(Uniform(p.seed, p.step), kept);
+  }
+  return edits.list[edits.begin + PassedAt(shared, edits.end - edits.begin, equal, target)].token;
 }
 
-__device__ int Draw(SampleShared& shared, LogitRow row, const SampleRow& p) {
-  const Mass largest = LargestLogit(shared, row);
-  if (IsNan(largest)) return -1;
-  row.max = LogitOf(largest);
+// As Draw of kernels/sampling.cc. The edits are in place afterwards.
+__device__ int Draw(SampleShared& shared, LogitRow row, const Edits& edits, const SampleRow& p) {
+  edits.Remove(row);
+  const Mass plain = LargestLogit(shared, row), largest = edits.Largest(shared);
+  const double edited = Unordered(largest);
+  row.max = fmaxf(LogitOf(plain), Edits::Rounded(edited));
   if (!(row.max > -INFINITY)) return -1;
-  if (p.temperature == 0) return TokenOf(largest);
+  const bool greedy = p.temperature == 0 || p.top_k == 1;
+  if (greedy && edited < LogitOf(plain)) return TokenOf(plain);
+  if (edited >= LogitOf(plain) && (greedy || fabs(edited) > kLargest)) {
+    const int token = DrawFromEqual(shared, edits, largest, p, greedy);
+    return greedy && edited == LogitOf(plain) ? min(token, TokenOf(plain)) : token;
+  }
+  edits.Round(row);
   row.temperature = p.temperature;
   const double u = Uniform(p.seed, p.step);
   return p.top_k > 0 ? DrawTopK(shared, row, p, u) : DrawFromAll(shared, row, p, u);
@@ -137,6 +175,10 @@ __device__ double LogSum(SampleShared& shared, const LogitRow& row) {
   for (int i = threadIdx.x; i < row.vocab; i += kSampleThreads) sum += expf(row.Logit(i) - row.max);
   __syncthreads();
   return log(BlockSum(sum, shared.sums));
+}
+
+__device__ float Logprob(float logit, const LogitRow& row, double log_sum) {
+  return static_cast<float>(fmax(double{logit} - row.max - log_sum, -double{kLargest}));
 }
 
 // The `top` most likely in order, none of -inf; returns how many.
@@ -162,7 +204,7 @@ __device__ int ListTop(SampleShared& shared, const LogitRow& row, int top, doubl
       const TokenLogprob other = shared.listed[j];
       place += other.logprob > mine.logprob || (other.logprob == mine.logprob && other.token < mine.token);
     }
-    out[place] = {mine.token, static_cast<float>(double{mine.logprob} - row.max - log_sum)};
+    out[place] = {mine.token, Logprob(mine.logprob, row, log_sum)};
   }
   return count;
 }
@@ -180,16 +222,16 @@ __global__ void __launch_bounds__(kSampleThreads)
     row.max = LogitOf(largest);
     const bool drawn = p.scored < 0;
     if (drawn && row.max > -INFINITY) {
-      Apply(row, edits, p.edit_begin, p.edit_end);
-      result.token = Draw(shared, row, p);
-      Undo(row, edits, p.edit_begin, p.edit_end);
-    } else if (!drawn && p.scored < row.vocab && isfinite(row.logits[TokenOf(largest)])) {
+      const Edits row_edits{edits, p.edit_begin, p.edit_end};
+      result.token = Draw(shared, row, row_edits, p);
+      row_edits.Undo(row);
+    } else if (!drawn && p.scored < row.vocab && row.max > -INFINITY) {
       result.token = p.scored;
     }
   }
   if (result.token >= 0 && p.top >= 0) {
     const double log_sum = LogSum(shared, row);
-    result.logprob = static_cast<float>(double{row.Logit(result.token)} - row.max - log_sum);
+    result.logprob = Logprob(row.Logit(result.token), row, log_sum);
     result.top_count =
         ListTop(shared, row, min(p.top, max_top), log_sum, top + int64_t{blockIdx.x} * max_top);
   }

@@ -164,6 +164,9 @@ void CheckStopping(const v1::Stopping& s, const RequestLimits& limits, Checker& 
     for (int i = 0; i < s.stop_token_ids_size(); ++i) {
       check.Token(s.stop_token_ids(i), limits.vocab_size, fmt::format("stopping.stop_token_ids[{}]", i));
     }
+    const std::set<int32_t> banned(s.stop_token_ids().begin(), s.stop_token_ids().end());
+    check.Expect(s.min_tokens() <= 0 || static_cast<int>(banned.size()) < limits.vocab_size,
+                 "stopping.stop_token_ids", "must leave a token that may come before stopping.min_tokens");
   }
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/philox.h"
 #include "kernels/simd/table.h"
 #include "tests/kernels/cases.h"
+#include "tests/kernels/sampling_cases.h"
 
 namespace hydrad {
 namespace {
@@ -283,6 +284,87 @@ TEST(ScoreTest, LogSoftmaxOfAToken) {
   EXPECT_EQ(Score(bad, 0, 0).token, -1);
   EXPECT_EQ(Score(p, 4, 0).token, -1);
   EXPECT_EQ(Score(p, -1, 0).token, -1);
+}
+
+// Numbers that leave a float's range on the way: the seen token with the largest logit is favoured, not any.
+TEST(SampleTest, ExtremePenaltiesKeepTheOrder) {
+  const struct {
+    std::string what;
+    float penalty;
+    std::vector<float> logits;
+    Tokens seen;
+    int32_t token;
+    bool one_float;  // the seen tokens round to one, so that only a greedy draw tells them apart
+  } cases[] = {
+      {"quotients above the range", 1e-39f, {2, 5, 7, 9}, {0, 1, 2}, 2, false},
+      {"the least there is", 1e-45f, {2, 5, 7, 9}, {0, 1, 2}, 2, false},
+      {"beside the largest float", 1e-45f, {3e38f, 3.1e38f, 3.4e38f}, {0, 1}, 1, false},
+      {"products below -3e38", 10, {-3e38f, -2e38f, -1e38f}, {0, 1, 2}, 2, false},
+      {"products below the range", 1e-45f, {-4, -2.4f, -2, -3}, {0, 1, 2}, 2, true},
+      {"products that round to 0", 1e-45f, {-0.3f, -0.2f, -0.1f, -1}, {0, 1, 2}, 2, true},
+  };
+  struct Way {
+    float temperature, top_p;
+    int top_k;
+    float min_p;
+  };
+  const Way greedy[] = {{0, 1, 0, 0}, {1, 1, 1, 0}};
+  const Way drawn[] = {{1, 1, 0, 0}, {100, 1, 2, 0}, {1e-45f, 0.5f, 0, 0}, {1, 1e-45f, 0, 1}};
+  for (const auto& t : cases) {
+    std::vector<Way> ways(std::begin(greedy), std::end(greedy));
+    if (!t.one_float) ways.insert(ways.end(), std::begin(drawn), std::end(drawn));
+    for (const Way& way : ways) {
+      Call c{.params = {way.temperature, way.top_p, way.top_k, way.min_p, t.penalty, 0, 0, {}},
+             .prompt = t.seen};
+      c.top_logprobs = 4;
+      const Sampled s = SampleOf(t.logits, c);
+      EXPECT_EQ(s.token, t.token) << t.what << " at temperature " << way.temperature;
+      EXPECT_TRUE(std::isfinite(s.logprob)) << t.what;
+    }
+  }
+}
+
+TEST(SampleTest, EqualsAboveTheRangeAreDrawnAlike) {
+  Call c;
+  c.params.repetition_penalty = 1e-45f;
+  c.prompt = {1, 2, 3, 4, 5};
+  const std::vector<float> logits = {9, 8, 8, 7, 8, 8};
+  EXPECT_EQ(Support(logits, c), (Tokens{1, 2, 4, 5}));
+  c.params.top_p = 0.5f;
+  EXPECT_EQ(Support(logits, c), (Tokens{1, 2}));
+  c.params.top_k = 3;
+  c.params.min_p = 1;
+  EXPECT_EQ(Support(logits, c), (Tokens{1, 2}));
+  c.params.top_p = 1;
+  EXPECT_EQ(Support(logits, c), (Tokens{1, 2, 4}));
+}
+
+// Over everything that the validator lets through, in combination.
+TEST(SampleTest, WhateverMayBeAskedForIsTheDefinitions) {
+  Choices choices(20260701);
+  for (int i = 0; i < 20000; ++i) {
+    const SamplingCase c = MakeSamplingCase(choices, 1 + choices.Below(60));
+    std::vector<float> logits = c.logits;
+    const std::string wrong = WrongWith(Sample(logits, c.row()), c);
+    ASSERT_EQ(wrong, "") << i << ": " << Describe(c);
+  }
+}
+
+TEST(LogprobTest, AreFiniteHoweverFarApart) {
+  const std::vector<float> logits = {3e38f, -3e38f, -INFINITY, INFINITY};
+  Call c{Greedy()};
+  c.banned = {0, 3};
+  c.top_logprobs = 4;
+  const Sampled s = SampleOf(logits, c);
+  EXPECT_EQ(s.token, 1);
+  EXPECT_EQ(s.logprob, -std::numeric_limits<float>::max());
+  ASSERT_EQ(s.top.size(), 3u);
+  EXPECT_EQ(s.top[0].token, 3);
+  EXPECT_EQ(s.top[0].logprob, 0);
+  EXPECT_EQ(Score(logits, 2, 0).logprob, -std::numeric_limits<float>::max());
+  EXPECT_EQ(Score(logits, 3, 0).logprob, 0);
+  const std::vector<float> none = {-INFINITY, -INFINITY};
+  EXPECT_EQ(Score(none, 0, 0).token, -1);
 }
 
 // The passes over a row, on every instruction set.

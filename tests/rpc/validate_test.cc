@@ -58,6 +58,16 @@ TEST(ValidateAdaptersTest, BoundsCompositions) {
   EXPECT_THAT(fields("adapter_top_k: 1"), ElementsAre("adapter_top_k"));
 }
 
+TEST(ValidateStoppingTest, SomeTokenMayComeBeforeMinTokens) {
+  const auto fields = [](const std::string& text) {
+    return BadFieldsOf(Validate(Parse<v1::GenerateRequest>("text: 'a' stopping {" + text + "}"),
+                                {.vocab_size = 2, .max_context = 16}));
+  };
+  EXPECT_THAT(fields("stop_token_ids: [0, 1]"), IsEmpty());
+  EXPECT_THAT(fields("min_tokens: 1 stop_token_ids: [1, 1]"), IsEmpty());
+  EXPECT_THAT(fields("min_tokens: 1 stop_token_ids: [0, 1]"), ElementsAre("stopping.stop_token_ids"));
+}
+
 class GenerateTest : public testing::TestWithParam<Case> {};
 
 TEST_P(GenerateTest, NamesTheField) {
@@ -102,6 +112,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{TEXT "sampling { min_p: 1.5 }", "sampling.min_p"},
                     Case{TEXT "sampling { repetition_penalty: 0 }", "sampling.repetition_penalty"},
                     Case{TEXT "sampling { repetition_penalty: 10.5 }", "sampling.repetition_penalty"},
+                    Case{TEXT "sampling { temperature: 1e-45 top_p: 1e-45 min_p: 1e-45 }", nullptr},
+                    Case{TEXT "sampling { temperature: -0.0 repetition_penalty: 1e-45 }", nullptr},
+                    Case{TEXT "sampling { repetition_penalty: -0.0 }", "sampling.repetition_penalty"},
+                    Case{TEXT "sampling { logit_bias { key: 5 value: 3e38 } }", "sampling.logit_bias[5]"},
                     Case{TEXT "sampling { presence_penalty: -2.5 }", "sampling.presence_penalty"},
                     Case{TEXT "sampling { frequency_penalty: 2.5 }", "sampling.frequency_penalty"},
                     Case{TEXT "sampling { n: 16 }", nullptr}, Case{TEXT "sampling { n: 0 }", "sampling.n"},

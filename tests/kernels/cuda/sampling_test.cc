@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "tests/kernels/cuda/cuda_cases.h"
+#include "tests/kernels/sampling_cases.h"
 
 namespace hydrad {
 namespace {
@@ -148,6 +149,25 @@ TEST_F(CudaSamplingTest, NanAndInfinityAreTheReferences) {
   draws[3].params.top_k = 5;
   draws[5].params.top_p = 0.5f;
   ExpectReference(logits, draws, "not finite");
+}
+
+// Over everything that the validator lets through, in combination; vocabularies of one warp and of several.
+TEST_F(CudaSamplingTest, WhateverMayBeAskedForIsTheDefinitions) {
+  Choices choices(20260702);
+  for (const int vocab : {1, 7, 40, 150}) {
+    std::vector<SamplingCase> cases;
+    Matrix<float> logits(80, vocab);
+    std::vector<cuda::SampleRow> rows;
+    std::vector<cuda::SampleEdit> edits;
+    for (int i = 0; i < logits.view().rows; ++i) {
+      cases.push_back(MakeSamplingCase(choices, vocab));
+      std::copy(cases[i].logits.begin(), cases[i].logits.end(), logits.view().row(i));
+      rows.push_back(cuda::PlanSample(cases[i].row(), i, vocab, &edits));
+    }
+    const std::vector<Sampled> got = Run(logits, rows, edits, 150);
+    for (size_t i = 0; i < cases.size(); ++i)
+      EXPECT_EQ(WrongWith(got[i], cases[i]), "") << i << ": " << Describe(cases[i]);
+  }
 }
 
 TEST_F(CudaSamplingTest, ScoresAreTheReferences) {
