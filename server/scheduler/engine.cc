@@ -214,6 +214,10 @@ void Engine::RunModel() {
   const TimePoint now = clock_.Now();
   metrics_.Step(Phase(decodes, prefills), Seconds(now - begin), batch_.batch().rows(),
                 batch_.distinct_adapters());
+  for (const SequenceId id : unscored_) {
+    if (ActiveRequest* active = roster_.FindSequence(id).request)
+      EndRequest(*active, DataLoss("the model gave no finite logits for the prompt"));
+  }
   for (size_t i = 0; i < drawing_.size(); ++i) Absorb(drawing_[i], std::move(drawn_[i]), now);
 }
 
@@ -240,14 +244,16 @@ void Engine::TallyGates() {
 }
 
 void Engine::ScorePrompts() {
+  unscored_.clear();
   const auto uses = batch_.logit_uses();
   for (size_t i = 0; i < uses.size(); ++i) {
     if (uses[i].draw) continue;
     Sequence& sequence = *uses[i].sequence;
     const int top = sequence.request().output.prompt_logprobs;
     ActiveRequest* active = roster_.FindSequence(sequence.id()).request;
-    active->prompt_logprobs.push_back(
-        model_.Score(static_cast<int>(i), sequence.token(uses[i].position + 1), top));
+    Sampled score = model_.Score(static_cast<int>(i), sequence.token(uses[i].position + 1), top);
+    if (score.token < 0) unscored_.push_back(sequence.id());
+    active->prompt_logprobs.push_back(std::move(score));
     sequence.Scored(uses[i].position);
   }
 }

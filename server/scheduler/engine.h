@@ -74,6 +74,7 @@ class Engine {
   std::vector<SequenceView> running_views_, waiting_views_;
   Plan plan_;
   std::vector<BatchBuilder::Part> parts_;
+  std::vector<SequenceId> unscored_;  // whose prompt has logits that are not numbers
   std::vector<SequenceId> drawing_;   // whose logits are drawn from
   std::vector<int> draw_indices_;     // [drawing_] into logit_rows
   std::vector<SampleRow> draw_rows_;  // [drawing_]

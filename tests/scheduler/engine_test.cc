@@ -152,6 +152,19 @@ TEST_F(EngineTest, LogitsThatAreNotNumbersEndTheirRequestAlone) {
   ExpectAllBack(rig);
 }
 
+// Not after the rest of the prompt has run: what is told of the prompt would be no number.
+TEST_F(EngineTest, APromptWithLogitsThatAreNotNumbersEndsWhereTheyAreScored) {
+  EngineRig rig(house_, {.prefill_chunk = 5}, kSmall);
+  RequestSpec poisoned = Long(15, 5);
+  poisoned.prompt[2] = token::kPoison;
+  poisoned.output.prompt_logprobs = 0;
+  const auto bad = rig.Add(1, poisoned);
+  rig.RunToEnd();
+  EXPECT_EQ(bad->record().status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_LT(rig.model.rows_run(), 15);
+  ExpectAllBack(rig);
+}
+
 TEST_F(EngineTest, WhatARequestHeldIsFreeWhenItsSinkHearsOfTheEnd) {
   EngineRig rig(house_, {}, kSmall);
   RequestSpec spec = Long(5, 3);
