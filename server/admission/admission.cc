@@ -4,7 +4,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <unordered_map>
 
+#include "server/admission/token_bucket.h"
 #include "server/base/mutex.h"
 #include "server/base/sha256.h"
 
@@ -23,43 +28,17 @@ bool MayUse(const TenantConfig& tenant, std::string_view adapter) {
   return std::ranges::any_of(tenant.adapters, [&](const auto& pattern) { return Matches(pattern, adapter); });
 }
 
-bool SameHash(const std::string& a, const std::string& b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
-
-// A token bucket kept as one time: when it would be full again. A token is one interval of it, so that
-// nothing is lost to rounding and the time until the next token is a subtraction.
-class Bucket {
- public:
-  explicit Bucket(const TenantConfig& config)
-      : limited_(config.requests_per_second > 0),
-        interval_(limited_ ? static_cast<int64_t>(1e9 / config.requests_per_second) : 0),
-        size_(interval_ * config.burst) {}
-
-  // How long until a token is there; zero: now.
-  Duration Wait(TimePoint now) const {
-    if (!limited_) return {};
-    return std::max(Duration{}, std::max(full_, now) + interval_ - size_ - now);
-  }
-  // REQUIRES: Wait(now) is zero.
-  void Take(TimePoint now) { full_ = std::max(full_, now) + interval_; }
-
- private:
-  bool limited_;
-  Duration interval_, size_;
-  TimePoint full_{};
-};
-
 }  // namespace
 
 struct Ticket::Tenant {
-  explicit Tenant(TenantConfig tenant) : config(std::move(tenant)), bucket(config) {}
+  explicit Tenant(TenantConfig tenant)
+      : config(std::move(tenant)), bucket(config.requests_per_second, config.burst) {}
 
   const TenantConfig config;
 
   Mutex mu;
   int running ABSL_GUARDED_BY(mu) = 0;
-  Bucket bucket ABSL_GUARDED_BY(mu);
+  TokenBucket bucket ABSL_GUARDED_BY(mu);
 };
 
 Ticket::~Ticket() {
@@ -81,35 +60,68 @@ const std::string& Ticket::tenant() const {
 
 double Ticket::weight() const { return tenant_ ? tenant_->config.weight : 1; }
 
-Admission::Admission(std::vector<TenantConfig> tenants, const Clock& clock)
-    : open_(tenants.empty()), clock_(clock) {
-  if (open_) tenants.push_back({.name = "default", .adapters = {"*"}});
-  for (TenantConfig& config : tenants) {
-    const std::string name = config.name;
-    HYDRAD_CHECK(tenants_.emplace(name, std::make_shared<Ticket::Tenant>(std::move(config))).second);
+// Who there is, by name and by key. A digest's first bytes are as good a hash as any.
+struct Admission::Tenants {
+  struct First {
+    size_t operator()(const Sha256::Digest& digest) const {
+      size_t hash;
+      std::memcpy(&hash, digest.data(), sizeof hash);
+      return hash;
+    }
+  };
+  struct Same {
+    bool operator()(const Sha256::Digest& a, const Sha256::Digest& b) const {
+      return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+    }
+  };
+
+  explicit Tenants(std::vector<TenantConfig> configs) {
+    for (TenantConfig& config : configs) Add(std::make_shared<Ticket::Tenant>(std::move(config)));
   }
+  void Add(std::shared_ptr<Ticket::Tenant> tenant) {
+    for (const std::string& hex : tenant->config.key_sha256) {
+      const std::optional<Sha256::Digest> digest = DigestOfHex(hex);
+      HYDRAD_CHECK(digest.has_value());
+      by_key.emplace(*digest, tenant.get());
+    }
+    const std::string& name = tenant->config.name;
+    HYDRAD_CHECK(by_name.emplace(name, std::move(tenant)).second);
+  }
+
+  std::map<std::string, std::shared_ptr<Ticket::Tenant>, std::less<>> by_name;
+  std::unordered_map<Sha256::Digest, const Ticket::Tenant*, First, Same> by_key;
+};
+
+Admission::Admission(std::vector<TenantConfig> tenants, const Clock& clock)
+    : open_(tenants.empty()), clock_(clock), wrong_keys_(clock) {
+  if (open_) tenants.push_back({.name = "default", .adapters = {"*"}});
+  tenants_ = std::make_shared<const Tenants>(std::move(tenants));
 }
 
 Admission::~Admission() = default;
 
-absl::StatusOr<std::string> Admission::Authenticate(std::string_view key) const {
-  if (open_) return tenants_.begin()->first;
-  if (key.empty()) return Unauthenticated("the request carries no key");
-  const std::string hash = Sha256Hex(key);
-  const std::string* found = nullptr;
-  for (const auto& [name, tenant] : tenants_) {
-    for (const std::string& known : tenant->config.key_sha256) {
-      if (SameHash(known, hash)) found = &name;  // and goes on: the time does not tell which one it was
-    }
+absl::StatusOr<std::string> Admission::Authenticate(std::string_view key, std::string_view peer,
+                                                    Duration* retry_after) const {
+  if (open_) return tenants_->by_name.begin()->first;
+  if (!key.empty()) {
+    const auto found = tenants_->by_key.find(Sha256::Of(key));
+    if (found != tenants_->by_key.end()) return found->second->config.name;
   }
-  if (found == nullptr) return Unauthenticated("the key is not known");
-  return *found;
+  RETURN_IF_ERROR(CountWrongKey(peer, retry_after));
+  return key.empty() ? Unauthenticated("the request carries no key")
+                     : Unauthenticated("the key is not known");
+}
+
+absl::Status Admission::CountWrongKey(std::string_view peer, Duration* retry_after) const {
+  *retry_after = wrong_keys_.Count(peer);
+  if (*retry_after == Duration{}) return absl::OkStatus();
+  return ResourceExhausted("too many requests without a right key come from this address");
 }
 
 absl::StatusOr<Ticket> Admission::Admit(std::string_view tenant, std::string_view adapter,
                                         Duration* retry_after) {
-  const auto found = tenants_.find(tenant);
-  if (found == tenants_.end()) return PermissionDenied("tenant '{}' is not known", tenant);
+  const auto found = tenants_->by_name.find(tenant);
+  if (found == tenants_->by_name.end()) return PermissionDenied("tenant '{}' is not known", tenant);
   Ticket::Tenant& entry = *found->second;
   if (!MayUse(entry.config, adapter)) {
     if (adapter.empty()) return PermissionDenied("tenant '{}' may not use the base model", tenant);
@@ -134,8 +146,8 @@ absl::StatusOr<Ticket> Admission::Admit(std::string_view tenant, std::string_vie
 }
 
 bool Admission::Allowed(std::string_view tenant, std::string_view adapter) const {
-  const auto found = tenants_.find(tenant);
-  return found != tenants_.end() && MayUse(found->second->config, adapter);
+  const auto found = tenants_->by_name.find(tenant);
+  return found != tenants_->by_name.end() && MayUse(found->second->config, adapter);
 }
 
 std::string Sha256Hex(std::string_view text) { return Hex(Sha256::Of(text)); }

@@ -2,13 +2,13 @@
 #ifndef HYDRAD_SERVER_ADMISSION_ADMISSION_H_
 #define HYDRAD_SERVER_ADMISSION_ADMISSION_H_
 
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "server/admission/wrong_keys.h"
 #include "server/base/clock.h"
 #include "server/base/status.h"
 
@@ -63,10 +63,14 @@ class Admission {
   Admission(std::vector<TenantConfig> tenants, const Clock& clock);
   ~Admission();
 
-  // Who calls, by the key of the request ("" when none was sent): UNAUTHENTICATED for no or a wrong key.
-  // Every hash is compared, each in constant time. The name is safe to show; it is the label in metrics and
-  // logs.
-  absl::StatusOr<std::string> Authenticate(std::string_view key) const;
+  // Who calls, by the key of the request ("" when none was sent): UNAUTHENTICATED for no or a wrong key. It
+  // costs one hash and one look-up, however many tenants there are. When `peer` (as gRPC names it) has sent
+  // too many of those (wrong_keys.h): RESOURCE_EXHAUSTED instead, and `*retry_after` is set; a right key is
+  // let in all the same. The name is safe to show; it is the label in metrics and logs.
+  absl::StatusOr<std::string> Authenticate(std::string_view key, std::string_view peer,
+                                           Duration* retry_after) const;
+  // For a caller whose key cannot even be read: OK, or RESOURCE_EXHAUSTED as above.
+  absl::Status CountWrongKey(std::string_view peer, Duration* retry_after) const;
 
   // A ticket for one request of `tenant` (from Authenticate) on `adapter` ("": the base). PERMISSION_DENIED
   // when the adapter is not allowed, without telling whether it exists; RESOURCE_EXHAUSTED over a limit, with
@@ -80,9 +84,12 @@ class Admission {
   bool open() const { return open_; }
 
  private:
+  struct Tenants;
+
   const bool open_;
   const Clock& clock_;
-  std::map<std::string, std::shared_ptr<Ticket::Tenant>, std::less<>> tenants_;  // by name, constant
+  mutable WrongKeys wrong_keys_;
+  std::shared_ptr<const Tenants> tenants_;
 };
 
 // Lower-case hex SHA-256 of `text`.

@@ -49,4 +49,16 @@ std::string Hex(const Sha256::Digest& digest) {
   return hex;
 }
 
+std::optional<Sha256::Digest> DigestOfHex(std::string_view hex) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  Sha256::Digest digest;
+  if (hex.size() != 2 * digest.size()) return std::nullopt;
+  for (size_t i = 0; i < digest.size(); ++i) {
+    const size_t high = kDigits.find(hex[2 * i]), low = kDigits.find(hex[2 * i + 1]);
+    if (high == std::string_view::npos || low == std::string_view::npos) return std::nullopt;
+    digest[i] = static_cast<unsigned char>(high << 4 | low);
+  }
+  return digest;
+}
+
 }  // namespace hydrad

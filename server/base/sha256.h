@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,8 @@ class Sha256 {
 
 // Lower-case hex, 64 characters.
 std::string Hex(const Sha256::Digest& digest);
+// Its inverse; nullopt for anything that Hex does not write.
+std::optional<Sha256::Digest> DigestOfHex(std::string_view hex);
 
 }  // namespace hydrad
 

@@ -177,11 +177,9 @@ class AdminService final : public v1::Admin::CallbackService {
  private:
   absl::Status Authenticate(const grpc::CallbackServerContext& context) const {
     const Caller caller = CallerOf(context, rooms_.clock);
-    absl::Status status = caller.key.status();
-    if (status.ok()) status = admins_.Authenticate(*caller.key).status();
+    const absl::Status status = hydrad::Authenticate(admins_, caller).status();
     if (status.ok()) return status;
-    status = WithReason(status, "INVALID_KEY");
-    rooms_.metrics.Rejected("auth");
+    rooms_.metrics.Rejected(AuthMetric(status));
     rooms_.audit.WriteRefusal({.action = "refused",
                                .actor = "admin",
                                .peer = caller.peer,

@@ -69,14 +69,28 @@ absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, con
   return prepared;
 }
 
-absl::StatusOr<std::string> Intake::Authenticate(const Caller& caller) {
-  absl::Status status = caller.key.status();
-  if (status.ok()) {
-    absl::StatusOr<std::string> tenant = rooms_.admission.Authenticate(*caller.key);
-    if (tenant.ok()) return tenant;
-    status = tenant.status();
+absl::StatusOr<std::string> Authenticate(const Admission& admission, const Caller& caller) {
+  Duration retry_after{};
+  absl::StatusOr<std::string> who = caller.key.status();
+  if (caller.key.ok()) {
+    who = admission.Authenticate(*caller.key, caller.peer, &retry_after);
+  } else if (const absl::Status slow = admission.CountWrongKey(caller.peer, &retry_after); !slow.ok()) {
+    who = slow;
   }
-  return Refuse(WithReason(status, "INVALID_KEY"), "auth", &caller);
+  if (who.ok()) return who;
+  if (who.status().code() != absl::StatusCode::kResourceExhausted)
+    return WithReason(who.status(), "INVALID_KEY");
+  return WithRetry(WithReason(who.status(), "TOO_MANY_WRONG_KEYS"), retry_after);
+}
+
+const char* AuthMetric(const absl::Status& refused) {
+  return refused.code() == absl::StatusCode::kResourceExhausted ? "auth_slowed" : "auth";
+}
+
+absl::StatusOr<std::string> Intake::Authenticate(const Caller& caller) {
+  absl::StatusOr<std::string> tenant = hydrad::Authenticate(rooms_.admission, caller);
+  if (tenant.ok()) return tenant;
+  return Refuse(tenant.status(), AuthMetric(tenant.status()), &caller);
 }
 
 // The ticket is for the first adapter; the tenant must be allowed every one.

@@ -38,6 +38,11 @@ struct Caller {
   std::optional<TimePoint> deadline;  // of the call
 };
 
+// Who calls, or why it is refused, with reason and details: INVALID_KEY, TOO_MANY_WRONG_KEYS.
+absl::StatusOr<std::string> Authenticate(const Admission& admission, const Caller& caller);
+// The reason under which such a refusal is counted.
+const char* AuthMetric(const absl::Status& refused);
+
 // A request that may be submitted once it has a sink.
 struct Prepared {
   Request request;

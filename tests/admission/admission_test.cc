@@ -25,6 +25,12 @@ class AdmissionTest : public ::testing::Test {
     return admission.Admit(tenant, adapter, &retry_after_);
   }
 
+  absl::StatusOr<std::string> Authenticate(const Admission& admission, std::string_view key,
+                                           std::string_view peer = "ipv4:192.0.2.1:4711") {
+    retry_after_ = Duration{};
+    return admission.Authenticate(key, peer, &retry_after_);
+  }
+
   FakeClock clock_;
   Duration retry_after_{};
 };
@@ -32,8 +38,8 @@ class AdmissionTest : public ::testing::Test {
 TEST_F(AdmissionTest, WithoutTenantsEverybodyIsDefault) {
   Admission admission({}, clock_);
   EXPECT_TRUE(admission.open());
-  EXPECT_EQ(*admission.Authenticate(""), "default");
-  EXPECT_EQ(*admission.Authenticate("any"), "default");
+  EXPECT_EQ(*Authenticate(admission, ""), "default");
+  EXPECT_EQ(*Authenticate(admission, "any"), "default");
   EXPECT_TRUE(admission.Allowed("default", "medical"));
   std::vector<Ticket> tickets;
   for (int i = 0; i < 1000; ++i) {
@@ -50,13 +56,79 @@ TEST_F(AdmissionTest, KeysTellTenantsApart) {
   two.key_sha256.push_back(Sha256Hex("key-2b"));
   Admission admission({Tenant("one", "key-1"), two}, clock_);
   EXPECT_FALSE(admission.open());
-  EXPECT_EQ(*admission.Authenticate("key-1"), "one");
-  EXPECT_EQ(*admission.Authenticate("key-2"), "two");
-  EXPECT_EQ(*admission.Authenticate("key-2b"), "two");
+  EXPECT_EQ(*Authenticate(admission, "key-1"), "one");
+  EXPECT_EQ(*Authenticate(admission, "key-2"), "two");
+  EXPECT_EQ(*Authenticate(admission, "key-2b"), "two");
   for (const std::string& key : {std::string(), std::string("key"), std::string("key-11"),
                                  std::string("KEY-1"), std::string("default"), Sha256Hex("key-1")}) {
-    EXPECT_EQ(admission.Authenticate(key).status().code(), absl::StatusCode::kUnauthenticated) << key;
+    EXPECT_EQ(Authenticate(admission, key).status().code(), absl::StatusCode::kUnauthenticated) << key;
   }
+}
+
+TEST_F(AdmissionTest, EveryTenantOfManyIsFoundByItsKeys) {
+  std::vector<TenantConfig> tenants;
+  for (int i = 0; i < 500; ++i) {
+    tenants.push_back(Tenant("t" + std::to_string(i), "key-" + std::to_string(i)));
+    tenants.back().key_sha256.push_back(Sha256Hex("next-" + std::to_string(i)));
+  }
+  const Admission admission(tenants, clock_);
+  for (int i = 0; i < 500; ++i) {
+    for (const char* kind : {"key-", "next-"}) {
+      EXPECT_EQ(*Authenticate(admission, kind + std::to_string(i)), "t" + std::to_string(i));
+    }
+  }
+  EXPECT_FALSE(Authenticate(admission, "key-500").ok());
+}
+
+TEST_F(AdmissionTest, WrongKeysFromOneAddressAreSlowedAndRightOnesAreNot) {
+  const Admission admission({Tenant("a", "right")}, clock_);
+  for (int i = 0; i < WrongKeys::kBurst; ++i) {
+    const std::string peer = "ipv4:192.0.2.1:" + std::to_string(1000 + i);
+    EXPECT_EQ(Authenticate(admission, i % 2 == 0 ? "wrong" : "", peer).status().code(),
+              absl::StatusCode::kUnauthenticated);
+    EXPECT_EQ(retry_after_, Duration{});
+  }
+  const auto slowed = Authenticate(admission, "wrong", "ipv4:192.0.2.1:9");
+  EXPECT_EQ(slowed.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(retry_after_, seconds(1));
+  Duration retry_after{};
+  EXPECT_EQ(admission.CountWrongKey("ipv4:192.0.2.1:10", &retry_after).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(*Authenticate(admission, "right", "ipv4:192.0.2.1:9"), "a");
+  EXPECT_EQ(Authenticate(admission, "wrong", "ipv4:192.0.2.2:9").status().code(),
+            absl::StatusCode::kUnauthenticated)
+      << "another address";
+  clock_.Advance(seconds(1));
+  EXPECT_EQ(Authenticate(admission, "wrong").status().code(), absl::StatusCode::kUnauthenticated);
+}
+
+TEST(WrongKeysTest, TheTableIsBoundedAndForgetsTheLeastRecent) {
+  FakeClock clock;
+  WrongKeys wrong_keys(clock);
+  for (int i = 0; i <= WrongKeys::kBurst; ++i) wrong_keys.Count("unix:");
+  EXPECT_GT(wrong_keys.Count("unix:"), Duration{});
+  for (size_t i = 0; i < 2 * WrongKeys::kMostAddresses; ++i) {
+    wrong_keys.Count("ipv4:10.0." + std::to_string(i / 256) + "." + std::to_string(i % 256) + ":1");
+    if (i % 100 == 0) {
+      EXPECT_GT(wrong_keys.Count("unix:"), Duration{}) << "it is heard of all the time";
+    }
+  }
+  EXPECT_EQ(wrong_keys.addresses(), WrongKeys::kMostAddresses);
+  for (size_t i = 0; i < WrongKeys::kMostAddresses; ++i)
+    wrong_keys.Count("ipv4:11.0." + std::to_string(i / 256) + "." + std::to_string(i % 256) + ":1");
+  EXPECT_EQ(wrong_keys.Count("unix:"), Duration{}) << "forgotten";
+}
+
+TEST(PeerAddressTest, LeavesThePortOut) {
+  EXPECT_EQ(PeerAddress("ipv4:192.0.2.1:4711"), "ipv4:192.0.2.1");
+  EXPECT_EQ(PeerAddress("unix:"), "unix:");
+  EXPECT_EQ(PeerAddress("unix:/run/hydrad.sock"), "unix:/run/hydrad.sock");
+  EXPECT_EQ(PeerAddress("ipv6:nonsense"), "ipv6:nonsense");
+  EXPECT_EQ(PeerAddress(""), "");
+  const std::string one = PeerAddress("ipv6:%5B2001:db8:0:1::1%5D:4711");
+  EXPECT_EQ(one, PeerAddress("ipv6:[2001:db8:0:1:ffff::2]:9"));
+  EXPECT_NE(one, PeerAddress("ipv6:%5B2001:db8:0:2::1%5D:4711"));
+  EXPECT_EQ(PeerAddress("ipv6:%5Bfe80::1%25eth0%5D:1"), PeerAddress("ipv6:%5Bfe80::2%5D:1"));
 }
 
 TEST_F(AdmissionTest, AdaptersAreDeniedByDefault) {

@@ -23,5 +23,15 @@ TEST(Sha256, PiecesGiveTheDigestOfTheWhole) {
   EXPECT_EQ(pieces.Finish(), Sha256::Of("abc"));
 }
 
+TEST(Sha256, HexIsReadBack) {
+  const Sha256::Digest digest = Sha256::Of("abc");
+  EXPECT_EQ(DigestOfHex(Hex(digest)), digest);
+  std::string upper = Hex(digest);
+  upper[0] = 'B';
+  for (const std::string& wrong : {std::string(), Hex(digest).substr(1), Hex(digest) + "0", upper}) {
+    EXPECT_EQ(DigestOfHex(wrong), std::nullopt) << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace hydrad

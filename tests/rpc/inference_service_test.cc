@@ -1,6 +1,8 @@
 #include "server/rpc/inference_service.h"
 
 #include <gmock/gmock.h>
+#include <prometheus/collectable.h>
+#include <prometheus/text_serializer.h>
 
 #include <thread>
 
@@ -122,6 +124,32 @@ TEST_F(InferenceServiceTest, EveryMethodWantsAKey) {
     expect(inference_->ListModels(&e, {}, &models));
   }
   EXPECT_EQ(scheduler_.submitted(), 0u);
+}
+
+TEST_F(InferenceServiceTest, WrongKeysOfOnePeerAreSlowedAndCounted) {
+  v1::ListModelsResponse models;
+  grpc::Status status;
+  for (int i = 0; i <= WrongKeys::kBurst; ++i) {
+    Call call("wrong");
+    status = inference_->ListModels(&call, {}, &models);
+    if (i == 0) {
+      EXPECT_EQ(status.error_code(), StatusCode::UNAUTHENTICATED);
+    }
+  }
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(WireReason(status), "TOO_MANY_WRONG_KEYS");
+  EXPECT_TRUE(HasRetryInfo(status));
+  Call basic;
+  basic.AddMetadata("authorization", "Basic key-acme");
+  EXPECT_EQ(inference_->ListModels(&basic, {}, &models).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  Call right("key-acme");
+  EXPECT_TRUE(inference_->ListModels(&right, {}, &models).ok());
+  v1::ServerStatus server;
+  Call admin("wrong");
+  EXPECT_EQ(admin_->GetServerStatus(&admin, {}, &server).error_code(), StatusCode::UNAUTHENTICATED)
+      << "each listener counts its own";
+  EXPECT_THAT(prometheus::TextSerializer().Serialize(metrics_.collectable()->Collect()),
+              HasSubstr("hydrad_rejected_total{reason=\"auth_slowed\"} 2\n"));
 }
 
 TEST_F(InferenceServiceTest, AKeyMustBeABearerKeyAndAlone) {
