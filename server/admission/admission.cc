@@ -34,6 +34,16 @@ struct Ticket::Tenant {
   explicit Tenant(TenantConfig tenant)
       : config(std::move(tenant)), bucket(config.requests_per_second, config.burst) {}
 
+  absl::Status TakeToken(TimePoint now, Duration* retry_after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    if (const Duration wait = bucket.Wait(now); wait > Duration{}) {
+      *retry_after = wait;
+      return ResourceExhausted("tenant '{}' is over its {:g} requests per second", config.name,
+                               config.requests_per_second);
+    }
+    bucket.Take(now);
+    return absl::OkStatus();
+  }
+
   const TenantConfig config;
 
   Mutex mu;
@@ -118,31 +128,26 @@ absl::Status Admission::CountWrongKey(std::string_view peer, Duration* retry_aft
   return ResourceExhausted("too many requests without a right key come from this address");
 }
 
-absl::StatusOr<Ticket> Admission::Admit(std::string_view tenant, std::string_view adapter,
-                                        Duration* retry_after) {
+absl::StatusOr<Ticket> Admission::Admit(std::string_view tenant, Duration* retry_after) {
   const auto found = tenants_->by_name.find(tenant);
   if (found == tenants_->by_name.end()) return PermissionDenied("tenant '{}' is not known", tenant);
   Ticket::Tenant& entry = *found->second;
-  if (!MayUse(entry.config, adapter)) {
-    if (adapter.empty()) return PermissionDenied("tenant '{}' may not use the base model", tenant);
-    return PermissionDenied("tenant '{}' may not use adapter '{}'", tenant, adapter);
-  }
-
-  const TimePoint now = clock_.Now();
   MutexLock lock(&entry.mu);
   if (entry.config.max_concurrent > 0 && entry.running >= entry.config.max_concurrent) {
     *retry_after = kRetryWhenBusy;
     return ResourceExhausted("tenant '{}' already runs its {} concurrent requests", tenant,
                              entry.config.max_concurrent);
   }
-  if (const Duration wait = entry.bucket.Wait(now); wait > Duration{}) {
-    *retry_after = wait;
-    return ResourceExhausted("tenant '{}' is over its {:g} requests per second", tenant,
-                             entry.config.requests_per_second);
-  }
-  entry.bucket.Take(now);
+  RETURN_IF_ERROR(entry.TakeToken(clock_.Now(), retry_after));
   ++entry.running;
   return Ticket(found->second);
+}
+
+absl::Status Admission::AdmitCall(std::string_view tenant, Duration* retry_after) {
+  const auto found = tenants_->by_name.find(tenant);
+  if (found == tenants_->by_name.end()) return PermissionDenied("tenant '{}' is not known", tenant);
+  MutexLock lock(&found->second->mu);
+  return found->second->TakeToken(clock_.Now(), retry_after);
 }
 
 bool Admission::Allowed(std::string_view tenant, std::string_view adapter) const {

@@ -72,14 +72,16 @@ class Admission {
   // For a caller whose key cannot even be read: OK, or RESOURCE_EXHAUSTED as above.
   absl::Status CountWrongKey(std::string_view peer, Duration* retry_after) const;
 
-  // A ticket for one request of `tenant` (from Authenticate) on `adapter` ("": the base). PERMISSION_DENIED
-  // when the adapter is not allowed, without telling whether it exists; RESOURCE_EXHAUSTED over a limit, with
+  // A ticket for one request of `tenant` (from Authenticate). RESOURCE_EXHAUSTED over a limit, with
   // `*retry_after` set to when it is worth trying again: exactly when the bucket holds the next token, or
   // after a second when too many requests run, since nobody knows when one of them ends. A refusal costs no
-  // token.
-  absl::StatusOr<Ticket> Admit(std::string_view tenant, std::string_view adapter, Duration* retry_after);
+  // token. PERMISSION_DENIED for an unknown tenant; so below.
+  absl::StatusOr<Ticket> Admit(std::string_view tenant, Duration* retry_after);
+  // For a call that needs no place among the running requests: OK, having taken a token, or as above.
+  absl::Status AdmitCall(std::string_view tenant, Duration* retry_after);
 
-  // Whether `tenant` may use `adapter`: a listing shows a tenant only these. False for an unknown tenant.
+  // Whether `tenant` may use `adapter` ("": the base): a listing shows a tenant only these. False for an
+  // unknown tenant.
   bool Allowed(std::string_view tenant, std::string_view adapter) const;
   bool open() const { return open_; }
 

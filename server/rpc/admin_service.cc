@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "proto/admin.grpc.pb.h"
 #include "server/rpc/adapter_feed.h"
 #include "server/rpc/adapter_page.h"
 #include "server/rpc/caller.h"
+#include "server/rpc/incoming.h"
 #include "server/rpc/reactors.h"
 #include "server/rpc/wire.h"
 
@@ -44,17 +46,40 @@ std::vector<WantedAdapter> WantedOf(const v1::ApplyAdaptersRequest& message) {
   return wanted;
 }
 
-class AdminService final : public v1::Admin::CallbackService {
+class AdminService final : public UnreadService<v1::Admin> {
  public:
   AdminService(Intake& intake, const Admission& admins, ServerFacts facts)
-      : intake_(intake), rooms_(intake.rooms()), admins_(admins), facts_(std::move(facts)) {}
+      : intake_(intake), rooms_(intake.rooms()), admins_(admins), facts_(std::move(facts)) {
+    Set("LoadAdapter", &AdminService::LoadAdapter);
+    Set("UnloadAdapter", &AdminService::UnloadAdapter);
+    Set("PinAdapter", &AdminService::PinAdapter);
+    Set("UnpinAdapter", &AdminService::UnpinAdapter);
+    Set("ApplyAdapters", &AdminService::ApplyAdapters);
+    Set("GetAdapter", &AdminService::GetAdapter);
+    Set("ListAdapters", &AdminService::ListAdapters);
+    Set("GetServerStatus", &AdminService::GetServerStatus);
+    SetStream<v1::WatchAdaptersRequest, v1::AdapterEvent>(
+        "WatchAdapters", [this](auto* context, auto* message) { return WatchAdapters(*context, *message); });
+  }
 
-  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* context,
-                                        const v1::LoadAdapterRequest* message, v1::Adapter* out) override {
+ private:
+  template <class Message, class Response>
+  using Method = grpc::ServerUnaryReactor* (AdminService::*)(grpc::CallbackServerContext&,
+                                                             const Incoming<Message>&, Response*);
+  template <class Message, class Response>
+  void Set(const char* name, Method<Message, Response> method) {
+    SetUnary<Message, Response>(name, [this, method](auto* context, auto* message, auto* out) {
+      return (this->*method)(*context, *message, out);
+    });
+  }
+
+  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext& context,
+                                        const Incoming<v1::LoadAdapterRequest>& incoming, v1::Adapter* out) {
     auto* reply = new LaterReply;  // deletes itself
-    if (!Allow(*context, Validate(*message), *reply) || !AllowChange(*reply)) return reply;
+    const auto message = Open(context, incoming, *reply);
+    if (!message || !AllowChange(*reply)) return reply;
     const std::string action = message->validate_only() ? "adapter.validate" : "adapter.load";
-    AdapterStore::Done done = Later(*context, *reply, action, message->name(), message->path(), out);
+    AdapterStore::Done done = Later(context, *reply, action, message->name(), message->path(), out);
     const ChangeOptions options{.digest = message->etag(), .request_id = message->request_id()};
     if (message->validate_only()) {
       rooms_.adapters.ValidateOnly(message->name(), message->path(), std::move(done), options);
@@ -64,46 +89,51 @@ class AdminService final : public v1::Admin::CallbackService {
     return reply;
   }
 
-  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext* context,
-                                          const v1::UnloadAdapterRequest* message,
-                                          v1::Adapter* out) override {
+  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext& context,
+                                          const Incoming<v1::UnloadAdapterRequest>& incoming,
+                                          v1::Adapter* out) {
     auto* reply = new LaterReply;  // deletes itself
-    if (!Allow(*context, Validate(*message), *reply)) return reply;
+    const auto message = Open(context, incoming, *reply);
+    if (!message) return reply;
     rooms_.adapters.Unload(
-        message->name(), Later(*context, *reply, "adapter.unload", message->name(), std::string(), out),
+        message->name(), Later(context, *reply, "adapter.unload", message->name(), std::string(), out),
         {.digest = message->etag(), .force = message->force(), .request_id = message->request_id()});
     return reply;
   }
 
-  grpc::ServerUnaryReactor* PinAdapter(grpc::CallbackServerContext* context,
-                                       const v1::PinAdapterRequest* message, v1::Adapter* out) override {
+  grpc::ServerUnaryReactor* PinAdapter(grpc::CallbackServerContext& context,
+                                       const Incoming<v1::PinAdapterRequest>& incoming, v1::Adapter* out) {
     auto* reply = new LaterReply;  // deletes itself
-    if (!Allow(*context, Validate(*message), *reply)) return reply;
+    const auto message = Open(context, incoming, *reply);
+    if (!message) return reply;
     rooms_.adapters.Pin(message->name(), true,
-                        Later(*context, *reply, "adapter.pin", message->name(), std::string(), out),
+                        Later(context, *reply, "adapter.pin", message->name(), std::string(), out),
                         {.request_id = message->request_id()});
     return reply;
   }
 
-  grpc::ServerUnaryReactor* UnpinAdapter(grpc::CallbackServerContext* context,
-                                         const v1::UnpinAdapterRequest* message, v1::Adapter* out) override {
+  grpc::ServerUnaryReactor* UnpinAdapter(grpc::CallbackServerContext& context,
+                                         const Incoming<v1::UnpinAdapterRequest>& incoming,
+                                         v1::Adapter* out) {
     auto* reply = new LaterReply;  // deletes itself
-    if (!Allow(*context, Validate(*message), *reply)) return reply;
+    const auto message = Open(context, incoming, *reply);
+    if (!message) return reply;
     rooms_.adapters.Pin(message->name(), false,
-                        Later(*context, *reply, "adapter.unpin", message->name(), std::string(), out),
+                        Later(context, *reply, "adapter.unpin", message->name(), std::string(), out),
                         {.request_id = message->request_id()});
     return reply;
   }
 
-  grpc::ServerUnaryReactor* ApplyAdapters(grpc::CallbackServerContext* context,
-                                          const v1::ApplyAdaptersRequest* message,
-                                          v1::ApplyAdaptersResponse* out) override {
+  grpc::ServerUnaryReactor* ApplyAdapters(grpc::CallbackServerContext& context,
+                                          const Incoming<v1::ApplyAdaptersRequest>& incoming,
+                                          v1::ApplyAdaptersResponse* out) {
     auto* reply = new LaterReply;  // deletes itself
-    if (!Allow(*context, Validate(*message), *reply) || !AllowChange(*reply)) return reply;
+    const auto message = Open(context, incoming, *reply);
+    if (!message || !AllowChange(*reply)) return reply;
     auto first = std::make_shared<FirstReply>(reply);
     reply->set_on_cancel(
         [first] { first->Finish(Cancelled("the client cancelled the call; the change goes on")); });
-    const std::string peer = context->peer();
+    const std::string peer = context.peer();
     AdapterApplier::Options options{
         .validate_only = message->validate_only(),
         .force = message->force(),
@@ -124,32 +154,34 @@ class AdminService final : public v1::Admin::CallbackService {
     return reply;
   }
 
-  grpc::ServerUnaryReactor* GetAdapter(grpc::CallbackServerContext* context,
-                                       const v1::GetAdapterRequest* message, v1::Adapter* out) override {
-    grpc::ServerUnaryReactor* reply = context->DefaultReactor();
-    if (!Allow(*context, Validate(*message), *reply)) return reply;
+  grpc::ServerUnaryReactor* GetAdapter(grpc::CallbackServerContext& context,
+                                       const Incoming<v1::GetAdapterRequest>& incoming, v1::Adapter* out) {
+    grpc::ServerUnaryReactor* reply = context.DefaultReactor();
+    const auto message = Open(context, incoming, *reply);
+    if (!message) return reply;
     const absl::StatusOr<AdapterInfo> info = rooms_.adapters.Get(message->name());
     if (info.ok()) *out = ToProto(*info);
     reply->Finish(ToGrpc(Explain(info.status(), message->name())));
     return reply;
   }
 
-  grpc::ServerUnaryReactor* ListAdapters(grpc::CallbackServerContext* context,
-                                         const v1::ListAdaptersRequest* message,
-                                         v1::ListAdaptersResponse* out) override {
-    grpc::ServerUnaryReactor* reply = context->DefaultReactor();
-    if (!Allow(*context, Validate(*message), *reply)) return reply;
+  grpc::ServerUnaryReactor* ListAdapters(grpc::CallbackServerContext& context,
+                                         const Incoming<v1::ListAdaptersRequest>& incoming,
+                                         v1::ListAdaptersResponse* out) {
+    grpc::ServerUnaryReactor* reply = context.DefaultReactor();
+    const auto message = Open(context, incoming, *reply);
+    if (!message) return reply;
     *out = PageOf(rooms_.adapters.List(), *message);
     reply->Finish(grpc::Status::OK);
     return reply;
   }
 
-  grpc::ServerWriteReactor<v1::AdapterEvent>* WatchAdapters(grpc::CallbackServerContext* context,
-                                                            const v1::WatchAdaptersRequest*) override {
+  grpc::ServerWriteReactor<v1::AdapterEvent>* WatchAdapters(
+      const grpc::CallbackServerContext& context, const Incoming<v1::WatchAdaptersRequest>& incoming) {
     auto* writer = new QueueWriter<v1::AdapterEvent>(kWatchBounds);  // deletes itself
-    const absl::Status allowed = Authenticate(*context);
-    if (!allowed.ok()) {
-      writer->queue()->Close(allowed);
+    const auto message = Open(context, incoming);
+    if (!message.ok()) {
+      writer->queue()->Close(message.status());
       return writer;
     }
     writer->StartSendInitialMetadata();  // tells the client that it watches, also while there is nothing to
@@ -164,17 +196,16 @@ class AdminService final : public v1::Admin::CallbackService {
     return writer;
   }
 
-  grpc::ServerUnaryReactor* GetServerStatus(grpc::CallbackServerContext* context,
-                                            const v1::GetServerStatusRequest*,
-                                            v1::ServerStatus* out) override {
-    grpc::ServerUnaryReactor* reply = context->DefaultReactor();
-    if (!Allow(*context, absl::OkStatus(), *reply)) return reply;
+  grpc::ServerUnaryReactor* GetServerStatus(grpc::CallbackServerContext& context,
+                                            const Incoming<v1::GetServerStatusRequest>& incoming,
+                                            v1::ServerStatus* out) {
+    grpc::ServerUnaryReactor* reply = context.DefaultReactor();
+    if (!Open(context, incoming, *reply)) return reply;
     FillStatus(out);
     reply->Finish(grpc::Status::OK);
     return reply;
   }
 
- private:
   absl::Status Authenticate(const grpc::CallbackServerContext& context) const {
     const Caller caller = CallerOf(context, rooms_.clock);
     const absl::Status status = hydrad::Authenticate(admins_, caller).status();
@@ -195,12 +226,23 @@ class AdminService final : public v1::Admin::CallbackService {
         {.action = action, .actor = "admin", .peer = peer, .adapter = name, .path = path, .status = status});
   }
 
-  // False: the call is not valid or the caller not an administrator, and has been answered.
-  bool Allow(const grpc::CallbackServerContext& context, absl::Status valid,
-             grpc::ServerUnaryReactor& reply) const {
-    if (valid.ok()) valid = Authenticate(context);
-    if (!valid.ok()) reply.Finish(ToGrpc(valid));
-    return valid.ok();
+  // What an administrator's call says, if it is valid.
+  template <class Message>
+  absl::StatusOr<Message> Open(const grpc::CallbackServerContext& context,
+                               const Incoming<Message>& incoming) const {
+    RETURN_IF_ERROR(Authenticate(context));
+    ASSIGN_OR_RETURN(Message message, incoming.Parse());
+    RETURN_IF_ERROR(Validate(message));
+    return message;
+  }
+  // Without a message the call has been answered.
+  template <class Message>
+  std::optional<Message> Open(const grpc::CallbackServerContext& context, const Incoming<Message>& incoming,
+                              grpc::ServerUnaryReactor& reply) const {
+    absl::StatusOr<Message> message = Open(context, incoming);
+    if (message.ok()) return *std::move(message);
+    reply.Finish(ToGrpc(message.status()));
+    return std::nullopt;
   }
 
   // Nothing new is loaded into a server that is about to go.

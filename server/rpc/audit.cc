@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -50,7 +51,8 @@ absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& path
   return std::unique_ptr<AuditLog>(new AuditLog(fd, clock));
 }
 
-AuditLog::AuditLog(int fd, const Clock& clock) : fd_(fd), clock_(clock), writer_([this] { Run(); }) {}
+AuditLog::AuditLog(int fd, const Clock& clock)
+    : fd_(fd), refusals_(kRefusalsPerSecond, clock), writer_([this] { Run(); }) {}
 
 AuditLog::~AuditLog() {
   lines_.SendAlways("");
@@ -65,18 +67,15 @@ void AuditLog::Write(const AuditEvent& event) {
 }
 
 void AuditLog::WriteRefusal(const AuditEvent& event) {
+  const std::optional<int64_t> held_back = refusals_.Pass();
+  if (!held_back) return;  // before anything is made of it
   MutexLock lock(&mu_);
-  const TimePoint now = clock_.Now();
-  if (now - window_ >= std::chrono::seconds(1)) {
-    window_ = now;
-    in_window_ = 0;
-  }
+  suppressed_ += *held_back;
   std::string line = ToJson(event, suppressed_);
-  if (in_window_ >= kRefusalsPerSecond || lines_.Send(line) != Inbox<std::string>::Sent::kOk) {
+  if (lines_.Send(line) != Inbox<std::string>::Sent::kOk) {
     ++suppressed_;
     return;
   }
-  ++in_window_;
   ++queued_;
   suppressed_ = 0;
 }

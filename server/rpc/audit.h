@@ -10,6 +10,7 @@
 #include "server/base/clock.h"
 #include "server/base/inbox.h"
 #include "server/base/mutex.h"
+#include "server/base/rate_gate.h"
 #include "server/base/status.h"
 
 namespace hydrad {
@@ -52,11 +53,9 @@ class AuditLog {
   void Put(const std::string& line);
 
   const int fd_;  // -1: the process's log
-  const Clock& clock_;
+  RateGate refusals_;
   Inbox<std::string> lines_{kQueue};  // "": the end
   Mutex mu_;
-  TimePoint window_ ABSL_GUARDED_BY(mu_){};  // start of the present second of refusals
-  int in_window_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t suppressed_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t queued_ ABSL_GUARDED_BY(mu_) = 0, written_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread writer_;  // last: it uses the rest

@@ -5,6 +5,7 @@
 #include "proto/inference.grpc.pb.h"
 #include "server/model/tokenizer/utf8.h"  // IsUtf8
 #include "server/rpc/caller.h"
+#include "server/rpc/incoming.h"
 #include "server/rpc/output_sinks.h"
 #include "server/rpc/reactors.h"
 #include "server/rpc/wire.h"
@@ -24,44 +25,55 @@ OutputHead HeadOf(Prepared& prepared, const v1::GenerateRequest& message, const 
     used->set_name(message.adapters(i).name());
     used->set_weight(prepared.request.weight_at(static_cast<size_t>(i)));
   }
-  head.start.set_request_id(RequestIdText(prepared.request.id));
+  head.start.set_request_id(prepared.name);
   head.echo = std::move(prepared.echo);
   head.token_ids = message.output().token_ids();
   return head;
 }
 
-class InferenceService final : public v1::Inference::CallbackService {
+class InferenceService final : public UnreadService<v1::Inference> {
  public:
   InferenceService(Intake& intake, std::string base_model, QueueBounds bounds)
-      : intake_(intake), rooms_(intake.rooms()), base_model_(std::move(base_model)), bounds_(bounds) {}
+      : intake_(intake), rooms_(intake.rooms()), base_model_(std::move(base_model)), bounds_(bounds) {
+    SetStream<v1::GenerateRequest, v1::GenerateResponse>(
+        "Generate", [this](auto* context, auto* message) { return Generate(*context, *message); });
+    SetUnary<v1::GenerateRequest, v1::GenerateResult>("GenerateUnary",
+                                                      [this](auto* context, auto* message, auto* result) {
+                                                        return GenerateUnary(*context, *message, result);
+                                                      });
+    SetAnswer<v1::TokenizeRequest, v1::TokenizeResponse>("Tokenize", &InferenceService::Tokenize);
+    SetAnswer<v1::DetokenizeRequest, v1::DetokenizeResponse>("Detokenize", &InferenceService::Detokenize);
+    SetAnswer<v1::ListModelsRequest, v1::ListModelsResponse>("ListModels", &InferenceService::ListModels);
+  }
 
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
-                                                           const v1::GenerateRequest* message) override {
+ private:
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(const grpc::CallbackServerContext& context,
+                                                           const Incoming<v1::GenerateRequest>& incoming) {
     auto* writer = new QueueWriter<v1::GenerateResponse>(bounds_);  // deletes itself
-    const Caller caller = CallerOf(*context, rooms_.clock);
-    absl::StatusOr<Prepared> prepared = intake_.Prepare(*message, caller);
+    v1::GenerateRequest message;
+    absl::StatusOr<Prepared> prepared = Prepare(context, incoming, &message);
     if (!prepared.ok()) {
       writer->queue()->Close(prepared.status());
       return writer;
     }
     writer->set_on_cancel(CancelOf(prepared->request));
-    OutputHead head = HeadOf(*prepared, *message, base_model_, rooms_.tokenizer);
+    OutputHead head = HeadOf(*prepared, message, base_model_, rooms_.tokenizer);
     Submit(*std::move(prepared), std::make_shared<StreamSink>(std::move(head), writer->queue()));
     return writer;
   }
 
-  grpc::ServerUnaryReactor* GenerateUnary(grpc::CallbackServerContext* context,
-                                          const v1::GenerateRequest* message,
-                                          v1::GenerateResult* result) override {
+  grpc::ServerUnaryReactor* GenerateUnary(const grpc::CallbackServerContext& context,
+                                          const Incoming<v1::GenerateRequest>& incoming,
+                                          v1::GenerateResult* result) {
     auto* reply = new LaterReply;  // deletes itself
-    const Caller caller = CallerOf(*context, rooms_.clock);
-    absl::StatusOr<Prepared> prepared = intake_.Prepare(*message, caller);
+    v1::GenerateRequest message;
+    absl::StatusOr<Prepared> prepared = Prepare(context, incoming, &message);
     if (!prepared.ok()) {
       reply->Finish(ToGrpc(prepared.status()));
       return reply;
     }
     reply->set_on_cancel(CancelOf(prepared->request));
-    OutputHead head = HeadOf(*prepared, *message, base_model_, rooms_.tokenizer);
+    OutputHead head = HeadOf(*prepared, message, base_model_, rooms_.tokenizer);
     const int choices = prepared->request.n;
     Submit(*std::move(prepared), std::make_shared<GatherSink>(
                                      std::move(head), choices, result,
@@ -69,43 +81,52 @@ class InferenceService final : public v1::Inference::CallbackService {
     return reply;
   }
 
-  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* message,
-                                     v1::TokenizeResponse* out) override {
-    return Answer(context, Validate(*message, rooms_.limits), [&](const std::string&) {
-      const std::vector<int32_t> ids =
-          rooms_.tokenizer.Encode(message->text(), !message->no_special(), message->parse_special());
-      out->mutable_token_ids()->Add(ids.begin(), ids.end());
-      for (const int32_t id : ids) {
-        std::string bytes = rooms_.tokenizer.TokenBytes(id);
-        out->add_tokens(IsUtf8(bytes) ? std::move(bytes) : "\uFFFD");
-      }
-    });
+  // Lets the caller in, before its message is looked at.
+  absl::StatusOr<Prepared> Prepare(const grpc::CallbackServerContext& context,
+                                   const Incoming<v1::GenerateRequest>& incoming,
+                                   v1::GenerateRequest* message) {
+    const Caller caller = CallerOf(context, rooms_.clock);
+    ASSIGN_OR_RETURN(Ticket ticket, intake_.Enter(caller));
+    absl::StatusOr<v1::GenerateRequest> parsed = incoming.Parse();
+    if (!parsed.ok()) return intake_.Invalid(parsed.status());
+    *message = *std::move(parsed);
+    return intake_.Prepare(*message, caller, std::move(ticket));
   }
 
-  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
-                                       const v1::DetokenizeRequest* message,
-                                       v1::DetokenizeResponse* out) override {
-    return Answer(context, Validate(*message, rooms_.limits), [&](const std::string&) {
-      const std::vector<int32_t> ids(message->token_ids().begin(), message->token_ids().end());
-      out->set_text(rooms_.tokenizer.Decode(ids, !message->keep_special_tokens()));
-    });
+  absl::Status Tokenize(const std::string&, const v1::TokenizeRequest& message,
+                        v1::TokenizeResponse* out) const {
+    RETURN_IF_ERROR(Validate(message, rooms_.limits));
+    const std::vector<int32_t> ids =
+        rooms_.tokenizer.Encode(message.text(), !message.no_special(), message.parse_special());
+    out->mutable_token_ids()->Add(ids.begin(), ids.end());
+    for (const int32_t id : ids) {
+      std::string bytes = rooms_.tokenizer.TokenBytes(id);
+      out->add_tokens(IsUtf8(bytes) ? std::move(bytes) : "\uFFFD");
+    }
+    return absl::OkStatus();
   }
 
-  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context, const v1::ListModelsRequest*,
-                                       v1::ListModelsResponse* out) override {
-    return Answer(context, absl::OkStatus(), [&](const std::string& tenant) {
-      out->set_base_model(base_model_);
-      if (rooms_.admission.Allowed(tenant, "")) out->add_models();
-      for (const AdapterInfo& info : rooms_.adapters.List()) {
-        if (info.state != AdapterState::kAvailable || !rooms_.admission.Allowed(tenant, info.name)) continue;
-        auto* model = out->add_models();
-        model->set_name(info.name);
-        model->set_generation(info.generation);
-      }
-    });
+  absl::Status Detokenize(const std::string&, const v1::DetokenizeRequest& message,
+                          v1::DetokenizeResponse* out) const {
+    RETURN_IF_ERROR(Validate(message, rooms_.limits));
+    const std::vector<int32_t> ids(message.token_ids().begin(), message.token_ids().end());
+    out->set_text(rooms_.tokenizer.Decode(ids, !message.keep_special_tokens()));
+    return absl::OkStatus();
   }
 
- private:
+  absl::Status ListModels(const std::string& tenant, const v1::ListModelsRequest&,
+                          v1::ListModelsResponse* out) const {
+    out->set_base_model(base_model_);
+    if (rooms_.admission.Allowed(tenant, "")) out->add_models();
+    for (const AdapterInfo& info : rooms_.adapters.List()) {
+      if (info.state != AdapterState::kAvailable || !rooms_.admission.Allowed(tenant, info.name)) continue;
+      auto* model = out->add_models();
+      model->set_name(info.name);
+      model->set_generation(info.generation);
+    }
+    return absl::OkStatus();
+  }
+
   // Hands the request on; if it is refused, its sink is told.
   void Submit(Prepared prepared, std::shared_ptr<TokenSink> sink) {
     prepared.request.sink = sink;
@@ -120,19 +141,24 @@ class InferenceService final : public v1::Inference::CallbackService {
     };
   }
 
-  // An answer that needs no scheduler: `fill` is given the tenant.
-  template <class Fill>
-  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& valid,
-                                   Fill fill) {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    if (!valid.ok()) {
-      reactor->Finish(ToGrpc(valid));
+  // A method that needs no scheduler: `fill` is given the tenant, and returns what is wrong with the message.
+  template <class Message, class Response>
+  void SetAnswer(const char* name, absl::Status (InferenceService::*fill)(const std::string&, const Message&,
+                                                                          Response*) const) {
+    SetUnary<Message, Response>(name, [this, fill](auto* context, auto* message, auto* out) {
+      grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+      reactor->Finish(ToGrpc(Answer(*context, *message, fill, out)));
       return reactor;
-    }
-    const absl::StatusOr<std::string> tenant = intake_.Authenticate(CallerOf(*context, rooms_.clock));
-    if (tenant.ok()) fill(*tenant);
-    reactor->Finish(ToGrpc(tenant.status()));
-    return reactor;
+    });
+  }
+  template <class Message, class Response, class Fill>
+  absl::Status Answer(const grpc::CallbackServerContext& context, const Incoming<Message>& incoming,
+                      Fill fill, Response* out) {
+    const absl::StatusOr<std::string> tenant = intake_.EnterCall(CallerOf(context, rooms_.clock));
+    if (!tenant.ok()) return tenant.status();
+    const absl::StatusOr<Message> message = incoming.Parse();
+    const absl::Status answered = message.ok() ? (this->*fill)(*tenant, *message, out) : message.status();
+    return answered.ok() ? answered : intake_.Invalid(answered);
   }
 
   Intake& intake_;

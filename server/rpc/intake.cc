@@ -17,6 +17,13 @@ uint64_t Random64() {
   return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
+absl::StatusOr<std::string> CheckKey(const Admission& admission, const Caller& caller,
+                                     Duration* retry_after) {
+  if (caller.key.ok()) return admission.Authenticate(*caller.key, caller.peer, retry_after);
+  RETURN_IF_ERROR(admission.CountWrongKey(caller.peer, retry_after));
+  return caller.key.status();
+}
+
 }  // namespace
 
 Intake::Intake(const Rooms& rooms) : rooms_(rooms), next_id_(Random64()) {}
@@ -35,24 +42,45 @@ absl::Status Intake::Refuse(absl::Status status, std::string_view metric, const 
   return status;
 }
 
-absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, const Caller& caller) {
-  if (const absl::Status valid = Validate(message, rooms_.limits); !valid.ok()) {
-    return Refuse(valid, "invalid", nullptr);
-  }
+absl::StatusOr<Ticket> Intake::Enter(const Caller& caller) {
   ASSIGN_OR_RETURN(const std::string tenant, Authenticate(caller));
   if (closed()) {
     return Refuse(WithRetry(WithReason(Unavailable("the server is draining"), "DRAINING"), seconds(1)),
                   "draining", nullptr);
   }
+  Duration retry_after{};
+  absl::StatusOr<Ticket> ticket = rooms_.admission.Admit(tenant, &retry_after);
+  if (ticket.ok()) return ticket;
+  return RefuseLimit(ticket.status(), caller, tenant, retry_after);
+}
+
+absl::StatusOr<std::string> Intake::EnterCall(const Caller& caller) {
+  ASSIGN_OR_RETURN(const std::string tenant, Authenticate(caller));
+  Duration retry_after{};
+  const absl::Status admitted = rooms_.admission.AdmitCall(tenant, &retry_after);
+  if (!admitted.ok()) return RefuseLimit(admitted, caller, tenant, retry_after);
+  return tenant;
+}
+
+absl::Status Intake::RefuseLimit(absl::Status status, const Caller& caller, const std::string& tenant,
+                                 Duration retry_after) {
+  return Refuse(WithRetry(WithReason(status, "TENANT_LIMIT", {{"tenant", tenant}}), retry_after),
+                "tenant_limit", &caller, tenant);
+}
+
+absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, const Caller& caller,
+                                         Ticket ticket) {
+  if (const absl::Status valid = Validate(message, rooms_.limits); !valid.ok()) return Invalid(valid);
+  RETURN_IF_ERROR(CheckPermissions(message, caller, ticket.tenant()));
   Prepared prepared;
   Request& request = prepared.request;
   request.arrival = rooms_.clock.Now();
   request.deadline = caller.deadline;
-  ASSIGN_OR_RETURN(request.ticket, Admit(tenant, message, caller));
+  request.ticket = std::move(ticket);
   RETURN_IF_ERROR(FillAdapters(message, &request));
-  if (const absl::Status fits = FillPrompt(message, &request); !fits.ok())
-    return Refuse(fits, "invalid", nullptr);
+  if (const absl::Status fits = FillPrompt(message, &request); !fits.ok()) return Invalid(fits);
   request.id = next_id_.fetch_add(1, std::memory_order_relaxed);
+  prepared.name = names_.Name(request.id);
   request.expert = message.expert();
   if (message.decision() != v1::DECISION_UNSPECIFIED) request.decision = FromProto(message.decision());
   request.sampling = FromProto(message.sampling());
@@ -71,12 +99,7 @@ absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, con
 
 absl::StatusOr<std::string> Authenticate(const Admission& admission, const Caller& caller) {
   Duration retry_after{};
-  absl::StatusOr<std::string> who = caller.key.status();
-  if (caller.key.ok()) {
-    who = admission.Authenticate(*caller.key, caller.peer, &retry_after);
-  } else if (const absl::Status slow = admission.CountWrongKey(caller.peer, &retry_after); !slow.ok()) {
-    who = slow;
-  }
+  const absl::StatusOr<std::string> who = CheckKey(admission, caller, &retry_after);
   if (who.ok()) return who;
   if (who.status().code() != absl::StatusCode::kResourceExhausted)
     return WithReason(who.status(), "INVALID_KEY");
@@ -93,29 +116,19 @@ absl::StatusOr<std::string> Intake::Authenticate(const Caller& caller) {
   return Refuse(tenant.status(), AuthMetric(tenant.status()), &caller);
 }
 
-// The ticket is for the first adapter; the tenant must be allowed every one.
-absl::StatusOr<Ticket> Intake::Admit(const std::string& tenant, const v1::GenerateRequest& message,
-                                     const Caller& caller) {
-  const auto metadata = [&](const std::string& adapter) {
-    return std::map<std::string, std::string>{{"tenant", tenant}, {"adapter", adapter}};
+absl::Status Intake::CheckPermissions(const v1::GenerateRequest& message, const Caller& caller,
+                                      const std::string& tenant) {
+  const auto check = [&](const std::string& adapter) {
+    if (rooms_.admission.Allowed(tenant, adapter)) return absl::OkStatus();
+    const absl::Status denied =
+        adapter.empty() ? PermissionDenied("tenant '{}' may not use the base model", tenant)
+                        : PermissionDenied("tenant '{}' may not use adapter '{}'", tenant, adapter);
+    return Refuse(WithReason(denied, "ADAPTER_NOT_ALLOWED", {{"tenant", tenant}, {"adapter", adapter}}),
+                  "permission", &caller, tenant, adapter);
   };
-  for (const v1::WeightedAdapter& composed : message.adapters()) {
-    if (rooms_.admission.Allowed(tenant, composed.name())) continue;
-    return Refuse(
-        WithReason(PermissionDenied("tenant '{}' may not use adapter '{}'", tenant, composed.name()),
-                   "ADAPTER_NOT_ALLOWED", metadata(composed.name())),
-        "permission", &caller, tenant, composed.name());
-  }
-  const std::string& adapter = message.adapters().empty() ? message.adapter() : message.adapters(0).name();
-  Duration retry_after{};
-  absl::StatusOr<Ticket> ticket = rooms_.admission.Admit(tenant, adapter, &retry_after);
-  if (ticket.ok()) return ticket;
-  if (ticket.status().code() == absl::StatusCode::kResourceExhausted) {
-    return Refuse(WithRetry(WithReason(ticket.status(), "TENANT_LIMIT", metadata(adapter)), retry_after),
-                  "tenant_limit", &caller, tenant, adapter);
-  }
-  return Refuse(WithReason(ticket.status(), "ADAPTER_NOT_ALLOWED", metadata(adapter)), "permission", &caller,
-                tenant, adapter);
+  if (message.adapters().empty()) return check(message.adapter());
+  for (const v1::WeightedAdapter& composed : message.adapters()) RETURN_IF_ERROR(check(composed.name()));
+  return absl::OkStatus();
 }
 
 absl::Status Intake::FillAdapters(const v1::GenerateRequest& message, Request* request) {

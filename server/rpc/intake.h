@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "proto/inference.pb.h"
 #include "server/adapters/adapter_store.h"
@@ -14,6 +15,7 @@
 #include "server/metrics/metrics.h"
 #include "server/model/tokenizer.h"
 #include "server/rpc/audit.h"
+#include "server/rpc/request_names.h"
 #include "server/rpc/scheduler_calls.h"
 #include "server/rpc/validate.h"
 
@@ -49,6 +51,7 @@ struct Prepared {
   // The prompt's text, when it is to be repeated: as it was sent, or of ids all whole characters, so that
   // each choice's text goes on where it ends.
   std::string echo;
+  std::string name;  // of the request, for its client
 };
 
 // Thread-safe; nothing here waits. Each refusal is counted, written to the audit log where somebody was
@@ -57,13 +60,17 @@ class Intake {
  public:
   explicit Intake(const Rooms& rooms);
 
-  // Validates, authenticates, admits, acquires the adapter and tokenises, in that order.
-  absl::StatusOr<Prepared> Prepare(const v1::GenerateRequest& message, const Caller& caller);
+  // Who calls, and the right to run one request: all that is asked before anybody looks at the message.
+  absl::StatusOr<Ticket> Enter(const Caller& caller);
+  // Likewise for a call that needs no scheduler: the tenant, whose rate it counts against.
+  absl::StatusOr<std::string> EnterCall(const Caller& caller);
+
+  // Validates, checks permissions, acquires the adapters and tokenises, in that order.
+  absl::StatusOr<Prepared> Prepare(const v1::GenerateRequest& message, const Caller& caller, Ticket ticket);
+  // For messages that Prepare does not see: counts a refusal and returns it.
+  absl::Status Invalid(absl::Status status) { return Refuse(std::move(status), "invalid", nullptr); }
   // Hands the request to the scheduler. REQUIRES: request.sink.
   absl::Status Submit(Request request);
-
-  // The tenant of a call that needs no ticket.
-  absl::StatusOr<std::string> Authenticate(const Caller& caller);
 
   // From now on every request is refused with UNAVAILABLE.
   void Close() { closed_ = true; }
@@ -75,14 +82,18 @@ class Intake {
   // Counts a refusal, and writes it to the audit log if `audited`.
   absl::Status Refuse(absl::Status status, std::string_view metric, const Caller* audited,
                       std::string_view tenant = "", std::string_view adapter = "");
-  absl::StatusOr<Ticket> Admit(const std::string& tenant, const v1::GenerateRequest& message,
-                               const Caller& caller);
+  absl::StatusOr<std::string> Authenticate(const Caller& caller);
+  absl::Status RefuseLimit(absl::Status status, const Caller& caller, const std::string& tenant,
+                           Duration retry_after);
+  absl::Status CheckPermissions(const v1::GenerateRequest& message, const Caller& caller,
+                                const std::string& tenant);
   absl::Status FillAdapters(const v1::GenerateRequest& message, Request* request);
   absl::StatusOr<AdapterHandle> Acquire(const std::string& adapter);
   absl::Status FillPrompt(const v1::GenerateRequest& message, Request* request) const;
 
   const Rooms rooms_;
   std::atomic<bool> closed_ = false;
+  const RequestNames names_;
   std::atomic<RequestId> next_id_;
 };
 

@@ -17,6 +17,7 @@
 #include "server/base/log.h"
 #include "server/rpc/acceptor.h"
 #include "server/rpc/inference_service.h"
+#include "server/rpc/protobuf_log.h"
 
 namespace hydrad {
 namespace {
@@ -153,6 +154,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     sockets.emplace(std::move(bound));
   }
   gpr_set_log_function(LogForGrpc);
+  LogForProtobuf();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto impl = std::make_unique<Impl>();

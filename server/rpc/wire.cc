@@ -219,6 +219,4 @@ google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time) 
   return out;
 }
 
-std::string RequestIdText(RequestId id) { return fmt::format("req-{:016x}", id); }
-
 }  // namespace hydrad

@@ -36,9 +36,6 @@ v1::Adapter ToProto(const AdapterInfo& info);
 v1::ApplyAdaptersResponse ToProto(const std::vector<AppliedChange>& changes);
 google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time);
 
-// How a request id is shown to people and clients: "req-00f3a1...".
-std::string RequestIdText(RequestId id);
-
 }  // namespace hydrad
 
 #endif  // HYDRAD_SERVER_RPC_WIRE_H_

@@ -20,9 +20,9 @@ class AdmissionTest : public ::testing::Test {
   static TenantConfig Tenant(const std::string& name, const std::string& key) {
     return {.name = name, .key_sha256 = {Sha256Hex(key)}, .adapters = {"*"}};
   }
-  absl::StatusOr<Ticket> Admit(Admission& admission, std::string_view tenant, std::string_view adapter = "") {
+  absl::StatusOr<Ticket> Admit(Admission& admission, std::string_view tenant) {
     retry_after_ = Duration(-1);
-    return admission.Admit(tenant, adapter, &retry_after_);
+    return admission.Admit(tenant, &retry_after_);
   }
 
   absl::StatusOr<std::string> Authenticate(const Admission& admission, std::string_view key,
@@ -43,7 +43,7 @@ TEST_F(AdmissionTest, WithoutTenantsEverybodyIsDefault) {
   EXPECT_TRUE(admission.Allowed("default", "medical"));
   std::vector<Ticket> tickets;
   for (int i = 0; i < 1000; ++i) {
-    auto ticket = Admit(admission, "default", "medical");
+    auto ticket = Admit(admission, "default");
     ASSERT_TRUE(ticket.ok());
     tickets.push_back(*std::move(ticket));
   }
@@ -141,11 +141,9 @@ TEST_F(AdmissionTest, AdaptersAreDeniedByDefault) {
       {"legal", false},  {"legal-uk", true},  {"a-legal-uk", false}, {"", false}};
   for (const auto& [adapter, allowed] : cases) {
     EXPECT_EQ(admission.Allowed("a", adapter), allowed) << adapter;
-    const auto ticket = Admit(admission, "a", adapter);
-    EXPECT_EQ(ticket.status().code(), allowed ? absl::StatusCode::kOk : absl::StatusCode::kPermissionDenied);
   }
   EXPECT_FALSE(admission.Allowed("nobody", "medical"));
-  EXPECT_EQ(Admit(admission, "nobody", "medical").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(Admit(admission, "nobody").status().code(), absl::StatusCode::kPermissionDenied);
 }
 
 TEST_F(AdmissionTest, PlacesComeBackWithTheTicket) {
@@ -197,6 +195,19 @@ TEST_F(AdmissionTest, BucketAllowsABurstThenTheRate) {
   EXPECT_FALSE(Admit(admission, "a").ok());
 }
 
+TEST_F(AdmissionTest, CallsWithoutAPlaceCountAgainstTheSameRate) {
+  TenantConfig config = Tenant("a", "k");
+  config.max_concurrent = 1;
+  config.requests_per_second = 2;
+  config.burst = 4;
+  Admission admission({config}, clock_);
+  const Ticket held = *Admit(admission, "a");
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(admission.AdmitCall("a", &retry_after_).ok()) << i;
+  EXPECT_EQ(admission.AdmitCall("a", &retry_after_).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(retry_after_, milliseconds(500));
+  EXPECT_EQ(admission.AdmitCall("nobody", &retry_after_).code(), absl::StatusCode::kPermissionDenied);
+}
+
 TEST_F(AdmissionTest, RefusalForConcurrencyTakesNoToken) {
   TenantConfig config = Tenant("a", "k");
   config.max_concurrent = 1;
@@ -230,7 +241,7 @@ TEST_F(AdmissionTest, LimitHoldsUnderThreads) {
     threads.emplace_back([&] {
       Duration retry_after{};
       for (int i = 0; i < 2000; ++i) {
-        auto ticket = admission.Admit("a", "", &retry_after);
+        auto ticket = admission.Admit("a", &retry_after);
         if (!ticket.ok()) continue;
         const int now = ++running;
         for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {

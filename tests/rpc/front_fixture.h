@@ -25,7 +25,8 @@ namespace hydrad {
 inline constexpr char kTinyModelDir[] = "deploy/models/tiny";  // tests run in the root of the tree
 
 // Adapters "one" and "two" on the disk, none loaded; "acme" may use "one" and the base, with the key
-// "key-acme" and one request at a time, "globex" all with "key-globex".
+// "key-acme" and one request at a time, "globex" all with "key-globex";
+// "slow" may ask once a second with "key-slow".
 class FrontFixture : public testing::Test {
  protected:
   explicit FrontFixture(bool open = false)
@@ -58,7 +59,12 @@ class FrontFixture : public testing::Test {
     globex.name = "globex";
     globex.key_sha256 = {Sha256Hex("key-globex")};
     globex.adapters = {"*"};
-    return {acme, globex};
+    TenantConfig slow;
+    slow.name = "slow";
+    slow.key_sha256 = {Sha256Hex("key-slow")};
+    slow.adapters = {"*"};
+    slow.requests_per_second = 1;
+    return {acme, globex, slow};
   }
 
   absl::StatusOr<AdapterInfo> Load(const std::string& name, const std::string& path) {

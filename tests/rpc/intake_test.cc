@@ -39,6 +39,11 @@ class IntakeTest : public FrontFixture {
     EXPECT_THAT(prometheus::TextSerializer().Serialize(metrics_.collectable()->Collect()),
                 HasSubstr("hydrad_rejected_total{reason=\"" + metric + "\"} 1\n"));
   }
+  // All that a front end does with a message.
+  absl::StatusOr<Prepared> Prepare(const v1::GenerateRequest& message, const Caller& caller) {
+    ASSIGN_OR_RETURN(Ticket ticket, intake_->Enter(caller));
+    return intake_->Prepare(message, caller, std::move(ticket));
+  }
   static bool HasRetry(const absl::Status& status) {
     return status.GetPayload(std::string(kRetryInfoType)).has_value();
   }
@@ -54,7 +59,7 @@ TEST_F(IntakeTest, MakesARequestOfAMessage) {
   message.mutable_output()->set_logprobs(2);
   Caller caller = As("key-acme");
   caller.deadline = clock_.Now() + std::chrono::seconds(5);
-  const auto prepared = intake_->Prepare(message, caller);
+  const auto prepared = Prepare(message, caller);
   ASSERT_TRUE(prepared.ok()) << prepared.status();
   const Request& request = prepared->request;
   EXPECT_EQ(request.prompt, tokenizer_->Encode("Once upon a time", true, false));
@@ -79,7 +84,7 @@ TEST_F(IntakeTest, HoldsEveryAdapterOfAComposition) {
   message.mutable_adapters(1)->set_weight(-0.5f);
   message.set_adapter_top_k(2);
   message.mutable_output()->set_routing(true);
-  const auto prepared = intake_->Prepare(message, As("key-globex"));
+  const auto prepared = Prepare(message, As("key-globex"));
   ASSERT_TRUE(prepared.ok()) << prepared.status();
   const Request& request = prepared->request;
   ASSERT_EQ(request.adapters(), 2u);
@@ -96,15 +101,15 @@ TEST_F(IntakeTest, EveryAdapterOfACompositionMustBeAllowedAndThere) {
   v1::GenerateRequest message = Ask("Once upon a time");
   message.add_adapters()->set_name("one");
   message.add_adapters()->set_name("two");
-  const absl::Status refused = intake_->Prepare(message, As("key-acme")).status();
+  const absl::Status refused = Prepare(message, As("key-acme")).status();
   EXPECT_THAT(std::string(refused.message()), HasSubstr("tenant 'acme' may not use adapter 'two'"));
   ExpectRefusal(refused, absl::StatusCode::kPermissionDenied, "ADAPTER_NOT_ALLOWED", "permission");
-  ExpectRefusal(intake_->Prepare(message, As("key-globex")).status(), absl::StatusCode::kNotFound,
-                "ADAPTER_NOT_FOUND", "unknown_adapter");
+  ExpectRefusal(Prepare(message, As("key-globex")).status(), absl::StatusCode::kNotFound, "ADAPTER_NOT_FOUND",
+                "unknown_adapter");
 }
 
 TEST_F(IntakeTest, UnsetFieldsTakeDefaults) {
-  const auto prepared = intake_->Prepare(Ask("x"), As("key-acme"));
+  const auto prepared = Prepare(Ask("x"), As("key-acme"));
   ASSERT_TRUE(prepared.ok()) << prepared.status();
   EXPECT_EQ(prepared->request.n, 1);
   EXPECT_EQ(prepared->request.stopping.max_tokens, kDefaultMaxTokens);
@@ -116,7 +121,7 @@ TEST_F(IntakeTest, IdsAndSeedsAreTheServersAndDiffer) {
   std::set<RequestId> ids;
   std::set<uint64_t> seeds;
   for (int i = 0; i < 20; ++i) {
-    const auto prepared = intake_->Prepare(Ask("x"), As("key-globex"));
+    const auto prepared = Prepare(Ask("x"), As("key-globex"));
     ASSERT_TRUE(prepared.ok()) << prepared.status();
     ids.insert(prepared->request.id);
     seeds.insert(prepared->request.seed);
@@ -130,7 +135,7 @@ TEST_F(IntakeTest, TokenIdsAreTakenAsTheyAre) {
   message.mutable_token_ids()->add_ids(5);
   message.mutable_token_ids()->add_ids(6);
   message.mutable_output()->set_echo(true);
-  const auto prepared = intake_->Prepare(message, As("key-acme"));
+  const auto prepared = Prepare(message, As("key-acme"));
   ASSERT_TRUE(prepared.ok()) << prepared.status();
   EXPECT_EQ(prepared->request.prompt, (std::vector<int32_t>{5, 6}));
   EXPECT_EQ(prepared->echo, tokenizer_->Decode(std::vector<int32_t>{5, 6}, true));
@@ -153,17 +158,45 @@ TEST_F(IntakeTest, AnEchoEndsWhereTheTextBehindThePromptBegins) {
 TEST_F(IntakeTest, TheEchoOfATextIsTheText) {
   v1::GenerateRequest message = Ask("Once  upon");
   message.mutable_output()->set_echo(true);
-  EXPECT_EQ(intake_->Prepare(message, As("key-acme"))->echo, "Once  upon");
+  EXPECT_EQ(Prepare(message, As("key-acme"))->echo, "Once  upon");
 }
 
-TEST_F(IntakeTest, AnInvalidMessageIsRefusedFirst) {
-  ExpectRefusal(intake_->Prepare(Ask(""), As("wrong key")).status(), absl::StatusCode::kInvalidArgument,
+TEST_F(IntakeTest, AnInvalidMessage) {
+  ExpectRefusal(Prepare(Ask(""), As("key-acme")).status(), absl::StatusCode::kInvalidArgument,
                 "INVALID_FIELD", "invalid");
 }
 
+TEST_F(IntakeTest, AStrangerLearnsNothingOfAnInvalidMessage) {
+  ExpectRefusal(Prepare(Ask(""), As("wrong key")).status(), absl::StatusCode::kUnauthenticated, "INVALID_KEY",
+                "auth");
+}
+
+TEST_F(IntakeTest, ACallCountsAgainstTheRateOfItsTenant) {
+  ASSERT_EQ(*intake_->EnterCall(As("key-slow")), "slow");
+  const absl::Status second = intake_->EnterCall(As("key-slow")).status();
+  ExpectRefusal(second, absl::StatusCode::kResourceExhausted, "TENANT_LIMIT", "tenant_limit");
+  EXPECT_TRUE(HasRetry(second));
+  EXPECT_EQ(intake_->Enter(As("key-slow")).status().code(), absl::StatusCode::kResourceExhausted)
+      << "it is one rate";
+  clock_.Advance(std::chrono::seconds(1));
+  EXPECT_TRUE(intake_->Enter(As("key-slow")).ok());
+  EXPECT_EQ(intake_->EnterCall(As("")).status().code(), absl::StatusCode::kUnauthenticated);
+}
+
+TEST_F(IntakeTest, NamesOfRequestsTellNothingOfOthers) {
+  const auto first = Prepare(Ask("x"), As("key-globex")), second = Prepare(Ask("x"), As("key-globex"));
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_THAT(first->name, testing::MatchesRegex("req-[0-9a-f]{32}"));
+  EXPECT_EQ(first->request.id + 1, second->request.id);
+  EXPECT_NE(first->name.substr(0, 12), second->name.substr(0, 12)) << "no common part";
+  const RequestNames names, others;
+  EXPECT_EQ(names.Name(7), names.Name(7));
+  EXPECT_NE(names.Name(7), others.Name(7)) << "each start has a key of its own";
+}
+
 TEST_F(IntakeTest, AWrongKeyIsRefusedAndAudited) {
-  ExpectRefusal(intake_->Prepare(Ask("x"), As("wrong")).status(), absl::StatusCode::kUnauthenticated,
-                "INVALID_KEY", "auth");
+  ExpectRefusal(Prepare(Ask("x"), As("wrong")).status(), absl::StatusCode::kUnauthenticated, "INVALID_KEY",
+                "auth");
   ASSERT_EQ(AuditLines().size(), 1u);
   EXPECT_EQ(AuditLines()[0]["action"], "refused");
   EXPECT_EQ(AuditLines()[0]["peer"], "test:");
@@ -171,17 +204,17 @@ TEST_F(IntakeTest, AWrongKeyIsRefusedAndAudited) {
 }
 
 TEST_F(IntakeTest, NoKeyOrAnUnreadableOneIsRefused) {
-  EXPECT_EQ(intake_->Prepare(Ask("x"), As("")).status().code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(Prepare(Ask("x"), As("")).status().code(), absl::StatusCode::kUnauthenticated);
   Caller caller = As("");
   caller.key = Unauthenticated("the authorization entry is not 'Bearer KEY'");
-  EXPECT_EQ(intake_->Prepare(Ask("x"), caller).status().code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(Prepare(Ask("x"), caller).status().code(), absl::StatusCode::kUnauthenticated);
 }
 
 TEST_F(IntakeTest, AnAdapterThatIsNotAllowedIsRefusedWhetherOrNotItExists) {
   ASSERT_TRUE(Load("two", "two").ok());
-  ExpectRefusal(intake_->Prepare(Ask("x", "two"), As("key-acme")).status(),
-                absl::StatusCode::kPermissionDenied, "ADAPTER_NOT_ALLOWED", "permission");
-  const absl::Status unknown = intake_->Prepare(Ask("x", "three"), As("key-acme")).status();
+  ExpectRefusal(Prepare(Ask("x", "two"), As("key-acme")).status(), absl::StatusCode::kPermissionDenied,
+                "ADAPTER_NOT_ALLOWED", "permission");
+  const absl::Status unknown = Prepare(Ask("x", "three"), As("key-acme")).status();
   EXPECT_EQ(unknown.code(), absl::StatusCode::kPermissionDenied);
   ASSERT_EQ(AuditLines().size(), 2u);
   EXPECT_EQ(AuditLines()[0]["actor"], "acme");
@@ -189,21 +222,21 @@ TEST_F(IntakeTest, AnAdapterThatIsNotAllowedIsRefusedWhetherOrNotItExists) {
 }
 
 TEST_F(IntakeTest, OverItsLimitATenantIsToldWhenToRetry) {
-  const auto first = intake_->Prepare(Ask("x"), As("key-acme"));
+  const auto first = Prepare(Ask("x"), As("key-acme"));
   ASSERT_TRUE(first.ok());
-  const absl::Status second = intake_->Prepare(Ask("x"), As("key-acme")).status();
+  const absl::Status second = Prepare(Ask("x"), As("key-acme")).status();
   ExpectRefusal(second, absl::StatusCode::kResourceExhausted, "TENANT_LIMIT", "tenant_limit");
   EXPECT_TRUE(HasRetry(second));
-  EXPECT_TRUE(intake_->Prepare(Ask("x"), As("key-globex")).ok()) << "another tenant is not held up";
+  EXPECT_TRUE(Prepare(Ask("x"), As("key-globex")).ok()) << "another tenant is not held up";
 }
 
 TEST_F(IntakeTest, ARefusedRequestGivesItsTicketBack) {
-  EXPECT_EQ(intake_->Prepare(Ask("x", "one"), As("key-acme")).status().code(), absl::StatusCode::kNotFound);
-  EXPECT_TRUE(intake_->Prepare(Ask("x"), As("key-acme")).ok());
+  EXPECT_EQ(Prepare(Ask("x", "one"), As("key-acme")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(Prepare(Ask("x"), As("key-acme")).ok());
 }
 
 TEST_F(IntakeTest, UnknownAdapter) {
-  ExpectRefusal(intake_->Prepare(Ask("x", "three"), As("key-globex")).status(), absl::StatusCode::kNotFound,
+  ExpectRefusal(Prepare(Ask("x", "three"), As("key-globex")).status(), absl::StatusCode::kNotFound,
                 "ADAPTER_NOT_FOUND", "unknown_adapter");
 }
 
@@ -212,32 +245,32 @@ TEST_F(IntakeTest, AnAdapterThatIsLoadingMayBeTriedAgain) {
   std::promise<void> loaded;
   store_->Load("one", "one", [&](const absl::StatusOr<AdapterInfo>&) { loaded.set_value(); });
   backend_.AwaitAtGate(1);
-  const absl::Status status = intake_->Prepare(Ask("x", "one"), As("key-globex")).status();
+  const absl::Status status = Prepare(Ask("x", "one"), As("key-globex")).status();
   ExpectRefusal(status, absl::StatusCode::kUnavailable, "ADAPTER_NOT_READY", "adapter_not_ready");
   EXPECT_TRUE(HasRetry(status));
   backend_.OpenGate();
   loaded.get_future().wait();
-  EXPECT_TRUE(intake_->Prepare(Ask("x", "one"), As("key-globex")).ok());
+  EXPECT_TRUE(Prepare(Ask("x", "one"), As("key-globex")).ok());
 }
 
 TEST_F(IntakeTest, AnAdapterWhoseLoadFailed) {
   backend_.FailLoad(1);
   EXPECT_FALSE(Load("one", "one").ok());
-  ExpectRefusal(intake_->Prepare(Ask("x", "one"), As("key-globex")).status(),
-                absl::StatusCode::kFailedPrecondition, "ADAPTER_FAILED", "adapter_failed");
+  ExpectRefusal(Prepare(Ask("x", "one"), As("key-globex")).status(), absl::StatusCode::kFailedPrecondition,
+                "ADAPTER_FAILED", "adapter_failed");
 }
 
 TEST_F(IntakeTest, APromptLongerThanTheContext) {
   std::string text;
   for (int i = 0; i < 200; ++i) text += "word ";
-  const absl::Status status = intake_->Prepare(Ask(text), As("key-acme")).status();
+  const absl::Status status = Prepare(Ask(text), As("key-acme")).status();
   ExpectRefusal(status, absl::StatusCode::kInvalidArgument, "INVALID_FIELD", "invalid");
   EXPECT_THAT(std::string(status.message()), HasSubstr("at most 63"));
 }
 
 TEST_F(IntakeTest, ClosedRefusesEverythingWithAHintToRetry) {
   intake_->Close();
-  const absl::Status status = intake_->Prepare(Ask("x"), As("key-acme")).status();
+  const absl::Status status = Prepare(Ask("x"), As("key-acme")).status();
   ExpectRefusal(status, absl::StatusCode::kUnavailable, "DRAINING", "draining");
   EXPECT_TRUE(HasRetry(status));
 }
@@ -245,7 +278,7 @@ TEST_F(IntakeTest, ClosedRefusesEverythingWithAHintToRetry) {
 class IntakeSubmitTest : public IntakeTest {
  protected:
   absl::Status Submit() {
-    auto prepared = intake_->Prepare(Ask("x"), As("key-globex"));
+    auto prepared = Prepare(Ask("x"), As("key-globex"));
     EXPECT_TRUE(prepared.ok()) << prepared.status();
     prepared->request.sink = std::make_shared<NullSink>();
     return intake_->Submit(std::move(prepared->request));
@@ -277,15 +310,15 @@ TEST_F(IntakeSubmitTest, ARequestThatCanNeverFit) {
 TEST_F(IntakeTest, AnExpertOrADecisionGoesOnAsItIs) {
   ASSERT_TRUE(Load("one", "one").ok());
   v1::GenerateRequest message = Ask("x", "one");
-  auto prepared = intake_->Prepare(message, As("key-globex"));
+  auto prepared = Prepare(message, As("key-globex"));
   ASSERT_TRUE(prepared.ok()) << prepared.status();
   EXPECT_EQ(prepared->request.expert, "");
   EXPECT_FALSE(prepared->request.decision.has_value());
   message.set_expert("sums");
-  EXPECT_EQ(intake_->Prepare(message, As("key-globex"))->request.expert, "sums");
+  EXPECT_EQ(Prepare(message, As("key-globex"))->request.expert, "sums");
   message.clear_expert();
   message.set_decision(v1::DECISION_LAYER);
-  EXPECT_EQ(intake_->Prepare(message, As("key-globex"))->request.decision, Decision::kLayer);
+  EXPECT_EQ(Prepare(message, As("key-globex"))->request.decision, Decision::kLayer);
 }
 
 }  // namespace

@@ -136,8 +136,6 @@ TEST(WireTest, ATimestamp) {
   EXPECT_EQ(ToProto(time).nanos(), 250'000'000);
 }
 
-TEST(WireTest, ARequestId) { EXPECT_EQ(RequestIdText(0xabc), "req-0000000000000abc"); }
-
 TEST(WireTest, EveryDecision) {
   for (const Decision decision : {Decision::kLabel, Decision::kLast, Decision::kVote, Decision::kLayer}) {
     const v1::ExpertRoute route = ToProto(RouteTaken{.decision = decision, .expert = "", .votes = {}});

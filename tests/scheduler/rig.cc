@@ -81,7 +81,7 @@ Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<Token
     request.decision = spec.decision;
   }
   Duration retry_after{};
-  auto ticket = admission_->Admit(TenantName(spec.tenant), "", &retry_after);
+  auto ticket = admission_->Admit(TenantName(spec.tenant), &retry_after);
   HYDRAD_CHECK(ticket.ok());
   request.ticket = *std::move(ticket);
   request.arrival = clock.Now();
@@ -96,7 +96,7 @@ bool House::AllBack() {
     std::vector<Ticket> tickets;
     Duration retry_after{};
     for (int i = 0; i < kMaxConcurrent; ++i) {
-      auto ticket = admission_->Admit(TenantName(t), "", &retry_after);
+      auto ticket = admission_->Admit(TenantName(t), &retry_after);
       if (!ticket.ok()) return false;
       tickets.push_back(*std::move(ticket));
     }
