@@ -31,30 +31,44 @@ bool MayUse(const TenantConfig& tenant, std::string_view adapter) {
 }  // namespace
 
 struct Ticket::Tenant {
-  explicit Tenant(TenantConfig tenant)
-      : config(std::move(tenant)), bucket(config.requests_per_second, config.burst) {}
+  // What the tenant has of its limits now. It stays when the tenant's configuration is replaced.
+  struct Account {
+    explicit Account(const TenantConfig& config) : bucket(config.requests_per_second, config.burst) {}
+    Mutex mu;
+    int running ABSL_GUARDED_BY(mu) = 0;
+    TokenBucket bucket ABSL_GUARDED_BY(mu);
+  };
 
-  absl::Status TakeToken(TimePoint now, Duration* retry_after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    if (const Duration wait = bucket.Wait(now); wait > Duration{}) {
+  explicit Tenant(TenantConfig tenant)
+      : config(std::move(tenant)), account(std::make_shared<Account>(config)) {}
+  // In the place of `old`.
+  Tenant(TenantConfig tenant, const Tenant& old) : config(std::move(tenant)), account(old.account) {
+    const bool same =
+        config.requests_per_second == old.config.requests_per_second && config.burst == old.config.burst;
+    if (same) return;
+    MutexLock lock(&account->mu);
+    account->bucket = TokenBucket(config.requests_per_second, config.burst);
+  }
+
+  absl::Status TakeToken(TimePoint now, Duration* retry_after) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(account->mu) {
+    if (const Duration wait = account->bucket.Wait(now); wait > Duration{}) {
       *retry_after = wait;
       return ResourceExhausted("tenant '{}' is over its {:g} requests per second", config.name,
                                config.requests_per_second);
     }
-    bucket.Take(now);
+    account->bucket.Take(now);
     return absl::OkStatus();
   }
 
   const TenantConfig config;
-
-  Mutex mu;
-  int running ABSL_GUARDED_BY(mu) = 0;
-  TokenBucket bucket ABSL_GUARDED_BY(mu);
+  const std::shared_ptr<Account> account;
 };
 
 Ticket::~Ticket() {
   if (tenant_ == nullptr) return;
-  MutexLock lock(&tenant_->mu);
-  --tenant_->running;
+  MutexLock lock(&tenant_->account->mu);
+  --tenant_->account->running;
 }
 
 Ticket& Ticket::operator=(Ticket&& other) noexcept {
@@ -85,8 +99,18 @@ struct Admission::Tenants {
     }
   };
 
-  explicit Tenants(std::vector<TenantConfig> configs) {
-    for (TenantConfig& config : configs) Add(std::make_shared<Ticket::Tenant>(std::move(config)));
+  // None: open. `old`: those before, or null.
+  Tenants(std::vector<TenantConfig> configs, const Tenants* old) : open(configs.empty()) {
+    if (open) configs.push_back({.name = "default", .adapters = {"*"}});
+    for (TenantConfig& config : configs) {
+      const Ticket::Tenant* before = old == nullptr ? nullptr : old->Find(config.name);
+      Add(before == nullptr ? std::make_shared<Ticket::Tenant>(std::move(config))
+                            : std::make_shared<Ticket::Tenant>(std::move(config), *before));
+    }
+  }
+  const Ticket::Tenant* Find(std::string_view name) const {
+    const auto found = by_name.find(name);
+    return found == by_name.end() ? nullptr : found->second.get();
   }
   void Add(std::shared_ptr<Ticket::Tenant> tenant) {
     for (const std::string& hex : tenant->config.key_sha256) {
@@ -98,24 +122,39 @@ struct Admission::Tenants {
     HYDRAD_CHECK(by_name.emplace(name, std::move(tenant)).second);
   }
 
+  const bool open;
   std::map<std::string, std::shared_ptr<Ticket::Tenant>, std::less<>> by_name;
   std::unordered_map<Sha256::Digest, const Ticket::Tenant*, First, Same> by_key;
 };
 
 Admission::Admission(std::vector<TenantConfig> tenants, const Clock& clock)
-    : open_(tenants.empty()), clock_(clock), wrong_keys_(clock) {
-  if (open_) tenants.push_back({.name = "default", .adapters = {"*"}});
-  tenants_ = std::make_shared<const Tenants>(std::move(tenants));
+    : clock_(clock), wrong_keys_(clock) {
+  Replace(std::move(tenants));
 }
 
 Admission::~Admission() = default;
 
+void Admission::Replace(std::vector<TenantConfig> tenants) {
+  const std::shared_ptr<const Tenants> old = this->tenants();
+  auto next = std::make_shared<const Tenants>(std::move(tenants), old.get());
+  MutexLock lock(&mu_);
+  tenants_ = std::move(next);
+}
+
+std::shared_ptr<const Admission::Tenants> Admission::tenants() const {
+  MutexLock lock(&mu_);
+  return tenants_;
+}
+
+bool Admission::open() const { return tenants()->open; }
+
 absl::StatusOr<std::string> Admission::Authenticate(std::string_view key, std::string_view peer,
                                                     Duration* retry_after) const {
-  if (open_) return tenants_->by_name.begin()->first;
+  const auto now = tenants();
+  if (now->open) return now->by_name.begin()->first;
   if (!key.empty()) {
-    const auto found = tenants_->by_key.find(Sha256::Of(key));
-    if (found != tenants_->by_key.end()) return found->second->config.name;
+    const auto found = now->by_key.find(Sha256::Of(key));
+    if (found != now->by_key.end()) return found->second->config.name;
   }
   RETURN_IF_ERROR(CountWrongKey(peer, retry_after));
   return key.empty() ? Unauthenticated("the request carries no key")
@@ -129,30 +168,33 @@ absl::Status Admission::CountWrongKey(std::string_view peer, Duration* retry_aft
 }
 
 absl::StatusOr<Ticket> Admission::Admit(std::string_view tenant, Duration* retry_after) {
-  const auto found = tenants_->by_name.find(tenant);
-  if (found == tenants_->by_name.end()) return PermissionDenied("tenant '{}' is not known", tenant);
-  Ticket::Tenant& entry = *found->second;
-  MutexLock lock(&entry.mu);
-  if (entry.config.max_concurrent > 0 && entry.running >= entry.config.max_concurrent) {
+  const auto now = tenants();
+  const auto found = now->by_name.find(tenant);
+  if (found == now->by_name.end()) return PermissionDenied("tenant '{}' is not known", tenant);
+  const Ticket::Tenant& entry = *found->second;
+  MutexLock lock(&entry.account->mu);
+  if (entry.config.max_concurrent > 0 && entry.account->running >= entry.config.max_concurrent) {
     *retry_after = kRetryWhenBusy;
     return ResourceExhausted("tenant '{}' already runs its {} concurrent requests", tenant,
                              entry.config.max_concurrent);
   }
   RETURN_IF_ERROR(entry.TakeToken(clock_.Now(), retry_after));
-  ++entry.running;
+  ++entry.account->running;
   return Ticket(found->second);
 }
 
 absl::Status Admission::AdmitCall(std::string_view tenant, Duration* retry_after) {
-  const auto found = tenants_->by_name.find(tenant);
-  if (found == tenants_->by_name.end()) return PermissionDenied("tenant '{}' is not known", tenant);
-  MutexLock lock(&found->second->mu);
+  const auto now = tenants();
+  const auto found = now->by_name.find(tenant);
+  if (found == now->by_name.end()) return PermissionDenied("tenant '{}' is not known", tenant);
+  MutexLock lock(&found->second->account->mu);
   return found->second->TakeToken(clock_.Now(), retry_after);
 }
 
 bool Admission::Allowed(std::string_view tenant, std::string_view adapter) const {
-  const auto found = tenants_->by_name.find(tenant);
-  return found != tenants_->by_name.end() && MayUse(found->second->config, adapter);
+  const auto now = tenants();
+  const Ticket::Tenant* found = now->Find(tenant);
+  return found != nullptr && MayUse(found->config, adapter);
 }
 
 std::string Sha256Hex(std::string_view text) { return Hex(Sha256::Of(text)); }

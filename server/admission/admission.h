@@ -10,6 +10,7 @@
 
 #include "server/admission/wrong_keys.h"
 #include "server/base/clock.h"
+#include "server/base/mutex.h"
 #include "server/base/status.h"
 
 namespace hydrad {
@@ -63,6 +64,11 @@ class Admission {
   Admission(std::vector<TenantConfig> tenants, const Clock& clock);
   ~Admission();
 
+  // Others from now on, as the constructor takes them; none: open. The keys of who is gone, and those that
+  // are gone, are wrong at once; tickets that were given stay good, and count on for a tenant that stays. One
+  // whose limits have not changed keeps its place in its bucket.
+  void Replace(std::vector<TenantConfig> tenants);
+
   // Who calls, by the key of the request ("" when none was sent): UNAUTHENTICATED for no or a wrong key. It
   // costs one hash and one look-up, however many tenants there are. When `peer` (as gRPC names it) has sent
   // too many of those (wrong_keys.h): RESOURCE_EXHAUSTED instead, and `*retry_after` is set; a right key is
@@ -83,15 +89,18 @@ class Admission {
   // Whether `tenant` may use `adapter` ("": the base): a listing shows a tenant only these. False for an
   // unknown tenant.
   bool Allowed(std::string_view tenant, std::string_view adapter) const;
-  bool open() const { return open_; }
+  bool open() const;
 
  private:
   struct Tenants;
 
-  const bool open_;
+  // Those of now. A call looks at one state of them from its begin to its end.
+  std::shared_ptr<const Tenants> tenants() const;
+
   const Clock& clock_;
   mutable WrongKeys wrong_keys_;
-  std::shared_ptr<const Tenants> tenants_;
+  mutable Mutex mu_;
+  std::shared_ptr<const Tenants> tenants_ ABSL_GUARDED_BY(mu_);
 };
 
 // Lower-case hex SHA-256 of `text`.

@@ -263,5 +263,82 @@ TEST(Sha256Hex, IsLowerCase) {
   EXPECT_EQ(Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+TEST(AdmissionReplaceTest, TicketsStayGoodAndCountOnWhileKeysAreThoseOfNow) {
+  FakeClock clock;
+  TenantConfig acme;
+  acme.name = "acme";
+  acme.key_sha256 = {Sha256Hex("old")};
+  acme.max_concurrent = 2;
+  TenantConfig globex;
+  globex.name = "globex";
+  globex.key_sha256 = {Sha256Hex("globex")};
+  Admission admission({acme, globex}, clock);
+  Duration retry{};
+  Ticket first = *admission.Admit("acme", &retry), second = *admission.Admit("acme", &retry);
+  Ticket gone = *admission.Admit("globex", &retry);
+
+  acme.key_sha256 = {Sha256Hex("new")};
+  acme.adapters = {"sql"};
+  admission.Replace({acme});
+  EXPECT_EQ(admission.Authenticate("old", "", &retry).status().code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(*admission.Authenticate("new", "", &retry), "acme");
+  EXPECT_EQ(admission.Authenticate("globex", "", &retry).status().code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_TRUE(admission.Allowed("acme", "sql"));
+  EXPECT_EQ(admission.Admit("globex", &retry).status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(gone.tenant(), "globex");
+  EXPECT_EQ(admission.Admit("acme", &retry).status().code(), absl::StatusCode::kResourceExhausted);
+  first = Ticket();
+  EXPECT_TRUE(admission.Admit("acme", &retry).ok());
+}
+
+TEST(AdmissionReplaceTest, ABucketIsNewOnlyWhenItsLimitsAre) {
+  FakeClock clock;
+  TenantConfig acme;
+  acme.name = "acme";
+  acme.key_sha256 = {Sha256Hex("key")};
+  acme.requests_per_second = 0.001;
+  Admission admission({acme}, clock);
+  Duration retry{};
+  EXPECT_TRUE(admission.Admit("acme", &retry).ok());
+  admission.Replace({acme});
+  EXPECT_FALSE(admission.Admit("acme", &retry).ok());
+  acme.burst = 5;
+  admission.Replace({acme});
+  EXPECT_TRUE(admission.Admit("acme", &retry).ok());
+}
+
+TEST(AdmissionReplaceTest, AnOpenDoorCanBeClosed) {
+  FakeClock clock;
+  Admission admission({}, clock);
+  Duration retry{};
+  EXPECT_TRUE(admission.open());
+  TenantConfig acme;
+  acme.name = "acme";
+  acme.key_sha256 = {Sha256Hex("key")};
+  admission.Replace({acme});
+  EXPECT_FALSE(admission.open());
+  EXPECT_FALSE(admission.Authenticate("", "", &retry).ok());
+}
+
+TEST(AdmissionReplaceTest, CallsGoOnMeanwhile) {
+  FakeClock clock;
+  TenantConfig acme;
+  acme.name = "acme";
+  acme.key_sha256 = {Sha256Hex("key")};
+  Admission admission({acme}, clock);
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([&admission] {
+      for (int j = 0; j < 200; ++j) {
+        Duration retry{};
+        EXPECT_EQ(*admission.Authenticate("key", "", &retry), "acme");
+        EXPECT_TRUE(admission.Admit("acme", &retry).ok());
+      }
+    });
+  }
+  for (int i = 0; i < 50; ++i) admission.Replace({acme});
+  for (std::thread& caller : callers) caller.join();
+}
+
 }  // namespace
 }  // namespace hydrad
