@@ -104,8 +104,10 @@ void AddPlaces(CLI::App& app, Config& c, std::vector<std::string>& adapters) {
 
 void AddNetwork(CLI::App& app, Config& c) {
   const char* address = "ADDR";
-  app.add_option("--listen", c.listen,
-                 "Where to serve inference: HOST:PORT (port 0: any), [V6]:PORT or unix:PATH")
+  app.add_option(
+         "--listen", c.listen,
+         "Where to serve inference: HOST:PORT (port 0: any), [V6]:PORT or unix:PATH. 0.0.0.0: every IPv4 "
+         "address, [::]: every address. What connects before the model is loaded waits")
       ->type_name(address);
   app.add_option("--admin-listen", c.admin_listen, "Where to serve administration; \"\": nowhere")
       ->type_name(address);
@@ -123,6 +125,14 @@ void AddNetwork(CLI::App& app, Config& c) {
       ->check(CheckSha256);
   app.add_flag("--allow-plaintext-public", c.allow_plaintext_public,
                "Allow listening, in plain text, where other machines can connect");
+  app.add_option(
+         "--max-connections", c.max_connections,
+         "Connections to --listen at once; more are closed, silent ones first. 0: as many as the limit on "
+         "open files leaves")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--max-connections-per-peer", c.max_connections_per_peer,
+                 "Of those, from one address (IPv6: one /64; Unix socket: one user). 0: a quarter")
+      ->check(CLI::Range(0, 1 << 20));
   app.add_flag("--reflection", c.reflection, "Describe the services to clients that ask (gRPC reflection)");
 }
 
@@ -168,10 +178,18 @@ void AddEngine(CLI::App& app, Config& c) {
 
 void AddOperation(CLI::App& app, Config& c) {
   app.add_option("--lame-duck", c.lame_duck,
-                 "Seconds to go on serving after SIGTERM while health checks already say NOT_SERVING")
+                 "Seconds to go on serving after SIGTERM, SIGINT or SIGQUIT while health checks already say "
+                 "NOT_SERVING")
       ->check(CLI::Range(0.0, 3600.0));
-  app.add_option("--drain-timeout", c.drain_timeout, "Seconds that running requests then have to end")
+  app.add_option(
+         "--drain-timeout", c.drain_timeout,
+         "Seconds that running requests then have to end. Whatever hangs, the process ends 4 seconds later")
       ->check(CLI::Range(0.0, 86400.0));
+  app.add_option(
+         "--stall-limit", c.stall_limit,
+         "Seconds without an end of a step, after which liveness is NOT_SERVING and the log says where it "
+         "stands; must exceed the longest step")
+      ->check(CLI::Range(0.1, 86400.0));
   app.add_option("--log-level", c.log_level, "Least serious records to log")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
 }
@@ -207,6 +225,26 @@ std::string CheckTogether(const Config& config) {
   return "";
 }
 
+// The library takes an empty variable for none, and "--option=" for an option whose value comes next. Both
+// are the empty value here, as --option "" is. (Flags and lists have none: an empty variable leaves them as
+// they are without one.)
+std::vector<std::string> WithEmptyValues(const CLI::App& app, const std::vector<std::string>& given) {
+  std::vector<std::string> arguments;
+  for (const CLI::Option* option :
+       app.get_options([](const CLI::Option* o) { return o->get_configurable(); })) {
+    const char* value = std::getenv(option->get_envname().c_str());
+    if (value == nullptr || *value != '\0' || option->get_items_expected_max() != 1) continue;
+    arguments.insert(arguments.end(), {"--" + option->get_lnames().front(), ""});
+  }
+  for (const std::string& argument : given) {
+    const bool empty =
+        argument.starts_with("--") && argument.ends_with('=') && argument.find('=') == argument.size() - 1;
+    arguments.push_back(empty ? argument.substr(0, argument.size() - 1) : argument);
+    if (empty) arguments.emplace_back();
+  }
+  return arguments;
+}
+
 // The file may be named by a variable too, which CLI11 does not know for its own option.
 std::vector<std::string> WithConfigVariable(std::vector<std::string> arguments) {
   const char* file = std::getenv("HYDRAD_CONFIG");
@@ -226,7 +264,6 @@ std::string OneLine(std::string text) {
 
 CommandLine ParseConfig(const std::vector<std::string>& given) {
   CommandLine out;
-  const std::vector<std::string> arguments = WithConfigVariable(given);
   std::vector<std::string> adapters;
   CLI::App app(
       "hydrad: one base model, thousands of adapters, many tenants, over gRPC.\n"
@@ -248,6 +285,7 @@ CommandLine ParseConfig(const std::vector<std::string>& given) {
   AddEngine(app, out.config);
   AddOperation(app, out.config);
   FinishOptions(app);
+  const std::vector<std::string> arguments = WithConfigVariable(WithEmptyValues(app, given));
 
   // The library tells of --help and of mistakes by exceptions, which stop here.
   try {

@@ -26,6 +26,8 @@ struct Config {
   std::vector<std::string> admin_key_sha256;      // empty: whoever reaches the admin listener may use it
   bool allow_plaintext_public = false;
   bool reflection = false;
+  int max_connections = 0;           // to the inference listener; 0: by the limit on open files
+  int max_connections_per_peer = 0;  // 0: a quarter of them
 
   std::string device = "auto";  // or "cuda", "cpu"
   double device_memory_fraction = 0.9;
@@ -42,6 +44,7 @@ struct Config {
 
   double lame_duck = 1;       // seconds
   double drain_timeout = 30;  // seconds
+  double stall_limit = 30;    // seconds
   std::string log_level = "info";
   std::string audit_log;  // "": into the log
   std::string state_dir;  // "": a restart forgets what was loaded
@@ -66,8 +69,8 @@ struct CommandLine {
 // Reads the arguments (without the program's name), the environment (HYDRAD_ADMIN_LISTEN for --admin-listen)
 // and the file of --config
 // (HYDRAD_CONFIG). An unknown flag or key of the file is a mistake; an unknown variable is not,
-// because platforms set HYDRAD_PORT and the like for services of that name. Not thread-safe: call before
-// threads start.
+// because platforms set HYDRAD_PORT and the like for services of that name. A variable that is there and
+// empty is the empty value. Nothing in the process may change the environment meanwhile.
 CommandLine ParseConfig(const std::vector<std::string>& arguments);
 
 }  // namespace hydrad

@@ -2,45 +2,60 @@
 // room.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <future>
 #include <memory>
+#include <new>
+#include <optional>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
+#include "server/access.h"
 #include "server/adapter_census.h"
 #include "server/adapters/adapter_store.h"
 #include "server/adapters/journal.h"
 #include "server/admission/admission.h"
 #include "server/backend/device.h"
-#include "server/base/listen_address.h"
 #include "server/base/log.h"
+#include "server/base/stderr_text.h"
 #include "server/config.h"
+#include "server/crash_report.h"
+#include "server/limits.h"
 #include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/nvml.h"
 #include "server/model/base_weights.h"
 #include "server/model/tokenizer.h"
 #include "server/model/transformer.h"
+#include "server/preflight.h"
 #include "server/rpc/audit.h"
 #include "server/rpc/server.h"
 #include "server/scheduler/scheduler.h"
 #include "server/signals.h"
 #include "server/sizing.h"
+#include "server/stall_report.h"
+#include "server/watchdog.h"
+#include "server/where_is.h"
 
 namespace hydrad {
 namespace {
 
 // What a reader that is still reading gets to see the end of its stream, when the scheduler has drained.
 constexpr Duration kFlushTime = std::chrono::seconds(2);
+// For what comes after the limits of a drain, the time above included.
+constexpr Duration kEndTime = std::chrono::seconds(4);
 constexpr size_t kMaxPromptBytes = 1 << 20;
+// The name of the thread that must come round, and what it has to say where it is.
+constexpr char kScheduler[] = "scheduler";
+constexpr Duration kAnswerTime = std::chrono::milliseconds(200);
 
 Duration FromSeconds(double seconds) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
-
-DType WeightType(const Config& config) { return config.weights == "f32" ? DType::kF32 : DType::kBf16; }
 
 std::string ModelName(const Config& config) {
   std::filesystem::path path = std::filesystem::path(config.model).lexically_normal();
@@ -50,52 +65,6 @@ std::string ModelName(const Config& config) {
 // Bytes that can hold a prompt of the model's context several times over, so that tokenising one is bounded.
 size_t MaxPromptBytes(int max_context) {
   return std::min<size_t>(kMaxPromptBytes, 4096 + 32 * static_cast<size_t>(max_context));
-}
-
-std::vector<TenantConfig> Administrators(const Config& config) {
-  if (config.admin_key_sha256.empty()) return {};
-  TenantConfig admin;
-  admin.name = "admin";
-  admin.key_sha256 = config.admin_key_sha256;
-  return {admin};
-}
-
-absl::StatusOr<std::vector<TenantConfig>> Tenants(const Config& config) {
-  if (config.tenants.empty()) return std::vector<TenantConfig>();
-  ASSIGN_OR_RETURN(std::vector<TenantConfig> tenants, LoadTenants(config.tenants));
-  if (tenants.empty()) return InvalidArgument("tenants file '{}' names no tenant", config.tenants);
-  return tenants;
-}
-
-// Who can reach the listeners, and whether that was meant.
-absl::Status CheckExposures(const Config& config) {
-  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.listen));
-  RETURN_IF_ERROR(CheckExposure(address, config.allow_plaintext_public));
-  if (!config.metrics_listen.empty()) {
-    ASSIGN_OR_RETURN(const ListenAddress metrics, ParseListenAddress(config.metrics_listen));
-    RETURN_IF_ERROR(CheckExposure(metrics, config.allow_plaintext_public));
-  }
-  if (config.admin_listen.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const ListenAddress admin, ParseListenAddress(config.admin_listen));
-  RETURN_IF_ERROR(CheckExposure(admin, config.allow_plaintext_public));
-  if (!IsLocal(admin) && config.admin_key_sha256.empty()) {
-    return FailedPrecondition(
-        "--admin-listen '{}' can be reached from other machines and asks for no key; pass --admin-key-sha256",
-        config.admin_listen);
-  }
-  return absl::OkStatus();
-}
-
-// What can be said of a configuration without loading weights or binding a port.
-absl::Status CheckConfig(const Config& config) {
-  RETURN_IF_ERROR(CheckExposures(config));
-  RETURN_IF_ERROR(Tenants(config).status());
-  std::error_code error;
-  if (!config.adapter_root.empty() && !std::filesystem::is_directory(config.adapter_root, error)) {
-    return NotFound("--adapter-root '{}' is not a directory", config.adapter_root);
-  }
-  ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(config.model));
-  return SizeModel(config, model, WeightType(config), /*budgeted=*/false).status();
 }
 
 // Every room, in the order of construction: each may use those above it, and goes before them.
@@ -110,10 +79,14 @@ class Daemon {
   absl::Status Start();
   // The one line that tells where everything listens.
   void LogReady() const;
+  // Takes what has changed of the configuration; what cannot be read leaves all as it was. `effective` is the
+  // text of the configuration at start.
+  void Reload(const std::vector<std::string>& arguments, const std::string& effective);
   // Ends within the configured limits. REQUIRES: Start was OK.
-  void Drain(Signals& signals);
+  void Drain(Signals& signals, Watchdog& watchdog);
 
  private:
+  absl::Status Bind();
   absl::Status OpenBackend();
   void OpenMeter();
   absl::Status LoadModel();
@@ -121,10 +94,13 @@ class Daemon {
   void Watch(const AdapterEvent& event);
   absl::Status LoadAdapters();
   absl::Status Serve();
+  void Tick();
 
   const Config& config_;
   const Clock& clock_ = SteadyClock();
   Metrics metrics_;
+  ServerOptions options_;
+  std::optional<ServerSockets> sockets_;  // until the server has them
   std::unique_ptr<Exporter> exporter_;
   std::unique_ptr<AuditLog> audit_;
   std::unique_ptr<Backend> backend_;
@@ -136,12 +112,17 @@ class Daemon {
   std::unique_ptr<AdapterStore> adapters_;
   std::unique_ptr<Scheduler> scheduler_;
   SchedulerCalls calls_;
+  StallReport stalls_{FromSeconds(config_.stall_limit), clock_,
+                      [] { return WhereIs(kScheduler, kAnswerTime); },
+                      [](const std::string& text) { Log()->error("{}", text); }};
   std::unique_ptr<Intake> intake_;
   std::unique_ptr<Server> server_;
 };
 
 absl::Status Daemon::Start() {
   RETURN_IF_ERROR(CheckConfig(config_));  // first, so that a mistake is not told after minutes of loading
+  RETURN_IF_ERROR(CheckSystem(config_));
+  RETURN_IF_ERROR(Bind());
   ASSIGN_OR_RETURN(audit_, AuditLog::Open(config_.audit_log, clock_));
   ASSIGN_OR_RETURN(std::vector<TenantConfig> tenants, Tenants(config_));
   admission_ = std::make_unique<Admission>(std::move(tenants), clock_);
@@ -149,6 +130,25 @@ absl::Status Daemon::Start() {
   RETURN_IF_ERROR(LoadModel());
   RETURN_IF_ERROR(LoadAdapters());
   return Serve();
+}
+
+// Every address is this daemon's before it loads anything: a second one is told at once. Clients that connect
+// wait until it serves; metrics are there from here on.
+absl::Status Daemon::Bind() {
+  ASSIGN_OR_RETURN(const ConnectionShares shares, ShareDescriptors(RaiseFileLimit(), config_.max_connections,
+                                                                   config_.max_connections_per_peer));
+  options_.listen = config_.listen;
+  options_.admin_listen = config_.admin_listen;
+  options_.allow_plaintext_public = config_.allow_plaintext_public;
+  options_.reflection = config_.reflection;
+  options_.connections = {.total = shares.inference, .per_peer = shares.per_peer};
+  options_.admin_connections = {.total = shares.admin, .per_peer = shares.admin_per_peer};
+  options_.health.heartbeat_limit = FromSeconds(config_.stall_limit);
+  ASSIGN_OR_RETURN(ServerSockets sockets, Server::Bind(options_));
+  sockets_.emplace(std::move(sockets));
+  if (config_.metrics_listen.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(exporter_, Exporter::Start(config_.metrics_listen, metrics_));
+  return absl::OkStatus();
 }
 
 void Daemon::LogReady() const {
@@ -271,50 +271,93 @@ absl::Status Daemon::Serve() {
                                            .limits = {.vocab_size = model_->config().vocab_size,
                                                       .max_context = max_context,
                                                       .max_prompt_bytes = MaxPromptBytes(max_context)}});
-  if (!config_.metrics_listen.empty()) {
-    ASSIGN_OR_RETURN(exporter_, Exporter::Start(config_.metrics_listen, metrics_));
-  }
   const ServerFacts facts = {.version = HYDRAD_VERSION,
                              .base_model = ModelName(config_),
                              .device = backend_->description(),
                              .weight_type = config_.weights};
-  ServerOptions options;
-  options.listen = config_.listen;
-  options.admin_listen = config_.admin_listen;
-  options.allow_plaintext_public = config_.allow_plaintext_public;
-  options.reflection = config_.reflection;
-  ASSIGN_OR_RETURN(server_, Server::Start(options, *intake_, *admins_, facts, [this] {
-                     metrics_.SetAdapterBytes("device", adapters_->device_bytes_used());
-                     metrics_.SetAdapterBytes("host", adapters_->host_bytes_used());
-                   }));
+  ASSIGN_OR_RETURN(server_, Server::Start(
+                                options_, *intake_, *admins_, facts, [this] { Tick(); },
+                                *std::exchange(sockets_, std::nullopt)));
   return absl::OkStatus();
 }
 
-void Daemon::Drain(Signals& signals) {
+// About twice a second, on the health thread.
+void Daemon::Tick() {
+  metrics_.SetAdapterBytes("device", adapters_->device_bytes_used());
+  metrics_.SetAdapterBytes("host", adapters_->host_bytes_used());
+  const Duration age = calls_.status().since_heartbeat;
+  metrics_.SetHeartbeatAge(Seconds(age));
+  stalls_.Look(age);
+}
+
+void Daemon::Reload(const std::vector<std::string>& arguments, const std::string& effective) {
+  absl::StatusOr<Changes> changes = ReadChanges(arguments, config_, effective);
+  metrics_.ConfigReloaded(changes.ok());
+  audit_->Write({.action = "server.reload",
+                 .actor = "signal",
+                 .peer = "",
+                 .adapter = "",
+                 .path = "",
+                 .status = changes.status()});
+  if (!changes.ok()) {
+    Log()->error("not reloaded, all stays as it was: {}", std::string(changes.status().message()));
+    return;
+  }
+  SetLogLevel(changes->log_level);
+  for (const std::string& option : changes->left_out) {
+    Log()->warn("{} has another value now, which is for the next start", option);
+  }
+  const size_t tenants = changes->tenants.size();
+  admission_->Replace(std::move(changes->tenants));
+  admins_->Replace(std::move(changes->administrators));
+  Log()->info("reloaded: {} tenants", tenants);
+}
+
+void Daemon::Drain(Signals& signals, Watchdog& watchdog) {
   audit_->Write(
       {.action = "server.drain", .actor = "signal", .peer = "", .adapter = "", .path = "", .status = {}});
   server_->SetDraining();
+  watchdog.Enter("lame duck");
   signals.Linger(FromSeconds(config_.lame_duck));
   intake_->Close();
+  watchdog.Enter("drain of the scheduler");
   scheduler_->Drain(FromSeconds(config_.drain_timeout));
+  watchdog.Enter("end of the listeners");
   server_->Shutdown(kFlushTime);
   Log()->info("drained");
 }
 
-int Run(const Config& config, const std::string& effective) {
+// Start, or why not: what the system refuses while rooms are built is told as exceptions by the library.
+absl::Status Start(Daemon& daemon) {
+  try {
+    return daemon.Start();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("no memory is left (see ulimit -v, and the memory options)");
+  } catch (const std::system_error& error) {
+    return ResourceExhausted("the system gives no more threads (see ulimit -u): {}", error.what());
+  }
+}
+
+int Run(const std::vector<std::string>& arguments, const CommandLine& line) {
   Signals signals;  // before any other thread
-  InitLog(config.log_level);
-  Log()->debug("effective configuration:\n{}", effective);
-  auto daemon = std::make_unique<Daemon>(config);
-  if (const absl::Status started = daemon->Start(); !started.ok()) {
+  InitLog(line.config.log_level);
+  Log()->debug("effective configuration:\n{}", line.effective);
+  Watchdog watchdog([] { return WhereIs(kScheduler, kAnswerTime); });
+  auto daemon = std::make_unique<Daemon>(line.config);
+  if (const absl::Status started = Start(*daemon); !started.ok()) {
     daemon.reset();  // what it had begun to log ends first, so that the reason is the last line
     Log()->error("cannot start: {}", std::string(started.message()));
     return 1;
   }
   signals.Arm();
   daemon->LogReady();
-  Log()->info("signal {}: draining", signals.AwaitFirst());
-  daemon->Drain(signals);
+  int number = signals.AwaitNext();
+  for (; number == SIGHUP; number = signals.AwaitNext()) daemon->Reload(arguments, line.effective);
+  Log()->info("signal {}: draining", number);
+  watchdog.Arm(FromSeconds(line.config.lame_duck + line.config.drain_timeout) + kEndTime);
+  daemon->Drain(signals, watchdog);
+  watchdog.Enter("end of the rooms");
+  daemon.reset();
   return 0;
 }
 
@@ -328,7 +371,7 @@ int Main(const std::vector<std::string>& arguments) {
     std::fputs(line.effective.c_str(), stdout);
     return 0;
   }
-  if (!line.check_config) return Run(line.config, line.effective);
+  if (!line.check_config) return Run(arguments, line);
   if (const absl::Status good = CheckConfig(line.config); !good.ok()) {
     fmt::print(stderr, "hydrad: {}\n", std::string(good.message()));
     return 1;
@@ -340,4 +383,15 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace
 }  // namespace hydrad
 
-int main(int argc, char** argv) { return hydrad::Main({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  hydrad::InstallCrashReport();
+  // Whatever the system refuses before there is a log.
+  try {
+    return hydrad::Main({argv + 1, argv + argc});
+  } catch (const std::exception& error) {
+    hydrad::PutToStderr("hydrad: cannot start: ");
+    hydrad::PutToStderr(error.what());
+    hydrad::PutToStderr(" (see ulimit -u and ulimit -v)\n");
+    return 1;
+  }
+}

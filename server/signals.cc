@@ -5,14 +5,26 @@
 #include <cstdlib>
 
 #include "server/base/log.h"
+#include "server/base/thread_name.h"
 
 namespace hydrad {
+namespace {
+
+// Signals whose default would end the process without a drain.
+void IgnoreTheRest() {
+  for (const int number :
+       {SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT, SIGXCPU, SIGXFSZ}) {
+    std::signal(number, SIG_IGN);
+  }
+  for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) std::signal(number, SIG_IGN);
+}
+
+}  // namespace
 
 Signals::Signals() {
   sigemptyset(&set_);
-  sigaddset(&set_, SIGTERM);
-  sigaddset(&set_, SIGINT);
-  std::signal(SIGPIPE, SIG_IGN);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP}) sigaddset(&set_, number);
+  IgnoreTheRest();
   pthread_sigmask(SIG_BLOCK, &set_, nullptr);
   thread_ = std::thread([this] { Run(); });
 }
@@ -31,10 +43,12 @@ void Signals::Arm() {
   armed_ = true;
 }
 
-int Signals::AwaitFirst() {
+int Signals::AwaitNext() {
   MutexLock lock(&mu_);
-  mu_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return first_ != 0; });
-  return first_;
+  mu_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return end_ != 0 || (reload_ && armed_); });
+  if (end_ != 0) return end_;
+  reload_ = false;
+  return SIGHUP;
 }
 
 void Signals::Linger(Duration limit) {
@@ -43,16 +57,21 @@ void Signals::Linger(Duration limit) {
 }
 
 void Signals::Run() {
+  NameThisThread("signals");
   for (;;) {
     int number = 0;
     sigwait(&set_, &number);
     MutexLock lock(&mu_);
     if (stopping_) return;
-    if (first_ != 0 || !armed_) {
+    if (number == SIGHUP) {
+      reload_ = true;
+      continue;
+    }
+    if (end_ != 0 || !armed_) {
       Log()->warn("{} signal: ending at once", armed_ ? "second" : "early");
       std::_Exit(128 + number);
     }
-    first_ = number;
+    end_ = number;
   }
 }
 

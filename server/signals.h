@@ -1,4 +1,4 @@
-// SIGTERM and SIGINT as something that a thread can wait for.
+// Signals as something that a thread can wait for.
 #ifndef HYDRAD_SERVER_SIGNALS_H_
 #define HYDRAD_SERVER_SIGNALS_H_
 
@@ -10,9 +10,12 @@
 
 namespace hydrad {
 
-// The first signal asks to end, the second ends the process at once, with code 128 + its number. Until Arm
-// every signal ends it at once: while rooms are being built there is nothing to drain, and loading a model
-// may take long. A reader of our log or a client that goes away (SIGPIPE) never ends it.
+// SIGTERM, SIGINT and SIGQUIT ask to end: the first drains, the second ends the process at once, with code
+// 128 + its number. Until Arm every one of them ends it at once: while rooms are being built there is nothing
+// to drain, and loading a model may take long. SIGHUP asks to read the configuration again; before Arm it
+// waits. No other signal ends the process, but for SIGKILL and those of a crash: a timer's, a terminal's, or
+// one that somebody else's tool sends (SIGUSR1, ...) is ignored, as is a reader of our log or a client that
+// goes away (SIGPIPE).
 class Signals {
  public:
   // Blocks the signals for the calling thread and for every thread started after: make one before any other
@@ -21,8 +24,9 @@ class Signals {
   ~Signals();
 
   void Arm();
-  // Waits for the first signal after Arm and returns its number.
-  int AwaitFirst();
+  // Waits for the next thing to do: SIGHUP, or the number of the signal that asks to end, from then on
+  // always.
+  int AwaitNext();
   // Waits for `limit`, which only a second signal cuts short (by ending the process).
   void Linger(Duration limit);
 
@@ -31,7 +35,8 @@ class Signals {
 
   sigset_t set_;
   Mutex mu_;
-  int first_ ABSL_GUARDED_BY(mu_) = 0;
+  int end_ ABSL_GUARDED_BY(mu_) = 0;  // the number of the first that asked to end
+  bool reload_ ABSL_GUARDED_BY(mu_) = false;
   bool armed_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;  // last: it uses the rest

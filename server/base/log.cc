@@ -12,4 +12,6 @@ void InitLog(const std::string& level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
+void SetLogLevel(const std::string& level) { Log()->set_level(spdlog::level::from_str(level)); }
+
 }  // namespace hydrad

@@ -13,6 +13,8 @@ inline spdlog::logger* Log() { return spdlog::default_logger_raw(); }
 
 // Level by name (trace, debug, info, warn, error); one line per record. Call once, before threads start.
 void InitLog(const std::string& level);
+// Another level from now on. Thread-safe.
+void SetLogLevel(const std::string& level);
 
 }  // namespace hydrad
 

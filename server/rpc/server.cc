@@ -1,5 +1,6 @@
 #include "server/rpc/server.h"
 
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
@@ -153,6 +154,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     ASSIGN_OR_RETURN(ServerSockets bound, Bind(options));
     sockets.emplace(std::move(bound));
   }
+  // Taken down with its last user, the library waits for what its clients do in the background, the probe's
+  // too: up to ten seconds. It stays until the process ends.
+  static const bool kept = (grpc_init(), true);
+  (void)kept;
   gpr_set_log_function(LogForGrpc);
   LogForProtobuf();
   grpc::EnableDefaultHealthCheckService(true);

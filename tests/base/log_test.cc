@@ -9,6 +9,8 @@ TEST(Log, TakesItsLevelByName) {
   InitLog("warn");
   EXPECT_FALSE(Log()->should_log(spdlog::level::info));
   EXPECT_TRUE(Log()->should_log(spdlog::level::warn));
+  SetLogLevel("debug");
+  EXPECT_TRUE(Log()->should_log(spdlog::level::debug));
 }
 
 }  // namespace

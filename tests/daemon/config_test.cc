@@ -91,6 +91,30 @@ TEST_F(ConfigTest, VariablesSetFlagsToo) {
   EXPECT_TRUE(Good({}).allow_plaintext_public);
 }
 
+TEST_F(ConfigTest, AnEmptyVariableIsTheEmptyValue) {
+  const std::string file = File("model = \"m\"\nmetrics-listen = \"file:1\"\n");
+  SetVariable("HYDRAD_ADMIN_LISTEN", "");
+  SetVariable("HYDRAD_METRICS_LISTEN", "");
+  const Config config = Good({"--config", file});
+  EXPECT_EQ(config.admin_listen, "");
+  EXPECT_EQ(config.metrics_listen, "");
+  EXPECT_EQ(config.listen, Config().listen);
+  EXPECT_EQ(Good({"--config", file, "--admin-listen", "flag:1"}).admin_listen, "flag:1");
+  SetVariable("HYDRAD_MODEL", "");
+  SetVariable("HYDRAD_ADMIN_KEY_SHA256", "");
+  SetVariable("HYDRAD_REFLECTION", "");
+  EXPECT_FALSE(Good({"--model", "m"}).reflection);
+  SetVariable("HYDRAD_THREADS", "");
+  EXPECT_THAT(Bad({"--model", "m"}), HasSubstr("--threads"));
+}
+
+TEST_F(ConfigTest, NothingAfterTheSignIsTheEmptyValueToo) {
+  const Config config = Good({"--model", "m", "--metrics-listen=", "--admin-listen=", "--threads", "3"});
+  EXPECT_EQ(config.metrics_listen, "");
+  EXPECT_EQ(config.admin_listen, "");
+  EXPECT_EQ(config.threads, 3);
+}
+
 TEST_F(ConfigTest, MemoryHasUnits) {
   EXPECT_EQ(Good({"--model", "m", "--kv-cache-memory", "1GiB"}).kv_cache_memory, 1ull << 30);
   EXPECT_EQ(Good({"--model", "m", "--kv-cache-memory", "1GB"}).kv_cache_memory, 1'000'000'000u);

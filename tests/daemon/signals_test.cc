@@ -10,8 +10,8 @@ TEST(SignalsTest, TheFirstIsReported) {
   Signals signals;
   signals.Arm();
   kill(getpid(), SIGTERM);
-  EXPECT_EQ(signals.AwaitFirst(), SIGTERM);
-  EXPECT_EQ(signals.AwaitFirst(), SIGTERM);
+  EXPECT_EQ(signals.AwaitNext(), SIGTERM);
+  EXPECT_EQ(signals.AwaitNext(), SIGTERM);
 }
 
 TEST(SignalsTest, EndsWithoutOne) { Signals signals; }
@@ -21,9 +21,27 @@ TEST(SignalsTest, LingersForTheGivenTime) {
   signals.Linger(std::chrono::milliseconds(1));
 }
 
-TEST(SignalsTest, ABrokenPipeIsNone) {
+TEST(SignalsTest, NoOtherSignalEndsTheProcess) {
   Signals signals;
-  kill(getpid(), SIGPIPE);
+  for (int number = 1; number <= SIGRTMAX; ++number) {
+    const bool fatal = number == SIGKILL || number == SIGSTOP || (number >= 32 && number < SIGRTMIN);
+    const bool end = number == SIGTERM || number == SIGINT || number == SIGQUIT;
+    const bool crash = number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL ||
+                       number == SIGTRAP || number == SIGSYS || number == SIGABRT;
+    const bool stop = number == SIGTSTP || number == SIGTTIN || number == SIGTTOU;
+    if (!fatal && !end && !crash && !stop) kill(getpid(), number);
+  }
+}
+
+TEST(SignalsTest, AHangUpAsksForTheConfigurationAndWaitsUntilItCanBeHad) {
+  Signals signals;
+  kill(getpid(), SIGHUP);
+  signals.Arm();
+  EXPECT_EQ(signals.AwaitNext(), SIGHUP);
+  kill(getpid(), SIGHUP);
+  EXPECT_EQ(signals.AwaitNext(), SIGHUP);
+  kill(getpid(), SIGQUIT);
+  EXPECT_EQ(signals.AwaitNext(), SIGQUIT);
 }
 
 TEST(SignalsDeathTest, OneThatComesBeforeThereIsAnythingToDrainEndsTheProcess) {
@@ -44,7 +62,7 @@ TEST(SignalsDeathTest, TheSecondEndsTheProcessAtOnce) {
         Signals signals;
         signals.Arm();
         kill(getpid(), SIGTERM);
-        signals.AwaitFirst();
+        signals.AwaitNext();
         kill(getpid(), SIGINT);
         signals.Linger(std::chrono::hours(1));
       },

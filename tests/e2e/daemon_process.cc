@@ -55,8 +55,10 @@ bool ReadSome(int fd, std::string* out) {
 }  // namespace
 
 DaemonProcess::DaemonProcess(const std::vector<std::string>& arguments,
-                             const std::vector<std::string>& variables) {
-  std::vector<std::string> argv = {HYDRAD_BINARY};
+                             const std::vector<std::string>& variables,
+                             const std::vector<std::string>& wrapper) {
+  std::vector<std::string> argv = wrapper;
+  argv.push_back(HYDRAD_BINARY);
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   const std::vector<std::string> env = Environment(variables);
   const Pipe out, err;
@@ -64,8 +66,8 @@ DaemonProcess::DaemonProcess(const std::vector<std::string>& arguments,
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, out.ends[1], STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, err.ends[1], STDERR_FILENO);
-  HYDRAD_CHECK(
-      posix_spawn(&pid_, HYDRAD_BINARY, &actions, nullptr, Pointers(argv).data(), Pointers(env).data()) == 0);
+  HYDRAD_CHECK(posix_spawn(&pid_, argv[0].c_str(), &actions, nullptr, Pointers(argv).data(),
+                           Pointers(env).data()) == 0);
   posix_spawn_file_actions_destroy(&actions);
   close(out.ends[1]);
   close(err.ends[1]);

@@ -14,9 +14,10 @@ namespace hydrad {
 class DaemonProcess {
  public:
   // Starts build/bin/hydrad with these arguments and the variables NAME=VALUE, beside or instead of the
-  // test's own.
+  // test's own. `wrapper`: a command that the daemon's own is appended to, which must become it (exec).
   explicit DaemonProcess(const std::vector<std::string>& arguments,
-                         const std::vector<std::string>& variables = {});
+                         const std::vector<std::string>& variables = {},
+                         const std::vector<std::string>& wrapper = {});
   ~DaemonProcess();
   DaemonProcess(const DaemonProcess&) = delete;
   DaemonProcess& operator=(const DaemonProcess&) = delete;
@@ -27,6 +28,7 @@ class DaemonProcess {
   // The address after `what` ("inference", "admin", "metrics") in the ready line, which is waited for.
   std::string Address(const std::string& what);
 
+  pid_t pid() const { return pid_; }
   void Signal(int number);
   // Waits for the end and returns the exit code; 1000 + number if a signal ended it.
   int Wait();

@@ -145,7 +145,8 @@ TEST(DaemonTest, TenantsNeedTheirKeys) {
 TEST(DaemonTest, VariablesConfigureItToo) {
   DaemonProcess daemon(
       {}, {"HYDRAD_MODEL=deploy/models/tiny", "HYDRAD_LISTEN=127.0.0.1:0", "HYDRAD_ADMIN_LISTEN=127.0.0.1:0",
-           "HYDRAD_METRICS_LISTEN=127.0.0.1:0", "HYDRAD_MAX_CONTEXT=64", "HYDRAD_WEIGHTS=f32"});
+           "HYDRAD_METRICS_LISTEN=", "HYDRAD_MAX_CONTEXT=64", "HYDRAD_WEIGHTS=f32"});
+  EXPECT_EQ(daemon.Address("metrics"), "none");
   const auto admin = v1::Admin::NewStub(Channel(daemon.Address("admin")));
   grpc::ClientContext context;
   v1::ServerStatus status;
@@ -177,6 +178,8 @@ TEST(DaemonTest, AStartThatFailsIsOneLineAndCode1) {
       {Tiny({"--listen", "0.0.0.0:0"}), "--allow-plaintext-public"},
       {Tiny({"--admin-listen", "0.0.0.0:0"}), "--allow-plaintext-public"},
       {Tiny({"--metrics-listen", "127.0.0.1"}), "HOST:PORT"},
+      {Tiny({"--metrics-listen", taken}), taken},
+      {Tiny({"--metrics-listen", "0.0.0.0:0"}), "--allow-plaintext-public"},
       {Tiny({"--tenants", "/no/such/tenants"}), "/no/such/tenants"},
       {Tiny({"--tenants", WriteFile("hydrad_daemon_bad.json", "{\"tenants\": 3}")}), "tenants"},
       {Tiny({"--max-context", "513"}), "--max-context"},
@@ -192,6 +195,9 @@ TEST(DaemonTest, AStartThatFailsIsOneLineAndCode1) {
     ASSERT_NE(error, std::string::npos) << daemon.log();
     EXPECT_EQ(Lines(daemon.log().substr(error)), 1) << daemon.log();
     EXPECT_THAT(daemon.log().substr(error), HasSubstr(named));
+    if (named == taken) {
+      EXPECT_THAT(daemon.log(), testing::Not(HasSubstr("KV cache"))) << "loaded first";
+    }
   }
 }
 

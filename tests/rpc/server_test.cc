@@ -224,6 +224,19 @@ TEST_F(CrowdedServerTest, WhatIsNotHttp2IsClosedUnheard) {
   EXPECT_TRUE(List().ok());
 }
 
+TEST_F(ServerTest, WhoConnectsBeforeItServesIsServedThen) {
+  const ServerOptions options;
+  std::optional<ServerSockets> sockets = *Server::Bind(options);
+  RawConnection early(sockets->inference.address());
+  ASSERT_TRUE(early.Greet());
+  ASSERT_TRUE(early.Send(RawConnection::CallHead(1, "/hydrad.v1.Inference/ListModels", {}) +
+                         RawConnection::CallBody(1, "")));
+  auto server = Server::Start(
+      options, *intake_, admins_, {}, [] {}, std::move(sockets));
+  ASSERT_TRUE(server.ok()) << server.status();
+  EXPECT_TRUE(early.AwaitEnd(1));
+}
+
 TEST_F(ServerTest, AListenerThatDoesNotAnswerIsTold) {
   server_.reset();
   ServerOptions options;

@@ -1,0 +1,88 @@
+#include "server/access.h"
+
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include "server/base/listen_address.h"
+
+namespace hydrad {
+namespace {
+
+const std::set<std::string, std::less<>> kChangeable = {"tenants", "admin-key-sha256", "log-level"};
+
+absl::Status CheckListener(const std::string& option, const std::string& text, bool allow_plaintext_public) {
+  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
+  return Annotate(CheckExposure(address, allow_plaintext_public), option);
+}
+
+std::set<std::string> Lines(const std::string& text) {
+  std::istringstream in(text);
+  std::set<std::string> lines;
+  for (std::string line; std::getline(in, line);) lines.insert(line);
+  return lines;
+}
+
+// The keys of the lines that one text has and the other has not.
+std::set<std::string> KeysThatDiffer(const std::string& one, const std::string& other) {
+  const std::set<std::string> a = Lines(one), b = Lines(other);
+  std::set<std::string> keys;
+  for (const auto& [lines, others] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    for (const std::string& line : *lines) {
+      if (!others->contains(line)) keys.insert(line.substr(0, line.find('=')));
+    }
+  }
+  return keys;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<TenantConfig>> Tenants(const Config& config) {
+  if (config.tenants.empty()) return std::vector<TenantConfig>();
+  return LoadTenants(config.tenants);
+}
+
+std::vector<TenantConfig> Administrators(const Config& config) {
+  if (config.admin_key_sha256.empty()) return {};
+  TenantConfig admin;
+  admin.name = "admin";
+  admin.key_sha256 = config.admin_key_sha256;
+  return {admin};
+}
+
+absl::Status CheckExposures(const Config& config) {
+  const bool allowed = config.allow_plaintext_public;
+  RETURN_IF_ERROR(CheckListener("--listen", config.listen, allowed));
+  if (!config.metrics_listen.empty()) {
+    RETURN_IF_ERROR(CheckListener("--metrics-listen", config.metrics_listen, allowed));
+  }
+  if (config.admin_listen.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckListener("--admin-listen", config.admin_listen, allowed));
+  ASSIGN_OR_RETURN(const ListenAddress admin, ParseListenAddress(config.admin_listen));
+  if (!IsLocal(admin) && config.admin_key_sha256.empty()) {
+    return FailedPrecondition(
+        "--admin-listen '{}' can be reached from other machines and asks for no key; pass --admin-key-sha256",
+        config.admin_listen);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Changes> ReadChanges(const std::vector<std::string>& arguments, const Config& running,
+                                    const std::string& effective) {
+  const CommandLine line = ParseConfig(arguments);
+  if (line.exit) return InvalidArgument("{}", line.exit->text.substr(0, line.exit->text.find('\n')));
+  Config next = running;
+  next.tenants = line.config.tenants;
+  next.admin_key_sha256 = line.config.admin_key_sha256;
+  RETURN_IF_ERROR(CheckExposures(next));
+  Changes changes;
+  ASSIGN_OR_RETURN(changes.tenants, Tenants(next));
+  changes.administrators = Administrators(next);
+  changes.log_level = line.config.log_level;
+  for (const std::string& key : KeysThatDiffer(effective, line.effective)) {
+    if (!kChangeable.contains(key)) changes.left_out.push_back("--" + key);
+  }
+  return changes;
+}
+
+}  // namespace hydrad

@@ -1,0 +1,24 @@
+// What is looked at before anything is loaded, so that a mistake is not told after minutes.
+#ifndef HYDRAD_SERVER_PREFLIGHT_H_
+#define HYDRAD_SERVER_PREFLIGHT_H_
+
+#include "server/backend/tensor.h"
+#include "server/base/status.h"
+#include "server/config.h"
+
+namespace hydrad {
+
+// The type of weights and cache that is asked for.
+DType WeightType(const Config& config);
+
+// What can be said of a configuration without loading weights or binding a port. Errors name the option or
+// file.
+absl::Status CheckConfig(const Config& config);
+
+// Whether the system lets the daemon have the threads and addresses that it may come to take. REQUIRES:
+// CheckConfig was OK.
+absl::Status CheckSystem(const Config& config);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_PREFLIGHT_H_
