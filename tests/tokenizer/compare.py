@@ -3,8 +3,9 @@
 
 Compared are files of every supported kind, which kinds.py trains, the files named on the command line, and every
 tokenizer.json below the directory $HYDRAD_TOKENIZER_DIR. Each is asked for COUNT strings: ids with and without
-special tokens in the text and around it, then the text of those ids and of random ids, whole and as a stream
-(the driver checks the stream). Exit status 0 if everything is equal.
+special tokens in the text and around it, then the text of those ids and of random ids (compare_stream.py has the text
+that is streamed). Exit status 0 if everything is equal. With --long each is asked for 10,000 strings, and every code
+point of Unicode takes part instead of those that differ from their neighbours.
 """
 
 import argparse
@@ -19,9 +20,9 @@ import tempfile
 from tokenizers import Tokenizer
 
 from kinds import files
-from strings import Strings, every_code_point
+from strings import Strings, all_code_points, beside_others, telling_code_points
 
-# The kinds that together show every class and normal form are asked about all of Unicode too.
+# The kinds that together show every class and normal form are asked about Unicode's code points too.
 WHOLE_UNICODE = "gpt2 smollm2 o200k qwen2 syntax nfkc-lower nfkd-words nfd-spaces".split()
 
 
@@ -89,11 +90,11 @@ class Comparison:
             yield [rng.randrange(size + 2) for _ in range(rng.randint(0, 30))]
             yield rng.choices(low, k=rng.randint(1, 12))
 
-    def run(self, count, seed, whole_unicode):
+    def run(self, count, seed, code_points):
         strings = make_strings(seed, tuple(self.special()), count)
         lists = self.encode(strings)
-        if whole_unicode:
-            self.encode(list(every_code_point()), all_flags=False)
+        if code_points:
+            self.encode(list(beside_others(code_points)), all_flags=False)
         lists += self.random_ids(random.Random(seed), count)
         self.decode(lists)
         print(f"{self.name}: {len(strings)} strings, {len(lists)} id lists: {self.differences} differences", flush=True)
@@ -127,14 +128,18 @@ def todo(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("driver", help="the tokenizer_driver binary")
-    parser.add_argument("--count", type=int, default=10000, help="strings per tokenizer")
+    parser.add_argument("--long", action="store_true", help="five minutes of one core instead of one")
+    parser.add_argument("--count", type=int, help="strings per tokenizer [3000; 10000 with --long]")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="compare only the tokenizers whose name holds this")
     parser.add_argument("files", nargs="*", help="tokenizer.json files or directories that hold one")
     options = parser.parse_intermixed_args()
+    count = options.count or (10000 if options.long else 3000)
+    code_points = all_code_points() if options.long else telling_code_points()
     differences = compared = 0
     for name, path, whole_unicode in todo(options):
-        differences += Comparison(options.driver, name, path).run(options.count, options.seed, whole_unicode)
+        points = code_points if whole_unicode else []
+        differences += Comparison(options.driver, name, path).run(count, options.seed, points)
         compared += 1
     print(f"{compared} tokenizers compared, {differences} differences")
     return 1 if differences or not compared else 0

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import unicodedata
 from pydoc_data.topics import topics
 
 BLANKS = (
@@ -100,8 +101,21 @@ class Strings:
         return out
 
 
-def every_code_point(step=64):
-    """All of Unicode, each code point beside a letter, a digit, a space and a sign, to see which it joins."""
-    points = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+def all_code_points():
+    return [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+
+
+def telling_code_points(margin=3, stride=16):
+    """Those that differ from a neighbour, and of long ranges of equal ones their ends and one of every `stride`."""
+    points, kind = all_code_points(), lambda c: (unicodedata.category(chr(c)), unicodedata.combining(chr(c)))
+    kept = {c for c in points if c % stride == 0 or unicodedata.decomposition(chr(c)) or chr(c).lower() != chr(c)}
+    for before, c in zip(points, points[1:]):
+        if kind(before) != kind(c):
+            kept.update(range(c - margin, c + margin))
+    return sorted(kept.intersection(points))
+
+
+def beside_others(points, step=64):
+    """Each code point beside a letter, a digit, a space and a sign, to see which it joins."""
     for i in range(0, len(points), step):
         yield "".join(f"{chr(c)}a{chr(c)}1 {chr(c)}!" for c in points[i : i + step]).encode()
