@@ -187,8 +187,8 @@ absl::Status Daemon::LoadModel() {
   ASSIGN_OR_RETURN(const ModelLimits limits, SizeModel(config_, model, backend_->weight_type(),
                                                        /*budgeted=*/backend_->free_bytes().has_value()));
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(model_, LoadTransformer(config_.model, *backend_, limits));
   ASSIGN_OR_RETURN(base_weights_, BaseWeights::Open(config_.model, model));
+  ASSIGN_OR_RETURN(model_, LoadTransformer(*base_weights_, model, *backend_, limits));
   metrics_.SetBuildInfo(HYDRAD_VERSION, backend_->description(), ModelName(config_));
   const int blocks = model_->limits().kv_blocks;
   Log()->info("model {}: context {}, KV cache {} MiB in {} blocks, device {}", ModelName(config_),

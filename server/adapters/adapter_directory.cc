@@ -1,7 +1,10 @@
 #include "server/adapters/adapter_directory.h"
 
 #include <array>
+#include <memory>
 #include <utility>
+
+#include "server/adapters/tensor_file.h"
 
 namespace hydrad {
 namespace {
@@ -20,23 +23,19 @@ constexpr std::array<std::pair<const char*, const char*>, 6> kLookalikes = {{
      "pytorch_model.bin is there, but pickle files are never opened; convert to safetensors"},
 }};
 
-absl::StatusOr<Bytes> ReadFile(DiskDirectory& directory, const char* name, uint64_t max_bytes,
-                               Sha256& digest) {
-  auto file = directory.OpenFile(name);
-  if (!file.ok()) return file.status();
-  return ReadWhole(**file, max_bytes, digest);
-}
-
 }  // namespace
 
 absl::StatusOr<AdapterConfig> ReadConfig(DiskDirectory& directory, Sha256& digest) {
-  ASSIGN_OR_RETURN(const Bytes bytes, ReadFile(directory, kConfigFile, kMaxConfigBytes, digest));
+  ASSIGN_OR_RETURN(const std::unique_ptr<DiskFile> file, directory.OpenFile(kConfigFile));
+  ASSIGN_OR_RETURN(const Bytes bytes, ReadWhole(*file, kMaxConfigBytes, digest));
   return ParseAdapterConfig(bytes.text());
 }
 
 absl::StatusOr<Safetensors> ReadTensorFile(DiskDirectory& directory, uint64_t max_bytes, Sha256& digest,
                                            TensorStorage& storage) {
-  ASSIGN_OR_RETURN(storage.file, ReadFile(directory, kTensorFile, max_bytes, digest));
+  ASSIGN_OR_RETURN(const std::unique_ptr<DiskFile> file, directory.OpenFile(kTensorFile));
+  RETURN_IF_ERROR(ReadTensorPlaces(*file, max_bytes).status());  // before gigabytes are read for nothing
+  ASSIGN_OR_RETURN(storage.file, ReadWhole(*file, max_bytes, digest));
   return Safetensors::ParseBytes(storage.file.span(), Safetensors::kMaxAdapterHeader);
 }
 

@@ -17,7 +17,8 @@ inline constexpr uint64_t kMaxConfigBytes = 1u << 20;
 inline constexpr char kConfigFile[] = "adapter_config.json";
 inline constexpr char kTensorFile[] = "adapter_model.safetensors";
 
-// Each is read whole and added to `digest`; errors do not name the file. Throw std::bad_alloc.
+// Each is read whole and added to `digest`, the tensors once their header has been found to be sound; errors
+// do not name the file. Throw std::bad_alloc.
 absl::StatusOr<AdapterConfig> ReadConfig(DiskDirectory& directory, Sha256& digest);
 absl::StatusOr<Safetensors> ReadTensorFile(DiskDirectory& directory, uint64_t max_bytes, Sha256& digest,
                                            TensorStorage& storage);

@@ -28,13 +28,15 @@ absl::StatusOr<std::vector<float>> TakeMagnitudes(bool use_dora, ModuleTensors& 
 absl::Status ApplyMagnitudes(const std::vector<float>& magnitudes, const ModuleTensors& module,
                              const HostMatrix& own, const BaseWeights* base, ProjectionWeights* weights) {
   ASSIGN_OR_RETURN(base, Needed(base, module.TensorName(kMagnitudes)));
-  HostMatrix matrix = own;
-  if (matrix.data == nullptr) {
-    ASSIGN_OR_RETURN(matrix, base->Matrix(module.path));
-  }
+  const auto show = [&](absl::FunctionRef<void(int, const HostMatrix&)> visit) {
+    if (own.data == nullptr) return base->Visit(module.path, visit);
+    visit(0, own);
+    return absl::OkStatus();
+  };
   ASSIGN_OR_RETURN(const std::vector<float> bias, base->Bias(module.path));
   const auto norms_of = module.projection == Projection::kEmbedding ? ColumnNorms : RowNorms;
-  const std::vector<double> norms = norms_of(matrix, weights->a[0], weights->b[0], weights->scale[0]);
+  ASSIGN_OR_RETURN(const std::vector<double> norms,
+                   norms_of(show, weights->a[0], weights->b[0], weights->scale[0]));
   if (!bias.empty()) weights->out_bias.resize(bias.size());
   for (size_t n = 0; n < norms.size(); ++n) {
     const double scale = magnitudes[n] / norms[n];

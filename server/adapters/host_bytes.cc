@@ -18,10 +18,9 @@ absl::StatusOr<uint64_t> ZeroUnlessInternal(const absl::Status& status) {
 }
 
 // Beside the file. Of a vector, which becomes floats, there may be a second one (the bias of a DoRA).
-uint64_t BytesBeside(std::string_view name, const TensorInfo& tensor, bool bundle) {
+uint64_t BytesBeside(std::string_view name, const TensorPlace& tensor, bool bundle) {
   const bool half = tensor.dtype == "F16", router = IsRouterTensor(name);
-  const uint64_t bytes = tensor.data.size(),
-                 elements = half || tensor.dtype == "BF16" ? bytes / 2 : bytes / 4;
+  const uint64_t bytes = tensor.bytes, elements = half || tensor.dtype == "BF16" ? bytes / 2 : bytes / 4;
   const uint64_t wide = half ? elements * sizeof(float) : 0;
   if (router) return wide + elements * sizeof(float);
   if (tensor.shape.size() < 2) return wide + 2 * elements * sizeof(float);
@@ -32,11 +31,10 @@ uint64_t BytesBeside(std::string_view name, const TensorInfo& tensor, bool bundl
 absl::StatusOr<uint64_t> BytesOfFile(DiskDirectory& directory, uint64_t max_file_bytes, bool bundle) {
   const auto file = directory.OpenFile(kTensorFile);
   if (!file.ok()) return ZeroUnlessInternal(file.status());
-  Bytes unread;
-  const auto header = ReadTensorHeader(**file, max_file_bytes, &unread);
-  if (!header.ok()) return ZeroUnlessInternal(header.status());
-  uint64_t bytes = unread.size;
-  for (const auto& [name, tensor] : header->tensors()) bytes += BytesBeside(name, tensor, bundle);
+  const auto places = ReadTensorPlaces(**file, max_file_bytes);
+  if (!places.ok()) return ZeroUnlessInternal(places.status());
+  uint64_t bytes = (*file)->size();
+  for (const auto& [name, tensor] : *places) bytes += BytesBeside(name, tensor, bundle);
   return bytes;
 }
 

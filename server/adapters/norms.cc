@@ -57,33 +57,39 @@ double SquaredNorm(const std::vector<float>& w, const std::vector<float>& change
 
 }  // namespace
 
-std::vector<double> RowNorms(const HostMatrix& w, const HostMatrix& a, const HostMatrix& b, float scale) {
+absl::StatusOr<std::vector<double>> RowNorms(ShowRows w, const HostMatrix& a, const HostMatrix& b,
+                                             float scale) {
   const std::vector<float> a_rows = Floats(a);
-  std::vector<float> row(w.cols), coefficients(b.cols), change(w.cols);
+  std::vector<float> row(a.cols), coefficients(b.cols), change(a.cols);
   std::vector<double> norms;
-  for (int n = 0; n < w.rows; ++n) {
-    CopyRows(w, n, 1, row.data());
-    CopyRows(b, n, 1, coefficients.data());
-    Combine(coefficients, a_rows.data(), change);
-    norms.push_back(std::sqrt(SquaredNorm(row, change, scale)));
-  }
+  RETURN_IF_ERROR(w([&](int first, const HostMatrix& block) {
+    for (int n = 0; n < block.rows; ++n) {
+      CopyRows(block, n, 1, row.data());
+      CopyRows(b, first + n, 1, coefficients.data());
+      Combine(coefficients, a_rows.data(), change);
+      norms.push_back(std::sqrt(SquaredNorm(row, change, scale)));
+    }
+  }));
   return norms;
 }
 
-std::vector<double> ColumnNorms(const HostMatrix& e, const HostMatrix& a, const HostMatrix& b, float scale) {
+absl::StatusOr<std::vector<double>> ColumnNorms(ShowRows e, const HostMatrix& a, const HostMatrix& b,
+                                                float scale) {
   const std::vector<float> a_by_token = Transposed(Floats(a), a.rows, a.cols);
   const std::vector<float> b_columns = Transposed(Floats(b), b.rows, b.cols);
   const size_t rank = static_cast<size_t>(a.rows);
-  std::vector<float> row(e.cols), change(e.cols);
-  std::vector<double> norms(e.cols);
-  for (int token = 0; token < e.rows; ++token) {
-    CopyRows(e, token, 1, row.data());
-    Combine({a_by_token.data() + token * rank, rank}, b_columns.data(), change);
-    for (int k = 0; k < e.cols; ++k) {
-      const double value = row[k] + static_cast<double>(scale) * change[k];
-      norms[k] += value * value;
+  std::vector<float> row(b.rows), change(b.rows);
+  std::vector<double> norms(b.rows);
+  RETURN_IF_ERROR(e([&](int first, const HostMatrix& block) {
+    for (int n = 0; n < block.rows; ++n) {
+      CopyRows(block, n, 1, row.data());
+      Combine({a_by_token.data() + static_cast<size_t>(first + n) * rank, rank}, b_columns.data(), change);
+      for (int k = 0; k < block.cols; ++k) {
+        const double value = row[k] + static_cast<double>(scale) * change[k];
+        norms[k] += value * value;
+      }
     }
-  }
+  }));
   for (double& norm : norms) norm = std::sqrt(norm);
   return norms;
 }

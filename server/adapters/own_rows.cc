@@ -12,16 +12,21 @@ absl::Status Missing(const ModuleTensors& module, std::string_view part) {
   return InvalidArgument("tensor '{}': is missing", module.TensorName(part));
 }
 
+// Whether `block` is the rows of `x` from `first` on.
+bool SameRows(const HostMatrix& x, int first, const HostMatrix& block) {
+  std::vector<float> of_x(x.cols), of_block(block.cols);
+  for (int row = 0; row < block.rows; ++row) {
+    CopyRows(x, first + row, 1, of_x.data());
+    CopyRows(block, row, 1, of_block.data());
+    if (of_x != of_block) return false;
+  }
+  return true;
+}
+
 // Of matrices of one shape.
 bool SameValues(const HostMatrix& x, const HostMatrix& y) {
   if (x.data == nullptr || y.data == nullptr) return x.data == y.data;
-  std::vector<float> of_x(x.cols), of_y(y.cols);
-  for (int row = 0; row < x.rows; ++row) {
-    CopyRows(x, row, 1, of_x.data());
-    CopyRows(y, row, 1, of_y.data());
-    if (of_x != of_y) return false;
-  }
-  return true;
+  return SameRows(x, 0, y);
 }
 
 // Takes the parts out of embed_tokens or lm_head, of which the file may hold nothing.
@@ -58,8 +63,11 @@ class Taker {
       const std::string name = module().TensorName(part);
       ASSIGN_OR_RETURN(const HostMatrix matrix, Take(part, shape_.vocab));
       ASSIGN_OR_RETURN(base, Needed(base, name));
-      ASSIGN_OR_RETURN(const HostMatrix of_base, base->Matrix(module().path));
-      if (!SameValues(matrix, of_base)) return matrix;
+      bool same = true;
+      RETURN_IF_ERROR(base->Visit(module().path, [&](int first, const HostMatrix& block) {
+        same = same && SameRows(matrix, first, block);
+      }));
+      if (!same) return matrix;
     }
     return std::nullopt;
   }

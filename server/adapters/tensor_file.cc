@@ -1,59 +1,54 @@
 #include "server/adapters/tensor_file.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <utility>
 
 #include "server/base/background.h"
-#include "server/base/foreign_content.h"
 
 namespace hydrad {
 namespace {
 
 constexpr size_t kReadAtOnce = 128 << 10;
 
-// Fills `bytes` from `at` on.
-absl::Status ReadRange(DiskFile& file, size_t at, size_t count, const Bytes& bytes) {
-  for (const size_t end = at + count; at < end;) {
+// Fills `out` from byte `at` of the file on.
+absl::Status ReadRange(DiskFile& file, uint64_t at, std::span<std::byte> out) {
+  while (!out.empty()) {
     Breathe();
-    const size_t some = std::min(end - at, kReadAtOnce);
-    ASSIGN_OR_RETURN(const size_t got, file.ReadAt(at, {bytes.data.get() + at, some}));
+    ASSIGN_OR_RETURN(const size_t got, file.ReadAt(at, out.first(std::min(out.size(), kReadAtOnce))));
     if (got == 0) return InvalidArgument("became shorter while it was read; publish files by renaming them");
     at += got;
+    out = out.subspan(got);
   }
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<Safetensors> ReadTensorHeader(DiskFile& file, uint64_t max_size, Bytes* bytes) {
+absl::StatusOr<Safetensors::Places> ReadTensorPlaces(DiskFile& file, uint64_t max_size) {
   if (file.size() > max_size) {
     return InvalidArgument("is of {} bytes, more than the {} that are read", file.size(), max_size);
   }
-  *bytes = {std::make_unique_for_overwrite<std::byte[]>(file.size()), file.size()};
-  uint64_t length = 0;
-  static_assert(std::endian::native == std::endian::little);
-  if (bytes->size >= sizeof(length)) {
-    RETURN_IF_ERROR(ReadRange(file, 0, std::min(bytes->size, kForeignContentBytes), *bytes));
-    std::memcpy(&length, bytes->data.get(), sizeof(length));
-    const bool sane = length <= Safetensors::kMaxAdapterHeader && length <= bytes->size - sizeof(length);
-    if (sane) RETURN_IF_ERROR(ReadRange(file, sizeof(length), length, *bytes));
-  }
-  return Safetensors::ParseBytes(bytes->span(), Safetensors::kMaxAdapterHeader);
+  return Safetensors::ReadPlaces(
+      file.size(), Safetensors::kMaxAdapterHeader,
+      [&file](uint64_t at, std::span<std::byte> out) { return ReadRange(file, at, out); });
 }
 
 absl::StatusOr<Safetensors> ReadTensors(DiskFile& file, uint64_t max_size,
                                         const std::function<bool(std::string_view)>& wanted, Bytes* bytes) {
-  ASSIGN_OR_RETURN(const Safetensors all, ReadTensorHeader(file, max_size, bytes));
+  ASSIGN_OR_RETURN(Safetensors::Places places, ReadTensorPlaces(file, max_size));
+  std::erase_if(places, [&](const auto& place) { return !wanted(place.first); });
+  size_t size = 0;
+  for (const auto& [name, place] : places) size += place.bytes;
+  *bytes = {std::make_unique_for_overwrite<std::byte[]>(size), size};
   Safetensors::Tensors tensors;
-  for (const auto& [name, tensor] : all.tensors()) {
-    if (!wanted(name)) continue;
-    const size_t at = static_cast<size_t>(tensor.data.data() - bytes->data.get());
-    RETURN_IF_ERROR(ReadRange(file, at, tensor.data.size(), *bytes));
-    tensors.emplace(name, tensor);
+  std::byte* next = bytes->data.get();
+  for (auto& [name, place] : places) {
+    const std::span<std::byte> data(next, place.bytes);
+    RETURN_IF_ERROR(ReadRange(file, place.begin, data));
+    next += place.bytes;
+    tensors.emplace(name, TensorInfo{std::move(place.dtype), std::move(place.shape), data});
   }
   return Safetensors::View(std::move(tensors));
 }

@@ -1,4 +1,4 @@
-// Parts of a safetensors file on disk, where reading all of it would be too much.
+// Parts of a safetensors file on disk, where reading all of it would be too much or too soon.
 #ifndef HYDRAD_SERVER_ADAPTERS_TENSOR_FILE_H_
 #define HYDRAD_SERVER_ADAPTERS_TENSOR_FILE_H_
 
@@ -12,13 +12,12 @@
 
 namespace hydrad {
 
-// Every tensor that `file` speaks of, its values not read: their `data` says where they belong in `bytes`,
-// which is as large as the file and of which only what is written to takes memory. INVALID_ARGUMENT as
-// Safetensors::ParseBytes and for more than `max_size` bytes; INTERNAL when the disk fails. Throws
+// Where the tensors that `file` speaks of are; nothing but the header is read. INVALID_ARGUMENT as
+// Safetensors::ReadPlaces and for more than `max_size` bytes; INTERNAL when the disk fails. Throws
 // std::bad_alloc.
-absl::StatusOr<Safetensors> ReadTensorHeader(DiskFile& file, uint64_t max_size, Bytes* bytes);
+absl::StatusOr<Safetensors::Places> ReadTensorPlaces(DiskFile& file, uint64_t max_size);
 
-// Likewise, with the values of the tensors whose names `wanted` is true of, and no others.
+// The tensors whose names `wanted` is true of, and no others, in `bytes`. Errors likewise.
 absl::StatusOr<Safetensors> ReadTensors(DiskFile& file, uint64_t max_size,
                                         const std::function<bool(std::string_view)>& wanted, Bytes* bytes);
 

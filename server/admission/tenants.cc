@@ -6,8 +6,8 @@
 #include <type_traits>
 
 #include "server/admission/admission.h"
+#include "server/base/file.h"
 #include "server/base/json.h"
-#include "server/base/mapped_file.h"
 
 namespace hydrad {
 namespace {
@@ -131,8 +131,7 @@ absl::StatusOr<std::vector<TenantConfig>> ParseTenants(std::string_view json) {
 }
 
 absl::StatusOr<std::vector<TenantConfig>> LoadTenants(const std::string& path) {
-  ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
-  const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   auto tenants = ParseTenants(text);
   if (!tenants.ok()) return Annotate(tenants.status(), path);
   return tenants;

@@ -26,7 +26,7 @@ struct Tensor {
   }
 };
 
-// A row-major matrix in host memory, usually inside a mapped file: the source of weights. May be unaligned.
+// A row-major matrix in host memory, usually within a file that was read: a source of weights; any alignment.
 struct HostMatrix {
   const void* data = nullptr;
   DType dtype = DType::kBf16;

@@ -1,17 +1,19 @@
 #include "server/model/base_weights.h"
 
 #include "server/backend/host_rows.h"
+#include "server/model/model_directory.h"
 #include "server/model/tensor_table.h"
 
 namespace hydrad {
 
 absl::StatusOr<std::unique_ptr<const BaseWeights>> BaseWeights::Open(const std::string& dir,
                                                                      const ModelConfig& config) {
-  ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(dir));
-  return std::unique_ptr<const BaseWeights>(new BaseWeights(std::move(checkpoint), config));
+  auto checkpoint = Checkpoint::Open(dir);
+  if (!checkpoint.ok()) return ExplainModelDirectory(checkpoint.status(), dir);
+  return std::unique_ptr<const BaseWeights>(new BaseWeights(*std::move(checkpoint), config));
 }
 
-BaseWeights::BaseWeights(Checkpoint checkpoint, const ModelConfig& config)
+BaseWeights::BaseWeights(std::unique_ptr<const Checkpoint> checkpoint, const ModelConfig& config)
     : checkpoint_(std::move(checkpoint)), tied_(config.tied_embeddings) {
   for (const TensorRow& row : GlobalTensors(config)) extents_[row.name] = {row.rows, row.cols};
   for (const TensorRow& row : LayerTensors(config)) {
@@ -21,23 +23,22 @@ BaseWeights::BaseWeights(Checkpoint checkpoint, const ModelConfig& config)
   }
 }
 
-absl::StatusOr<HostMatrix> BaseWeights::Find(const std::string& name) const {
+absl::Status BaseWeights::Visit(std::string_view path, Checkpoint::Visitor visit) const {
+  const bool shared = tied_ && path == "lm_head";
+  const std::string name = std::string(shared ? "model.embed_tokens" : path) + ".weight";
   const auto found = extents_.find(name);
   if (found == extents_.end()) return InvalidArgument("the base model has no '{}'", name);
-  return checkpoint_.Matrix(name, found->second.first, found->second.second);
-}
-
-absl::StatusOr<HostMatrix> BaseWeights::Matrix(std::string_view path) const {
-  const bool shared = tied_ && path == "lm_head";
-  return Find(std::string(shared ? "model.embed_tokens" : path) + ".weight");
+  return checkpoint_->Visit(name, found->second.first, found->second.second, visit);
 }
 
 absl::StatusOr<std::vector<float>> BaseWeights::Bias(std::string_view path) const {
   const std::string name = std::string(path) + ".bias";
-  if (!extents_.contains(name)) return std::vector<float>();
-  ASSIGN_OR_RETURN(const HostMatrix matrix, Find(name));
-  std::vector<float> bias(static_cast<size_t>(matrix.cols));
-  CopyRows(matrix, 0, 1, bias.data());
+  const auto found = extents_.find(name);
+  if (found == extents_.end()) return std::vector<float>();
+  ASSIGN_OR_RETURN(const OwnedMatrix matrix,
+                   checkpoint_->Read(name, found->second.first, found->second.second));
+  std::vector<float> bias(static_cast<size_t>(matrix.view.cols));
+  CopyRows(matrix.view, 0, 1, bias.data());
   return bias;
 }
 

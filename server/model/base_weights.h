@@ -1,5 +1,5 @@
-// The base model's matrices and biases as its files hold them, for whoever reckons with them beside the
-// device: an adapter's norms (DoRA), biases and copies of base matrices.
+// The base model's matrices and biases as its files hold them: for the device, and for whoever reckons with
+// them beside it, an adapter's norms (DoRA), biases and copies of base matrices.
 #ifndef HYDRAD_SERVER_MODEL_BASE_WEIGHTS_H_
 #define HYDRAD_SERVER_MODEL_BASE_WEIGHTS_H_
 
@@ -10,33 +10,36 @@
 #include <utility>
 #include <vector>
 
-#include "server/backend/tensor.h"
 #include "server/base/status.h"
 #include "server/model/checkpoint.h"
 #include "server/model/config.h"
 
 namespace hydrad {
 
-// Modules go by their path: "model.layers.3.self_attn.q_proj", "model.embed_tokens", "lm_head". The files
-// stay mapped, so what is not asked for takes no memory, and a page that was read may be dropped again.
-// Immutable; any thread may read.
+// Modules go by their path: "model.layers.3.self_attn.q_proj", "model.embed_tokens", "lm_head".
+//
+// No copy is kept: what the device was loaded from is read again, and compared with the digests of then (see
+// Checkpoint), which costs a load of a DoRA the reading of the matrices that it changes and keeps their
+// memory for others. LoadTransformer has read every tensor, so that files which change once the daemon serves
+// are FAILED_PRECONDITION to those who need them and nothing to the rest. Any thread may read.
 class BaseWeights {
  public:
-  // The files of `dir`, as LoadTransformer reads them. Errors of Checkpoint::Open.
+  // The files of `dir`. Errors of Checkpoint::Open, and what ExplainModelDirectory makes of them.
   static absl::StatusOr<std::unique_ptr<const BaseWeights>> Open(const std::string& dir,
                                                                  const ModelConfig& config);
 
-  // The matrix that the module multiplies by; that of the embedding for a tied lm_head. INVALID_ARGUMENT for
-  // a path that the model does not have, and for what Checkpoint::Matrix refuses.
-  absl::StatusOr<HostMatrix> Matrix(std::string_view path) const;
+  // Shows the matrix that the module multiplies by, that of the embedding for a tied lm_head: blocks of rows
+  // as Checkpoint::Visit does. INVALID_ARGUMENT also for a path that the model does not have.
+  absl::Status Visit(std::string_view path, Checkpoint::Visitor visit) const;
   // The module's bias; empty where it has none.
   absl::StatusOr<std::vector<float>> Bias(std::string_view path) const;
 
- private:
-  BaseWeights(Checkpoint checkpoint, const ModelConfig& config);
-  absl::StatusOr<HostMatrix> Find(const std::string& name) const;
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
 
-  const Checkpoint checkpoint_;
+ private:
+  BaseWeights(std::unique_ptr<const Checkpoint> checkpoint, const ModelConfig& config);
+
+  const std::unique_ptr<const Checkpoint> checkpoint_;
   const bool tied_;
   std::map<std::string, std::pair<int, int>> extents_;  // {rows, cols} by tensor name
 };

@@ -5,9 +5,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "server/base/file.h"
 #include "server/base/foreign_content.h"
 #include "server/base/log.h"
-#include "server/base/mapped_file.h"
 #include "server/model/config_fields.h"
 #include "server/model/model_directory.h"
 #include "server/model/rope_config.h"
@@ -189,11 +189,6 @@ absl::StatusOr<Json> ParseObject(const std::string& file, std::string_view text)
   return object;
 }
 
-absl::StatusOr<std::string> ReadText(const std::string& path) {
-  ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
-  return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
-}
-
 }  // namespace
 
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json) {
@@ -211,7 +206,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json) {
 }
 
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir) {
-  const absl::StatusOr<std::string> text = ReadText(dir + "/config.json");
+  const absl::StatusOr<std::string> text = ReadFile(dir + "/config.json");
   if (!text.ok()) return ExplainModelDirectory(text.status(), dir);
   absl::StatusOr<ModelConfig> config = ParseModelConfig(*text);
   if (!config.ok()) return Annotate(config.status(), dir);
@@ -222,7 +217,7 @@ absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir) {
     }
     config->tied_embeddings = !own;
   }
-  const absl::StatusOr<std::string> generation = ReadText(dir + "/generation_config.json");
+  const absl::StatusOr<std::string> generation = ReadFile(dir + "/generation_config.json");
   if (absl::IsNotFound(generation.status())) return config;
   RETURN_IF_ERROR(generation.status());
   ASSIGN_OR_RETURN(const Json object, ParseObject(dir + "/generation_config.json", *generation));

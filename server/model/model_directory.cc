@@ -46,12 +46,12 @@ std::vector<std::string> NamesIn(const std::string& dir) {
   return names;
 }
 
-bool SameValues(const HostMatrix& x, const HostMatrix& y) {
-  std::vector<float> of_x(x.cols), of_y(y.cols);
-  for (int row = 0; row < x.rows; ++row) {
-    CopyRows(x, row, 1, of_x.data());
-    CopyRows(y, row, 1, of_y.data());
-    if (of_x != of_y) return false;
+bool SameRows(const HostMatrix& x, int first, const HostMatrix& block) {
+  std::vector<float> of_x(x.cols), of_block(block.cols);
+  for (int row = 0; row < block.rows; ++row) {
+    CopyRows(x, first + row, 1, of_x.data());
+    CopyRows(block, row, 1, of_block.data());
+    if (of_x != of_block) return false;
   }
   return true;
 }
@@ -59,18 +59,21 @@ bool SameValues(const HostMatrix& x, const HostMatrix& y) {
 }  // namespace
 
 absl::StatusOr<bool> HasHeadOfItsOwn(const std::string& dir, const ModelConfig& config) {
-  const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(dir);
+  const auto checkpoint = Checkpoint::Open(dir);
   if (absl::IsNotFound(checkpoint.status())) return false;
   RETURN_IF_ERROR(checkpoint.status());
-  const std::vector<std::string_view> names = checkpoint->names();
+  const std::vector<std::string_view> names = (*checkpoint)->names();
   for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"}) {
     if (std::ranges::find(names, name) == names.end()) return false;
   }
-  ASSIGN_OR_RETURN(const HostMatrix embedding,
-                   checkpoint->Matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size));
-  ASSIGN_OR_RETURN(const HostMatrix head,
-                   checkpoint->Matrix("lm_head.weight", config.vocab_size, config.hidden_size));
-  return !SameValues(embedding, head);
+  ASSIGN_OR_RETURN(const OwnedMatrix embedding,
+                   (*checkpoint)->Read("model.embed_tokens.weight", config.vocab_size, config.hidden_size));
+  bool same = true;
+  const auto compare = [&](int first, const HostMatrix& block) {
+    same = same && SameRows(embedding.view, first, block);
+  };
+  RETURN_IF_ERROR((*checkpoint)->Visit("lm_head.weight", config.vocab_size, config.hidden_size, compare));
+  return !same;
 }
 
 absl::Status ExplainModelDirectory(const absl::Status& status, const std::string& dir) {

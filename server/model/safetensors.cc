@@ -135,24 +135,33 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   std::map<std::string, int> metadata_keys_;
 };
 
-absl::StatusOr<std::string_view> Header(std::span<const std::byte> bytes, size_t max_header) {
-  const std::string_view begin(reinterpret_cast<const char*>(bytes.data()),
-                               std::min(bytes.size(), kForeignContentBytes));
+constexpr size_t kLengthBytes = 8;
+
+// The length of the header of a file of `size` bytes, from its first ones: kForeignContentBytes or all.
+absl::StatusOr<size_t> HeaderLength(std::span<const std::byte> first, uint64_t size, size_t max_header) {
+  const std::string_view begin(reinterpret_cast<const char*>(first.data()), first.size());
   if (const std::string_view foreign = ForeignContent(begin); !foreign.empty()) {
     return InvalidArgument("{}", foreign);
   }
-  if (bytes.size() < 8) return InvalidArgument("file of {} bytes has no safetensors header", bytes.size());
+  if (size < kLengthBytes) return InvalidArgument("file of {} bytes has no safetensors header", size);
   uint64_t length = 0;
-  for (int i = 7; i >= 0; --i) length = length << 8 | static_cast<uint8_t>(bytes[i]);
+  for (int i = kLengthBytes - 1; i >= 0; --i) length = length << 8 | static_cast<uint8_t>(first[i]);
   if (length > max_header) return InvalidArgument("header of {} bytes is larger than {}", length, max_header);
-  if (length > bytes.size() - 8) {
-    return InvalidArgument("header of {} bytes does not fit in a file of {}", length, bytes.size());
+  if (length > size - kLengthBytes) {
+    return InvalidArgument("header of {} bytes does not fit in a file of {}", length, size);
   }
-  const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + 8, length);
+  return static_cast<size_t>(length);
+}
+
+absl::StatusOr<Entries> ParseHeader(std::string_view header) {
   if (header.empty() || header.front() != '{') return InvalidArgument("header does not begin with '{{'");
   // The JSON parser takes a NUL for the end of its input and would not look behind it.
   if (header.find('\0') != std::string_view::npos) return InvalidArgument("header holds a NUL byte");
-  return header;
+  HeaderHandler handler;
+  if (!nlohmann::json::sax_parse(header.begin(), header.end(), &handler)) {
+    return InvalidArgument("{}", handler.error);
+  }
+  return std::move(handler.entries);
 }
 
 // Entries in the order of their bytes, so that holes and overlaps show as a begin that is not the last end.
@@ -179,13 +188,13 @@ absl::StatusOr<uint64_t> TensorBytes(const std::string& name, const Entry& entry
   return empty ? 0 : bytes;
 }
 
-absl::StatusOr<TensorInfo> CheckedTensor(const std::string& name, const Entry& entry, uint64_t expected_begin,
-                                         std::span<const std::byte> data) {
+absl::StatusOr<TensorPlace> CheckedPlace(const std::string& name, const Entry& entry, uint64_t expected_begin,
+                                         uint64_t data_bytes) {
   if (entry.offsets->size() != 2) return InvalidArgument("tensor '{}': data_offsets needs two numbers", name);
   const uint64_t begin = (*entry.offsets)[0], end = (*entry.offsets)[1];
-  if (begin > end || end > data.size()) {
+  if (begin > end || end > data_bytes) {
     return InvalidArgument("tensor '{}': data_offsets [{}, {}] outside {} bytes of data", name, begin, end,
-                           data.size());
+                           data_bytes);
   }
   if (begin != expected_begin) {
     return InvalidArgument("tensor '{}': {} before offset {}", name,
@@ -196,33 +205,52 @@ absl::StatusOr<TensorInfo> CheckedTensor(const std::string& name, const Entry& e
     return InvalidArgument("tensor '{}': shape needs {} bytes, data_offsets span {}", name, bytes,
                            end - begin);
   }
-  return TensorInfo{*entry.dtype, {entry.shape->begin(), entry.shape->end()}, data.subspan(begin, bytes)};
+  return TensorPlace{*entry.dtype, {entry.shape->begin(), entry.shape->end()}, begin, bytes};
+}
+
+// The layout that `header` tells of a file of `size` bytes.
+absl::StatusOr<Safetensors::Places> CheckedPlaces(std::string_view header, uint64_t size) {
+  ASSIGN_OR_RETURN(const Entries entries, ParseHeader(header));
+  const uint64_t data_begin = kLengthBytes + header.size(), data_bytes = size - data_begin;
+  Safetensors::Places places;
+  uint64_t end = 0;
+  for (const auto& [name, entry] : ByOffset(entries)) {
+    ASSIGN_OR_RETURN(TensorPlace place, CheckedPlace(*name, *entry, end, data_bytes));
+    end += place.bytes;
+    place.begin += data_begin;
+    places.emplace(*name, std::move(place));
+  }
+  if (end != data_bytes) return InvalidArgument("{} bytes after the last tensor", data_bytes - end);
+  return places;
 }
 
 }  // namespace
 
 absl::StatusOr<Safetensors> Safetensors::ParseBytes(std::span<const std::byte> bytes, size_t max_header) {
-  ASSIGN_OR_RETURN(const std::string_view header, Header(bytes, max_header));
-  HeaderHandler handler;
-  if (!nlohmann::json::sax_parse(header.begin(), header.end(), &handler)) {
-    return InvalidArgument("{}", handler.error);
-  }
-  const std::span<const std::byte> data = bytes.subspan(8 + header.size());
+  const auto first = bytes.first(std::min(bytes.size(), kForeignContentBytes));
+  ASSIGN_OR_RETURN(const size_t length, HeaderLength(first, bytes.size(), max_header));
+  const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes, length);
+  ASSIGN_OR_RETURN(Places places, CheckedPlaces(header, bytes.size()));
   Safetensors result;
-  uint64_t end = 0;
-  for (const auto& [name, entry] : ByOffset(handler.entries)) {
-    ASSIGN_OR_RETURN(TensorInfo tensor, CheckedTensor(*name, *entry, end, data));
-    end += tensor.data.size();
-    result.tensors_.emplace(*name, std::move(tensor));
+  for (auto& [name, place] : places) {
+    result.tensors_.emplace(name, TensorInfo{std::move(place.dtype), std::move(place.shape),
+                                             bytes.subspan(place.begin, place.bytes)});
   }
-  if (end != data.size()) return InvalidArgument("{} bytes after the last tensor", data.size() - end);
   return result;
 }
 
-absl::StatusOr<Safetensors> Safetensors::Parse(std::shared_ptr<const MappedFile> file, size_t max_header) {
-  ASSIGN_OR_RETURN(Safetensors result, ParseBytes(file->bytes(), max_header));
-  result.file_ = std::move(file);
-  return result;
+absl::StatusOr<Safetensors::Places> Safetensors::ReadPlaces(uint64_t size, size_t max_header, Read read) {
+  std::array<std::byte, kForeignContentBytes> memory;
+  const std::span<std::byte> first = std::span(memory).first(std::min<uint64_t>(size, memory.size()));
+  RETURN_IF_ERROR(read(0, first));
+  ASSIGN_OR_RETURN(const size_t length, HeaderLength(first, size, max_header));
+  const std::span<std::byte> begun = first.subspan(kLengthBytes);
+  std::string header(reinterpret_cast<const char*>(begun.data()), std::min(begun.size(), length));
+  const size_t have = header.size();
+  header.resize(length);
+  const std::span<std::byte> rest = std::as_writable_bytes(std::span(header)).subspan(have);
+  if (!rest.empty()) RETURN_IF_ERROR(read(kLengthBytes + have, rest));
+  return CheckedPlaces(header, size);
 }
 
 Safetensors Safetensors::View(Tensors tensors) {
@@ -236,27 +264,28 @@ const TensorInfo* Safetensors::Find(std::string_view name) const {
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
-absl::StatusOr<HostMatrix> AsMatrix(std::string_view name, const TensorInfo& tensor) {
-  HostMatrix matrix{.data = tensor.data.data()};
-  if (tensor.dtype == "F32") {
+absl::StatusOr<HostMatrix> MatrixOf(std::string_view name, const std::string& dtype,
+                                    std::span<const int64_t> shape) {
+  HostMatrix matrix;
+  if (dtype == "F32") {
     matrix.dtype = DType::kF32;
-  } else if (tensor.dtype == "BF16") {
+  } else if (dtype == "BF16") {
     matrix.dtype = DType::kBf16;
-  } else if (tensor.dtype == "F16") {
+  } else if (dtype == "F16") {
     matrix.dtype = DType::kF16;
   } else {
-    return InvalidArgument("tensor '{}': dtype {} is not F32, BF16 or F16", name, tensor.dtype);
+    return InvalidArgument("tensor '{}': dtype {} is not F32, BF16 or F16", name, dtype);
   }
-  if (tensor.shape.empty() || tensor.shape.size() > 2) {
-    return InvalidArgument("tensor '{}': {} dimensions, not 1 or 2", name, tensor.shape.size());
+  if (shape.empty() || shape.size() > 2) {
+    return InvalidArgument("tensor '{}': {} dimensions, not 1 or 2", name, shape.size());
   }
-  for (const int64_t extent : tensor.shape) {
+  for (const int64_t extent : shape) {
     if (extent > std::numeric_limits<int>::max()) {
       return InvalidArgument("tensor '{}': extent {} is too large", name, extent);
     }
   }
-  matrix.rows = tensor.shape.size() == 2 ? static_cast<int>(tensor.shape[0]) : 1;
-  matrix.cols = static_cast<int>(tensor.shape.back());
+  matrix.rows = shape.size() == 2 ? static_cast<int>(shape[0]) : 1;
+  matrix.cols = static_cast<int>(shape.back());
   return matrix;
 }
 

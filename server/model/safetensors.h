@@ -3,29 +3,36 @@
 #ifndef HYDRAD_SERVER_MODEL_SAFETENSORS_H_
 #define HYDRAD_SERVER_MODEL_SAFETENSORS_H_
 
+#include <absl/functional/function_ref.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "server/backend/tensor.h"
-#include "server/base/mapped_file.h"
 #include "server/base/status.h"
 
 namespace hydrad {
 
-// One tensor of a file; `data` points into the mapping.
+// One tensor of a file; `data` points into the bytes that were parsed.
 struct TensorInfo {
   std::string dtype;           // as in the file: "BF16", "F32", ...
   std::vector<int64_t> shape;  // [] is a scalar
   std::span<const std::byte> data;
 };
 
-// Immutable after Parse; any thread may read. Tensors live as long as the object.
+// Where a file has a tensor: `bytes` bytes from its byte `begin` on.
+struct TensorPlace {
+  std::string dtype;
+  std::vector<int64_t> shape;
+  uint64_t begin = 0, bytes = 0;
+};
+
+// Immutable after ParseBytes; any thread may read. Tensors live as long as the bytes that were parsed.
 class Safetensors {
  public:
   static constexpr size_t kMaxModelHeader = 100'000'000;
@@ -35,8 +42,12 @@ class Safetensors {
   // duplicate, known dtype, product(shape) * size without overflow and equal to its span, spans contiguous
   // from 0 to the end of the file. Values (NaN, Inf) are not looked at. Errors are INVALID_ARGUMENT and name
   // the tensor.
-  static absl::StatusOr<Safetensors> Parse(std::shared_ptr<const MappedFile> file, size_t max_header);
   static absl::StatusOr<Safetensors> ParseBytes(std::span<const std::byte> bytes, size_t max_header);
+  // Likewise of a file of `size` bytes, of which no more than the header is read: `read` fills in what it is
+  // given from a byte of the file on. Errors as above, and those of `read`. May throw std::bad_alloc.
+  using Places = std::map<std::string, TensorPlace, std::less<>>;
+  using Read = absl::FunctionRef<absl::Status(uint64_t begin, std::span<std::byte> out)>;
+  static absl::StatusOr<Places> ReadPlaces(uint64_t size, size_t max_header, Read read);
 
   // Tensors of another Safetensors, which must outlive this.
   using Tensors = std::map<std::string, TensorInfo, std::less<>>;
@@ -46,12 +57,13 @@ class Safetensors {
   const TensorInfo* Find(std::string_view name) const;
 
  private:
-  std::shared_ptr<const MappedFile> file_;  // null after ParseBytes and View
   Tensors tensors_;
 };
 
-// A one- or two-dimensional tensor (a vector is one row) of type F32, BF16 or F16 as a matrix.
-absl::StatusOr<HostMatrix> AsMatrix(std::string_view name, const TensorInfo& tensor);
+// The matrix, its data null, that a one- or two-dimensional tensor (a vector is one row) of type F32, BF16 or
+// F16 is.
+absl::StatusOr<HostMatrix> MatrixOf(std::string_view name, const std::string& dtype,
+                                    std::span<const int64_t> shape);
 
 }  // namespace hydrad
 

@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "server/base/file.h"
 #include "server/base/foreign_content.h"
-#include "server/base/mapped_file.h"
 #include "server/model/tokenizer/added_tokens.h"
 #include "server/model/tokenizer/bpe.h"
 #include "server/model/tokenizer/decoder.h"
@@ -129,9 +129,8 @@ Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) 
 Tokenizer::~Tokenizer() = default;
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::Load(const std::string& path) {
-  ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
-  const auto bytes = file->bytes();
-  auto tokenizer = FromJson({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  ASSIGN_OR_RETURN(const std::string json, ReadFile(path));
+  auto tokenizer = FromJson(json);
   if (!tokenizer.ok()) return Annotate(tokenizer.status(), path);
   return tokenizer;
 }

@@ -176,7 +176,14 @@ size_t KvBlockBytes(const ModelConfig& config, const ModelLimits& limits, DType 
 absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& dir, Backend& backend,
                                                              ModelLimits limits) {
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(dir));
-  ASSIGN_OR_RETURN(limits, FillIn(limits, config, dir));
+  ASSIGN_OR_RETURN(const auto base, BaseWeights::Open(dir, config));
+  return LoadTransformer(*base, config, backend, limits);
+}
+
+absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const BaseWeights& base,
+                                                             const ModelConfig& config, Backend& backend,
+                                                             ModelLimits limits) {
+  ASSIGN_OR_RETURN(limits, FillIn(limits, config, base.checkpoint().dir()));
   RETURN_IF_ERROR(backend.Reserve({.max_rows = limits.max_rows,
                                    .max_logit_rows = limits.max_logit_rows,
                                    .max_context = limits.max_context,
@@ -185,7 +192,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& 
                                    .heads = config.num_heads,
                                    .kv_heads = config.num_kv_heads,
                                    .head_dim = config.head_dim}));
-  ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(dir, config, backend));
+  ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(base.checkpoint(), config, backend));
   ASSIGN_OR_RETURN(Activations activations, Activations::Allocate(backend, config, limits));
   FitCache(backend, config, limits);
   ASSIGN_OR_RETURN(KvCache cache, AllocateCache(backend, config, limits));

@@ -9,6 +9,7 @@
 
 #include "server/backend/backend.h"
 #include "server/model/activations.h"
+#include "server/model/base_weights.h"
 #include "server/model/model.h"
 #include "server/model/weights.h"
 
@@ -63,6 +64,10 @@ class Transformer : public Model {
 // max_context beyond what the config allows; NOT_FOUND without the files; RESOURCE_EXHAUSTED. The model's
 // limits() say how many KV blocks it has got.
 absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& dir, Backend& backend,
+                                                             ModelLimits limits);
+// Likewise from files that the caller has opened and may read on from.
+absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const BaseWeights& base,
+                                                             const ModelConfig& config, Backend& backend,
                                                              ModelLimits limits);
 
 // Bytes of KV cache per block, over all layers, of this configuration and element type.

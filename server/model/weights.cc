@@ -5,7 +5,6 @@
 #include "server/backend/host_rows.h"
 #include "server/base/log.h"
 #include "server/model/checkpoint.h"
-#include "server/model/model_directory.h"
 #include "server/model/tensor_table.h"
 
 namespace hydrad {
@@ -19,15 +18,17 @@ class Loader {
 
   // The matrix that `into` names, its parts stacked in the order of the table, with their biases.
   absl::Status Load(WeightId into, std::unique_ptr<Weight>& weight) const {
+    std::vector<OwnedMatrix> read;
     std::vector<HostMatrix> parts;
     std::vector<float> bias;
     for (const TensorRow& row : table_) {
       if (row.into != into) continue;
-      ASSIGN_OR_RETURN(const HostMatrix matrix, Find(row));
+      ASSIGN_OR_RETURN(OwnedMatrix matrix, Read(row));
       if (row.bias) {
-        Append(matrix, bias);
+        Append(matrix.view, bias);
       } else {
-        parts.push_back(matrix);
+        parts.push_back(matrix.view);
+        read.push_back(std::move(matrix));
       }
     }
     ASSIGN_OR_RETURN(weight, backend_.LoadWeight(parts, bias));
@@ -38,17 +39,17 @@ class Loader {
   absl::Status Load(WeightId into, std::unique_ptr<Buffer>& vector) const {
     for (const TensorRow& row : table_) {
       if (row.into != into) continue;
-      ASSIGN_OR_RETURN(const HostMatrix matrix, Find(row));
+      ASSIGN_OR_RETURN(const OwnedMatrix matrix, Read(row));
       std::vector<float> values;
-      Append(matrix, values);
+      Append(matrix.view, values);
       ASSIGN_OR_RETURN(vector, backend_.LoadVector(values));
     }
     return absl::OkStatus();
   }
 
  private:
-  absl::StatusOr<HostMatrix> Find(const TensorRow& row) const {
-    return checkpoint_.Matrix(TensorName(row, layer_), row.rows, row.cols);
+  absl::StatusOr<OwnedMatrix> Read(const TensorRow& row) const {
+    return checkpoint_.Read(TensorName(row, layer_), row.rows, row.cols);
   }
   static void Append(const HostMatrix& matrix, std::vector<float>& values) {
     values.resize(values.size() + matrix.cols);
@@ -74,7 +75,7 @@ absl::StatusOr<LayerWeights> LoadLayer(const Loader& loader) {
   return w;
 }
 
-void LogLeftOvers(const Checkpoint& checkpoint, const ModelConfig& config, const std::string& dir) {
+void LogLeftOvers(const Checkpoint& checkpoint, const ModelConfig& config) {
   std::set<std::string, std::less<>> wanted;
   for (const TensorRow& row : GlobalTensors(config)) wanted.insert(row.name);
   for (const TensorRow& row : LayerTensors(config)) {
@@ -87,16 +88,14 @@ void LogLeftOvers(const Checkpoint& checkpoint, const ModelConfig& config, const
     if (count++ == 0) first = name;
   }
   if (count > 0)
-    Log()->warn("{}: {} tensors are not used, the first of them '{}'", dir, count, std::string(first));
+    Log()->warn("{}: {} tensors are not used, the first of them '{}'", checkpoint.dir(), count,
+                std::string(first));
 }
 
 }  // namespace
 
-absl::StatusOr<ModelWeights> LoadWeights(const std::string& dir, const ModelConfig& config,
+absl::StatusOr<ModelWeights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config,
                                          Backend& backend) {
-  const absl::StatusOr<Checkpoint> opened = Checkpoint::Open(dir);
-  if (!opened.ok()) return ExplainModelDirectory(opened.status(), dir);
-  const Checkpoint& checkpoint = *opened;
   const std::vector<TensorRow> globals = GlobalTensors(config), of_layer = LayerTensors(config);
   ModelWeights weights;
   const Loader global(checkpoint, backend, globals, 0);
@@ -107,7 +106,7 @@ absl::StatusOr<ModelWeights> LoadWeights(const std::string& dir, const ModelConf
     ASSIGN_OR_RETURN(LayerWeights loaded, LoadLayer(Loader(checkpoint, backend, of_layer, layer)));
     weights.layers.push_back(std::move(loaded));
   }
-  LogLeftOvers(checkpoint, config, dir);
+  LogLeftOvers(checkpoint, config);
   return weights;
 }
 

@@ -3,10 +3,10 @@
 #define HYDRAD_SERVER_MODEL_WEIGHTS_H_
 
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "server/backend/backend.h"
+#include "server/model/checkpoint.h"
 #include "server/model/config.h"
 
 namespace hydrad {
@@ -31,9 +31,11 @@ struct ModelWeights {
   const Weight& output() const { return lm_head ? *lm_head : *embedding; }
 };
 
-// Reads the tensors of tensor_table.h from the safetensors files of `dir`. Tensors that nobody asked for are
-// logged, not refused. Errors are those of Checkpoint and of the backend, and name file and tensor.
-absl::StatusOr<ModelWeights> LoadWeights(const std::string& dir, const ModelConfig& config, Backend& backend);
+// Reads the tensors of tensor_table.h, all of them, and holds no more of them beside the device's copy than
+// the parts of one matrix. Tensors that nobody asked for are logged, not refused. Errors are those of
+// Checkpoint and of the backend, and name file and tensor.
+absl::StatusOr<ModelWeights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config,
+                                         Backend& backend);
 
 }  // namespace hydrad
 

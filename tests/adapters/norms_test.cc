@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -17,6 +18,14 @@ struct Numbers {
     for (float& value : values) value = number(random);
   }
   HostMatrix view() const { return {values.data(), DType::kF32, rows, cols}; }
+  // Two rows at a time.
+  absl::Status operator()(absl::FunctionRef<void(int, const HostMatrix&)> visit) const {
+    for (int first = 0; first < rows; first += 2) {
+      visit(first, {values.data() + static_cast<size_t>(first) * cols, DType::kF32, std::min(2, rows - first),
+                    cols});
+    }
+    return absl::OkStatus();
+  }
   double at(int r, int c) const { return values[static_cast<size_t>(r) * cols + c]; }
 
   int rows, cols;
@@ -42,7 +51,7 @@ class Norms : public ::testing::TestWithParam<Shape> {};
 TEST_P(Norms, OfRowsAgreeWithTheDefinition) {
   const auto [rows, cols, rank] = GetParam();
   const Numbers w(rows, cols, 1), a(rank, cols, 2), b(rows, rank, 3);
-  const std::vector<double> norms = RowNorms(w.view(), a.view(), b.view(), 0.75f);
+  const std::vector<double> norms = *RowNorms(w, a.view(), b.view(), 0.75f);
   ASSERT_EQ(norms.size(), static_cast<size_t>(rows));
   for (int n = 0; n < rows; ++n) {
     double sum = 0;
@@ -54,7 +63,7 @@ TEST_P(Norms, OfRowsAgreeWithTheDefinition) {
 TEST_P(Norms, OfColumnsAgreeWithTheDefinition) {
   const auto [vocab, hidden, rank] = GetParam();
   const Numbers e(vocab, hidden, 1), a(rank, vocab, 2), b(hidden, rank, 3);
-  const std::vector<double> norms = ColumnNorms(e.view(), a.view(), b.view(), -1.5f);
+  const std::vector<double> norms = *ColumnNorms(e, a.view(), b.view(), -1.5f);
   ASSERT_EQ(norms.size(), static_cast<size_t>(hidden));
   for (int k = 0; k < hidden; ++k) {
     double sum = 0;
@@ -65,6 +74,13 @@ TEST_P(Norms, OfColumnsAgreeWithTheDefinition) {
     }
     EXPECT_NEAR(norms[k], std::sqrt(sum), kRelative * std::sqrt(sum)) << k;
   }
+}
+
+TEST(NormsOf, RowsThatCannotBeReadAreAnError) {
+  const Numbers a(1, 2, 1), b(2, 1, 2);
+  const auto lost = [](auto) { return Internal("lost"); };
+  EXPECT_EQ(RowNorms(lost, a.view(), b.view(), 1).status(), Internal("lost"));
+  EXPECT_EQ(ColumnNorms(lost, a.view(), b.view(), 1).status(), Internal("lost"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Norms,

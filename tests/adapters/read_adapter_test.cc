@@ -52,6 +52,20 @@ TEST(ReadAdapter, MatricesOutliveEverythingButTheWeights) {
     EXPECT_GE(values[i], 1);  // as MakeTensor made them; read from freed memory otherwise
 }
 
+// A file may be of gigabytes.
+TEST(ReadAdapter, ABadHeaderIsRefusedBeforeTheRestIsRead) {
+  FakeDisk::Files files = PlainLora().Bytes();
+  std::string& tensors = files.at("adapter_model.safetensors");
+  const size_t sound = tensors.size();
+  tensors.append(900'000, 'x');  // behind the last tensor
+  FakeDisk disk;
+  disk.SetChunk(sound);
+  disk.Put("a", files);
+  const auto read = ReadAdapter(disk, "a", TinyModel().adapter_shape(), kMaxFile);
+  EXPECT_THAT(std::string(read.status().message()), HasSubstr("900000 bytes after the last tensor"));
+  EXPECT_LT(disk.calls(), 10) << "of " << tensors.size() / sound << " and more for all of it";
+}
+
 TEST(ReadAdapter, MissingFilesAreNotFound) {
   FakeDisk::Files files = PlainLora().Bytes();
   files.erase("adapter_config.json");

@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     total += tensor.data.size();
     HYDRAD_CHECK(tensor.data.data() >= bytes.data());
     HYDRAD_CHECK(tensor.data.data() + tensor.data.size() <= bytes.data() + bytes.size());
-    const auto matrix = hydrad::AsMatrix(name, tensor);
+    const auto matrix = hydrad::MatrixOf(name, tensor.dtype, tensor.shape);
     if (!matrix.ok()) continue;
     const size_t elements = static_cast<size_t>(matrix->rows) * static_cast<size_t>(matrix->cols);
     HYDRAD_CHECK(elements * hydrad::SizeOf(matrix->dtype) == tensor.data.size());

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "tests/fakes/tiny_base.h"
 
 namespace hydrad {
@@ -14,18 +12,23 @@ using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-bool Holds(const HostMatrix& matrix, const FakeTensor& tensor) {
-  return matrix.dtype == DType::kF32 && matrix.rows == tensor.shape[0] && matrix.cols == tensor.shape[1] &&
-         std::memcmp(matrix.data, tensor.bytes.data(), tensor.bytes.size()) == 0;
+// Whether the module's matrix is that tensor.
+void ExpectMatrix(const TinyBase& base, const std::string& path, const FakeTensor& tensor) {
+  std::string bytes;
+  const absl::Status shown = base.weights()->Visit(path, [&](int, const HostMatrix& block) {
+    ASSERT_EQ(block.dtype, DType::kF32);
+    ASSERT_EQ(block.cols, tensor.shape[1]);
+    bytes.append(static_cast<const char*>(block.data), sizeof(float) * block.rows * block.cols);
+  });
+  EXPECT_TRUE(shown.ok()) << shown;
+  EXPECT_EQ(bytes, tensor.bytes) << path;
 }
 
 TEST(BaseWeights, FindsMatricesByTheirModule) {
   const TinyBase base(TinyModel());
   for (const char* path :
        {"model.layers.0.self_attn.k_proj", "model.layers.1.mlp.down_proj", "model.embed_tokens", "lm_head"}) {
-    const auto matrix = base.weights()->Matrix(path);
-    ASSERT_TRUE(matrix.ok()) << matrix.status();
-    EXPECT_TRUE(Holds(*matrix, base.tensor(path + std::string(".weight")))) << path;
+    ExpectMatrix(base, path, base.tensor(path + std::string(".weight")));
   }
 }
 
@@ -33,7 +36,7 @@ TEST(BaseWeights, ATiedHeadIsTheEmbedding) {
   ModelConfig config = TinyModel();
   config.tied_embeddings = true;
   const TinyBase base(config);
-  EXPECT_TRUE(Holds(*base.weights()->Matrix("lm_head"), base.tensor("model.embed_tokens.weight")));
+  ExpectMatrix(base, "lm_head", base.tensor("model.embed_tokens.weight"));
 }
 
 TEST(BaseWeights, BiasesAreThereWhereTheConfigSaysSo) {
@@ -49,8 +52,8 @@ TEST(BaseWeights, BiasesAreThereWhereTheConfigSaysSo) {
 TEST(BaseWeights, WhatTheModelLacksIsRefused) {
   const TinyBase base(TinyModel());
   for (const char* path : {"model.layers.2.mlp.down_proj", "model.layers.0.self_attn.x_proj", ""}) {
-    EXPECT_THAT(std::string(base.weights()->Matrix(path).status().message()),
-                HasSubstr("the base model has no"));
+    const absl::Status refused = base.weights()->Visit(path, [](int, const HostMatrix&) { FAIL(); });
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("the base model has no"));
   }
   EXPECT_TRUE(absl::IsNotFound(BaseWeights::Open("/none/such", TinyModel()).status()));
 }

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/backend/cpu/cpu_backend.h"
+#include "server/base/file.h"
 #include "server/model/safetensors.h"
 #include "tests/model/stepper.h"
 
@@ -118,9 +119,9 @@ std::vector<std::string> GoldenNames(bool adapter, bool smollm2) {
 GoldenCase LoadGolden(const std::string& name) {
   const std::string stem = std::string(kCases) + "/" + name;
   const auto json = nlohmann::json::parse(std::ifstream(stem + ".json"));
-  const auto mapped = MappedFile::Open(stem + ".safetensors");
-  HYDRAD_CHECK(mapped.ok());
-  const auto file = Safetensors::Parse(*mapped, Safetensors::kMaxModelHeader);
+  const auto bytes = ReadFile(stem + ".safetensors");
+  HYDRAD_CHECK(bytes.ok());
+  const auto file = Safetensors::ParseBytes(std::as_bytes(std::span(*bytes)), Safetensors::kMaxModelHeader);
   HYDRAD_CHECK(file.ok());
   GoldenCase golden{
       .name = name, .model = json["model"], .adapters = {}, .weights = {}, .prompts = {}, .decision = {}};

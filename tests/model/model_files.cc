@@ -3,14 +3,15 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "server/base/file.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {
 
 TensorFiles ReadTensors(const std::string& path) {
-  const auto file = MappedFile::Open(path);
+  const auto file = ReadFile(path);
   HYDRAD_CHECK(file.ok());
-  const auto parsed = Safetensors::Parse(*file, Safetensors::kMaxModelHeader);
+  const auto parsed = Safetensors::ParseBytes(std::as_bytes(std::span(*file)), Safetensors::kMaxModelHeader);
   HYDRAD_CHECK(parsed.ok());
   TensorFiles tensors;
   for (const auto& [name, tensor] : parsed->tensors()) {

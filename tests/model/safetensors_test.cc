@@ -183,24 +183,48 @@ TEST(Safetensors, SurvivesRandomDamage) {
   }
 }
 
+TEST(Safetensors, TellsPlacesFromTheHeaderAlone) {
+  const auto file = File(R"({"b":{"dtype":"F32","shape":[2,1],"data_offsets":[6,14]},)"
+                         R"("a":{"data_offsets":[0,6],"shape":[3],"dtype":"BF16"}})" +
+                             std::string(300, ' '),
+                         14);
+  size_t end = 0;
+  const auto read = [&](uint64_t begin, std::span<std::byte> out) {
+    std::memcpy(out.data(), file.data() + begin, out.size());
+    end = std::max<size_t>(end, begin + out.size());
+    return absl::OkStatus();
+  };
+  const auto places = Safetensors::ReadPlaces(file.size(), kMaxHeader, read);
+  ASSERT_TRUE(places.ok()) << places.status();
+  EXPECT_EQ(end, file.size() - 14);
+  const TensorPlace& b = places->at("b");
+  EXPECT_EQ(b.shape, (std::vector<int64_t>{2, 1}));
+  EXPECT_EQ(b.begin, file.size() - 8);
+  EXPECT_EQ(b.bytes, 8u);
+
+  EXPECT_FALSE(Safetensors::ReadPlaces(file.size() - 1, kMaxHeader, read).ok());
+  EXPECT_FALSE(Safetensors::ReadPlaces(7, kMaxHeader, read).ok());
+  EXPECT_EQ(Safetensors::ReadPlaces(8, kMaxHeader, [](auto, auto) { return Internal("disk"); }).status(),
+            Internal("disk"));
+}
+
 TEST(Safetensors, ViewsTensorsAsMatrices) {
-  const std::byte bytes[24] = {};
-  const auto matrix = AsMatrix("w", {"BF16", {3, 4}, bytes});
+  using Shape = std::vector<int64_t>;
+  const auto matrix = MatrixOf("w", "BF16", Shape{3, 4});
   ASSERT_TRUE(matrix.ok());
   EXPECT_EQ(matrix->rows, 3);
   EXPECT_EQ(matrix->cols, 4);
   EXPECT_EQ(matrix->dtype, DType::kBf16);
-  const auto vector = AsMatrix("v", {"F32", {6}, bytes});
+  const auto vector = MatrixOf("v", "F32", Shape{6});
   ASSERT_TRUE(vector.ok());
   EXPECT_EQ(vector->rows, 1);
   EXPECT_EQ(vector->cols, 6);
-  EXPECT_EQ(AsMatrix("h", {"F16", {12}, bytes})->dtype, DType::kF16);
+  EXPECT_EQ(MatrixOf("h", "F16", Shape{12})->dtype, DType::kF16);
 
-  EXPECT_THAT(std::string(AsMatrix("w", {"I32", {6}, bytes}).status().message()),
-              HasSubstr("'w': dtype I32"));
-  EXPECT_FALSE(AsMatrix("w", {"F32", {}, std::span(bytes).first(4)}).ok());
-  EXPECT_FALSE(AsMatrix("w", {"F32", {1, 2, 3}, bytes}).ok());
-  EXPECT_FALSE(AsMatrix("w", {"F32", {0, 1ll << 40}, {}}).ok());
+  EXPECT_THAT(std::string(MatrixOf("w", "I32", Shape{6}).status().message()), HasSubstr("'w': dtype I32"));
+  EXPECT_FALSE(MatrixOf("w", "F32", Shape{}).ok());
+  EXPECT_FALSE(MatrixOf("w", "F32", Shape{1, 2, 3}).ok());
+  EXPECT_FALSE(MatrixOf("w", "F32", Shape{0, 1ll << 40}).ok());
 }
 
 }  // namespace

@@ -22,7 +22,9 @@ absl::StatusOr<ModelWeights> LoadEdited(const std::string& name,
   const TempDir dir;
   WriteTensors(dir.path() + "/model.safetensors", tensors);
   const auto backend = MakeCpuBackend({.threads = 1});
-  return LoadWeights(dir.path(), *LoadModelConfig(source), *backend);
+  const auto checkpoint = Checkpoint::Open(dir.path());
+  RETURN_IF_ERROR(checkpoint.status());
+  return LoadWeights(**checkpoint, *LoadModelConfig(source), *backend);
 }
 
 std::string ErrorOf(const absl::StatusOr<ModelWeights>& weights) {
@@ -51,7 +53,7 @@ TEST(Weights, HoldsATiedEmbeddingOnce) {
 TEST(Weights, KeepsAnUntiedHeadApartAndReadsShards) {
   const std::string dir = "tests/golden/models/llama_untied_sharded";
   const auto backend = MakeCpuBackend({.threads = 1});
-  const auto weights = LoadWeights(dir, *LoadModelConfig(dir), *backend);
+  const auto weights = LoadWeights(**Checkpoint::Open(dir), *LoadModelConfig(dir), *backend);
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_EQ(&weights->output(), weights->lm_head.get());
 }
