@@ -130,9 +130,11 @@ void Engine::EndRequest(ActiveRequest& active, const absl::Status& status) {
   const TimePoint now = clock_.Now();
   std::unique_ptr<ActiveRequest> ended = roster_.Remove(active);
   Usage usage = UsageOf(*ended, now);
-  ReportGates(*ended, metrics_, &usage);
-  ReportRoute(*ended, metrics_);
-  metrics_.RequestFinished(RecordOf(*ended, usage, status, now));
+  if (!ended->request.self_test) {
+    ReportGates(*ended, metrics_, &usage);
+    ReportRoute(*ended, metrics_);
+    metrics_.RequestFinished(RecordOf(*ended, usage, status, now));
+  }
   const std::shared_ptr<TokenSink> sink = ended->request.sink;
   ended.reset();
   sink->OnDone(status, usage);

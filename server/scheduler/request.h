@@ -64,6 +64,7 @@ struct Request {
   TimePoint arrival{};
   std::optional<TimePoint> deadline;
   std::shared_ptr<TokenSink> sink;
+  bool self_test = false;  // the daemon's own (self_test.h): in no metric, and refused for no queue
 
   // All adapters, `adapter` first; of the base model there is one, empty.
   size_t adapters() const { return 1 + composed.size(); }

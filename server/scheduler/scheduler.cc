@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <climits>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -44,6 +45,7 @@ struct Scheduler::Impl {
         limits(model.limits()),
         clock(clock_in),
         room(options.max_waiting),
+        self_tests(INT_MAX),
         engine(options, model, tokenizer, clock_in, metrics),
         kv_free(limits.kv_blocks),
         heartbeat(clock_in.Now()) {}
@@ -61,7 +63,7 @@ struct Scheduler::Impl {
   const Clock& clock;
 
   // Thread-safe themselves.
-  WaitingRoom room;
+  WaitingRoom room, self_tests;
   Inbox<Message> inbox{SIZE_MAX};  // submissions are bounded by the room, cancels by the requests
 
   // The scheduler thread's.
@@ -154,7 +156,7 @@ absl::Status Scheduler::Submit(Request request) {
   HYDRAD_CHECK(request.sink != nullptr);
   if (impl_->draining) return Draining();
   RETURN_IF_ERROR(FitToModel(impl_->vocab_size, impl_->limits, &request));
-  std::optional<WaitingRoom::Seat> seat = impl_->room.Take();
+  std::optional<WaitingRoom::Seat> seat = (request.self_test ? impl_->self_tests : impl_->room).Take();
   if (!seat) return ResourceExhausted("{} requests are already waiting", impl_->room.taken());
   const auto sent = impl_->inbox.SendAlways(Submission{std::move(request), *std::move(seat)});
   return sent == Inbox<Message>::Sent::kOk ? absl::OkStatus() : Draining();
