@@ -35,6 +35,7 @@
 #include "server/rpc/audit.h"
 #include "server/rpc/server.h"
 #include "server/scheduler/scheduler.h"
+#include "server/scheduler/self_test.h"
 #include "server/signals.h"
 #include "server/sizing.h"
 #include "server/stall_report.h"
@@ -72,7 +73,8 @@ class Daemon {
  public:
   explicit Daemon(const Config& config) : config_(config) {}
   ~Daemon() {
-    if (adapters_ != nullptr) adapters_->SetWaker(nullptr);  // the scheduler goes first
+    if (self_test_ != nullptr) self_test_->Close();  // the scheduler goes first
+    if (adapters_ != nullptr) adapters_->SetWaker(nullptr);
   }
 
   // Ready to serve, or why not. Call once.
@@ -90,6 +92,7 @@ class Daemon {
   absl::Status OpenBackend();
   void OpenMeter();
   absl::Status LoadModel();
+  absl::Status StartScheduler();
   absl::StatusOr<AdapterStore::Parts> StoreParts();
   void Watch(const AdapterEvent& event);
   absl::Status LoadAdapters();
@@ -109,6 +112,7 @@ class Daemon {
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<Admission> admission_, admins_;
   AdapterCensus census_{metrics_};
+  std::unique_ptr<SelfTest> self_test_;
   std::unique_ptr<AdapterStore> adapters_;
   std::unique_ptr<Scheduler> scheduler_;
   SchedulerCalls calls_;
@@ -128,6 +132,7 @@ absl::Status Daemon::Start() {
   admission_ = std::make_unique<Admission>(std::move(tenants), clock_);
   admins_ = std::make_unique<Admission>(Administrators(config_), clock_);
   RETURN_IF_ERROR(LoadModel());
+  RETURN_IF_ERROR(StartScheduler());
   RETURN_IF_ERROR(LoadAdapters());
   return Serve();
 }
@@ -199,6 +204,19 @@ absl::Status Daemon::LoadModel() {
   return absl::OkStatus();
 }
 
+// Before the adapters, which are tried out on it as they are loaded.
+absl::Status Daemon::StartScheduler() {
+  scheduler_ = std::make_unique<Scheduler>(
+      SchedulerOptions{.max_running = config_.max_running,
+                       .max_waiting = config_.max_waiting,
+                       .prefill_chunk = config_.prefill_chunk,
+                       .want_adapters = [this](const auto& names) { adapters_->Want(names); }},
+      *model_, *tokenizer_, clock_, metrics_);
+  self_test_ =
+      std::make_unique<SelfTest>(*scheduler_, model_->config().vocab_size, model_->limits().max_context);
+  return Annotate(self_test_->Base(), fmt::format("model '{}'", config_.model));
+}
+
 // The wanted adapters of the run before, if there is a place for them.
 absl::StatusOr<AdapterStore::Parts> Daemon::StoreParts() {
   AdapterStore::Parts parts;
@@ -230,8 +248,10 @@ absl::Status Daemon::LoadAdapters() {
                           .loader_threads = 2,
                           .fetch_threads = 2,
                           .loaders_stand_back = true,  // running requests do not feel them
-                          .base = base_weights_},
+                          .base = base_weights_,
+                          .try_out = [this](const auto& adapter) { return self_test_->Adapter(adapter); }},
       *backend_, model_->config(), clock_, std::move(parts));
+  adapters_->SetWaker([this] { scheduler_->Wake(); });
   adapters_->AddWatcher([this](const AdapterEvent& event) { Watch(event); });
   for (const AdapterInfo& info : adapters_->List()) census_.Event({info, AdapterChange::kState});
   for (const Config::AdapterSpec& spec : config_.adapters) {
@@ -252,13 +272,6 @@ absl::Status Daemon::LoadAdapters() {
 }
 
 absl::Status Daemon::Serve() {
-  scheduler_ = std::make_unique<Scheduler>(
-      SchedulerOptions{.max_running = config_.max_running,
-                       .max_waiting = config_.max_waiting,
-                       .prefill_chunk = config_.prefill_chunk,
-                       .want_adapters = [this](const auto& names) { adapters_->Want(names); }},
-      *model_, *tokenizer_, clock_, metrics_);
-  adapters_->SetWaker([this] { scheduler_->Wake(); });
   calls_ = CallsOf(*scheduler_);
   const int max_context = model_->limits().max_context;
   intake_ = std::make_unique<Intake>(Rooms{.scheduler = calls_,

@@ -93,20 +93,24 @@ std::shared_ptr<const AdapterGeneration> AdapterStore::Impl::Bind(ClaimState& cl
   MutexLock lock(&mu);
   AdapterEntry& entry = *claim.entry;
   if (claim.ended || claim.bound != nullptr || !entry.resident) return nullptr;
-  std::vector<Residency::DeviceCopy> copies;
-  for (const PieceId piece : entry.serving->pieces) copies.push_back(residency.Pin(piece));
   claim.bound = entry.serving;
-  if (claim.bound->bound++ == 0) claim.bound->on_device = Assemble(entry, copies);
+  Hold(entry.name, *claim.bound);
   --entry.waiting;
   return claim.bound->on_device;
 }
 
+void AdapterStore::Impl::Hold(const std::string& name, Generation& generation) {
+  std::vector<Residency::DeviceCopy> copies;
+  for (const PieceId piece : generation.pieces) copies.push_back(residency.Pin(piece));
+  if (generation.bound++ == 0) generation.on_device = Assemble(name, generation.number, copies);
+}
+
 // What requests of one generation share.
 std::shared_ptr<const AdapterGeneration> AdapterStore::Impl::Assemble(
-    const AdapterEntry& entry, const std::vector<Residency::DeviceCopy>& copies) const {
+    const std::string& name, uint64_t number, const std::vector<Residency::DeviceCopy>& copies) const {
   auto whole = std::make_shared<AdapterGeneration>();
-  whole->name = entry.name;
-  whole->generation = entry.serving->number;
+  whole->name = name;
+  whole->generation = number;
   if (copies.front()->routers) {
     whole->mixture = MakeMixture(copies, shape.layers);
     return whole;
@@ -119,16 +123,15 @@ std::shared_ptr<const AdapterGeneration> AdapterStore::Impl::Assemble(
 
 void AdapterStore::Impl::Unbind(ClaimState& claim) {
   MutexLock lock(&mu);
-  LetGo(claim);
+  LetGo(*std::exchange(claim.bound, nullptr));
   if (!claim.ended) ++claim.entry->waiting;
   KickPump();
 }
 
-void AdapterStore::Impl::LetGo(ClaimState& claim) {
-  const std::shared_ptr<Generation> generation = std::exchange(claim.bound, nullptr);
-  if (--generation->bound == 0) generation->on_device.reset();
-  for (const PieceId piece : generation->pieces) residency.Unpin(piece);
-  DropIfUnused(*generation);
+void AdapterStore::Impl::LetGo(Generation& generation) {
+  if (--generation.bound == 0) generation.on_device.reset();
+  for (const PieceId piece : generation.pieces) residency.Unpin(piece);
+  DropIfUnused(generation);
 }
 
 // Memory is not given back here: the thread that lets go of a handle has better things to do.
@@ -136,7 +139,7 @@ void AdapterStore::Impl::Release(ClaimState& claim) {
   MutexLock lock(&mu);
   claim.entry->claims.erase(&claim);
   if (claim.bound != nullptr) {
-    LetGo(claim);
+    LetGo(*std::exchange(claim.bound, nullptr));
   } else if (!claim.ended) {
     --claim.entry->waiting;
   }

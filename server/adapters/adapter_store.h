@@ -30,6 +30,10 @@ struct AdapterStoreOptions {
   uint64_t max_file_bytes = 4ull << 30;  // largest adapter_model.safetensors
   // The base model's own numbers; without them adapters that need them are refused (see ReadAdapter).
   std::shared_ptr<const BaseWeights> base{};
+  // Tries out what is to serve for the first time, on a loader thread; it stays on the device until this
+  // answers, which may take a while. INVALID_ARGUMENT: it is no good, and the load fails, or what was brought
+  // for a request is FAILED. Other errors may pass. Null: nothing is tried.
+  std::function<absl::Status(const std::shared_ptr<const AdapterGeneration>&)> try_out{};
 };
 
 // What a change may ask for beside itself.

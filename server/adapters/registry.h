@@ -29,6 +29,7 @@ struct Generation {
   int bound = 0;                                         // requests that run on it
   std::shared_ptr<const AdapterGeneration> on_device{};  // while there are some
   bool serving = true;
+  bool tried = false, trying = false;  // by AdapterStoreOptions::try_out, once
 };
 
 // A request's claim on a name, as the store's lock guards it.
@@ -52,7 +53,7 @@ struct AdapterEntry {
   int pieces = 0;             // of any generation or load, whose memory is not back yet
   bool fetch_failed = false;  // since the last load or pin: not tried again but for a request
   std::optional<TimePoint> fetch_begun;
-  std::atomic<bool> resident = false;  // what serves is on the device
+  std::atomic<bool> resident = false;  // what serves is on the device, and requests may run on it
   std::atomic<bool> blocked = false;
   std::atomic<bool> kept = false;
 };

@@ -81,6 +81,7 @@ void AdapterStore::Impl::RefreshWanted() {
     for (const PieceId piece : entry->serving->pieces) {
       if (seen.insert(piece).second) pieces.push_back(piece);
     }
+    TryIfNew(entry);
   };
   for (const EntryPtr& entry : kept) {
     if (!entry->fetch_failed) add(entry);
@@ -199,7 +200,7 @@ void AdapterStore::Impl::UpdateTier(AdapterEntry& entry, bool evicted) {
     entry.info.host_bytes += info.host_bytes;
     if (!entry.info.pieces.empty()) entry.info.pieces[i].device_bytes = info.device_bytes;
   }
-  entry.resident = tier == Tier::kDevice;
+  entry.resident = MayRun(*entry.serving);
   if (tier == before) return;
   if (tier > before && entry.fetch_begun) {
     entry.info.load_seconds = Seconds(clock.Now() - *entry.fetch_begun);

@@ -1,6 +1,6 @@
 // The inside of the adapter store, over several .cc files: adapter_store.cc (the door, claims, events),
 // store_loads.cc and store_changes.cc (what operators ask for), store_records.cc (what survives a restart),
-// store_fetches.cc (what requests wait for, and what goes).
+// store_fetches.cc (what requests wait for, and what goes), store_trials.cc (what serves for the first time).
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_IMPL_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_IMPL_H_
 
@@ -44,6 +44,7 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
     // serves, and what is, and kept on the device meanwhile.
     std::vector<PieceInfo> infos{};
     std::vector<PieceId> pieces{}, added{}, held{};
+    bool tried = false;  // on the device
   };
   using JobPtr = std::shared_ptr<LoadJob>;
 
@@ -54,9 +55,11 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   absl::StatusOr<AdapterHandle> Acquire(const std::string& name);
   std::shared_ptr<const AdapterGeneration> Bind(ClaimState& claim);
   void Unbind(ClaimState& claim);
-  std::shared_ptr<const AdapterGeneration> Assemble(const AdapterEntry& entry,
+  std::shared_ptr<const AdapterGeneration> Assemble(const std::string& name, uint64_t number,
                                                     const std::vector<Residency::DeviceCopy>& copies) const;
-  void LetGo(ClaimState& claim) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Keeps a generation on the device for one request more or less. REQUIRES: it is there.
+  void Hold(const std::string& name, Generation& generation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void LetGo(Generation& generation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void Release(ClaimState& claim);
   void Want(std::vector<std::string> names);
   void Shutdown();
@@ -133,6 +136,15 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   void DropIfUnused(const Generation& generation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // The last words on a name that was unloading, if nothing is left of it.
   void FinishUnload(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  // store_trials.cc
+  bool OnDevice(const std::vector<PieceId>& pieces) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Whether requests may be bound to it: it is on the device and, if that is asked for, has been tried.
+  bool MayRun(const Generation& generation) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status TryLoaded(LoadJob& job);
+  // Has what serves tried if it is on the device and has not been. REQUIRES: something serves.
+  void TryIfNew(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void RunTrial(const EntryPtr& entry, const std::shared_ptr<Generation>& generation);
 
   // Constant.
   const AdapterStoreOptions options;

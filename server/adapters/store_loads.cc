@@ -109,6 +109,7 @@ absl::StatusOr<AdapterInfo> AdapterStore::Impl::ReadAndPublish(LoadJob& job) {
   ASSIGN_OR_RETURN(std::vector<ReadPiece> pieces, Read(job, &info));
   if (job.validate) return info;
   RETURN_IF_ERROR(Place(job, std::move(pieces)));
+  RETURN_IF_ERROR(TryLoaded(job));
   RETURN_IF_ERROR(RecordLoad(job, &info));
   MutexLock lock(&mu);
   return Publish(job, std::move(info));
@@ -214,6 +215,7 @@ AdapterInfo AdapterStore::Impl::Publish(const LoadJob& job, AdapterInfo info) {
   auto generation = std::make_shared<Generation>();
   generation->number = info.generation;
   generation->pieces = job.pieces;
+  generation->tried = job.tried;
   for (size_t i = 0; i < job.pieces.size(); ++i) {
     residency.Refer(job.pieces[i]);
     residency.SetPlace(job.pieces[i], job.infos[i]);
@@ -230,7 +232,7 @@ AdapterInfo AdapterStore::Impl::Publish(const LoadJob& job, AdapterInfo info) {
   for (const PieceId piece : job.pieces) residency.SetKept(piece, entry.kept);
   entry.fetch_failed = false;
   entry.fetch_begun.reset();
-  entry.resident = entry.info.tier == Tier::kDevice;
+  entry.resident = MayRun(*entry.serving);
   wake = true;
   return Registry::Snapshot(entry);
 }

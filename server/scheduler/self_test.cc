@@ -99,7 +99,7 @@ absl::Status SelfTest::Adapter(const std::shared_ptr<const AdapterGeneration>& g
   const AdapterTraits& traits = generation->traits;
   if (const Mixture* mixture = generation->mixture.get()) {
     for (const std::string& expert : mixture->names()) add().expert = expert;
-    if (mixture->decision() != Decision::kLabel) add();
+    if (mixture->router().choices() > 0) add().decision = Decision::kVote;  // which no step limits
   } else {
     Request& request = add();
     if (traits.routed && traits.top_k) request.adapter_top_k = traits.experts;

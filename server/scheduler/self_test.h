@@ -26,8 +26,8 @@ class SelfTest {
   // DATA_LOSS: the base model's logits are not finite. UNAVAILABLE: the scheduler is stopping.
   absl::Status Base();
   // Likewise, as INVALID_ARGUMENT, of one generation of an adapter, which is on the device until this
-  // returns: with all of its experts, one after the other where it picks one per sequence, and then as its
-  // routers pick.
+  // returns: with all of its experts, each by itself where it picks one per sequence, and then as its routers
+  // vote.
   absl::Status Adapter(const std::shared_ptr<const AdapterGeneration>& generation);
 
   // Tests end as UNAVAILABLE from now on; those that run end with the scheduler.
