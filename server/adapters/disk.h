@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/base/pages.h"
 #include "server/base/sha256.h"
 #include "server/base/status.h"
 
@@ -50,7 +51,7 @@ absl::Status CheckPath(std::string_view path);
 
 // Bytes in memory that somebody owns.
 struct Bytes {
-  std::unique_ptr<std::byte[]> data;
+  Block data;
   size_t size = 0;
 
   std::span<const std::byte> span() const { return {data.get(), size}; }

@@ -7,6 +7,7 @@
 #include "server/adapters/moa.h"  // IsRouterTensor
 #include "server/adapters/read_moa.h"
 #include "server/adapters/tensor_file.h"
+#include "server/base/pages.h"
 
 namespace hydrad {
 namespace {
@@ -22,9 +23,9 @@ uint64_t BytesBeside(std::string_view name, const TensorPlace& tensor, bool bund
   const bool half = tensor.dtype == "F16", router = IsRouterTensor(name);
   const uint64_t bytes = tensor.bytes, elements = half || tensor.dtype == "BF16" ? bytes / 2 : bytes / 4;
   const uint64_t wide = half ? elements * sizeof(float) : 0;
-  if (router) return wide + elements * sizeof(float);
+  if (router) return TakenBytes(wide) + elements * sizeof(float);
   if (tensor.shape.size() < 2) return wide + 2 * elements * sizeof(float);
-  return bundle && !half ? bytes : wide;
+  return TakenBytes(bundle && !half ? bytes : wide);
 }
 
 // What a directory's one file takes.
@@ -33,7 +34,7 @@ absl::StatusOr<uint64_t> BytesOfFile(DiskDirectory& directory, uint64_t max_file
   if (!file.ok()) return ZeroUnlessInternal(file.status());
   const auto places = ReadTensorPlaces(**file, max_file_bytes);
   if (!places.ok()) return ZeroUnlessInternal(places.status());
-  uint64_t bytes = (*file)->size();
+  uint64_t bytes = TakenBytes((*file)->size());
   for (const auto& [name, tensor] : *places) bytes += BytesBeside(name, tensor, bundle);
   return bytes;
 }

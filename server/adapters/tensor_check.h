@@ -7,6 +7,7 @@
 
 #include "server/adapters/disk.h"
 #include "server/backend/tensor.h"
+#include "server/base/pages.h"
 #include "server/base/status.h"
 #include "server/model/safetensors.h"
 
@@ -15,13 +16,13 @@ namespace hydrad {
 // Memory that an adapter's matrices point into: its file, and tensors that were converted or copied.
 struct TensorStorage {
   Bytes file;
-  std::vector<std::unique_ptr<float[]>> tensors;
+  std::vector<Block> tensors;
   uint64_t tensor_bytes = 0;
 
-  uint64_t bytes() const { return file.size + tensor_bytes; }
+  uint64_t bytes() const { return TakenBytes(file.size) + tensor_bytes; }
   float* Take(size_t floats) {
-    tensor_bytes += floats * sizeof(float);
-    return tensors.emplace_back(std::make_unique_for_overwrite<float[]>(floats)).get();
+    tensor_bytes += TakenBytes(floats * sizeof(float));
+    return reinterpret_cast<float*>(tensors.emplace_back(MakeBlock(floats * sizeof(float))).get());
   }
 };
 

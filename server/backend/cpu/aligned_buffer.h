@@ -28,7 +28,7 @@ class AlignedBuffer : public Buffer {
   AlignedBuffer(void* data, size_t bytes) : data_(data), bytes_(bytes) {}
 
   void* data_;
-  size_t bytes_;  // asked for; a mapping is rounded up to whole pages
+  size_t bytes_;  // asked for; see TakenBytes
 };
 
 // Makes memory unusable as numbers in builds with asserts: every float and bf16 in it becomes a NaN.

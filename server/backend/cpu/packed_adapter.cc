@@ -5,6 +5,7 @@
 
 #include "server/backend/cpu/arena.h"
 #include "server/backend/cpu/pack_group.h"
+#include "server/base/pages.h"
 
 namespace hydrad {
 namespace {
@@ -138,7 +139,7 @@ size_t PackedAdapter<T>::Bytes(const AdapterWeights& weights, const AdapterShape
   if (!Check(weights, shape).ok()) return 0;
   Arena arena(nullptr);
   PackAll<T>(weights, shape, ends, arena);
-  return arena.used();
+  return TakenBytes(arena.used());
 }
 
 template <class T>
@@ -149,7 +150,7 @@ absl::StatusOr<std::unique_ptr<PackedAdapter<T>>> PackedAdapter<T>::Pack(const A
   ASSIGN_OR_RETURN(auto memory, AlignedBuffer::Allocate(Bytes(weights, shape, ends)));
   Arena arena(static_cast<std::byte*>(memory->data()));
   const Tables tables = PackAll<T>(weights, shape, ends, arena);
-  HYDRAD_CHECK(arena.used() == memory->bytes());
+  HYDRAD_CHECK(TakenBytes(arena.used()) == memory->bytes());
   return std::unique_ptr<PackedAdapter>(new PackedAdapter(std::move(memory), tables, shape.layers));
 }
 

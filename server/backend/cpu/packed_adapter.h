@@ -14,7 +14,8 @@
 
 namespace hydrad {
 
-// One block of memory holds the factors and the tables that point into them, so bytes() is all there is.
+// One block of memory holds the factors and the tables that point into them, so bytes(), which counts whole
+// pages, is all there is.
 // Ranks are stored as they are. Immutable after Pack; any thread may read.
 template <class T>  // bf16 or float: what the factors and routers are converted to
 class PackedAdapter : public DeviceAdapter {
