@@ -15,8 +15,11 @@ void UseIt(const Tokenizer& tokenizer, std::string_view text) {
     const std::span<const int32_t> all = ids;
     std::string joined;
     Detokenizer stream(tokenizer, skip_special, all.first(all.size() / 3), &joined);
-    bool sound = true;  // no token is a byte that may spoil others
-    for (int32_t id : all) sound &= IsUtf8(tokenizer.TokenBytes(id));
+    bool sound = true;  // no token is a byte that may spoil others, nor may become one
+    for (int32_t id : all) {
+      const std::string bytes = tokenizer.TokenBytes(id);
+      sound &= IsUtf8(bytes) && bytes.find("<0x") == std::string::npos;
+    }
     for (int32_t id : all.subspan(all.size() / 3)) {
       const std::string piece = stream.Add(id);
       HYDRAD_CHECK(IsUtf8(piece));
