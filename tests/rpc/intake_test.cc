@@ -147,7 +147,7 @@ TEST_F(IntakeTest, AnEchoEndsWhereTheTextBehindThePromptBegins) {
   message.mutable_token_ids()->add_ids(tokenizer_->TokenId("Ã"));  // the first byte of é
   for (const bool echo : {false, true}) {
     message.mutable_output()->set_echo(echo);
-    const auto prepared = intake_->Prepare(message, As("key-acme"));
+    const auto prepared = Prepare(message, As("key-acme"));
     ASSERT_TRUE(prepared.ok()) << prepared.status();
     EXPECT_EQ(prepared->echo, echo ? "a" : "");
     Detokenizer behind = prepared->request.behind_prompt.value();
