@@ -42,7 +42,7 @@ AdapterWeights RoutersOf(const AdapterWeights& weights) {
     const int rows = RouterRows(p.gate, p.router.rows) + 1;
     ProjectionWeights& shown = routers.projections.emplace_back();
     shown.layer = p.layer, shown.projection = p.projection;
-    shown.gate = {GateRule::kSoftmax};
+    shown.gate = {GateRule::kFixedThreshold};  // 0: keeps all, whatever top_k the request asks for
     shown.a = {p.a.front()};
     shown.b.assign(static_cast<size_t>(rows), p.b.front());
     shown.scale.assign(static_cast<size_t>(rows), 1);
