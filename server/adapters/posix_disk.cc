@@ -46,6 +46,8 @@ absl::Status DirectoryError(int error) {
       return InvalidArgument("{}", kLink);
     case EXDEV:
       return InvalidArgument("leads out of the adapter root");
+    case ENAMETOOLONG:
+      return InvalidArgument("has a name that is longer than any directory's");
     case EACCES:
       return PermissionDenied("the server may not read this directory");
     default:

@@ -63,6 +63,7 @@ TEST_P(PosixDiskTest, MissingThingsAreNotFound) {
   EXPECT_EQ(Directory("x/y").code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(File("a/b", "other").code(), absl::StatusCode::kNotFound);
   Refused(Directory("a/b/file"), "is not a directory");
+  Refused(Directory("a/" + std::string(256, 'b')), "longer than any directory's");
 }
 
 TEST_P(PosixDiskTest, NoPathLeavesTheRoot) {

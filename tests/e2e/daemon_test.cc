@@ -86,6 +86,31 @@ TEST(DaemonTest, GeneratesAndDrainsOnSigterm) {
   EXPECT_THAT(daemon.log(), HasSubstr("drained"));
 }
 
+// A penalty that takes the logits of what was seen out of a float's range keeps their order.
+TEST(DaemonTest, TheLeastPenaltiesAreAnswered) {
+  DaemonProcess daemon(kTiny);
+  const auto stub = v1::Inference::NewStub(Channel(daemon.Address("inference")));
+  const auto tokens = [&](float penalty, float temperature, float top_p) {
+    v1::GenerateRequest request = Ask(8);
+    request.mutable_output()->set_token_ids(true);
+    request.mutable_sampling()->set_repetition_penalty(penalty);
+    request.mutable_sampling()->set_temperature(temperature);
+    request.mutable_sampling()->set_top_p(top_p);
+    grpc::ClientContext context;
+    v1::GenerateResult result;
+    const grpc::Status status = stub->GenerateUnary(&context, request, &result);
+    EXPECT_TRUE(status.ok()) << penalty << ": " << status.error_message();
+    if (result.choices().empty()) return std::vector<int>();
+    return std::vector<int>(result.choices(0).token_ids().begin(), result.choices(0).token_ids().end());
+  };
+  const std::vector<int> want = tokens(1e-6f, 0, 1);
+  EXPECT_EQ(want.size(), 8u);
+  for (const float penalty : {1e-39f, 1e-45f}) {
+    EXPECT_EQ(tokens(penalty, 0, 1), want) << penalty;
+    EXPECT_EQ(tokens(penalty, 1, 0.5f), want) << penalty;
+  }
+}
+
 TEST(DaemonTest, SigintIsTheSame) {
   DaemonProcess daemon(kTiny);
   daemon.AwaitLine("ready: ");
