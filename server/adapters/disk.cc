@@ -35,7 +35,7 @@ absl::StatusOr<Bytes> ReadWhole(DiskFile& file, uint64_t max_size, Sha256& diges
   if (file.size() > max_size) {
     return InvalidArgument("is of {} bytes, more than the {} that are read", file.size(), max_size);
   }
-  Bytes bytes{MakeBlock(file.size()), file.size()};
+  Bytes bytes{MakePages(file.size()), file.size()};
   size_t have = 0;
   while (have < bytes.size) {
     const std::span<std::byte> rest(bytes.data.get() + have, std::min(kChunk, bytes.size - have));

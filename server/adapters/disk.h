@@ -51,7 +51,7 @@ absl::Status CheckPath(std::string_view path);
 
 // Bytes in memory that somebody owns.
 struct Bytes {
-  Block data;
+  Pages data;
   size_t size = 0;
 
   std::span<const std::byte> span() const { return {data.get(), size}; }

@@ -16,13 +16,13 @@ namespace hydrad {
 // Memory that an adapter's matrices point into: its file, and tensors that were converted or copied.
 struct TensorStorage {
   Bytes file;
-  std::vector<Block> tensors;
+  std::vector<Pages> tensors;
   uint64_t tensor_bytes = 0;
 
   uint64_t bytes() const { return TakenBytes(file.size) + tensor_bytes; }
   float* Take(size_t floats) {
     tensor_bytes += TakenBytes(floats * sizeof(float));
-    return reinterpret_cast<float*>(tensors.emplace_back(MakeBlock(floats * sizeof(float))).get());
+    return reinterpret_cast<float*>(tensors.emplace_back(MakePages(floats * sizeof(float))).get());
   }
 };
 

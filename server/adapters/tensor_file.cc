@@ -41,7 +41,7 @@ absl::StatusOr<Safetensors> ReadTensors(DiskFile& file, uint64_t max_size,
   std::erase_if(places, [&](const auto& place) { return !wanted(place.first); });
   size_t size = 0;
   for (const auto& [name, place] : places) size += place.bytes;
-  *bytes = {MakeBlock(size), size};
+  *bytes = {MakePages(size), size};
   Safetensors::Tensors tensors;
   std::byte* next = bytes->data.get();
   for (auto& [name, place] : places) {

@@ -33,13 +33,13 @@ void* Map(size_t bytes, bool huge) {
 
 size_t TakenBytes(size_t bytes) { return bytes < kPagesFrom ? bytes : RoundUp(bytes, kPage); }
 
-void* TakeBlock(size_t bytes, bool huge) {
+void* TakePages(size_t bytes, bool huge) {
   if (bytes > SIZE_MAX / 2) return nullptr;
   if (bytes >= kPagesFrom) return Map(bytes, huge);
   return std::aligned_alloc(kAlignment, RoundUp(bytes + 1, kAlignment));
 }
 
-void GiveBlock(void* block, size_t bytes) {
+void GivePages(void* block, size_t bytes) {
   if (bytes < kPagesFrom) {
     std::free(block);
   } else if (block != nullptr) {
@@ -47,10 +47,10 @@ void GiveBlock(void* block, size_t bytes) {
   }
 }
 
-Block MakeBlock(size_t bytes) {
-  void* const block = TakeBlock(bytes);
+Pages MakePages(size_t bytes) {
+  void* const block = TakePages(bytes);
   if (block == nullptr) throw std::bad_alloc();
-  return Block(static_cast<std::byte*>(block), BlockDeleter{bytes});
+  return Pages(static_cast<std::byte*>(block), PagesDeleter{bytes});
 }
 
 }  // namespace hydrad

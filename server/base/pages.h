@@ -18,18 +18,18 @@ size_t TakenBytes(size_t bytes);
 
 // A block, aligned to 64 bytes; null when the system refuses. Contents unspecified. `huge`: in huge pages
 // where it is large and the system has them, for what is read over and over.
-void* TakeBlock(size_t bytes, bool huge = false);
-// `block` is one that TakeBlock(bytes) gave, or null.
-void GiveBlock(void* block, size_t bytes);
+void* TakePages(size_t bytes, bool huge = false);
+// `block` is one that TakePages(bytes) gave, or null.
+void GivePages(void* block, size_t bytes);
 
 // A block that goes with its owner.
-struct BlockDeleter {
+struct PagesDeleter {
   size_t bytes = 0;
-  void operator()(std::byte* block) const { GiveBlock(block, bytes); }
+  void operator()(std::byte* block) const { GivePages(block, bytes); }
 };
-using Block = std::unique_ptr<std::byte[], BlockDeleter>;
+using Pages = std::unique_ptr<std::byte[], PagesDeleter>;
 // Throws std::bad_alloc.
-Block MakeBlock(size_t bytes);
+Pages MakePages(size_t bytes);
 
 }  // namespace hydrad
 

@@ -5,7 +5,7 @@
 namespace hydrad {
 
 absl::StatusOr<std::unique_ptr<AlignedBuffer>> AlignedBuffer::Allocate(size_t bytes) {
-  void* data = TakeBlock(bytes, /*huge=*/true);
+  void* data = TakePages(bytes, /*huge=*/true);
   if (data == nullptr) return ResourceExhausted("cannot allocate {} bytes", bytes);
   Poison(data, bytes);
   return std::unique_ptr<AlignedBuffer>(new AlignedBuffer(data, bytes));
@@ -13,7 +13,7 @@ absl::StatusOr<std::unique_ptr<AlignedBuffer>> AlignedBuffer::Allocate(size_t by
 
 AlignedBuffer::~AlignedBuffer() {
   if (bytes_ < kPagesFrom) Poison(data_, bytes_);
-  GiveBlock(data_, bytes_);
+  GivePages(data_, bytes_);
 }
 
 }  // namespace hydrad
