@@ -93,6 +93,10 @@ void AddPlaces(CLI::App& app, Config& c, std::vector<std::string>& adapters) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CheckAdapter);
+  app.add_flag(
+      "--lenient", c.lenient,
+      "Load those of --adapter as `hydractl adapter load --lenient` does: where their config and their "
+      "tensors differ, as PEFT does");
   app.add_option(
          "--state-dir", c.state_dir,
          "Directory that keeps the wanted adapters, so that they survive a restart; made if it is not "

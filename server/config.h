@@ -18,6 +18,7 @@ struct Config {
     std::string name, path;
   };
   std::vector<AdapterSpec> adapters;  // loaded at start
+  bool lenient = false;               // they are
 
   std::string listen = "127.0.0.1:8471";
   std::string admin_listen = "127.0.0.1:8472";    // "": no admin service

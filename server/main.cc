@@ -63,6 +63,12 @@ std::string ModelName(const Config& config) {
   return path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
 }
 
+// All that people call the model.
+std::vector<std::string> ModelNames(const Config& config, const ModelConfig& model) {
+  std::error_code error;
+  return {ModelName(config), std::filesystem::weakly_canonical(config.model, error).string(), model.name};
+}
+
 // Bytes that can hold a prompt of the model's context several times over, so that tokenising one is bounded.
 size_t MaxPromptBytes(int max_context) {
   return std::min<size_t>(kMaxPromptBytes, 4096 + 32 * static_cast<size_t>(max_context));
@@ -248,6 +254,7 @@ absl::Status Daemon::LoadAdapters() {
                           .loader_threads = 2,
                           .fetch_threads = 2,
                           .loaders_stand_back = true,  // running requests do not feel them
+                          .base_names = ModelNames(config_, model_->config()),
                           .base = base_weights_,
                           .try_out = [this](const auto& adapter) { return self_test_->Adapter(adapter); }},
       *backend_, model_->config(), clock_, std::move(parts));
@@ -258,7 +265,8 @@ absl::Status Daemon::LoadAdapters() {
     std::promise<absl::StatusOr<AdapterInfo>> loaded;
     adapters_->Load(spec.name, spec.path,
                     [&](const absl::StatusOr<AdapterInfo>& info) { loaded.set_value(info); },
-                    {.record = false});  // the configuration is what remembers it
+                    // The configuration is what remembers it.
+                    {.record = false, .lenient = config_.lenient});
     const absl::StatusOr<AdapterInfo> info = loaded.get_future().get();
     audit_->Write({.action = "adapter.load",
                    .actor = "start",

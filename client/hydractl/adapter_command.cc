@@ -35,11 +35,11 @@ constexpr char kLoadFooter[] =
 constexpr char kApplyFooter[] =
     "The file: {\"adapters\": [{\"name\": \"pirate\", \"path\": \"pirate-v2\"}, ...]}; \"etag\" (the digest "
     "that "
-    "the files must have) and \"pinned\" (true or false) may be left out.";
+    "the files must have) \"pinned\" and \"lenient\" (true or false) may be left out.";
 
 struct AdapterFlags {
   std::string name, path, etag, request_id, file;
-  bool validate_only = false, force = false;
+  bool validate_only = false, force = false, lenient = false;
   CallFlags call;
 };
 using Flags = std::shared_ptr<AdapterFlags>;
@@ -54,6 +54,9 @@ void PrintAdapters(const std::vector<v1::Adapter>& adapters, std::ostream& out) 
                std::to_string(a.requests()), a.path(), a.error()});
   }
   table.Print(out);
+  for (const v1::Adapter& a : adapters) {
+    for (const std::string& warning : a.warnings()) out << "warning: " << a.name() << ": " << warning << '\n';
+  }
 }
 
 std::vector<std::string> LoadedAdapters(const AdapterFlags& flags, const Session& session) {
@@ -84,6 +87,7 @@ void RunLoad(const AdapterFlags& flags, Session& session) {
   request.set_validate_only(flags.validate_only);
   request.set_etag(flags.etag);
   request.set_request_id(flags.request_id);
+  request.set_lenient(flags.lenient);
   const auto loaded = AdminClient(session.admin).LoadAdapter(request, flags.call.options());
   if (!loaded.ok()) return session.Fail(loaded.status(), session.admin);  // what is missing is a directory
   PrintAdapter(loaded, flags, session);
@@ -121,13 +125,15 @@ absl::Status ReadWanted(const Json& entry, v1::WantedAdapter* wanted) {
   if (!entry.is_object()) return InvalidArgument("adapters: each must be an object");
   for (const auto& [key, value] : entry.items()) {
     const bool text = key == "name" || key == "path" || key == "etag";
-    if (text ? !value.is_string() : key != "pinned" || !value.is_boolean()) {
+    const bool flag = key == "pinned" || key == "lenient";
+    if (text ? !value.is_string() : !flag || !value.is_boolean()) {
       return InvalidArgument("adapters: '{}' is not known, or not of the type that it must be", key);
     }
     if (key == "name") wanted->set_name(value.get<std::string>());
     if (key == "path") wanted->set_path(value.get<std::string>());
     if (key == "etag") wanted->set_etag(value.get<std::string>());
     if (key == "pinned") wanted->set_pinned(value.get<bool>());
+    if (key == "lenient") wanted->set_lenient(value.get<bool>());
   }
   return absl::OkStatus();
 }
@@ -247,6 +253,10 @@ void AddAdapterCommand(CLI::App& app, Session& session) {
       ->type_name("DIR");
   load->footer(kLoadFooter);
   load->add_flag("--validate-only", flags->validate_only, "Only say whether it could be loaded");
+  load->add_flag(
+      "--lenient", flags->lenient,
+      "Where its config and its tensors differ, do as PEFT does: leave modules without tensors as in the "
+      "base model, drop tensors of other modules");
   load->add_option("--etag", flags->etag, "Load it only if its files have this digest")->type_name("DIGEST");
   AddRequestIdFlag(*load, *flags);
   AddAction(*command, "list", "All adapters, by name", false, RunList, flags, session);

@@ -155,7 +155,9 @@ Json ToJson(const v1::Adapter& adapter) {
                {"error", adapter.error()},
                {"tier", v1::Adapter::Tier_Name(adapter.tier())},
                {"pinned", adapter.pinned()},
-               {"host_bytes", adapter.host_bytes()}};
+               {"host_bytes", adapter.host_bytes()},
+               {"lenient", adapter.lenient()},
+               {"warnings", adapter.warnings()}};
   if (!adapter.expert_names().empty()) json["expert_names"] = adapter.expert_names();
   for (const v1::Adapter::Expert& expert : adapter.moa_experts()) {
     json["moa_experts"].push_back({{"name", expert.name()},

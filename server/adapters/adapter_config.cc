@@ -139,6 +139,12 @@ absl::Status Bad(std::string_view field, std::string_view reason) {
 
 absl::Status CheckFamily(const Json& config) {
   const Json& value = Field(config, "peft_type");
+  if (value.is_null() && (config.contains("lora_parameters") || config.contains("fine_tune_type"))) {
+    return InvalidArgument(
+        "is of mlx-lm, whose adapters are not supported: its tensors are transposed and have other names; "
+        "convert "
+        "it to PEFT's format");
+  }
   if (!value.is_string()) return Bad("peft_type", "must be a string");
   const auto& type = value.get_ref<const std::string&>();
   if (type == "LORA" || type == "MOA" || FindRouted(type) != nullptr) return absl::OkStatus();
@@ -172,13 +178,16 @@ absl::Status CheckBias(const Json& config) {
   return Bad("bias", "must be 'none', 'all' or 'lora_only'");
 }
 
+// Inits that leave the base's weights alone, as PEFT compares them.
+constexpr std::array<std::string_view, 4> kHarmlessInits = {"gaussian", "orthogonal", "eva", "mica"};
+
 absl::Status CheckInit(const Json& config) {
   const Json& value = Field(config, "init_lora_weights");
-  if (value.is_null() || value.is_boolean() || value == "gaussian" || value == "orthogonal" ||
-      value == "eva") {
-    return absl::OkStatus();
-  }
+  if (value.is_null() || value.is_boolean()) return absl::OkStatus();
   if (!value.is_string()) return Bad("init_lora_weights", "must be true, false or a string");
+  std::string init = value.get<std::string>();
+  std::ranges::transform(init, init.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; });
+  if (std::ranges::find(kHarmlessInits, init) != kHarmlessInits.end()) return absl::OkStatus();
   return InvalidArgument(
       "field 'init_lora_weights': '{}' may have changed the base model's weights; save the adapter with "
       "path_initial_model_for_weight_conversion",
@@ -313,10 +322,18 @@ absl::Status ReadFlag(const Json& config, const char* field, bool* out) {
 }
 
 // PEFT has one variant of a LoRA layer at a time.
-absl::Status CheckVariants(const AdapterConfig& config) {
+absl::Status CheckVariants(const Json& json, const AdapterConfig& config) {
   if (config.dora && config.lora_bias) return Bad("lora_bias", "does not go with use_dora");
-  if (config.dora && !config.tokens.invocation.empty()) {
-    return Bad("alora_invocation_tokens", "does not go with use_dora");
+  const std::pair<const char*, bool> variants[] = {
+      {"use_dora", config.dora},
+      {"alora_invocation_tokens", !config.tokens.invocation.empty()},
+      {"velora_config", IsOn(Field(json, "velora_config"))},
+      {"init_lora_weights", Field(json, "init_lora_weights") == "mica"},
+  };
+  const char* first = nullptr;
+  for (const auto& [field, on] : variants) {
+    if (on && first != nullptr) return InvalidArgument("field '{}': does not go with {}", field, first);
+    if (on) first = field;
   }
   return absl::OkStatus();
 }
@@ -334,6 +351,10 @@ absl::StatusOr<AdapterConfig> ParseAdapterConfig(std::string_view json) {
   RETURN_IF_ERROR(CheckNothingElseIsOn(config));
   RETURN_IF_ERROR(CheckBias(config));
   RETURN_IF_ERROR(CheckInit(config));
+  const bool forked = IsOn(Field(config, "lora_nums"));  // which only HydraLoRA's copy of PEFT writes
+  ASSIGN_OR_RETURN(out.targets, TargetModules::Parse(config, forked));
+  const Json& base = Field(config, "base_model_name_or_path");
+  if (base.is_string()) out.base_model = base.get<std::string>();
 
   if (out.moa) {
     RETURN_IF_ERROR(CheckMoaScales(config));
@@ -348,7 +369,7 @@ absl::StatusOr<AdapterConfig> ParseAdapterConfig(std::string_view json) {
   RETURN_IF_ERROR(ReadFlag(config, "use_dora", &out.dora));
   RETURN_IF_ERROR(ReadFlag(config, "lora_bias", &out.lora_bias));
   ASSIGN_OR_RETURN(out.tokens, ParseTokenFields(config));
-  RETURN_IF_ERROR(CheckVariants(out));
+  RETURN_IF_ERROR(CheckVariants(config, out));
   RETURN_IF_ERROR(ReadPatterns(config, "rank_pattern", true, &out.rank_pattern));
   RETURN_IF_ERROR(ReadPatterns(config, "alpha_pattern", false, &out.alpha_pattern));
   RETURN_IF_ERROR(ReadHeads(config, &out));

@@ -41,6 +41,7 @@ struct PieceInfo {
   std::string expert{};        // of kExpert, its name
   uint64_t reading_bytes = 0;  // the most that it takes of the host while it is read; 0: host_bytes
   uint64_t generation = 0;     // of the adapter, when it was loaded
+  bool lenient = false;        // as AdapterInfo's: it is read again as it was read
 };
 
 // A snapshot of one adapter name.
@@ -62,7 +63,11 @@ struct AdapterInfo {
   std::vector<PieceInfo> pieces;  // of an MoA: its routers, then its experts
   int64_t handles = 0;            // requests that hold any generation of it now
   absl::Status error;             // of the last load, by an operator or for a request
-  double load_seconds = 0;        // what that took, from the start of its reading or copying to its end
+  bool lenient = false;  // loaded so: what its config and its tensors differ in is taken as PEFT takes it
+  // What to know of it before trusting its answers: what a lenient load left alone or dropped, and a base
+  // model of another name.
+  std::vector<std::string> warnings;
+  double load_seconds = 0;  // what that took, from the start of its reading or copying to its end
 };
 
 enum class AdapterChange : uint8_t {

@@ -110,13 +110,14 @@ ReadPiece Whole(const std::string& path, AdapterContents contents) {
 absl::StatusOr<ReadPiece> ReadFiles(Disk& disk, const PieceInfo& info, const AdapterShape& shape,
                                     uint64_t max_file_bytes, const BaseWeights* base) {
   if (info.kind == Kind::kWhole) {
-    ASSIGN_OR_RETURN(AdapterContents contents, ReadAdapter(disk, info.path, shape, max_file_bytes, base));
+    ASSIGN_OR_RETURN(AdapterContents contents,
+                     ReadAdapter(disk, info.path, shape, max_file_bytes, base, info.lenient));
     // From a journal of before MoAs had pieces.
     if (!contents.experts_by_name.empty()) return FailedPrecondition("{}: must be loaded again", info.path);
     return Whole(info.path, std::move(contents));
   }
-  ASSIGN_OR_RETURN(AdapterContents contents,
-                   ReadMoaPiece(disk, info.path, info.kind, info.expert, shape, max_file_bytes));
+  ASSIGN_OR_RETURN(AdapterContents contents, ReadMoaPiece(disk, info.path, info.kind, info.expert, shape,
+                                                          max_file_bytes, info.lenient));
   if (info.kind == Kind::kRouters) return Routers(info.path, contents);
   const auto& experts = contents.experts_by_name;
   const auto found = std::ranges::find(experts, info.expert, &ExpertWeights::name);
@@ -125,14 +126,15 @@ absl::StatusOr<ReadPiece> ReadFiles(Disk& disk, const PieceInfo& info, const Ada
 
 }  // namespace
 
-std::vector<ReadPiece> TakeApart(const std::string& path, AdapterContents contents) {
+std::vector<ReadPiece> TakeApart(const std::string& path, AdapterContents contents, bool lenient) {
   std::vector<ReadPiece> pieces;
   if (contents.experts_by_name.empty()) {
     pieces.push_back(Whole(path, std::move(contents)));
-    return pieces;
+  } else {
+    pieces.push_back(Routers(path, contents));
+    for (size_t e = 0; e < contents.experts_by_name.size(); ++e) pieces.push_back(Expert(path, contents, e));
   }
-  pieces.push_back(Routers(path, contents));
-  for (size_t e = 0; e < contents.experts_by_name.size(); ++e) pieces.push_back(Expert(path, contents, e));
+  for (ReadPiece& piece : pieces) piece.info.lenient = lenient;
   return pieces;
 }
 

@@ -43,7 +43,8 @@ struct ReadPiece {
 };
 
 // The pieces of what ReadAdapter read from `path`: one; or of an MoA the routers, then the experts.
-std::vector<ReadPiece> TakeApart(const std::string& path, AdapterContents contents);
+// They remember whether they were read leniently.
+std::vector<ReadPiece> TakeApart(const std::string& path, AdapterContents contents, bool lenient = false);
 
 // Reads the piece that `info` tells of again. FAILED_PRECONDITION when what is there has another digest;
 // otherwise errors as ReadAdapter's.

@@ -28,6 +28,9 @@ struct AdapterStoreOptions {
   size_t max_adapters = 10'000;          // names, whatever their state
   size_t max_queued_loads = 256;         // that wait for a loader thread
   uint64_t max_file_bytes = 4ull << 30;  // largest adapter_model.safetensors
+  // What the base model is called, by its directory, its files and its operator. An adapter of a model that
+  // is called otherwise gets a warning; none: no adapter does.
+  std::vector<std::string> base_names{};
   // The base model's own numbers; without them adapters that need them are refused (see ReadAdapter).
   std::shared_ptr<const BaseWeights> base{};
   // Tries out what is to serve for the first time, on a loader thread; it stays on the device until this
@@ -43,6 +46,7 @@ struct ChangeOptions {
   bool force = false;  // an unload: end the requests that hold it
   std::string request_id{};  // a client's: the same change under the same id is made once
   bool record = true;        // a load: it is still wanted after a restart
+  bool lenient = false;      // a load: see ReadAdapter
 };
 
 struct AnsweredRequest;

@@ -22,7 +22,7 @@ Action ActionFor(const WantedAdapter& wanted, const AdapterInfo* present) {
   if (present == nullptr) return Action::kCreate;
   const bool serves = present->state == AdapterState::kAvailable;
   const bool same = wanted.digest.empty() ? present->path == wanted.path : present->digest == wanted.digest;
-  if (!serves || !same) return Action::kReplace;
+  if (!serves || !same || (present->lenient && !wanted.lenient)) return Action::kReplace;
   return present->pinned == wanted.pinned ? Action::kUnchanged : Action::kPin;
 }
 
@@ -61,8 +61,8 @@ class ApplyRun : public std::enable_shared_from_this<ApplyRun> {
 
 void ApplyRun::Add(const AppliedChange& change, const WantedAdapter& wanted) {
   MutexLock lock(&mu_);
-  const WantedAdapter w{change.name, wanted.path, wanted.digest, wanted.pinned};
-  const ChangeOptions digest{.digest = w.digest};
+  const WantedAdapter w{change.name, wanted.path, wanted.digest, wanted.pinned, wanted.lenient};
+  const ChangeOptions digest{.digest = w.digest, .lenient = w.lenient};
   if (change.action == Action::kCreate || change.action == Action::kReplace) {
     calls_[kValidate].push_back(
         [=, this](AdapterStore::Done done) { store_.ValidateOnly(w.name, w.path, std::move(done), digest); });
@@ -156,7 +156,7 @@ absl::Status ApplyRun::Summary() {
 std::string InWords(const std::vector<WantedAdapter>& wanted, const AdapterApplier::Options& options) {
   std::string text = options.force ? "force\n" : "drain\n";
   for (const WantedAdapter& w : wanted) {
-    text += fmt::format("{} {} {} {}\n", w.name, w.path, w.digest, w.pinned);
+    text += fmt::format("{} {} {} {}{}\n", w.name, w.path, w.digest, w.pinned, w.lenient ? " lenient" : "");
   }
   return "apply " + Hex(Sha256::Of(text));
 }

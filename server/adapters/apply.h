@@ -18,6 +18,8 @@ struct WantedAdapter {
   std::string name, path;
   std::string digest{};  // "": whatever is there; what serves from `path` is left alone
   bool pinned = false;
+  bool lenient =
+      false;  // loaded so; one that serves and was loaded leniently is loaded again where it is not
 };
 
 struct AppliedChange {

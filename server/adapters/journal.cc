@@ -64,6 +64,8 @@ Json ToJson(const AdapterInfo& info) {
           {"experts", info.experts},
           {"targets", info.targets},
           {"expert_names", info.expert_names},
+          {"lenient", info.lenient},
+          {"warnings", info.warnings},
           {"pieces", std::move(pieces)}};
 }
 
@@ -98,6 +100,8 @@ AdapterInfo InfoFrom(const Json& json) {
   info.experts = json.at("experts").get<int>();
   info.targets = json.at("targets").get<std::vector<std::string>>();
   info.expert_names = json.at("expert_names").get<std::vector<std::string>>();
+  info.lenient = json.value("lenient", false);  // older records have neither
+  info.warnings = json.value("warnings", std::vector<std::string>());
   for (const Json& piece : json.value("pieces", Json::array()))
     info.pieces.push_back(PieceFrom(piece, info.path));
   return info;

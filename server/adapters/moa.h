@@ -35,7 +35,8 @@ absl::Status ReadRouters(const Safetensors& file, const AdapterShape& shape, Ten
 absl::Status CheckMoaParts(const MoaConfig& config, std::span<const ModuleTensors> modules);
 
 // The pairs of one of the bundle's experts, in `storage` of its own, so that each can go without the others.
-// It may leave out modules that others have, but not all. INVALID_ARGUMENT names the tensor and the reason.
+// It may leave out modules that others have, but not all (target_check.h says which it must have).
+// INVALID_ARGUMENT names the tensor and the reason.
 absl::StatusOr<ExpertWeights> ReadMoaExpert(const MoaConfig::Expert& expert,
                                             std::span<const ModuleTensors> modules, TensorStorage& storage);
 // Whether a tensor of this name is of that expert.

@@ -39,8 +39,8 @@ absl::Status TensorError(std::string_view name, std::string_view reason) {
 std::string ModuleTensors::TensorName(std::string_view part) const {
   if (const auto found = parts.find(part); found != parts.end()) return std::string(found->second.name);
   const bool whole = part.starts_with("lora_embedding_") || part == "lora_magnitude_vector" ||
-                     part == "lora_B.bias" || part == kWeightPart || part == kBiasPart ||
-                     part == kTrainedTokensPart;
+                     part == "lora_B.bias" || part == kVeloraPart || part == kWeightPart ||
+                     part == kBiasPart || part == kTrainedTokensPart;
   if (part == kTrainedTokensPart) part = "token_adapter.trainable_tokens_delta";
   return fmt::format("base_model.model.{}.{}{}", path, part, whole ? "" : ".weight");
 }

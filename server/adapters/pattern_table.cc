@@ -11,11 +11,13 @@ constexpr size_t kMaxPatternBytes = 1000;
 // Of one match: an honest pattern over a path of 40 characters needs some hundred steps.
 constexpr uint32_t kMatchLimit = 20'000, kDepthLimit = 1'000, kHeapLimitKib = 1'000;
 
-absl::StatusOr<std::shared_ptr<const pcre2_code>> CompileOne(const std::string& pattern) {
+// `before` and `after` make of a pattern the text that PEFT builds of it, group by group.
+absl::StatusOr<std::shared_ptr<const pcre2_code>> CompileOne(const char* before, const std::string& pattern,
+                                                             const char* after) {
   if (pattern.size() > kMaxPatternBytes) {
     return InvalidArgument("a pattern has {} bytes, more than {}", pattern.size(), kMaxPatternBytes);
   }
-  const std::string whole = "(.*\\.)?(" + pattern + ")$";  // the text that PEFT builds, group by group
+  const std::string whole = before + pattern + after;
   int error;
   PCRE2_SIZE offset;
   pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(whole.data()), whole.size(),
@@ -51,7 +53,27 @@ class Matcher {
       pcre2_match_data_create(1, nullptr), pcre2_match_data_free};
 };
 
+absl::StatusOr<bool> MatchOne(Matcher& matcher, const pcre2_code* code, const std::string& pattern,
+                              std::string_view path) {
+  const int result = matcher.Match(code, path);
+  if (result >= 0) return true;
+  if (result == PCRE2_ERROR_NOMATCH) return false;
+  return InvalidArgument("pattern '{}' costs too much to match", pattern);
+}
+
 }  // namespace
+
+absl::StatusOr<PathPattern> PathPattern::Compile(const std::string& pattern) {
+  PathPattern out;
+  out.pattern_ = pattern;
+  ASSIGN_OR_RETURN(out.code_, CompileOne("(?:", pattern, ")\\z"));
+  return out;
+}
+
+absl::StatusOr<bool> PathPattern::Matches(std::string_view path) const {
+  Matcher matcher;
+  return MatchOne(matcher, code_.get(), pattern_, path);
+}
 
 absl::StatusOr<PatternTable> PatternTable::Compile(
     const std::vector<std::pair<std::string, double>>& entries) {
@@ -60,7 +82,7 @@ absl::StatusOr<PatternTable> PatternTable::Compile(
   }
   PatternTable table;
   for (const auto& [pattern, value] : entries) {
-    ASSIGN_OR_RETURN(auto code, CompileOne(pattern));
+    ASSIGN_OR_RETURN(auto code, CompileOne("(.*\\.)?(", pattern, ")$"));
     table.entries_.push_back({pattern, std::move(code), value});
   }
   return table;
@@ -70,11 +92,8 @@ absl::StatusOr<std::optional<double>> PatternTable::Find(std::string_view path) 
   if (entries_.empty()) return std::nullopt;
   Matcher matcher;
   for (const Entry& entry : entries_) {
-    const int result = matcher.Match(entry.code.get(), path);
-    if (result >= 0) return entry.value;
-    if (result != PCRE2_ERROR_NOMATCH) {
-      return InvalidArgument("pattern '{}' costs too much to match", entry.pattern);
-    }
+    ASSIGN_OR_RETURN(const bool matches, MatchOne(matcher, entry.code.get(), entry.pattern, path));
+    if (matches) return entry.value;
   }
   return std::nullopt;
 }

@@ -1,4 +1,6 @@
-// PEFT's rank_pattern and alpha_pattern: regular expressions over module paths, each with a number.
+// PEFT's regular expressions over module paths: target_modules and the like, and rank_pattern and
+// alpha_pattern, of which each has a number. Patterns come from strangers: their number, length and the work
+// that one match may cost are bounded.
 #ifndef HYDRAD_SERVER_ADAPTERS_PATTERN_TABLE_H_
 #define HYDRAD_SERVER_ADAPTERS_PATTERN_TABLE_H_
 
@@ -16,9 +18,22 @@ struct pcre2_real_code_8;
 
 namespace hydrad {
 
+// One expression. Immutable; any thread may match.
+class PathPattern {
+ public:
+  // INVALID_ARGUMENT for what is not a regular expression and for more than 1000 bytes.
+  static absl::StatusOr<PathPattern> Compile(const std::string& pattern);
+
+  // re.fullmatch(pattern, path). INVALID_ARGUMENT when it costs too much.
+  absl::StatusOr<bool> Matches(std::string_view path) const;
+
+ private:
+  std::string pattern_;
+  std::shared_ptr<const pcre2_real_code_8> code_;
+};
+
 // Immutable after Compile; any thread may look up. As in PEFT, the first entry in the order of the file
-// counts whose pattern P gives re.match(r"(.*\.)?(P)$", path). Patterns come from strangers: their number,
-// length and the work that one match may cost are bounded.
+// counts whose pattern P gives re.match(r"(.*\.)?(P)$", path).
 class PatternTable {
  public:
   PatternTable() = default;

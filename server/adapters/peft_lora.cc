@@ -8,7 +8,23 @@ namespace {
 
 constexpr char kBias[] = "lora_B.bias";
 
-const char* Hint(const AdapterConfig& config, const ModuleTensors& module) {
+// The adapter's name in "lora_A.NAME", as the state dict of a model has it.
+std::string_view NameIn(const ModuleTensors& module) {
+  for (const auto& [part, tensor] : module.parts) {
+    const bool factor = part.starts_with("lora_A.") || part.starts_with("lora_B.");
+    if (factor && part != kBias) return part.substr(std::string_view("lora_A.").size());
+  }
+  return {};
+}
+
+std::string Hint(const AdapterConfig& config, const ModuleTensors& module) {
+  if (const std::string_view name = NameIn(module); !name.empty()) {
+    return fmt::format(
+        "holds the adapter's name, as a model's state dict does: save it with save_pretrained, or take '.{}' "
+        "out of "
+        "the names",
+        name);
+  }
   if (module.parts.contains("lora_route")) {
     return "is of HydraLoRA or LoRAMoE, but adapter_config.json has no lora_nums";
   }

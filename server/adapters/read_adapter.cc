@@ -16,6 +16,7 @@
 #include "server/adapters/own_rows.h"
 #include "server/adapters/peft_lora.h"
 #include "server/adapters/read_moa.h"
+#include "server/adapters/target_check.h"
 #include "server/base/sha256.h"
 #include "server/model/safetensors.h"
 
@@ -32,10 +33,11 @@ std::string Printable(std::string_view text) {
   return text.size() > kMax ? line + "..." : line;
 }
 
-// What an adapter is checked against.
+// What an adapter is checked against, and how strictly.
 struct Base {
   const AdapterShape& shape;
   const BaseWeights* weights;  // or null
+  bool lenient;
 };
 
 // A change of rank 0.
@@ -63,6 +65,7 @@ absl::StatusOr<std::optional<ProjectionWeights>> ReadModule(const AdapterConfig&
                                                             TensorStorage& storage) {
   ASSIGN_OR_RETURN(const std::vector<float> bias, TakeOwnBias(base.weights, module));
   ASSIGN_OR_RETURN(const std::vector<float> magnitudes, TakeMagnitudes(config.dora, module));
+  module.parts.erase(kVeloraPart);
   if (module.parts.empty() && bias.empty()) return std::nullopt;
   const TokenRows& own = OwnRowsOf(read, module.projection);
   if (!own.tokens.empty()) {
@@ -101,9 +104,15 @@ absl::Status CheckInvocation(const AdapterConfig& config, const AdapterShape& sh
   return InvalidArgument("an aLoRA with trained biases, embeddings or matrices of its own is not supported");
 }
 
-absl::StatusOr<AdapterWeights> ReadModules(const AdapterConfig& config, const Safetensors& file,
-                                           const Base& base, TensorStorage& storage) {
+absl::StatusOr<AdapterWeights> ReadModules(const AdapterConfig& config, const Safetensors& all,
+                                           const Base& base, TensorStorage& storage,
+                                           std::vector<std::string>* warnings) {
+  const Leniency leniency{base.lenient, warnings};
+  const Safetensors file = WithoutOtherModules(all, base.shape, leniency);
   ASSIGN_OR_RETURN(std::vector<ModuleTensors> modules, SortByModule(file, base.shape));
+  // What is wrong with a tensor says more than that it is there.
+  const absl::Status whole = CheckTargets(config, base.shape, "", leniency, modules);
+  if (base.lenient) RETURN_IF_ERROR(whole);
   AdapterWeights read;
   ASSIGN_OR_RETURN(OwnRows own, TakeOwnRows(config.tokens, base.shape, base.weights, modules, storage));
   read.embedding = std::move(own.embedding);
@@ -114,6 +123,7 @@ absl::StatusOr<AdapterWeights> ReadModules(const AdapterConfig& config, const Sa
                      ReadModule(config, base, read, module, storage));
     if (weights) read.projections.push_back(*std::move(weights));
   }
+  RETURN_IF_ERROR(whole);
   return read;
 }
 
@@ -124,12 +134,12 @@ absl::StatusOr<AdapterContents> ReadTensors(DiskDirectory& directory, const Adap
   if (config.names != TensorNames::kPeft) {
     ASSIGN_OR_RETURN(file, InHydraNames(config.names, file));
   }
-  auto weights = ReadModules(config, file, base, *storage);
+  AdapterContents contents;
+  auto weights = ReadModules(config, file, base, *storage, &contents.warnings);
   if (!weights.ok()) {
     return absl::Status(weights.status().code(),
                         InFileNames(config.names, std::string(weights.status().message())));
   }
-  AdapterContents contents;
   contents.weights = *std::move(weights);
   contents.host_bytes = storage->bytes() + VectorBytes(contents.weights);
   contents.weights.storage = std::move(storage);
@@ -172,13 +182,16 @@ absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const 
   if (!config.ok()) return Annotate(Explain(config.status(), **directory), path + "/" + kConfigFile);
   absl::StatusOr<AdapterContents> contents;
   if (config->moa) {
-    contents = ReadMoa(disk, path, **directory, *config->moa, base.shape, max_file_bytes, {}, digest);
+    const MoaPart all{.lenient = base.lenient};
+    contents = ReadMoa(disk, path, **directory, *config, base.shape, max_file_bytes, all, digest);
     if (!contents.ok()) return contents.status();
   } else {
     contents = ReadTensors(**directory, *config, base, max_file_bytes, digest);
     if (!contents.ok()) return Annotate(Explain(contents.status(), **directory), path + "/" + kTensorFile);
   }
   contents->digest = "sha256:" + Hex(digest.Finish());
+  contents->base_model = Printable(config->base_model);
+  for (std::string& warning : contents->warnings) warning = Printable(warning);
   Describe(*config, &*contents);
   return contents;
 }
@@ -190,7 +203,7 @@ absl::StatusOr<AdapterContents> ReadPiece(Disk& disk, const std::string& path, c
   const auto config = ReadConfig(*directory, unused);
   if (!config.ok()) return Annotate(Explain(config.status(), *directory), path + "/" + kConfigFile);
   if (!config->moa) return FailedPrecondition("{}/{}: is no MoA any more", path, kConfigFile);
-  return ReadMoa(disk, path, *directory, *config->moa, shape, max_file_bytes, part, unused);
+  return ReadMoa(disk, path, *directory, *config, shape, max_file_bytes, part, unused);
 }
 
 // What a reading function answers, its error in printable text, and memory that is lacking as an error.
@@ -210,14 +223,14 @@ absl::StatusOr<AdapterContents> Guarded(const std::string& path, const F& read) 
 }  // namespace
 
 absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path, const AdapterShape& shape,
-                                            uint64_t max_file_bytes, const BaseWeights* base) {
-  return Guarded(path, [&] { return Read(disk, path, {shape, base}, max_file_bytes); });
+                                            uint64_t max_file_bytes, const BaseWeights* base, bool lenient) {
+  return Guarded(path, [&] { return Read(disk, path, {shape, base, lenient}, max_file_bytes); });
 }
 
 absl::StatusOr<AdapterContents> ReadMoaPiece(Disk& disk, const std::string& path, PieceInfo::Kind kind,
                                              const std::string& expert, const AdapterShape& shape,
-                                             uint64_t max_file_bytes) {
-  return Guarded(path, [&] { return ReadPiece(disk, path, {kind, expert}, shape, max_file_bytes); });
+                                             uint64_t max_file_bytes, bool lenient) {
+  return Guarded(path, [&] { return ReadPiece(disk, path, {kind, expert, lenient}, shape, max_file_bytes); });
 }
 
 uint64_t VectorBytes(const AdapterWeights& weights) {

@@ -36,7 +36,9 @@ struct AdapterContents {
   AdapterTraits traits;  // of `weights`
   std::vector<std::string>
       targets;  // names of the projections that some layer adapts, in kProjectionNames' order
-  std::vector<int32_t> invocation;  // see TokenFields
+  std::vector<int32_t> invocation;    // see TokenFields
+  std::string base_model;             // that it was trained on, as its config names it
+  std::vector<std::string> warnings;  // what a lenient reading left alone or dropped
 };
 
 // Reads adapter_config.json and adapter_model.safetensors of the directory `path`; the config tells the
@@ -49,18 +51,22 @@ struct AdapterContents {
 // own numbers (DoRA, trained biases, copies of base matrices): FAILED_PRECONDITION for such a one where it is
 // null. Thread-safe for different calls.
 //
+// What is missing or left over is refused, which is told by target_modules; but where the reading is
+// `lenient`, whole modules that are missing or left over are taken as PEFT takes them (see target_check.h).
+//
 // An MoA's expert_paths are directories beneath the adapter's own, or, where that has none of the name,
 // beneath the root; neither can leave the root. Each holds a plain LoRA (and perhaps its row of the routers,
 // see moa.h). Where all experts have one, the adapter needs no adapter_model.safetensors.
 absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path, const AdapterShape& shape,
-                                            uint64_t max_file_bytes, const BaseWeights* base = nullptr);
+                                            uint64_t max_file_bytes, const BaseWeights* base = nullptr,
+                                            bool lenient = false);
 
 // Of the MoA in `path`, one piece (see PieceInfo): of its experts_by_name the weights of the expert of that
 // name, or of all of them the rows of the routers. No more is read than that takes. FAILED_PRECONDITION where
 // it is no MoA any more, or has no such expert.
 absl::StatusOr<AdapterContents> ReadMoaPiece(Disk& disk, const std::string& path, PieceInfo::Kind kind,
                                              const std::string& expert, const AdapterShape& shape,
-                                             uint64_t max_file_bytes);
+                                             uint64_t max_file_bytes, bool lenient = false);
 
 // What the numbers take that were worked out at load and stand in no file.
 uint64_t VectorBytes(const AdapterWeights& weights);

@@ -9,6 +9,7 @@
 #include "server/adapters/moa.h"
 #include "server/adapters/module_tensors.h"
 #include "server/adapters/peft_lora.h"
+#include "server/adapters/target_check.h"
 #include "server/adapters/tensor_file.h"
 
 namespace hydrad {
@@ -30,20 +31,21 @@ absl::Status CheckExpertModules(std::span<const ModuleTensors> modules, const To
 // Everything that reading an MoA needs to know, and what has come of it so far.
 class MoaReader {
  public:
-  MoaReader(Disk& disk, const std::string& path, const MoaConfig& config, const AdapterShape& shape,
+  MoaReader(Disk& disk, const std::string& path, const AdapterConfig& config, const AdapterShape& shape,
             uint64_t max_bytes, const MoaPart& part, Sha256& digest)
       : disk_(disk),
         path_(path),
-        config_(config),
+        whole_config_(config),
+        config_(*config.moa),
         shape_(shape),
         max_bytes_(max_bytes),
         part_(part),
         digest_(digest) {
-    contents_.pool = config.pool;
-    contents_.decision = config.decision;
-    contents_.experts_by_name.resize(config.experts.size());
-    contents_.expert_host_bytes.resize(config.experts.size());
-    for (size_t e = 0; e < config.experts.size(); ++e) Expert(e).name = config.experts[e].name;
+    contents_.pool = config_.pool;
+    contents_.decision = config_.decision;
+    contents_.experts_by_name.resize(config_.experts.size());
+    contents_.expert_host_bytes.resize(config_.experts.size());
+    for (size_t e = 0; e < config_.experts.size(); ++e) Expert(e).name = config_.experts[e].name;
   }
 
   absl::StatusOr<AdapterContents> Read(DiskDirectory& directory) {
@@ -61,6 +63,7 @@ class MoaReader {
 
  private:
   ExpertWeights& Expert(size_t e) { return contents_.experts_by_name[e]; }
+  Leniency leniency() { return {part_.lenient, &contents_.warnings}; }
   bool Wants(size_t e) const {
     return part_.kind == Kind::kWhole || (part_.kind == Kind::kExpert && part_.expert == Expert(e).name);
   }
@@ -89,13 +92,15 @@ class MoaReader {
       one = &*found;
     }
     TensorStorage bundle;  // goes when it has been taken apart
-    ASSIGN_OR_RETURN(const Safetensors file, ReadFile(directory, one, bundle));
-    if (part_.kind == Kind::kRouters) return ReadRouters(file, shape_, bundle, contents_.experts_by_name);
-    ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape_, IsRouterTensor));
+    ASSIGN_OR_RETURN(const Safetensors all, ReadFile(directory, one, bundle));
+    if (part_.kind == Kind::kRouters) return ReadRouters(all, shape_, bundle, contents_.experts_by_name);
+    const Safetensors file = WithoutOtherModules(all, shape_, leniency());
+    ASSIGN_OR_RETURN(std::vector<ModuleTensors> modules, SortByModule(file, shape_, IsRouterTensor));
     RETURN_IF_ERROR(CheckExpertModules(modules, {}));
     RETURN_IF_ERROR(CheckMoaParts(config_, modules));
     for (size_t e = 0; e < config_.experts.size(); ++e) {
       if (!config_.experts[e].path.empty() || !Wants(e)) continue;
+      RETURN_IF_ERROR(CheckTargets(whole_config_, shape_, Expert(e).name, leniency(), modules));
       auto storage = std::make_shared<TensorStorage>();
       ASSIGN_OR_RETURN(Expert(e), ReadMoaExpert(config_.experts[e], modules, *storage));
       contents_.expert_host_bytes[e] = storage->bytes();
@@ -129,11 +134,14 @@ class MoaReader {
   // A plain LoRA, and perhaps a row of the routers.
   absl::Status ReadFactors(DiskDirectory& directory, const AdapterConfig& config, size_t e) {
     auto storage = std::make_shared<TensorStorage>();
-    ASSIGN_OR_RETURN(const Safetensors file, ReadTensorFile(directory, max_bytes_, digest_, *storage));
-    ASSIGN_OR_RETURN(const std::vector<ModuleTensors> modules, SortByModule(file, shape_, IsRouterTensor));
+    ASSIGN_OR_RETURN(const Safetensors all, ReadTensorFile(directory, max_bytes_, digest_, *storage));
+    const Safetensors file = WithoutOtherModules(all, shape_, leniency());
+    ASSIGN_OR_RETURN(std::vector<ModuleTensors> modules, SortByModule(file, shape_, IsRouterTensor));
     if (modules.empty()) return InvalidArgument("holds no lora tensors");
+    RETURN_IF_ERROR(CheckTargets(config, shape_, "", leniency(), modules));
     RETURN_IF_ERROR(CheckExpertModules(modules, config.tokens));
-    for (const ModuleTensors& module : modules) {
+    for (ModuleTensors& module : modules) {
+      module.parts.erase(kVeloraPart);
       ASSIGN_OR_RETURN(ProjectionWeights weights, ReadPeftLora(config, module, *storage));
       Expert(e).weights.projections.push_back(std::move(weights));
     }
@@ -165,6 +173,7 @@ class MoaReader {
 
   Disk& disk_;
   const std::string& path_;
+  const AdapterConfig& whole_config_;
   const MoaConfig& config_;
   const AdapterShape& shape_;
   const uint64_t max_bytes_;
@@ -176,7 +185,7 @@ class MoaReader {
 }  // namespace
 
 absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, DiskDirectory& directory,
-                                        const MoaConfig& config, const AdapterShape& shape,
+                                        const AdapterConfig& config, const AdapterShape& shape,
                                         uint64_t max_bytes, const MoaPart& part, Sha256& digest) {
   return MoaReader(disk, path, config, shape, max_bytes, part, digest).Read(directory);
 }

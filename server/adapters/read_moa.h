@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <string>
 
+#include "server/adapters/adapter_config.h"
 #include "server/adapters/adapter_info.h"  // PieceInfo
 #include "server/adapters/disk.h"
-#include "server/adapters/moa_config.h"
 #include "server/adapters/read_adapter.h"
 #include "server/backend/backend.h"  // AdapterShape
 #include "server/base/sha256.h"
@@ -19,13 +19,14 @@ namespace hydrad {
 struct MoaPart {
   PieceInfo::Kind kind = PieceInfo::Kind::kWhole;
   std::string expert{};  // of kExpert
+  bool lenient = false;  // see ReadAdapter
 };
 
-// `directory` is that of `path`, whose config has been read. Fills in the experts (of a part: names, and what
-// was asked for), how they are picked, and the host bytes; adds what it reads whole to `digest`. Every expert
-// has memory of its own. Errors as ReadAdapter's. Throws std::bad_alloc.
+// `directory` is that of `path`, whose config, of an MoA, has been read. Fills in the experts (of a part:
+// names, and what was asked for), how they are picked, and the host bytes; adds what it reads whole to
+// `digest`. Every expert has memory of its own. Errors as ReadAdapter's. Throws std::bad_alloc.
 absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, DiskDirectory& directory,
-                                        const MoaConfig& config, const AdapterShape& shape,
+                                        const AdapterConfig& config, const AdapterShape& shape,
                                         uint64_t max_bytes, const MoaPart& part, Sha256& digest);
 
 // The directory of an expert that has one: beneath the adapter's own, or else beneath the root. `*path`

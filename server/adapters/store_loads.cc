@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/adapters/base_name.h"
 #include "server/adapters/host_bytes.h"
 #include "server/adapters/store_impl.h"
 #include "server/base/log.h"
@@ -21,12 +22,13 @@ AdapterInfo Describe(const std::string& name, const std::string& path, const Ada
   info.experts = contents.experts;
   info.targets = contents.targets;
   for (const ExpertWeights& expert : contents.experts_by_name) info.expert_names.push_back(expert.name);
+  info.warnings = contents.warnings;
   return info;
 }
 
 // What a request id stands for.
 std::string LoadInWords(const std::string& name, const std::string& path, const ChangeOptions& change) {
-  return fmt::format("load {} {} {}", name, path, change.digest);
+  return fmt::format("load {} {} {}{}", name, path, change.digest, change.lenient ? " lenient" : "");
 }
 
 }  // namespace
@@ -86,14 +88,19 @@ absl::StatusOr<bool> AdapterStore::Impl::ReserveForReading(const JobPtr& job) {
 }
 
 absl::StatusOr<std::vector<ReadPiece>> AdapterStore::Impl::Read(const LoadJob& job, AdapterInfo* info) {
-  ASSIGN_OR_RETURN(AdapterContents contents,
-                   ReadAdapter(*disk, job.path, shape, options.max_file_bytes, options.base.get()));
+  ASSIGN_OR_RETURN(AdapterContents contents, ReadAdapter(*disk, job.path, shape, options.max_file_bytes,
+                                                         options.base.get(), job.options.lenient));
   if (!job.options.digest.empty() && contents.digest != job.options.digest) {
     return FailedPrecondition("{}: the files have the digest {}, not {}", job.path, contents.digest,
                               job.options.digest);
   }
   *info = Describe(job.name, job.path, contents);
-  std::vector<ReadPiece> pieces = TakeApart(job.path, std::move(contents));
+  info->lenient = job.options.lenient;
+  if (!IsNameOf(options.base_names, contents.base_model)) {
+    info->warnings.push_back(fmt::format("its config names the base model '{}'; this is '{}'",
+                                         contents.base_model, options.base_names.front()));
+  }
+  std::vector<ReadPiece> pieces = TakeApart(job.path, std::move(contents), job.options.lenient);
   for (ReadPiece& read : pieces) {
     read.info.device_bytes = DeviceBytes(read.piece, backend, shape);
     info->device_bytes += read.info.device_bytes;
@@ -248,7 +255,9 @@ void AdapterStore::Impl::EndLoad(LoadJob& job) {
 }
 
 void AdapterStore::Impl::FinishLoad(const JobPtr& job, const absl::StatusOr<AdapterInfo>& result) {
-  if (!result.ok()) {
+  if (result.ok()) {
+    for (const std::string& warning : result->warnings) Log()->warn("adapter '{}': {}", job->name, warning);
+  } else {
     Log()->warn("adapter '{}': {} failed: {}", job->name, job->validate ? "validation" : "load",
                 result.status().ToString());
   }

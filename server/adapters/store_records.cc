@@ -12,6 +12,7 @@ void AdapterStore::Impl::Restore(const JournalState& state) {
     std::vector<PieceInfo> pieces = info.pieces;
     if (pieces.empty()) pieces.push_back({info.path, info.digest, info.host_bytes});
     for (PieceInfo& known : pieces) {
+      known.lenient = info.lenient;
       const PieceId piece = residency.AddKnown(entry, std::move(known));
       residency.Refer(piece);
       residency.SetKept(piece, info.pinned);

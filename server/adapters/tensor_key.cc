@@ -13,6 +13,11 @@ struct Mark {
   std::string_view means;
 };
 
+constexpr char kNamed[] =
+    "holds the adapter's name, as a model's state dict does: save it with save_pretrained, or take "
+    "'.default' out "
+    "of the names";
+
 // What gives away a thing that is not served. The first that is found counts.
 constexpr std::array kForeign = {
     Mark{"internal_xlora_classifier", "X-LoRA adapters are not supported"},
@@ -30,6 +35,11 @@ constexpr std::array kForeign = {
     Mark{"lora_monteclora", "MonteCLoRA is not supported"},
     Mark{"norm.weight", "trained norms are not supported"},
     Mark{".original_module.", "weights of the base model are not supported"},
+    Mark{"lora_diag", "KaSA is not supported"},
+    Mark{"lora_magnitude_vector.default", kNamed},
+    Mark{"lora_embedding_A.default", kNamed},
+    Mark{"lora_embedding_B.default", kNamed},
+    Mark{"modules_to_save.default", kNamed},
 };
 
 // Ends of keys that stand for one part in the files of different versions of PEFT.
@@ -41,6 +51,7 @@ constexpr std::array kAnyModule = {
     Spelling{"base_layer.bias", kBiasPart},
     Spelling{"lora_B.bias", "lora_B.bias"},
     Spelling{"lora_magnitude_vector", "lora_magnitude_vector"},
+    Spelling{"lora_velora_embed", kVeloraPart},
 };
 constexpr std::array kVocabularyModule = {
     Spelling{"weight", kWeightPart},
@@ -144,6 +155,14 @@ absl::StatusOr<TensorKey> ParseTensorKey(std::string_view key, int layers) {
   if (result.layer >= layers)
     return InvalidArgument("layer {} is outside of the model's {} layers", result.layer, layers);
   return result;
+}
+
+bool IsOfAnotherModule(std::string_view key, int layers) {
+  TensorKey parsed;
+  std::string_view rest = key;
+  if (key.find(".lora_") == key.npos || !CheckForeign(key).ok() || !Skip("base_model.model.", &rest))
+    return false;
+  return !TakeModule(&rest, &parsed) || parsed.layer >= layers;
 }
 
 }  // namespace hydrad

@@ -13,6 +13,7 @@ namespace hydrad {
 inline constexpr std::string_view kBiasPart = "bias";             // of the base's module, trained
 inline constexpr std::string_view kWeightPart = "weight";         // the adapter's own matrix of the module
 inline constexpr std::string_view kBaseLayerPart = "base_layer";  // the base's matrix as the adapter saw it
+inline constexpr std::string_view kVeloraPart = "lora_velora_embed";      // counts in training alone
 inline constexpr std::string_view kTrainedTokensPart = "trained_tokens";  // own rows of some tokens
 
 // "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight" is layer 3, projection kQ, path
@@ -30,6 +31,10 @@ struct TensorKey {
 // another family), the layer where the model has only `layers`, the module where it is not one of the seven
 // projections, embed_tokens or lm_head.
 absl::StatusOr<TensorKey> ParseTensorKey(std::string_view key, int layers);
+
+// Whether the key is a LoRA's, of no family that is refused by name, and of a module that the model does not
+// have.
+bool IsOfAnotherModule(std::string_view key, int layers);
 
 }  // namespace hydrad
 

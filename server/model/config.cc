@@ -195,6 +195,9 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json) {
   ASSIGN_OR_RETURN(const Json object, ParseObject("config.json", json));
   ConfigFields fields("config.json", object);
   ModelConfig config;
+  if (fields.Has("_name_or_path") && fields["_name_or_path"].is_string()) {
+    config.name = fields["_name_or_path"].get<std::string>();
+  }
   ReadFamily(fields, config);
   RefuseUnsupported(fields);
   ReadSizes(fields, config);

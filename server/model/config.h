@@ -14,6 +14,7 @@ namespace hydrad {
 
 // Values as in Hugging Face's config.json of the same names.
 struct ModelConfig {
+  std::string name;        // _name_or_path, "" where there is none
   std::string model_type;  // "llama", "mistral", "qwen2", "qwen3"
   int hidden_size = 0;
   int num_layers = 0;

@@ -41,7 +41,7 @@ absl::Status Explain(const absl::Status& status, const std::string& name) {
 std::vector<WantedAdapter> WantedOf(const v1::ApplyAdaptersRequest& message) {
   std::vector<WantedAdapter> wanted;
   for (const v1::WantedAdapter& w : message.adapters()) {
-    wanted.push_back({w.name(), w.path(), w.etag(), w.pinned()});
+    wanted.push_back({w.name(), w.path(), w.etag(), w.pinned(), w.lenient()});
   }
   return wanted;
 }
@@ -80,7 +80,8 @@ class AdminService final : public UnreadService<v1::Admin> {
     if (!message || !AllowChange(*reply)) return reply;
     const std::string action = message->validate_only() ? "adapter.validate" : "adapter.load";
     AdapterStore::Done done = Later(context, *reply, action, message->name(), message->path(), out);
-    const ChangeOptions options{.digest = message->etag(), .request_id = message->request_id()};
+    const ChangeOptions options{
+        .digest = message->etag(), .request_id = message->request_id(), .lenient = message->lenient()};
     if (message->validate_only()) {
       rooms_.adapters.ValidateOnly(message->name(), message->path(), std::move(done), options);
     } else {

@@ -208,6 +208,8 @@ v1::Adapter ToProto(const AdapterInfo& info) {
   out.set_tier(ToProto(info.tier));
   out.set_pinned(info.pinned);
   out.set_host_bytes(info.host_bytes);
+  out.set_lenient(info.lenient);
+  for (const std::string& warning : info.warnings) out.add_warnings(warning);
   return out;
 }
 

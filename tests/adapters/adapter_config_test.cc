@@ -141,9 +141,23 @@ TEST(ParseAdapterConfig, RoutedFamiliesSayHowTheyRoute) {
   EXPECT_EQ(error("MOLE", {{"threshold", "0.2"}}), "field 'threshold': must be a number from 0");
 }
 
+TEST(ParseAdapterConfig, HasOneVariantOfALayerAtATime) {
+  const Json velora = {{"num_groups", 4}};
+  EXPECT_TRUE(With({{"velora_config", velora}}).ok());
+  EXPECT_TRUE(With({{"velora_config", nullptr}, {"use_dora", true}}).ok());
+  EXPECT_EQ(ErrorWith({{"velora_config", velora}, {"use_dora", true}}),
+            "field 'velora_config': does not go with use_dora");
+  EXPECT_EQ(ErrorWith({{"velora_config", velora}, {"alora_invocation_tokens", {1}}}),
+            "field 'velora_config': does not go with alora_invocation_tokens");
+  EXPECT_EQ(ErrorWith({{"init_lora_weights", "mica"}, {"use_dora", true}}),
+            "field 'init_lora_weights': does not go with use_dora");
+  EXPECT_EQ(ErrorWith({{"alora_invocation_tokens", {1}}, {"use_dora", true}}),
+            "field 'alora_invocation_tokens': does not go with use_dora");
+}
+
 TEST(ParseAdapterConfig, InitsThatLeaveTheBaseAloneAreFine) {
-  for (const Json& init :
-       {Json(true), Json(false), Json(nullptr), Json("gaussian"), Json("orthogonal"), Json("eva")}) {
+  for (const Json& init : {Json(true), Json(false), Json(nullptr), Json("gaussian"), Json("orthogonal"),
+                           Json("eva"), Json("mica"), Json("EVA")}) {
     EXPECT_TRUE(With({{"init_lora_weights", init}}).ok()) << init;
   }
   for (const char* init : {"pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "new_one"}) {

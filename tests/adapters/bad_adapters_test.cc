@@ -181,7 +181,7 @@ const std::vector<BadAdapter>& BadAdapters() {
       {"HeaderBeyondTheFile", Lora, Bytes([](std::string& bytes) { bytes[3] = 1; }), kFile, "header of"},
       {"HugeHeader", Lora, Bytes([](std::string& bytes) { bytes[7] = 1; }), kFile, "is larger than 8000000"},
       {"PickleAsSafetensors", Lora, Bytes([](std::string& bytes) { bytes = "PK\x03\x04 archive/data.pkl"; }),
-       kFile, "header of"},
+       kFile, "is a pickle of torch in a zip"},
       {"HydraWithoutLoraNums", HydraLora, [](AdapterFiles& files) { files.config.erase("lora_nums"); }, kFile,
        "is of HydraLoRA or LoRAMoE, but adapter_config.json has no lora_nums"},
       {"HydraHeadMissing", HydraLora, Erase(kQ + "lora_B1"), kFile, Tensor(kQ + "lora_B1", "is missing")},

@@ -67,6 +67,7 @@ TEST(ReadHydraLora, LoraMoeHasAnAForEachExpert) {
 TEST(ReadHydraLora, HeadsBeyondTenAreInNumericalOrder) {
   AdapterFiles files = Hydra();
   files.config["lora_nums"] = 12;
+  files.config.erase("target_modules");
   files.tensors.clear();
   files.tensors[kModule + "lora_route.weight"] = MakeTensor("F32", {12, 10}, 1);
   files.tensors[kModule + "lora_A.weight"] = MakeTensor("F32", {2, 10}, 2);

@@ -26,6 +26,8 @@ AdapterInfo Wanted(const std::string& name, uint64_t generation) {
   info.max_rank = 8;
   info.experts = 3;
   info.targets = {"q_proj", "down_proj"};
+  info.lenient = generation % 3 == 0;
+  if (info.lenient) info.warnings = {"one thing", "another"};
   return info;
 }
 
@@ -33,8 +35,9 @@ AdapterInfo Wanted(const std::string& name, uint64_t generation) {
 std::string Text(const JournalState& state) {
   std::string text = fmt::format("last {}\n", state.last_generation);
   for (const auto& [name, i] : state.adapters) {
-    text += fmt::format("{} {} {} {} {} {} {} {} {} {}\n", name, i.path, i.digest, i.generation, i.pinned,
-                        i.family, i.host_bytes, i.max_rank, i.experts, fmt::join(i.targets, ","));
+    text += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}\n", name, i.path, i.digest, i.generation,
+                        i.pinned, i.family, i.host_bytes, i.max_rank, i.experts, fmt::join(i.targets, ","),
+                        i.lenient, fmt::join(i.warnings, ","));
   }
   for (const AnsweredRequest& r : state.answered) {
     text += fmt::format("{} {} {} {}\n", r.id, r.what, r.name, r.generation);

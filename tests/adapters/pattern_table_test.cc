@@ -84,5 +84,15 @@ TEST(PatternTable, EndlessRecursionIsAnErrorNotACrash) {
   EXPECT_TRUE(found.ok() ? *found == std::nullopt : absl::IsInvalidArgument(found.status()));
 }
 
+TEST(PathPattern, MatchesWholePathsAlone) {
+  const auto pattern = PathPattern::Compile("a|a\\.b");
+  ASSERT_TRUE(pattern.ok()) << pattern.status();
+  EXPECT_TRUE(*pattern->Matches("a"));
+  EXPECT_TRUE(*pattern->Matches("a.b"));
+  for (const char* path : {"", "a.", "xa", "a.bc", "a\n"}) EXPECT_FALSE(*pattern->Matches(path)) << path;
+  EXPECT_FALSE(PathPattern::Compile("(").ok());
+  EXPECT_FALSE(PathPattern::Compile(std::string(1001, 'a')).ok());
+}
+
 }  // namespace
 }  // namespace hydrad

@@ -86,11 +86,12 @@ TEST(ReadAdapter, PicklesAreNamedAndNeverOpened) {
     FakeDisk::Files files = PlainLora().Bytes();
     files.erase("adapter_model.safetensors");
     files[name] = "a pickle";
-    EXPECT_EQ(StatusOf(files),
-              InvalidArgument(
-                  "some/where/adapter_model.safetensors: no such file: {} is there, but pickle files are "
-                  "never opened; convert to safetensors",
-                  name));
+    EXPECT_EQ(
+        StatusOf(files),
+        InvalidArgument(
+            "some/where/adapter_model.safetensors: no such file, but {} is there: pickle files are never "
+            "opened; convert to safetensors",
+            name));
   }
 }
 

@@ -81,6 +81,7 @@ TEST(ParseTensorKey, SpellingsOfOnePart) {
       {q + "base_layer.bias", kBiasPart},
       {q + "lora_B.bias", "lora_B.bias"},
       {q + "lora_magnitude_vector", "lora_magnitude_vector"},
+      {q + "lora_velora_embed", kVeloraPart},
       {q + "lora_magnitude_vector.weight", "lora_magnitude_vector"},
       {embedding + "weight", kWeightPart},
       {embedding + "base_layer.weight", kBaseLayerPart},
@@ -125,6 +126,20 @@ TEST(ParseTensorKey, ForeignThingsAreNamed) {
       {"base_model.model.lm_head.original_module.weight", "weights of the base model are not supported"},
   };
   for (const auto& [key, error] : cases) EXPECT_EQ(Error(key), error) << key;
+  for (const char* part : {"lora_magnitude_vector.default.weight", "lora_embedding_A.default"}) {
+    EXPECT_THAT(Error(q + part), StartsWith("holds the adapter's name")) << part;
+  }
+  EXPECT_EQ(Error(q + "lora_diag"), "KaSA is not supported");
+}
+
+TEST(IsOfAnotherModule, IsALoraOfNoneOfTheModels) {
+  const std::string layer = kStem;
+  EXPECT_TRUE(IsOfAnotherModule(layer + "4.self_attn.q_proj.lora_A.weight", 4));
+  EXPECT_TRUE(IsOfAnotherModule(layer + "0.block_sparse_moe.gate.lora_B.weight", 4));
+  EXPECT_FALSE(IsOfAnotherModule(layer + "3.self_attn.q_proj.lora_A.weight", 4));
+  EXPECT_FALSE(IsOfAnotherModule(layer + "3.self_attn.q_proj.lora_C.weight", 4));
+  EXPECT_FALSE(IsOfAnotherModule(layer + "4.self_attn.q_proj.weight", 4));
+  EXPECT_FALSE(IsOfAnotherModule("mixlora.layers.0.mlp.gate_proj.experts.0.lora_A.weight", 4));
 }
 
 }  // namespace

@@ -58,6 +58,15 @@ TEST(Json, TheRouteTaken) {
   EXPECT_EQ(ToJson(result)["route"]["expert"], "poems");
 }
 
+TEST(Json, AnAdapterHasItsWarnings) {
+  v1::Adapter adapter;
+  EXPECT_EQ(ToJson(adapter)["warnings"].dump(), "[]");
+  adapter.set_lenient(true);
+  adapter.add_warnings("something");
+  EXPECT_EQ(ToJson(adapter)["warnings"].dump(), R"(["something"])");
+  EXPECT_EQ(ToJson(adapter)["lenient"], true);
+}
+
 TEST(Json, AnMoaNamesItsExperts) {
   v1::Adapter adapter;
   EXPECT_FALSE(ToJson(adapter).contains("expert_names"));

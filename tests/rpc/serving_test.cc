@@ -28,6 +28,7 @@ AdapterFiles TinyLora(uint32_t seed) {
   AdapterFiles files = PlainLora();
   files.tensors.clear();
   files.config["target_modules"] = {"q_proj"};
+  files.config["layers_to_transform"] = {0, 1};
   files.config["lora_alpha"] = 4000;
   for (int layer = 0; layer < 2; ++layer) {
     const std::string module = kPrefix + std::to_string(layer) + ".self_attn.q_proj.";
@@ -42,6 +43,8 @@ AdapterFiles TinyMoa(int layers, uint32_t sums = 100) {
   AdapterFiles files = Moa();
   files.tensors.clear();
   files.config["r"] = 2;
+  files.config["target_modules"] = {"q_proj"};
+  files.config["layers_to_transform"] = {0, 1};
   files.config["lora_alpha"] = 4000;
   for (const auto& [expert, seed] : {std::pair("poems", 1u), std::pair("sums", sums)}) {
     for (const auto& [name, tensor] : TinyLora(seed).tensors) {

@@ -111,10 +111,12 @@ TEST(WireTest, AnAdapter) {
   info.tier = Tier::kHost;
   info.pinned = true;
   info.host_bytes = 77;
+  info.lenient = true;
+  info.warnings = {"something"};
   const v1::Adapter expected = Parse<v1::Adapter>(
       "name: 'sql' state: FAILED generation: 4 path: 'sql/v1' family: 'hydralora' etag: 'sha256:00' "
       "device_bytes: 99 max_rank: 8 experts: 3 targets: 'q_proj' targets: 'v_proj' requests: 2 error: 'rank "
-      "is 0' tier: HOST pinned: true host_bytes: 77");
+      "is 0' tier: HOST pinned: true host_bytes: 77 lenient: true warnings: \"something\"");
   EXPECT_EQ(ToProto(info).SerializeAsString(), expected.SerializeAsString());
 }
 

@@ -28,7 +28,7 @@ _SWITCHES = {
     "megatron_config": "made for Megatron's parallel layers",
     "enable_lora": "LoRA on parts of a merged layer",
 }
-_HARMLESS_INITS = [None, True, False, "gaussian", "orthogonal", "eva"]
+_HARMLESS_INITS = [None, True, False, "gaussian", "orthogonal", "eva", "mica"]
 _DECISIONS = ("vote", "last", "layer", "label")
 
 
@@ -89,7 +89,7 @@ def _heads_warnings(config: dict[str, Any], contents: Contents) -> list[str]:
 
 
 def _targets(config: dict[str, Any], contents: Contents) -> list[str]:
-    """target_modules against the tensors, which decide."""
+    """target_modules against the tensors: the daemon refuses what differs, unless it is told to be lenient."""
     targets, warnings = config.get("target_modules"), []
     adapted = [path for path, module in contents.modules.items() if not set(module.extras) >= set(module.named())]
     if isinstance(targets, list):

@@ -74,7 +74,8 @@ def model_config(path: Path, fields: dict[str, Any], tensor_names: list[str]) ->
     hidden = _require(path, fields, "llama.embedding_length")
     heads = _require(path, fields, "llama.attention.head_count")
     head_dim = fields.get("llama.attention.key_length", hidden // heads)
-    return {
+    name = fields.get("general.name")
+    return ({"_name_or_path": name} if name else {}) | {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_size": hidden,

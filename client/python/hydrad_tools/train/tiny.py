@@ -36,7 +36,7 @@ class TinyShape:
     def config(self) -> dict:
         """The ``config.json`` of the model."""
         return {
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+            "_name_or_path": "hydrad-tiny", "architectures": ["LlamaForCausalLM"], "model_type": "llama",
             "hidden_size": self.hidden, "intermediate_size": self.intermediate,
             "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
             "num_key_value_heads": self.kv_heads, "head_dim": self.hidden // self.heads,
