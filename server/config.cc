@@ -180,6 +180,20 @@ void AddEngine(CLI::App& app, Config& c) {
       ->check(CLI::Range(uint64_t{0}, kMostMemory));
 }
 
+void AddReaders(CLI::App& app, Config& c) {
+  app.add_option("--reader-stall-timeout", c.reader_stall_timeout,
+                 "Seconds that a client may take nothing of an answer that waits for it; then its call ends")
+      ->check(CLI::Range(0.1, 86400.0));
+  app.add_option("--unread-per-answer", c.unread_per_answer,
+                 "Memory for what a client has not read of one answer; beyond it the call ends")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::Range(uint64_t{1} << 10, kMostMemory));
+  app.add_option("--unread-per-tenant", c.unread_per_tenant,
+                 "The same for all answers of a tenant; beyond it the calls that hold most end")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::Range(uint64_t{1} << 10, kMostMemory));
+}
+
 void AddOperation(CLI::App& app, Config& c) {
   app.add_option("--lame-duck", c.lame_duck,
                  "Seconds to go on serving after SIGTERM, SIGINT or SIGQUIT while health checks already say "
@@ -287,6 +301,7 @@ CommandLine ParseConfig(const std::vector<std::string>& given) {
   AddPlaces(app, out.config, adapters);
   AddNetwork(app, out.config);
   AddEngine(app, out.config);
+  AddReaders(app, out.config);
   AddOperation(app, out.config);
   FinishOptions(app);
   const std::vector<std::string> arguments = WithConfigVariable(WithEmptyValues(app, given));

@@ -43,6 +43,10 @@ struct Config {
   uint64_t adapter_device_memory = 1ull << 30;  // bytes
   uint64_t adapter_host_memory = 2ull << 30;    // bytes
 
+  uint64_t unread_per_answer = 16ull << 20;  // bytes
+  uint64_t unread_per_tenant = 64ull << 20;  // bytes
+  double reader_stall_timeout = 30;          // seconds
+
   double lame_duck = 1;       // seconds
   double drain_timeout = 30;  // seconds
   double stall_limit = 30;    // seconds

@@ -154,6 +154,9 @@ absl::Status Daemon::Bind() {
   options_.reflection = config_.reflection;
   options_.connections = {.total = shares.inference, .per_peer = shares.per_peer};
   options_.admin_connections = {.total = shares.admin, .per_peer = shares.admin_per_peer};
+  options_.unread = {.stream_bytes = config_.unread_per_answer,
+                     .tenant_bytes = config_.unread_per_tenant,
+                     .stall = FromSeconds(config_.reader_stall_timeout)};
   options_.health.heartbeat_limit = FromSeconds(config_.stall_limit);
   ASSIGN_OR_RETURN(ServerSockets sockets, Server::Bind(options_));
   sockets_.emplace(std::move(sockets));

@@ -17,6 +17,9 @@ namespace hydrad {
 namespace {
 
 constexpr Duration kRetryWhenBusy = std::chrono::seconds(1);
+// Answers of a tenant that may be on their way beside as many as it may have running: the news that one has
+// arrived comes after the client's next request.
+constexpr int kSpareDeliveries = 4;
 
 bool Matches(std::string_view pattern, std::string_view name) {
   if (!pattern.ends_with('*')) return pattern == name;
@@ -35,7 +38,7 @@ struct Ticket::Tenant {
   struct Account {
     explicit Account(const TenantConfig& config) : bucket(config.requests_per_second, config.burst) {}
     Mutex mu;
-    int running ABSL_GUARDED_BY(mu) = 0;
+    int running ABSL_GUARDED_BY(mu) = 0, delivering ABSL_GUARDED_BY(mu) = 0;
     TokenBucket bucket ABSL_GUARDED_BY(mu);
   };
 
@@ -67,12 +70,22 @@ struct Ticket::Tenant {
 
 Ticket::~Ticket() {
   if (tenant_ == nullptr) return;
-  MutexLock lock(&tenant_->account->mu);
-  --tenant_->account->running;
+  Tenant::Account& account = *tenant_->account;
+  MutexLock lock(&account.mu);
+  --(delivers_ ? account.delivering : account.running);
+}
+
+void Ticket::Deliver() {
+  if (tenant_ == nullptr || std::exchange(delivers_, true)) return;
+  Tenant::Account& account = *tenant_->account;
+  MutexLock lock(&account.mu);
+  --account.running;
+  ++account.delivering;
 }
 
 Ticket& Ticket::operator=(Ticket&& other) noexcept {
   std::swap(tenant_, other.tenant_);
+  std::swap(delivers_, other.delivers_);
   Ticket old(std::move(other));
   return *this;
 }
@@ -177,6 +190,11 @@ absl::StatusOr<Ticket> Admission::Admit(std::string_view tenant, Duration* retry
     *retry_after = kRetryWhenBusy;
     return ResourceExhausted("tenant '{}' already runs its {} concurrent requests", tenant,
                              entry.config.max_concurrent);
+  }
+  if (entry.config.max_concurrent > 0 &&
+      entry.account->delivering >= entry.config.max_concurrent + kSpareDeliveries) {
+    *retry_after = kRetryWhenBusy;
+    return ResourceExhausted("tenant '{}' does not read the answers that it has", tenant);
   }
   RETURN_IF_ERROR(entry.TakeToken(clock_.Now(), retry_after));
   ++entry.account->running;

@@ -38,8 +38,8 @@ absl::StatusOr<std::vector<TenantConfig>> LoadTenants(const std::string& path);
 
 class Admission;
 
-// The right to run one request; its place is given back by destruction. Move-only; any thread; may outlive
-// the Admission that gave it.
+// The right to run one request, from its arrival until its answer has been taken; its place is given back by
+// destruction. Move-only; any thread; may outlive the Admission that gave it.
 class Ticket {
  public:
   Ticket() = default;
@@ -49,11 +49,16 @@ class Ticket {
   const std::string& tenant() const;  // "" for an empty ticket
   double weight() const;              // 1 for an empty ticket
 
+  // The last of the answer is on its way. Whoever gets it may ask again at once, so the place is another's
+  // from here on, but the tenant gets no more tickets while too many of its answers are on their way.
+  void Deliver();
+
  private:
   friend class Admission;
   struct Tenant;
   explicit Ticket(std::shared_ptr<Tenant> tenant) : tenant_(std::move(tenant)) {}
   std::shared_ptr<Tenant> tenant_;
+  bool delivers_ = false;
 };
 
 // Thread-safe. Nothing waits: a call takes one tenant's lock for a few instructions.

@@ -65,6 +65,12 @@ struct Metrics::Impl {
   Counter& cancelled =
       AddCounter(r, "hydrad_cancelled_total", "Requests ended by their client or by a stalled reader.")
           .Add({});
+  Gauge& unread_output = AddGauge(r, "hydrad_unread_output_bytes",
+                                  "Memory of answers, or parts of them, that their readers have not taken.")
+                             .Add({});
+  Counter& readers_ended =
+      AddCounter(r, "hydrad_stalled_readers_total", "Answers ended because their readers did not take them.")
+          .Add({});
   Gauge& running = AddGauge(r, "hydrad_requests_running", "Sequences in the batch of the last step.").Add({});
   Gauge& waiting = AddGauge(r, "hydrad_requests_waiting", "Requests admitted but not yet started.").Add({});
   Histogram& first_token = AddHistogram(r, "hydrad_time_to_first_token_seconds",
@@ -174,6 +180,10 @@ void Metrics::SetRequests(int running, int waiting) {
   impl_->running.Set(running);
   impl_->waiting.Set(waiting);
 }
+
+void Metrics::SetUnreadOutput(uint64_t bytes) { impl_->unread_output.Set(static_cast<double>(bytes)); }
+
+void Metrics::ReadersEnded(int64_t count) { impl_->readers_ended.Increment(static_cast<double>(count)); }
 
 void Metrics::AdapterLoad(std::string_view result, double seconds) {
   impl_->loads.Add({{"result", std::string(result)}}).Increment();

@@ -40,6 +40,8 @@ class Metrics {
   void InterToken(double seconds, int count = 1);  // time between two tokens of a sequence
   void Rejected(std::string_view reason);  // "queue_full", "rate", "concurrency", "auth", "draining", ...
   void SetRequests(int running, int waiting);
+  void SetUnreadOutput(uint64_t bytes);  // that wait for their readers, in memory
+  void ReadersEnded(int64_t count);      // answers that were ended because they were not read
 
   // Adapters.
   void AdapterLoad(std::string_view result, double seconds);  // "ok" or "error"

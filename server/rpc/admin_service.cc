@@ -9,6 +9,7 @@
 #include "server/rpc/adapter_feed.h"
 #include "server/rpc/adapter_page.h"
 #include "server/rpc/caller.h"
+#include "server/rpc/error_details.h"
 #include "server/rpc/incoming.h"
 #include "server/rpc/reactors.h"
 #include "server/rpc/wire.h"
@@ -16,8 +17,8 @@
 namespace hydrad {
 namespace {
 
-// Room for the snapshot of the largest registry, and then some.
-constexpr QueueBounds kWatchBounds = {.max_messages = 32768, .max_bytes = 32 << 20};
+// To whom what administrators do not read is charged.
+constexpr char kAdministrators[] = "admin";
 
 // What the store's errors mean to a client.
 absl::Status Explain(const absl::Status& status, const std::string& name) {
@@ -48,8 +49,8 @@ std::vector<WantedAdapter> WantedOf(const v1::ApplyAdaptersRequest& message) {
 
 class AdminService final : public UnreadService<v1::Admin> {
  public:
-  AdminService(Intake& intake, const Admission& admins, ServerFacts facts)
-      : intake_(intake), rooms_(intake.rooms()), admins_(admins), facts_(std::move(facts)) {
+  AdminService(Intake& intake, const Admission& admins, ServerFacts facts, UnreadOutput& unread)
+      : intake_(intake), rooms_(intake.rooms()), admins_(admins), facts_(std::move(facts)), unread_(unread) {
     Set("LoadAdapter", &AdminService::LoadAdapter);
     Set("UnloadAdapter", &AdminService::UnloadAdapter);
     Set("PinAdapter", &AdminService::PinAdapter);
@@ -150,6 +151,7 @@ class AdminService final : public UnreadService<v1::Admin> {
           Audit(rooms, "adapter.apply", peer, "", "", status);
           first->Finish(status, [&] {
             if (changes.ok()) *out = ToProto(*changes);
+            return out;
           });
         });
     return reply;
@@ -157,34 +159,35 @@ class AdminService final : public UnreadService<v1::Admin> {
 
   grpc::ServerUnaryReactor* GetAdapter(grpc::CallbackServerContext& context,
                                        const Incoming<v1::GetAdapterRequest>& incoming, v1::Adapter* out) {
-    grpc::ServerUnaryReactor* reply = context.DefaultReactor();
+    auto* reply = new LaterReply;  // deletes itself
     const auto message = Open(context, incoming, *reply);
     if (!message) return reply;
     const absl::StatusOr<AdapterInfo> info = rooms_.adapters.Get(message->name());
     if (info.ok()) *out = ToProto(*info);
-    reply->Finish(ToGrpc(Explain(info.status(), message->name())));
+    reply->Answer(Explain(info.status(), message->name()), out);
     return reply;
   }
 
   grpc::ServerUnaryReactor* ListAdapters(grpc::CallbackServerContext& context,
                                          const Incoming<v1::ListAdaptersRequest>& incoming,
                                          v1::ListAdaptersResponse* out) {
-    grpc::ServerUnaryReactor* reply = context.DefaultReactor();
+    auto* reply = new LaterReply;  // deletes itself
     const auto message = Open(context, incoming, *reply);
     if (!message) return reply;
     *out = PageOf(rooms_.adapters.List(), *message);
-    reply->Finish(grpc::Status::OK);
+    reply->Answer(absl::OkStatus(), out);
     return reply;
   }
 
   grpc::ServerWriteReactor<v1::AdapterEvent>* WatchAdapters(
-      const grpc::CallbackServerContext& context, const Incoming<v1::WatchAdaptersRequest>& incoming) {
-    auto* writer = new QueueWriter<v1::AdapterEvent>(kWatchBounds);  // deletes itself
+      grpc::CallbackServerContext& context, const Incoming<v1::WatchAdaptersRequest>& incoming) {
+    auto* writer = new QueueWriter<v1::AdapterEvent>;  // deletes itself
     const auto message = Open(context, incoming);
     if (!message.ok()) {
       writer->queue()->Close(message.status());
       return writer;
     }
+    writer->Charge(context, unread_, kAdministrators);
     writer->StartSendInitialMetadata();  // tells the client that it watches, also while there is nothing to
                                          // tell
     auto feed = std::make_shared<AdapterFeed>(writer->queue());
@@ -200,10 +203,10 @@ class AdminService final : public UnreadService<v1::Admin> {
   grpc::ServerUnaryReactor* GetServerStatus(grpc::CallbackServerContext& context,
                                             const Incoming<v1::GetServerStatusRequest>& incoming,
                                             v1::ServerStatus* out) {
-    grpc::ServerUnaryReactor* reply = context.DefaultReactor();
+    auto* reply = new LaterReply;  // deletes itself
     if (!Open(context, incoming, *reply)) return reply;
     FillStatus(out);
-    reply->Finish(grpc::Status::OK);
+    reply->Answer(absl::OkStatus(), out);
     return reply;
   }
 
@@ -238,18 +241,21 @@ class AdminService final : public UnreadService<v1::Admin> {
   }
   // Without a message the call has been answered.
   template <class Message>
-  std::optional<Message> Open(const grpc::CallbackServerContext& context, const Incoming<Message>& incoming,
-                              grpc::ServerUnaryReactor& reply) const {
+  std::optional<Message> Open(grpc::CallbackServerContext& context, const Incoming<Message>& incoming,
+                              LaterReply& reply) const {
     absl::StatusOr<Message> message = Open(context, incoming);
-    if (message.ok()) return *std::move(message);
-    reply.Finish(ToGrpc(message.status()));
+    if (message.ok()) {
+      reply.Charge(context, unread_, kAdministrators);
+      return *std::move(message);
+    }
+    reply.Answer(message.status());
     return std::nullopt;
   }
 
   // Nothing new is loaded into a server that is about to go.
-  bool AllowChange(grpc::ServerUnaryReactor& reply) const {
+  bool AllowChange(LaterReply& reply) const {
     if (!intake_.closed()) return true;
-    reply.Finish(ToGrpc(WithReason(Unavailable("the server is draining"), "DRAINING")));
+    reply.Answer(WithReason(Unavailable("the server is draining"), "DRAINING"));
     return false;
   }
 
@@ -266,6 +272,7 @@ class AdminService final : public UnreadService<v1::Admin> {
       Audit(rooms, action, peer, name, path, status);
       first->Finish(status, [&] {
         if (info.ok()) *out = ToProto(*info);
+        return out;
       });
     };
   }
@@ -294,14 +301,16 @@ class AdminService final : public UnreadService<v1::Admin> {
   const Rooms& rooms_;
   const Admission& admins_;
   const ServerFacts facts_;
+  UnreadOutput& unread_;
   AdapterApplier applier_{rooms_.adapters};
   const std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const Admission& admins, ServerFacts facts) {
-  return std::make_unique<AdminService>(intake, admins, std::move(facts));
+std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const Admission& admins, ServerFacts facts,
+                                                UnreadOutput& unread) {
+  return std::make_unique<AdminService>(intake, admins, std::move(facts), unread);
 }
 
 }  // namespace hydrad

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "server/rpc/intake.h"
+#include "server/rpc/unread_output.h"
 
 namespace grpc {
 class Service;
@@ -20,11 +21,12 @@ struct ServerFacts {
   std::string weight_type;
 };
 
-// `intake`, its rooms and `admins` must outlive the service; the rooms that a finished load is told to
-// (metrics, audit, clock) must outlive the adapter store too. `admins` tells who may call it: its tenants are
-// the administrators (open: everybody who reaches the listener). No method waits for a disk or a request to
-// end.
-std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const Admission& admins, ServerFacts facts);
+// `intake`, its rooms, `admins` and `unread` must outlive the service; the rooms that a finished load is told
+// to (metrics, audit, clock) must outlive the adapter store too. `admins` tells who may call it: its tenants
+// are the administrators (open: everybody who reaches the listener). No method waits for a disk or a request
+// to end.
+std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const Admission& admins, ServerFacts facts,
+                                                UnreadOutput& unread);
 
 }  // namespace hydrad
 

@@ -1,10 +1,13 @@
 #include "server/rpc/inference_service.h"
 
+#include <functional>
+#include <type_traits>
 #include <utility>
 
 #include "proto/inference.grpc.pb.h"
 #include "server/model/tokenizer/utf8.h"  // IsUtf8
 #include "server/rpc/caller.h"
+#include "server/rpc/cancel_point.h"
 #include "server/rpc/incoming.h"
 #include "server/rpc/output_sinks.h"
 #include "server/rpc/reactors.h"
@@ -33,8 +36,12 @@ OutputHead HeadOf(Prepared& prepared, const v1::GenerateRequest& message, const 
 
 class InferenceService final : public UnreadService<v1::Inference> {
  public:
-  InferenceService(Intake& intake, std::string base_model, QueueBounds bounds)
-      : intake_(intake), rooms_(intake.rooms()), base_model_(std::move(base_model)), bounds_(bounds) {
+  InferenceService(Intake& intake, std::string base_model, UnreadOutput& unread, TextPool& texts)
+      : intake_(intake),
+        rooms_(intake.rooms()),
+        base_model_(std::move(base_model)),
+        unread_(unread),
+        texts_(texts) {
     SetStream<v1::GenerateRequest, v1::GenerateResponse>(
         "Generate", [this](auto* context, auto* message) { return Generate(*context, *message); });
     SetUnary<v1::GenerateRequest, v1::GenerateResult>("GenerateUnary",
@@ -47,50 +54,110 @@ class InferenceService final : public UnreadService<v1::Inference> {
   }
 
  private:
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(const grpc::CallbackServerContext& context,
+  // A call that was let in, as it goes from thread to thread.
+  struct Call {
+    Caller caller;
+    Asker asker;
+    std::shared_ptr<CancelPoint> cancel = std::make_shared<CancelPoint>();
+    grpc::ByteBuffer bytes{};  // its message
+  };
+  using MakeSink = std::function<std::shared_ptr<TokenSink>(OutputHead head, int choices)>;
+
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext& context,
                                                            const Incoming<v1::GenerateRequest>& incoming) {
-    auto* writer = new QueueWriter<v1::GenerateResponse>(bounds_);  // deletes itself
-    v1::GenerateRequest message;
-    absl::StatusOr<Prepared> prepared = Prepare(context, incoming, &message);
-    if (!prepared.ok()) {
-      writer->queue()->Close(prepared.status());
+    auto* writer = new QueueWriter<v1::GenerateResponse>;  // deletes itself
+    Call call{.caller = CallerOf(context, rooms_.clock), .asker = {}};
+    absl::StatusOr<Ticket> ticket = intake_.Enter(call.caller);
+    if (!ticket.ok()) {
+      writer->queue()->Close(ticket.status());
       return writer;
     }
-    writer->set_on_cancel(CancelOf(prepared->request));
-    OutputHead head = HeadOf(*prepared, message, base_model_, rooms_.tokenizer);
-    Submit(*std::move(prepared), std::make_shared<StreamSink>(std::move(head), writer->queue()));
+    Begin(context, incoming, *std::move(ticket), *writer, &call);
+    Work(call, [this, call, queue = writer->queue()](absl::Status status) {
+      if (status.ok()) {
+        status = Start(call, [queue](OutputHead head, int) {
+          return std::make_shared<StreamSink>(std::move(head), queue);
+        });
+      }
+      if (!status.ok()) queue->Close(status);
+    });
     return writer;
   }
 
-  grpc::ServerUnaryReactor* GenerateUnary(const grpc::CallbackServerContext& context,
+  grpc::ServerUnaryReactor* GenerateUnary(grpc::CallbackServerContext& context,
                                           const Incoming<v1::GenerateRequest>& incoming,
                                           v1::GenerateResult* result) {
     auto* reply = new LaterReply;  // deletes itself
-    v1::GenerateRequest message;
-    absl::StatusOr<Prepared> prepared = Prepare(context, incoming, &message);
-    if (!prepared.ok()) {
-      reply->Finish(ToGrpc(prepared.status()));
+    Call call{.caller = CallerOf(context, rooms_.clock), .asker = {}};
+    absl::StatusOr<Ticket> ticket = intake_.Enter(call.caller);
+    if (!ticket.ok()) {
+      reply->Answer(ticket.status());
       return reply;
     }
-    reply->set_on_cancel(CancelOf(prepared->request));
-    OutputHead head = HeadOf(*prepared, message, base_model_, rooms_.tokenizer);
-    const int choices = prepared->request.n;
-    Submit(*std::move(prepared), std::make_shared<GatherSink>(
-                                     std::move(head), choices, result,
-                                     [reply](const absl::Status& status) { reply->Finish(ToGrpc(status)); }));
+    Begin(context, incoming, *std::move(ticket), *reply, &call);
+    Work(call, [this, call, reply, result](absl::Status status) {
+      if (status.ok()) {
+        status = Start(call, [reply, result](OutputHead head, int choices) {
+          return std::make_shared<GatherSink>(
+              std::move(head), choices, result, reply->account(),
+              [reply, result](const absl::Status& done) { reply->Answer(done, result, /*charged=*/true); });
+        });
+      }
+      if (!status.ok()) reply->Answer(status);
+    });
     return reply;
   }
 
-  // Lets the caller in, before its message is looked at.
-  absl::StatusOr<Prepared> Prepare(const grpc::CallbackServerContext& context,
-                                   const Incoming<v1::GenerateRequest>& incoming,
-                                   v1::GenerateRequest* message) {
-    const Caller caller = CallerOf(context, rooms_.clock);
-    ASSIGN_OR_RETURN(Ticket ticket, intake_.Enter(caller));
-    absl::StatusOr<v1::GenerateRequest> parsed = incoming.Parse();
-    if (!parsed.ok()) return intake_.Invalid(parsed.status());
-    *message = *std::move(parsed);
-    return intake_.Prepare(*message, caller, std::move(ticket));
+  // The call's reactor is told whom it belongs to.
+  template <class Message, class Reactor>
+  void Begin(grpc::CallbackServerContext& context, const Incoming<Message>& incoming, Ticket ticket,
+             Reactor& reactor, Call* call) {
+    call->asker = {ticket.tenant(), ticket.weight()};
+    reactor.set_ticket(std::move(ticket));
+    Begin(context, incoming, reactor, call);
+  }
+  template <class Message, class Reactor>
+  void Begin(grpc::CallbackServerContext& context, const Incoming<Message>& incoming, Reactor& reactor,
+             Call* call) {
+    call->bytes = incoming.Take();
+    reactor.Charge(context, unread_, call->asker.tenant);
+    reactor.set_on_cancel([this, cancel = call->cancel, deadline = call->caller.deadline] {
+      cancel->Cancel(CancelStatus(deadline, rooms_.clock));
+    });
+  }
+
+  // Does the work, unless it has become pointless: here if the message is short, else on the pool.
+  void Work(const Call& call, std::function<void(absl::Status)> work, bool may_be_long = false) {
+    if (call.bytes.Length() <= kShortMessage && !may_be_long) return work(absl::OkStatus());
+    const absl::Status taken =
+        texts_.Submit(call.asker.tenant, {.bytes = call.bytes.Length(),
+                                          .wanted =
+                                              [this, cancel = call.cancel, deadline = call.caller.deadline] {
+                                                if (deadline && rooms_.clock.Now() >= *deadline)
+                                                  return CancelStatus(deadline, rooms_.clock);
+                                                return cancel->status();
+                                              },
+                                          .run = work});
+    if (!taken.ok()) work(intake_.TextsFull(taken));
+  }
+
+  // Hands the request on. After an OK its sink is told of its end.
+  absl::Status Start(const Call& call, const MakeSink& make_sink) {
+    v1::GenerateRequest message;
+    if (const absl::Status parsed = ParseMessage(call.bytes, &message); !parsed.ok())
+      return intake_.Invalid(parsed);
+    ASSIGN_OR_RETURN(Prepared prepared, intake_.Prepare(message, call.caller, call.asker));
+    const RequestId id = prepared.request.id;
+    const std::shared_ptr<TokenSink> sink =
+        make_sink(HeadOf(prepared, message, base_model_, rooms_.tokenizer), prepared.request.n);
+    prepared.request.sink = sink;
+    const absl::Status submitted = intake_.Submit(std::move(prepared.request));
+    if (!submitted.ok()) {
+      sink->OnDone(submitted, {});
+    } else {
+      call.cancel->Bind([this, id](const absl::Status& why) { rooms_.scheduler.cancel(id, why); });
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Tokenize(const std::string&, const v1::TokenizeRequest& message,
@@ -127,51 +194,56 @@ class InferenceService final : public UnreadService<v1::Inference> {
     return absl::OkStatus();
   }
 
-  // Hands the request on; if it is refused, its sink is told.
-  void Submit(Prepared prepared, std::shared_ptr<TokenSink> sink) {
-    prepared.request.sink = sink;
-    const absl::Status submitted = intake_.Submit(std::move(prepared.request));
-    if (!submitted.ok()) sink->OnDone(submitted, {});
-  }
-
-  // Ends the request when its client goes away.
-  std::function<void()> CancelOf(const Request& request) const {
-    return [this, id = request.id, deadline = request.deadline] {
-      rooms_.scheduler.cancel(id, CancelStatus(deadline, rooms_.clock));
-    };
-  }
-
-  // A method that needs no scheduler: `fill` is given the tenant, and returns what is wrong with the message.
   template <class Message, class Response>
-  void SetAnswer(const char* name, absl::Status (InferenceService::*fill)(const std::string&, const Message&,
-                                                                          Response*) const) {
-    SetUnary<Message, Response>(name, [this, fill](auto* context, auto* message, auto* out) {
-      grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-      reactor->Finish(ToGrpc(Answer(*context, *message, fill, out)));
-      return reactor;
+  using Fill = absl::Status (InferenceService::*)(const std::string& tenant, const Message&, Response*) const;
+
+  // A method that needs no scheduler: `fill` returns what is wrong with the message.
+  template <class Message, class Response>
+  void SetAnswer(const char* name, Fill<Message, Response> fill) {
+    SetUnary<Message, Response>(name, [this, fill](auto* context, auto* incoming, auto* out) {
+      auto* reply = new LaterReply;  // deletes itself
+      Call call{.caller = CallerOf(*context, rooms_.clock), .asker = {}};
+      const absl::StatusOr<std::string> tenant = intake_.EnterCall(call.caller);
+      if (!tenant.ok()) {
+        reply->Answer(tenant.status());
+        return reply;
+      }
+      call.asker.tenant = *tenant;
+      Begin(*context, *incoming, *reply, &call);
+      constexpr bool kLong = std::is_same_v<Message, v1::ListModelsRequest>;  // there may be thousands
+      Work(
+          call,
+          [this, call, reply, fill, out](absl::Status status) {
+            if (status.ok()) status = Answer<Message, Response>(call, fill, out);
+            reply->Answer(status, out);
+          },
+          kLong);
+      return reply;
     });
   }
-  template <class Message, class Response, class Fill>
-  absl::Status Answer(const grpc::CallbackServerContext& context, const Incoming<Message>& incoming,
-                      Fill fill, Response* out) {
-    const absl::StatusOr<std::string> tenant = intake_.EnterCall(CallerOf(context, rooms_.clock));
-    if (!tenant.ok()) return tenant.status();
-    const absl::StatusOr<Message> message = incoming.Parse();
-    const absl::Status answered = message.ok() ? (this->*fill)(*tenant, *message, out) : message.status();
-    return answered.ok() ? answered : intake_.Invalid(answered);
+  template <class Message, class Response>
+  absl::Status Answer(const Call& call, Fill<Message, Response> fill, Response* out) {
+    Message message;
+    absl::Status status = ParseMessage(call.bytes, &message);
+    if (status.ok()) status = (this->*fill)(call.asker.tenant, message, out);
+    return status.ok() ? status : intake_.Invalid(status);
   }
+
+  // Messages up to this size are dealt with on gRPC's threads: the worst take less than a millisecond.
+  static constexpr size_t kShortMessage = 2048;
 
   Intake& intake_;
   const Rooms& rooms_;
   const std::string base_model_;
-  const QueueBounds bounds_;
+  UnreadOutput& unread_;
+  TextPool& texts_;
 };
 
 }  // namespace
 
 std::unique_ptr<grpc::Service> MakeInferenceService(Intake& intake, std::string base_model,
-                                                    QueueBounds bounds) {
-  return std::make_unique<InferenceService>(intake, std::move(base_model), bounds);
+                                                    UnreadOutput& unread, TextPool& texts) {
+  return std::make_unique<InferenceService>(intake, std::move(base_model), unread, texts);
 }
 
 }  // namespace hydrad

@@ -6,7 +6,8 @@
 #include <string>
 
 #include "server/rpc/intake.h"
-#include "server/rpc/message_queue.h"
+#include "server/rpc/text_pool.h"
+#include "server/rpc/unread_output.h"
 
 namespace grpc {
 class Service;
@@ -14,10 +15,11 @@ class Service;
 
 namespace hydrad {
 
-// `intake` and its rooms must outlive the service. `base_model` is the name that ListModels shows. No method
-// waits: each runs on gRPC's own threads, and what comes later comes by a reactor.
+// All must outlive the service. `base_model` is the name that ListModels shows. No method waits, nor works
+// for long: each runs on gRPC's own threads, long messages are dealt with on `texts`, and what comes later
+// comes by a reactor.
 std::unique_ptr<grpc::Service> MakeInferenceService(Intake& intake, std::string base_model,
-                                                    QueueBounds bounds);
+                                                    UnreadOutput& unread, TextPool& texts);
 
 }  // namespace hydrad
 

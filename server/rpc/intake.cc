@@ -69,14 +69,15 @@ absl::Status Intake::RefuseLimit(absl::Status status, const Caller& caller, cons
 }
 
 absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, const Caller& caller,
-                                         Ticket ticket) {
+                                         const Asker& asker) {
   if (const absl::Status valid = Validate(message, rooms_.limits); !valid.ok()) return Invalid(valid);
-  RETURN_IF_ERROR(CheckPermissions(message, caller, ticket.tenant()));
+  RETURN_IF_ERROR(CheckPermissions(message, caller, asker.tenant));
   Prepared prepared;
   Request& request = prepared.request;
   request.arrival = rooms_.clock.Now();
   request.deadline = caller.deadline;
-  request.ticket = std::move(ticket);
+  request.tenant = asker.tenant;
+  request.weight = asker.weight;
   RETURN_IF_ERROR(FillAdapters(message, &request));
   if (const absl::Status fits = FillPrompt(message, &request); !fits.ok()) return Invalid(fits);
   request.id = next_id_.fetch_add(1, std::memory_order_relaxed);
@@ -129,6 +130,10 @@ absl::Status Intake::CheckPermissions(const v1::GenerateRequest& message, const 
   if (message.adapters().empty()) return check(message.adapter());
   for (const v1::WeightedAdapter& composed : message.adapters()) RETURN_IF_ERROR(check(composed.name()));
   return absl::OkStatus();
+}
+
+absl::Status Intake::TextsFull(absl::Status status) {
+  return Refuse(WithRetry(WithReason(status, "TEXT_QUEUE_FULL"), seconds(1)), "text_queue_full", nullptr);
 }
 
 absl::Status Intake::FillAdapters(const v1::GenerateRequest& message, Request* request) {

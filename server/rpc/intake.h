@@ -45,6 +45,12 @@ absl::StatusOr<std::string> Authenticate(const Admission& admission, const Calle
 // The reason under which such a refusal is counted.
 const char* AuthMetric(const absl::Status& refused);
 
+// Whose request it is.
+struct Asker {
+  std::string tenant;
+  double weight = 1;
+};
+
 // A request that may be submitted once it has a sink.
 struct Prepared {
   Request request;
@@ -65,10 +71,14 @@ class Intake {
   // Likewise for a call that needs no scheduler: the tenant, whose rate it counts against.
   absl::StatusOr<std::string> EnterCall(const Caller& caller);
 
-  // Validates, checks permissions, acquires the adapters and tokenises, in that order.
-  absl::StatusOr<Prepared> Prepare(const v1::GenerateRequest& message, const Caller& caller, Ticket ticket);
+  // Validates, checks permissions, acquires the adapters and tokenises, in that order. Takes long for a long
+  // text.
+  absl::StatusOr<Prepared> Prepare(const v1::GenerateRequest& message, const Caller& caller,
+                                   const Asker& asker);
   // For messages that Prepare does not see: counts a refusal and returns it.
   absl::Status Invalid(absl::Status status) { return Refuse(std::move(status), "invalid", nullptr); }
+  // For texts that nobody has time to read: as Submit for a full queue.
+  absl::Status TextsFull(absl::Status status);
   // Hands the request to the scheduler. REQUIRES: request.sink.
   absl::Status Submit(Request request);
 

@@ -1,23 +1,20 @@
-// From a thread of ours to a reader that may be slow: the bounded queue behind every streaming answer.
+// From a thread of ours to a reader that may be slow: the queue behind every streaming answer. What it may
+// hold, and for how long, is the business of the answer's account (unread_output.h).
 #ifndef HYDRAD_SERVER_RPC_MESSAGE_QUEUE_H_
 #define HYDRAD_SERVER_RPC_MESSAGE_QUEUE_H_
 
 #include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "server/base/mutex.h"
 #include "server/base/status.h"
-#include "server/rpc/error_details.h"
+#include "server/rpc/memory_of.h"
+#include "server/rpc/unread_output.h"
 
 namespace hydrad {
-
-// How much may wait for its reader before the stream is given up.
-struct QueueBounds {
-  size_t max_messages = 1024;
-  size_t max_bytes = 256 << 10;
-};
 
 // Thread-safe; nothing here waits. Any thread puts in, one reader takes out. A reader that finds nothing is
 // woken once, when there is something again. Message is a protobuf message.
@@ -33,20 +30,26 @@ class MessageQueue {
 
   // `wake` is called without a lock held, by the thread that puts in, and never again after Take has answered
   // kLast or kEnd. A new queue's reader counts as having found nothing.
-  MessageQueue(QueueBounds bounds, std::function<void()> wake) : bounds_(bounds), wake_(std::move(wake)) {}
+  explicit MessageQueue(std::function<void()> wake) : wake_(std::move(wake)) {}
 
-  // False: the message was not taken, because the reader has gone or has fallen behind the bounds. In the
-  // latter case the queue is emptied, and Close ends the stream with RESOURCE_EXHAUSTED (READER_STALLED).
+  // Whom the messages are charged to; without an account they are to nobody. Call before the first Push.
+  void set_account(std::shared_ptr<UnreadOutput::Account> account) { account_ = std::move(account); }
+
+  // False: the message was not taken, because the reader has gone or has fallen behind. In the latter case
+  // the queue is emptied, and Close ends the stream with RESOURCE_EXHAUSTED (READER_STALLED).
   bool Push(Message message) {
+    const size_t bytes = MemoryOf(message);
+    if (account_ != nullptr && !account_->Add(bytes)) {  // without our lock: it may end other answers
+      GiveUp(account_->TooLarge());
+      return false;
+    }
     {
       MutexLock lock(&mu_);
-      if (abandoned_ || stalled_ || end_) return false;
-      if (queue_.size() >= bounds_.max_messages || bytes_ > bounds_.max_bytes) {
-        stalled_ = true;
-        queue_.clear();
+      if (abandoned_ || given_up_ || end_) {
+        Remove(bytes);
         return false;
       }
-      Append(std::move(message));
+      queue_.push_back({std::move(message), bytes});
       if (!std::exchange(reader_waits_, false)) return true;
     }
     wake_();
@@ -55,27 +58,37 @@ class MessageQueue {
 
   // The stream ends after what is queued: with `last` and OK, or with `status`. Only the first call counts.
   void Close(absl::Status status, std::optional<Message> last = std::nullopt) {
+    const size_t bytes = last ? MemoryOf(*last) : 0;
+    if (last && account_ != nullptr && !account_->Add(bytes)) {
+      GiveUp(account_->TooLarge());
+      last.reset();
+    }
     {
       MutexLock lock(&mu_);
-      if (end_) return;
-      if (stalled_) status = Stalled();
-      if (last && !stalled_ && !abandoned_) {
-        has_last_ = true;
-        Append(*std::move(last));
+      const bool ends = !end_;
+      if (last && (!ends || given_up_ || abandoned_)) {
+        Remove(bytes);
+        last.reset();
       }
-      end_ = std::move(status);
+      if (!ends) return;
+      if (last) {
+        has_last_ = true;
+        queue_.push_back({*std::move(last), bytes});
+      }
+      end_ = given_up_ ? *given_up_ : std::move(status);
       if (!std::exchange(reader_waits_, false)) return;
     }
     wake_();
   }
 
-  // Fills `message` (kMessage, kLast) or `status` (kEnd).
-  Next Take(Message* message, absl::Status* status) {
+  // Fills `message` and what it is charged (kMessage, kLast), which is now the taker's to give back, or
+  // `status` (kEnd).
+  Next Take(Message* message, size_t* bytes, absl::Status* status) {
     MutexLock lock(&mu_);
     if (!queue_.empty()) {
-      *message = std::move(queue_.front());
+      *message = std::move(queue_.front().message);
+      *bytes = queue_.front().bytes;
       queue_.pop_front();
-      bytes_ -= message->ByteSizeLong();
       return has_last_ && queue_.empty() ? Next::kLast : Next::kMessage;
     }
     if (end_) {
@@ -90,31 +103,44 @@ class MessageQueue {
   void Abandon() {
     MutexLock lock(&mu_);
     abandoned_ = true;
-    has_last_ = false;
-    queue_.clear();
+    Drop();
+  }
+
+  // The reader has not kept up: what is queued goes, nothing more is taken, and the stream ends with `why`.
+  void GiveUp(const absl::Status& why) {
+    MutexLock lock(&mu_);
+    if (given_up_) return;
+    given_up_ = why;
+    if (!queue_.empty() && end_) end_ = why;
+    Drop();
   }
 
  private:
-  void Append(Message message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    bytes_ += message.ByteSizeLong();
-    queue_.push_back(std::move(message));
+  struct Entry {
+    Message message;
+    size_t bytes;
+  };
+
+  void Remove(size_t bytes) {
+    if (account_ != nullptr) account_->Remove(bytes);
   }
-  static absl::Status Stalled() {
-    return WithReason(ResourceExhausted("the reader of the stream did not keep up"), "READER_STALLED");
+  void Drop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    for (const Entry& entry : queue_) Remove(entry.bytes);
+    queue_ = {};  // with its memory
+    has_last_ = false;
   }
 
-  // Constant after construction.
-  const QueueBounds bounds_;
+  // Constant once there are messages.
   const std::function<void()> wake_;
+  std::shared_ptr<UnreadOutput::Account> account_;
 
   // The states above, and what waits for the reader.
   Mutex mu_;
-  std::deque<Message> queue_ ABSL_GUARDED_BY(mu_);
-  size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  std::deque<Entry> queue_ ABSL_GUARDED_BY(mu_);
   bool reader_waits_ ABSL_GUARDED_BY(mu_) = true;
-  bool stalled_ ABSL_GUARDED_BY(mu_) = false;
   bool abandoned_ ABSL_GUARDED_BY(mu_) = false;
   bool has_last_ ABSL_GUARDED_BY(mu_) = false;
+  std::optional<absl::Status> given_up_ ABSL_GUARDED_BY(mu_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
 };
 

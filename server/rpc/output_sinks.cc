@@ -56,31 +56,49 @@ void StreamSink::OnDone(absl::Status status, const Usage& usage) {
 }
 
 GatherSink::GatherSink(OutputHead head, int choices, v1::GenerateResult* result,
+                       std::shared_ptr<UnreadOutput::Account> account,
                        std::function<void(const absl::Status&)> done)
-    : head_(std::move(head)), result_(result), done_(std::move(done)) {
+    : head_(std::move(head)), result_(result), account_(std::move(account)), done_(std::move(done)) {
   *result_->mutable_start() = head_.start;
   for (int i = 0; i < choices; ++i) {
     v1::Chunk* choice = result_->add_choices();
     choice->set_choice(i);
     choice->set_text(head_.echo);
   }
+  Charge(MemoryOf(*result_));
+}
+
+bool GatherSink::Charge(size_t bytes) {
+  if (too_large_ || (account_ != nullptr && !account_->Add(bytes))) {
+    too_large_ = true;
+    result_->Clear();
+  }
+  return !too_large_;
 }
 
 GatherSink::~GatherSink() {
   if (done_) done_(Dropped());
 }
 
-void GatherSink::OnStart(OutputStart start) { Fill(start, head_.token_bytes, result_->mutable_start()); }
+void GatherSink::OnStart(OutputStart start) {
+  if (too_large_) return;  // the first piece tells the scheduler
+  Fill(start, head_.token_bytes, result_->mutable_start());
+  Charge(MemoryOf(result_->start()));
+}
 
 bool GatherSink::OnPiece(OutputPiece piece) {
-  v1::Chunk* choice = result_->mutable_choices(piece.choice);
-  choice->mutable_text()->append(piece.text);
-  piece.text.clear();  // merging appends lists but would replace the text
-  choice->MergeFrom(ToProto(std::move(piece), head_.token_ids, head_.token_bytes));
+  const int index = piece.choice;
+  const std::string text = std::exchange(piece.text, "");  // merging appends lists but would replace it
+  const v1::Chunk more = ToProto(std::move(piece), head_.token_ids, head_.token_bytes);
+  if (!Charge(MemoryOf(more) + 2 * text.size())) return false;  // a text that grows is up to half empty
+  v1::Chunk* choice = result_->mutable_choices(index);
+  choice->mutable_text()->append(text);
+  choice->MergeFrom(more);
   return true;
 }
 
 void GatherSink::OnDone(absl::Status status, const Usage& usage) {
+  if (too_large_) return std::exchange(done_, nullptr)(account_->TooLarge());
   *result_->mutable_usage() = ToProto(usage);
   for (const AdapterRouting& routing : usage.routing) *result_->add_routing() = ToProto(routing);
   std::exchange(done_, nullptr)(status);

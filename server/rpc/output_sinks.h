@@ -45,9 +45,10 @@ class StreamSink final : public TokenSink {
 class GatherSink final : public TokenSink {
  public:
   // `result` is filled from the scheduler's thread until `done` is called, once, with OK or why it is not
-  // complete.
+  // complete. What it grows by is charged to `account`, if there is one; beyond its bounds the request ends
+  // with RESOURCE_EXHAUSTED and the result is dropped.
   GatherSink(OutputHead head, int choices, v1::GenerateResult* result,
-             std::function<void(const absl::Status&)> done);
+             std::shared_ptr<UnreadOutput::Account> account, std::function<void(const absl::Status&)> done);
   ~GatherSink() override;
 
   void OnStart(OutputStart start) override;
@@ -55,8 +56,12 @@ class GatherSink final : public TokenSink {
   void OnDone(absl::Status status, const Usage& usage) override;
 
  private:
+  bool Charge(size_t bytes);
+
   const OutputHead head_;
   v1::GenerateResult* const result_;
+  const std::shared_ptr<UnreadOutput::Account> account_;
+  bool too_large_ = false;
   std::function<void(const absl::Status&)> done_;  // null when it has been called
 };
 

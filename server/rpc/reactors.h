@@ -10,11 +10,15 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
+#include "server/admission/admission.h"
 #include "server/base/mutex.h"
+#include "server/rpc/call_ref.h"
 #include "server/rpc/message_queue.h"
 #include "server/rpc/status_map.h"
+#include "server/rpc/unread_output.h"
 
 namespace hydrad {
 
@@ -26,26 +30,40 @@ class QueueWriter final : public grpc::ServerWriteReactor<Message> {
  public:
   using Queue = MessageQueue<Message>;
 
-  // `on_cancel` is called when the client goes away or its deadline passes, and must lead to
-  // queue()->Close(). `on_done` is called last, when nothing of the call is left.
-  explicit QueueWriter(QueueBounds bounds, std::function<void()> on_cancel = nullptr,
-                       std::function<void()> on_done = nullptr)
-      : queue_(std::make_shared<Queue>(bounds, [this] { Advance(); })),
-        on_cancel_(std::move(on_cancel)),
-        on_done_(std::move(on_done)) {}
+  QueueWriter() : queue_(std::make_shared<Queue>([this] { Advance(); })) {}
 
   const std::shared_ptr<Queue>& queue() { return queue_; }
+
+  // Until gRPC has let go of the last byte, what is unread is charged to `tenant`. Call these before the
+  // first message, if at all. `on_cancel` is called when the client goes away, does not read or its deadline
+  // passes, and must lead to queue()->Close(). `on_done` is called last, when nothing of the call is left.
+  // The ticket's place comes back when the last message is on its way (Ticket::Deliver).
+  void Charge(grpc::CallbackServerContext& context, UnreadOutput& unread, std::string_view tenant) {
+    const std::weak_ptr<Queue> queue = queue_;
+    account_ = unread.Open(tenant, [queue, call = CallRef(context)](const absl::Status& why) {
+      if (const auto alive = queue.lock()) alive->GiveUp(why);
+      call.Cancel(why);
+    });
+    queue_->set_account(account_);
+  }
+  void set_ticket(Ticket ticket) { ticket_ = std::move(ticket); }
   void set_on_cancel(std::function<void()> on_cancel) { on_cancel_ = std::move(on_cancel); }
   void set_on_done(std::function<void()> on_done) { on_done_ = std::move(on_done); }
 
   void OnWriteDone(bool ok) override {
     if (!ok) queue_->Abandon();
+    if (account_ != nullptr) {
+      account_->Remove(std::exchange(sending_, 0));
+      account_->SendEnds();
+    }
+    message_ = Message();  // with its memory: the next one may be long in coming
     Advance();
   }
   void OnCancel() override {
     if (on_cancel_) on_cancel_();
   }
   void OnDone() override {
+    if (account_ != nullptr) account_->Remove(sending_);
     if (on_done_) on_done_();
     delete this;
   }
@@ -53,34 +71,73 @@ class QueueWriter final : public grpc::ServerWriteReactor<Message> {
  private:
   void Advance() {
     absl::Status status;
-    switch (queue_->Take(&message_, &status)) {
+    switch (queue_->Take(&message_, &sending_, &status)) {
       case Queue::Next::kNothing:
         return;
       case Queue::Next::kMessage:
+        SendBegins();
         return this->StartWrite(&message_);
       case Queue::Next::kLast:
+        ticket_.Deliver();
+        SendBegins();
         return this->StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
       case Queue::Next::kEnd:
+        ticket_.Deliver();
+        SendBegins();
         return this->Finish(ToGrpc(status));
     }
   }
 
+  // gRPC makes a copy, in the form of the wire.
+  void SendBegins() {
+    if (account_ == nullptr) return;
+    const size_t wire = sending_ == 0 ? 0 : message_.ByteSizeLong();
+    account_->AddSent(wire);
+    sending_ += wire;
+    account_->SendBegins();
+  }
+
   const std::shared_ptr<Queue> queue_;
+  std::shared_ptr<UnreadOutput::Account> account_;
+  Ticket ticket_;
   std::function<void()> on_cancel_, on_done_;
-  Message message_;  // being written
+  // Of the writing thread: there is one at a time.
+  Message message_;     // being written
+  size_t sending_ = 0;  // what it is charged
 };
 
 // A unary answer that comes later, from another thread.
 class LaterReply final : public grpc::ServerUnaryReactor {
  public:
-  // `on_cancel` as above; it must lead to a Finish.
+  // As QueueWriter's.
+  void Charge(grpc::CallbackServerContext& context, UnreadOutput& unread, std::string_view tenant) {
+    account_ = unread.Open(tenant, [call = CallRef(context)](const absl::Status& why) { call.Cancel(why); });
+  }
+  void set_ticket(Ticket ticket) { ticket_ = std::move(ticket); }
+  // Must lead to an Answer.
   void set_on_cancel(std::function<void()> on_cancel) { on_cancel_ = std::move(on_cancel); }
+  const std::shared_ptr<UnreadOutput::Account>& account() { return account_; }
+
+  // Ends the call, with `response` or what is wrong. `charged`: the response, but not gRPC's copy of it, is
+  // on the account already. REQUIRES: called once.
+  void Answer(const absl::Status& status, const google::protobuf::Message* response = nullptr,
+              bool charged = false) {
+    ticket_.Deliver();
+    if (account_ == nullptr) return Finish(ToGrpc(status));
+    account_->SendBegins();
+    if (!status.ok() || response == nullptr) return Finish(ToGrpc(status));
+    account_->AddSent(response->ByteSizeLong());
+    Finish(ToGrpc(charged || account_->Add(MemoryOf(*response)) ? status : account_->TooLarge()));
+  }
+
   void OnCancel() override {
     if (on_cancel_) on_cancel_();
   }
   void OnDone() override { delete this; }
 
  private:
+  std::shared_ptr<UnreadOutput::Account> account_;
+  Ticket ticket_;
   std::function<void()> on_cancel_;
 };
 
@@ -88,22 +145,25 @@ class LaterReply final : public grpc::ServerUnaryReactor {
 // Thread-safe.
 class FirstReply {
  public:
-  explicit FirstReply(grpc::ServerUnaryReactor* reactor) : reactor_(reactor) {}
+  explicit FirstReply(LaterReply* reply) : reply_(reply) {}
 
-  // If nobody has answered: calls `fill`, which writes the response message, and ends the call with `status`.
-  void Finish(const absl::Status& status, const std::function<void()>& fill = nullptr) {
-    grpc::ServerUnaryReactor* reactor = nullptr;
+  // If nobody has answered: calls `fill`, which writes and returns the response, and ends the call with
+  // `status`.
+  void Finish(const absl::Status& status,
+              const std::function<const google::protobuf::Message*()>& fill = nullptr) {
+    LaterReply* reply = nullptr;
+    const google::protobuf::Message* response = nullptr;
     {
       MutexLock lock(&mu_);
-      reactor = std::exchange(reactor_, nullptr);
-      if (reactor != nullptr && fill) fill();
+      reply = std::exchange(reply_, nullptr);
+      if (reply != nullptr && fill) response = fill();
     }
-    if (reactor != nullptr) reactor->Finish(ToGrpc(status));
+    if (reply != nullptr) reply->Answer(status, response);
   }
 
  private:
   Mutex mu_;
-  grpc::ServerUnaryReactor* reactor_ ABSL_GUARDED_BY(mu_);
+  LaterReply* reply_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace hydrad

@@ -9,11 +9,13 @@
 #include <grpcpp/impl/server_builder_plugin.h>
 #include <grpcpp/impl/service_type.h>
 #include <grpcpp/resource_quota.h>
+#include <malloc.h>
 
 #include <chrono>
 #include <utility>
 #include <vector>
 
+#include "server/base/heap_trim.h"
 #include "server/base/listen_address.h"
 #include "server/base/log.h"
 #include "server/rpc/acceptor.h"
@@ -129,10 +131,58 @@ void Publish(const Health& health, const Listeners& listeners) {
   }
 }
 
+// What is asked of the two services' books now and then.
+class Books {
+ public:
+  Books(const ServerOptions& options, const Rooms& rooms)
+      : rooms_(rooms),
+        unread(std::make_shared<UnreadOutput>(options.unread, rooms.clock)),
+        admin_unread(std::make_shared<UnreadOutput>(
+            UnreadBounds{.stream_bytes = kWatch, .tenant_bytes = 2 * kWatch, .stall = options.unread.stall},
+            rooms.clock)) {}
+
+  void Look() {
+    size_t bytes = 0;
+    int64_t ended = 0;
+    for (UnreadOutput* books : {unread.get(), admin_unread.get()}) {
+      books->Sweep();
+      bytes += books->bytes();
+      ended += books->ended();
+    }
+    rooms_.metrics.SetUnreadOutput(bytes);
+    rooms_.metrics.ReadersEnded(ended - std::exchange(ended_, ended));
+    if (trim_.Due(bytes, rooms_.clock.Now())) malloc_trim(0);
+  }
+
+ private:
+  // Room for the snapshot of the largest registry, and then some.
+  static constexpr size_t kWatch = 64 << 20;
+
+  const Rooms& rooms_;
+  int64_t ended_ = 0;
+  HeapTrim trim_;
+
+ public:
+  const std::shared_ptr<UnreadOutput> unread, admin_unread;
+};
+
 }  // namespace
 
 struct Server::Impl {
+  Impl(const ServerOptions& options, const Rooms& rooms) : books(options, rooms), texts(options.texts) {}
+  // No call is left when the pool goes, and no job when the services go.
+  ~Impl() {
+    monitor.reset();
+    probe.reset();
+    for (const auto& listener : listeners) {
+      listener->acceptor->Stop();
+      listener->server->Shutdown(std::chrono::system_clock::now());
+    }
+  }
+
+  Books books;
   Listeners listeners;  // inference, then perhaps admin
+  TextPool texts;
   std::unique_ptr<ListenerProbe> probe;
   std::unique_ptr<HealthMonitor> monitor;
 };
@@ -162,7 +212,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   LogForProtobuf();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  auto impl = std::make_unique<Impl>();
+  auto impl = std::make_unique<Impl>(options, intake.rooms());
   Metrics& metrics = intake.rooms().metrics;
   const auto serve = [&](ListenSocket socket, const AcceptorOptions& accepting,
                          std::unique_ptr<grpc::Service> service) -> absl::Status {
@@ -172,10 +222,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     return absl::OkStatus();
   };
   RETURN_IF_ERROR(serve(std::move(sockets->inference), {"inference", options.connections, options.silence},
-                        MakeInferenceService(intake, facts.base_model, options.stream_bounds)));
+                        MakeInferenceService(intake, facts.base_model, *impl->books.unread, impl->texts)));
   if (sockets->admin) {
     RETURN_IF_ERROR(serve(*std::move(sockets->admin), {"admin", options.admin_connections, options.silence},
-                          MakeAdminService(intake, admins, facts)));
+                          MakeAdminService(intake, admins, facts, *impl->books.admin_unread)));
   }
   impl->probe = std::make_unique<ListenerProbe>(
       options.probe, Targets(impl->listeners, {"inference", "admin"}),
@@ -183,7 +233,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   impl->monitor = std::make_unique<HealthMonitor>(
       options.health, intake.rooms().scheduler.status,
       [probe = impl->probe.get()] { return probe->all_answer(); },
-      [listeners = &impl->listeners](const Health& health) { Publish(health, *listeners); }, std::move(tick));
+      [listeners = &impl->listeners](const Health& health) { Publish(health, *listeners); },
+      [books = &impl->books, tick = std::move(tick)] {
+        books->Look();
+        tick();
+      });
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 

@@ -15,7 +15,8 @@
 #include "server/rpc/health.h"
 #include "server/rpc/intake.h"
 #include "server/rpc/listener_probe.h"
-#include "server/rpc/message_queue.h"
+#include "server/rpc/text_pool.h"
+#include "server/rpc/unread_output.h"
 
 namespace hydrad {
 
@@ -27,7 +28,8 @@ struct ServerOptions {
   int max_request_bytes = 4 << 20;           // of one message; larger ones are refused unread
   int max_streams_per_connection = 1024;
   size_t memory_quota = 256 << 20;  // of gRPC's own buffers, over all connections of a listener
-  QueueBounds stream_bounds;        // of what one reader may leave unread
+  UnreadBounds unread;              // of what readers may leave unread
+  TextPoolOptions texts;            // of the threads that read long messages
   ConnectionLimits connections{};   // of the inference listener
   ConnectionLimits admin_connections{.total = 128, .per_peer = 64};
   Duration silence = std::chrono::seconds(20);  // that a connection may take until it speaks HTTP/2

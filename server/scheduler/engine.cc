@@ -36,7 +36,7 @@ Usage UsageOf(const ActiveRequest& active, TimePoint now) {
 RequestRecord RecordOf(const ActiveRequest& active, const Usage& usage, const absl::Status& status,
                        TimePoint now) {
   RequestRecord record;
-  record.tenant = active.request.ticket.tenant();
+  record.tenant = active.request.tenant;
   record.adapter = active.request.adapter.name();
   record.outcome = Outcome(status);
   record.prompt_tokens = usage.prompt_tokens;

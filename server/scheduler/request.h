@@ -10,7 +10,6 @@
 
 #include "kernels/sampling.h"
 #include "server/adapters/handle.h"
-#include "server/admission/admission.h"
 #include "server/base/clock.h"
 #include "server/model/tokenizer.h"
 #include "server/scheduler/token_sink.h"
@@ -60,7 +59,8 @@ struct Request {
   // it. Neither: as the adapter says.
   std::string expert;
   std::optional<Decision> decision;
-  Ticket ticket;
+  std::string tenant;  // who asks, and its share under load
+  double weight = 1;
   TimePoint arrival{};
   std::optional<TimePoint> deadline;
   std::shared_ptr<TokenSink> sink;

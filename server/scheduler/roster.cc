@@ -24,7 +24,7 @@ void Roster::Add(Request request, WaitingRoom::Seat seat) {
   auto owned = std::make_unique<ActiveRequest>(std::move(request), std::move(seat), eos_);
   ActiveRequest& active = *owned;
   const Request& r = active.request;
-  active.tenant = fair_share_.Enter(r.ticket.tenant(), r.ticket.weight());
+  active.tenant = fair_share_.Enter(r.tenant, r.weight);
   for (size_t i = 0; i < r.adapters(); ++i) adapter_use_.Enter(r.adapter_at(i));
   if (r.adapter) ++unbound_;
   active.first_sequence = next_sequence_;

@@ -19,7 +19,7 @@
 
 namespace hydrad {
 
-// A request from its arrival to its end. Ticket, adapter and blocks go back with it.
+// A request from its arrival to its end. Adapter and blocks go back with it.
 struct ActiveRequest {
   ActiveRequest(Request taken, WaitingRoom::Seat taken_seat, std::span<const int32_t> eos);
 

@@ -18,7 +18,7 @@
 //   it. When more adapters are asked for than fit, they take turns (adapter_gate.h).
 // - A NaN in the logits ends that request alone with DATA_LOSS, a stalled sink that request with CANCELLED,
 //   and a deadline, waiting or running, with DEADLINE_EXCEEDED.
-// - Blocks, ticket, adapter and queue place are free before the sink hears OnDone.
+// - Blocks, adapter and queue place are free before the sink hears OnDone.
 #ifndef HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 #define HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 

@@ -171,6 +171,25 @@ TEST_F(AdmissionTest, PlacesComeBackWithTheTicket) {
   EXPECT_TRUE(Admit(admission, "a").ok()) << "assigning over a ticket frees its place";
 }
 
+TEST_F(AdmissionTest, APlaceIsFreeWhenTheLastOfTheAnswerIsOnItsWay) {
+  TenantConfig config = Tenant("a", "k");
+  config.max_concurrent = 1;
+  Admission admission({config}, clock_);
+  std::vector<Ticket> delivering;
+  for (int i = 0; i < 5; ++i) {
+    delivering.push_back(*Admit(admission, "a"));
+    EXPECT_FALSE(Admit(admission, "a").ok());
+    delivering.back().Deliver();
+    delivering.back().Deliver();  // again: nothing
+  }
+  const auto refused = Admit(admission, "a");
+  EXPECT_EQ(refused.status().message(), "tenant 'a' does not read the answers that it has");
+  delivering.pop_back();
+  const Ticket next = *Admit(admission, "a");
+  EXPECT_FALSE(Admit(admission, "a").ok());
+  Ticket().Deliver();
+}
+
 TEST_F(AdmissionTest, BucketAllowsABurstThenTheRate) {
   TenantConfig config = Tenant("a", "k");
   config.requests_per_second = 4;

@@ -35,6 +35,8 @@ void Exercise(Metrics& metrics) {
   metrics.InterToken(0.01, 3);
   metrics.Rejected("queue_full");
   metrics.SetRequests(4, 2);
+  metrics.SetUnreadOutput(12);
+  metrics.ReadersEnded(3);
   metrics.AdapterLoad("ok", 0.1);
   metrics.AdapterEvicted("capacity");
   metrics.SetAdapters("host", "available", 3);
@@ -62,6 +64,8 @@ TEST(MetricsTest, EverySeriesIsExposed) {
            "hydrad_requests_waiting 2",
            "hydrad_rejected_total{reason=\"queue_full\"} 1",
            "hydrad_cancelled_total 0",
+           "hydrad_unread_output_bytes 12",
+           "hydrad_stalled_readers_total 3",
            "hydrad_time_to_first_token_seconds_sum 0.5",
            "hydrad_inter_token_latency_seconds_count 3",
            "hydrad_request_duration_seconds_sum 1.5",

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/fakes/fake_clock.h"
+
 namespace hydrad {
 namespace {
 
@@ -22,15 +24,15 @@ class AdapterFeedTest : public testing::Test {
   std::vector<std::string> Told() {
     std::vector<std::string> told;
     v1::AdapterEvent event;
-    while ((last_ = queue_->Take(&event, &status_)) == Queue::Next::kMessage) {
+    size_t bytes = 0;
+    while ((last_ = queue_->Take(&event, &bytes, &status_)) == Queue::Next::kMessage) {
       told.push_back(event.adapter().name() + " " + v1::Adapter::State_Name(event.adapter().state()));
       EXPECT_GT(event.time().seconds(), 0);
     }
     return told;
   }
 
-  std::shared_ptr<Queue> queue_ =
-      std::make_shared<Queue>(QueueBounds{.max_messages = 4, .max_bytes = 1 << 20}, [] {});
+  std::shared_ptr<Queue> queue_ = std::make_shared<Queue>([] {});
   AdapterFeed feed_{queue_};
   absl::Status status_;
   Queue::Next last_ = Queue::Next::kNothing;
@@ -50,6 +52,9 @@ TEST_F(AdapterFeedTest, EventsDuringTheSnapshotFollowIt) {
 }
 
 TEST_F(AdapterFeedTest, AWatcherThatFallsBehindIsTold) {
+  FakeClock clock;
+  queue_->set_account(std::make_shared<UnreadOutput>(UnreadBounds{.stream_bytes = 1000}, clock)
+                          ->Open("admin", [](const absl::Status&) {}));
   feed_.Begin({});
   for (int i = 0; i < 6; ++i) feed_.Event({Info("a", AdapterState::kAvailable)});
   EXPECT_TRUE(Told().empty());

@@ -27,7 +27,7 @@ class InferenceServiceTest : public ServedFixture {
   }
   // A good answer, as the scheduler would give it.
   static void Play(Request& request) {
-    request.sink->OnStart({});
+    request.sink->OnStart({.prompt_logprobs = {}, .generations = {7}});
     request.sink->OnPiece(Piece("Hel", {1, 2}));
     request.sink->OnPiece(Piece("lo", {3}, true));
     Usage usage;
@@ -51,7 +51,7 @@ TEST_F(InferenceServiceTest, StreamsStartChunksEnd) {
   ASSERT_TRUE(status.ok()) << status.error_message();
   ASSERT_EQ(messages.size(), 4u);
   EXPECT_EQ(messages[0].start().adapter(), "one");
-  EXPECT_EQ(messages[0].start().generation(), request.adapter.generation());
+  EXPECT_EQ(messages[0].start().generation(), 7u);
   EXPECT_EQ(messages[0].start().prompt_tokens(), static_cast<int>(request.prompt.size()));
   EXPECT_THAT(messages[0].start().request_id(), testing::StartsWith("req-"));
   EXPECT_EQ(messages[1].chunk().text(), "Hel");
@@ -288,28 +288,136 @@ TEST_F(InferenceServiceTest, ListModelsShowsATenantOnlyItsOwn) {
 
 class StalledReaderTest : public InferenceServiceTest {
  protected:
-  StalledReaderTest() : InferenceServiceTest(Small()) {}
+  StalledReaderTest() : InferenceServiceTest(Small()) {
+    grpc::ChannelArguments windows;  // that do not grow
+    windows.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    inference_ = v1::Inference::NewStub(
+        grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), windows));
+  }
   static ServerOptions Small() {
     ServerOptions options;
-    options.stream_bounds = {.max_messages = 8, .max_bytes = 1 << 20};
+    options.unread = {.stream_bytes = 1 << 20, .tenant_bytes = 4 << 20, .stall = std::chrono::seconds(30)};
     return options;
   }
+  // Pieces until the queue takes no more. What the connection itself takes in is bounded by HTTP/2's windows.
+  static void Fill(Request& request) {
+    request.sink->OnStart({});
+    const std::string text(64 << 10, 'x');
+    int pieces = 0;
+    while (request.sink->OnPiece(Piece(text))) ASSERT_LT(++pieces, 10'000) << "nothing bounds the stream";
+  }
+  // A stream of which one message is stuck in gRPC.
+  struct Stuck {
+    Stuck(v1::Inference::Stub& stub, FakeScheduler& scheduler, const std::string& key) : call(key) {
+      reader = stub.Generate(&call, Ask("x"));
+      request = scheduler.Take();
+      request.sink->OnStart({});
+      for (int i = 0; i < 12; ++i) request.sink->OnPiece(Piece(std::string(64 << 10, 'x')));
+    }
+    Call call;
+    Reader reader;
+    Request request;
+  };
 };
 
 TEST_F(StalledReaderTest, LosesItsRequestAndIsToldWhy) {
   Call call("key-acme");
   const Reader reader = inference_->Generate(&call, Ask("x"));
   Request request = scheduler_.Take();
-  request.sink->OnStart({});
-  // What the connection itself takes in is bounded by HTTP/2's windows; then the queue fills.
-  const std::string text(64 << 10, 'x');
-  int pieces = 0;
-  while (request.sink->OnPiece(Piece(text))) ASSERT_LT(++pieces, 10'000) << "nothing bounds the stream";
+  Fill(request);
   request.sink->OnDone(Cancelled("the reader stalled"), {});
   ReadAll(reader);
   const grpc::Status status = FinishOf(*reader);
   EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(WireReason(status), "READER_STALLED");
+}
+
+TEST_F(StalledReaderTest, HoldsItsPlaceUntilItsAnswerIsTaken) {
+  Call call("key-acme"), other("key-acme"), again("key-acme");
+  const Reader reader = inference_->Generate(&call, Ask("x"));
+  Request request = scheduler_.Take();
+  request.sink->OnStart({});
+  for (int i = 0; i < 12; ++i) EXPECT_TRUE(request.sink->OnPiece(Piece(std::string(64 << 10, 'x'))));
+  request.sink->OnDone(absl::OkStatus(), {});
+  request = {};
+  const grpc::Status refused = FinishOf(*inference_->Generate(&other, Ask("x")));
+  EXPECT_EQ(WireReason(refused), "TENANT_LIMIT") << "the scheduler is done with it, its reader is not";
+  EXPECT_TRUE(FinishOf(*reader).ok());
+  const Reader next = inference_->Generate(&again, Ask("x"));
+  Request second = scheduler_.Take();
+  Play(second);
+  EXPECT_TRUE(FinishOf(*next).ok()) << "whoever has read all may ask again at once";
+}
+
+TEST_F(StalledReaderTest, WhoTakesNothingForTooLongLosesTheCallAndItsMemory) {
+  Stuck stuck(*inference_, scheduler_, "key-acme");
+  const auto unread = [this] {
+    const std::string text = prometheus::TextSerializer().Serialize(metrics_.collectable()->Collect());
+    const size_t at = text.find("\nhydrad_unread_output_bytes ");
+    return std::stod(text.substr(at + 28));
+  };
+  while (unread() < (256 << 10)) std::this_thread::yield();  // the books are looked at now and then
+  clock_.Advance(std::chrono::seconds(31));
+  const auto [id, why] = scheduler_.TakeCancel();
+  EXPECT_EQ(id, stuck.request.id);
+  while (unread() > 0) std::this_thread::yield();
+  stuck.request.sink->OnDone(why, {});
+  const grpc::Status status = FinishOf(*stuck.reader);
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("took nothing for 30 seconds"));
+}
+
+TEST_F(StalledReaderTest, ATenantsLargestUnreadAnswersGoWhenTheyAreTooMuchTogether) {
+  std::vector<std::unique_ptr<Stuck>> stuck;
+  for (int i = 0; i < 8; ++i) stuck.push_back(std::make_unique<Stuck>(*inference_, scheduler_, "key-globex"));
+  EXPECT_GE(stuck.size() * 12 * (64 << 10), 4u << 20);
+  scheduler_.TakeCancel();
+  Call call("key-acme");
+  const Reader reader = inference_->Generate(&call, Ask("x"));
+  Request request = scheduler_.Take();
+  Play(request);
+  EXPECT_TRUE(FinishOf(*reader).ok()) << "others are served";
+  int ended = 0;
+  for (const auto& one : stuck) {
+    one->request.sink->OnDone(absl::OkStatus(), {});
+    ended += FinishOf(*one->reader).error_code() == StatusCode::RESOURCE_EXHAUSTED;
+  }
+  EXPECT_GE(ended, 2);
+  EXPECT_LT(ended, 8);
+}
+
+// Texts that take long to read are read on threads of their own.
+TEST_F(InferenceServiceTest, ALongMessageIsDealtWithTheSame) {
+  const std::string text(3500, 'x');
+  Call call("key-globex"), bad("key-globex");
+  v1::TokenizeRequest request;
+  request.set_text(text);
+  v1::TokenizeResponse tokens;
+  ASSERT_TRUE(inference_->Tokenize(&call, request, &tokens).ok());
+  EXPECT_EQ(tokens.token_ids_size(), static_cast<int>(tokenizer_->Encode(text, true, false).size()));
+  request.set_text(std::string(5000, 'x'));
+  const grpc::Status status = inference_->Tokenize(&bad, request, &tokens);
+  EXPECT_EQ(WireReason(status), "INVALID_FIELD");
+  v1::GenerateRequest message = Ask("x");
+  message.mutable_stopping()->add_stop(std::string(2500, 's'));
+  Call long_call("key-globex");
+  EXPECT_EQ(WireReason(FinishOf(*inference_->Generate(&long_call, message))), "INVALID_FIELD");
+}
+
+TEST_F(InferenceServiceTest, EveryMethodCountsAgainstTheRate) {
+  v1::TokenizeResponse tokens;
+  v1::DetokenizeResponse text;
+  v1::ListModelsResponse models;
+  Call first("key-slow");
+  EXPECT_TRUE(inference_->ListModels(&first, {}, &models).ok());
+  Call a("key-slow"), b("key-slow"), c("key-slow"), d("key-slow");
+  for (const grpc::Status& status :
+       {inference_->Tokenize(&a, {}, &tokens), inference_->Detokenize(&b, {}, &text),
+        inference_->ListModels(&c, {}, &models), FinishOf(*inference_->Generate(&d, Ask("x")))}) {
+    EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(WireReason(status), "TENANT_LIMIT");
+    EXPECT_TRUE(HasRetryInfo(status));
+  }
 }
 
 }  // namespace

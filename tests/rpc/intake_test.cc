@@ -40,9 +40,14 @@ class IntakeTest : public FrontFixture {
                 HasSubstr("hydrad_rejected_total{reason=\"" + metric + "\"} 1\n"));
   }
   // All that a front end does with a message.
-  absl::StatusOr<Prepared> Prepare(const v1::GenerateRequest& message, const Caller& caller) {
+  struct Held : Prepared {
+    Ticket ticket;
+  };
+  absl::StatusOr<Held> Prepare(const v1::GenerateRequest& message, const Caller& caller) {
     ASSIGN_OR_RETURN(Ticket ticket, intake_->Enter(caller));
-    return intake_->Prepare(message, caller, std::move(ticket));
+    ASSIGN_OR_RETURN(Prepared prepared,
+                     intake_->Prepare(message, caller, {ticket.tenant(), ticket.weight()}));
+    return Held{std::move(prepared), std::move(ticket)};
   }
   static bool HasRetry(const absl::Status& status) {
     return status.GetPayload(std::string(kRetryInfoType)).has_value();
@@ -64,7 +69,7 @@ TEST_F(IntakeTest, MakesARequestOfAMessage) {
   const Request& request = prepared->request;
   EXPECT_EQ(request.prompt, tokenizer_->Encode("Once upon a time", true, false));
   EXPECT_EQ(request.adapter.name(), "one");
-  EXPECT_EQ(request.ticket.tenant(), "acme");
+  EXPECT_EQ(request.tenant, "acme");
   EXPECT_EQ(request.sampling.temperature, 0.5f);
   EXPECT_EQ(request.seed, 7u);
   EXPECT_EQ(request.n, 3);

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/fakes/fake_clock.h"
+
 namespace hydrad {
 namespace {
 
@@ -38,8 +40,9 @@ OutputHead Head(const std::string& echo = "") {
 std::vector<v1::GenerateResponse> Drain(GenerateQueue& queue, absl::Status* status) {
   std::vector<v1::GenerateResponse> out;
   v1::GenerateResponse message;
+  size_t bytes = 0;
   for (;;) {
-    const auto next = queue.Take(&message, status);
+    const auto next = queue.Take(&message, &bytes, status);
     if (next == GenerateQueue::Next::kMessage || next == GenerateQueue::Next::kLast) out.push_back(message);
     if (next != GenerateQueue::Next::kMessage) return out;
   }
@@ -47,7 +50,7 @@ std::vector<v1::GenerateResponse> Drain(GenerateQueue& queue, absl::Status* stat
 
 class StreamSinkTest : public testing::Test {
  protected:
-  std::shared_ptr<GenerateQueue> queue_ = std::make_shared<GenerateQueue>(QueueBounds{}, [] {});
+  std::shared_ptr<GenerateQueue> queue_ = std::make_shared<GenerateQueue>([] {});
   absl::Status status_;
 };
 
@@ -100,15 +103,35 @@ TEST_F(StreamSinkTest, AnErrorBeforeTheStartSendsNoMessage) {
 }
 
 TEST_F(StreamSinkTest, ASlowReaderCostsTheRequest) {
-  queue_ = std::make_shared<GenerateQueue>(QueueBounds{.max_messages = 3, .max_bytes = 1 << 20}, [] {});
+  FakeClock clock;
+  const auto unread = std::make_shared<UnreadOutput>(UnreadBounds{.stream_bytes = 4000}, clock);
+  queue_->set_account(unread->Open("acme", [](const absl::Status&) {}));
   StreamSink sink(Head(), queue_);
   sink.OnStart({});
   EXPECT_TRUE(sink.OnPiece(Piece(0, "a", {})));
   EXPECT_TRUE(sink.OnPiece(Piece(0, "b", {})));
-  EXPECT_FALSE(sink.OnPiece(Piece(0, "c", {})));
+  EXPECT_FALSE(sink.OnPiece(Piece(0, std::string(4000, 'c'), {})));
   sink.OnDone(Cancelled("stalled"), {});
   EXPECT_TRUE(Drain(*queue_, &status_).empty());
   EXPECT_EQ(status_.code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(GatherSinkTest, AnAnswerThatGrowsTooLargeEndsAndIsDropped) {
+  FakeClock clock;
+  const auto unread = std::make_shared<UnreadOutput>(UnreadBounds{.stream_bytes = 4000}, clock);
+  v1::GenerateResult result;
+  absl::Status seen;
+  GatherSink sink(Head(), 1, &result, unread->Open("acme", [](const absl::Status&) {}),
+                  [&](const absl::Status& status) { seen = status; });
+  sink.OnStart({});
+  const size_t before = unread->bytes();
+  EXPECT_TRUE(sink.OnPiece(Piece(0, std::string(500, 'a'), {1})));
+  EXPECT_GE(unread->bytes(), before + 500);
+  int pieces = 0;
+  while (sink.OnPiece(Piece(0, std::string(500, 'a'), {1}))) ASSERT_LT(++pieces, 100);
+  EXPECT_EQ(result.ByteSizeLong(), 0u) << "dropped at once";
+  sink.OnDone(Cancelled("by the scheduler, because of the false"), {});
+  EXPECT_EQ(seen.code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST_F(StreamSinkTest, ASinkThatIsDroppedEndsItsCall) {
@@ -121,7 +144,7 @@ TEST(GatherSinkTest, ASinkThatIsDroppedEndsItsCall) {
   v1::GenerateResult result;
   absl::Status seen;
   {
-    GatherSink sink(Head(), 1, &result, [&](const absl::Status& status) { seen = status; });
+    GatherSink sink(Head(), 1, &result, nullptr, [&](const absl::Status& status) { seen = status; });
   }
   EXPECT_EQ(seen.code(), absl::StatusCode::kInternal);
 }
@@ -129,7 +152,7 @@ TEST(GatherSinkTest, ASinkThatIsDroppedEndsItsCall) {
 TEST(GatherSinkTest, JoinsEachChoice) {
   v1::GenerateResult result;
   int calls = 0;
-  GatherSink sink(Head("> "), 2, &result, [&](const absl::Status& status) {
+  GatherSink sink(Head("> "), 2, &result, nullptr, [&](const absl::Status& status) {
     EXPECT_TRUE(status.ok());
     ++calls;
   });
@@ -173,7 +196,7 @@ TEST_F(StreamSinkTest, TheStartTellsTheRouteTaken) {
 TEST(GatherSinkTest, PassesOnWhyItIsNotComplete) {
   v1::GenerateResult result;
   absl::Status seen;
-  GatherSink sink(Head(), 1, &result, [&](const absl::Status& status) { seen = status; });
+  GatherSink sink(Head(), 1, &result, nullptr, [&](const absl::Status& status) { seen = status; });
   sink.OnPiece(Piece(0, "a", {}));
   sink.OnDone(DataLoss("NaN in the logits"), {});
   EXPECT_EQ(seen.code(), absl::StatusCode::kDataLoss);

@@ -44,18 +44,7 @@ std::shared_ptr<const AdapterGeneration> MakeMoa(int adapter, RouterPool pool) {
 
 }  // namespace
 
-House::House(std::vector<double> weights) {
-  std::vector<TenantConfig> tenants;
-  for (int t = 0; t < kTenants; ++t) {
-    TenantConfig tenant;
-    tenant.name = TenantName(t);
-    tenant.key_sha256 = {Sha256Hex(tenant.name)};
-    tenant.adapters = {"*"};
-    tenant.max_concurrent = kMaxConcurrent;
-    tenant.weight = weights[t];
-    tenants.push_back(std::move(tenant));
-  }
-  admission_ = std::make_unique<Admission>(std::move(tenants), clock);
+House::House(std::vector<double> weights) : weights_(std::move(weights)) {
   for (int a = 1; a <= kAdapters; ++a) adapters_.push_back(MakePlain(a));
   adapters_.push_back(MakeMoa(kLastMoa, RouterPool::kLast));
   adapters_.push_back(MakeMoa(kMeanMoa, RouterPool::kMean));
@@ -80,10 +69,8 @@ Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<Token
   } else if (moa) {
     request.decision = spec.decision;
   }
-  Duration retry_after{};
-  auto ticket = admission_->Admit(TenantName(spec.tenant), &retry_after);
-  HYDRAD_CHECK(ticket.ok());
-  request.ticket = *std::move(ticket);
+  request.tenant = TenantName(spec.tenant);
+  request.weight = weights_[static_cast<size_t>(spec.tenant)];
   request.arrival = clock.Now();
   request.sink = std::move(sink);
   return request;
@@ -92,15 +79,6 @@ Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<Token
 bool House::AllBack() {
   bool back = true;
   for (const auto& adapter : adapters_) back &= adapter.use_count() == 1;
-  for (int t = 0; t < kTenants; ++t) {
-    std::vector<Ticket> tickets;
-    Duration retry_after{};
-    for (int i = 0; i < kMaxConcurrent; ++i) {
-      auto ticket = admission_->Admit(TenantName(t), &retry_after);
-      if (!ticket.ok()) return false;
-      tickets.push_back(*std::move(ticket));
-    }
-  }
   return back;
 }
 

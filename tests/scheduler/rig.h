@@ -33,7 +33,7 @@ struct RequestSpec {
 // Tenants and adapters that outlive schedulers, and count what has not come back.
 class House {
  public:
-  static constexpr int kAdapters = 3, kTenants = 3, kMaxConcurrent = 1000;
+  static constexpr int kAdapters = 3, kTenants = 3;
   // Adapters that pick one of kExperts experts: by the last token, and by the mean of the prompt.
   static constexpr int kLastMoa = 4, kMeanMoa = 5, kExperts = 3;
   static constexpr int kInvoked = 6;  // counts from the last token::kA of the prompt on
@@ -42,7 +42,7 @@ class House {
 
   Request Make(RequestId id, const RequestSpec& spec, std::shared_ptr<TokenSink> sink) const;
   const Mixture& mixture(int adapter) const { return *adapters_[adapter - 1]->mixture; }
-  // Whether no request holds a ticket or an adapter.
+  // Whether no request holds an adapter.
   bool AllBack();
 
   FakeClock clock;
@@ -50,7 +50,7 @@ class House {
   const std::unique_ptr<const Tokenizer> tokenizer = MakeTestTokenizer();
 
  private:
-  std::unique_ptr<Admission> admission_;
+  const std::vector<double> weights_;
   std::vector<std::shared_ptr<const AdapterGeneration>> adapters_;
 };
 

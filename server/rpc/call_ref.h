@@ -1,0 +1,29 @@
+// A call of gRPC's that may be ended by others than its reactor.
+#ifndef HYDRAD_SERVER_RPC_CALL_REF_H_
+#define HYDRAD_SERVER_RPC_CALL_REF_H_
+
+#include <grpcpp/server_context.h>
+
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// Keeps the call for as long as it lives, so that ending it is safe also when it has ended. Thread-safe.
+class CallRef {
+ public:
+  explicit CallRef(grpc::CallbackServerContext& context);
+  CallRef(const CallRef& other);
+  CallRef& operator=(const CallRef&) = delete;
+  ~CallRef();
+
+  // Takes back what has not been sent and tells the client `why`, ahead of it. The reactor hears of it as of
+  // a client that cancels.
+  void Cancel(const absl::Status& why) const;
+
+ private:
+  grpc_call* const call_;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_RPC_CALL_REF_H_
