@@ -9,21 +9,32 @@ namespace {
 // More names than a device could make room for in a while; the rest is told when its turn comes.
 constexpr size_t kMostWanted = 256;
 
+ptrdiff_t CountStarving(std::span<const AdapterDemand> adapters, Duration patience) {
+  return std::ranges::count_if(adapters, [&](const AdapterDemand& a) {
+    return a.waiting > 0 && !a.ready && a.blocked && a.waited > patience;
+  });
+}
+
 }  // namespace
 
 std::vector<bool> ChooseDraining(std::span<const AdapterDemand> adapters, Duration patience) {
-  const auto starving = std::ranges::count_if(adapters, [&](const AdapterDemand& a) {
-    return a.waiting > 0 && !a.ready && a.blocked && a.waited > patience;
-  });
+  const ptrdiff_t starving = CountStarving(adapters, patience);
+  std::vector<bool> draining(adapters.size(), false);
+  if (starving == 0) return draining;
   std::vector<size_t> victims;
+  ptrdiff_t ending = 0;  // of those that are marked, whose requests still run
   for (size_t i = 0; i < adapters.size(); ++i) {
     const AdapterDemand& a = adapters[i];
-    if (a.running > 0 && !a.kept && a.in_use >= patience) victims.push_back(i);
+    if (a.draining && a.ready && !a.kept) {
+      draining[i] = true;
+      ending += a.running > 0;
+    } else if (a.running > 0 && !a.kept && a.in_use >= patience) {
+      victims.push_back(i);
+    }
   }
   std::ranges::stable_sort(victims,
                            [&](size_t a, size_t b) { return adapters[a].in_use > adapters[b].in_use; });
-  std::vector<bool> draining(adapters.size(), false);
-  victims.resize(std::min(victims.size(), static_cast<size_t>(starving)));
+  victims.resize(std::min(victims.size(), static_cast<size_t>(std::max<ptrdiff_t>(starving - ending, 0))));
   for (const size_t victim : victims) draining[victim] = true;
   return draining;
 }
@@ -43,6 +54,7 @@ size_t AdapterGate::IndexOf(const AdapterHandle& handle) {
     demand.ready = handle.ready();
     demand.blocked = handle.blocked();
     demand.kept = handle.kept();
+    demand.draining = drained_.contains(handle.key());
   }
   return found->second;
 }
@@ -70,6 +82,14 @@ void AdapterGate::Decide() {
     return found == index_.end() || demands_[found->second].running == 0;
   });
   draining_ = ChooseDraining(demands_, patience_);
+  if (CountStarving(demands_, patience_) == 0) drained_.clear();
+  for (const auto& [key, i] : index_) {  // of what nobody asks for now, the mark stays
+    if (draining_[i]) {
+      drained_.insert(key);
+    } else {
+      drained_.erase(key);
+    }
+  }
   if (names_ == wanted_) return;
   std::swap(names_, wanted_);
   if (want_) want_(wanted_);

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "server/adapters/handle.h"
@@ -15,20 +16,22 @@ namespace hydrad {
 
 // One adapter that requests wait for or run on.
 struct AdapterDemand {
-  int running = 0;       // requests that are bound to it
-  int waiting = 0;       // requests that are not bound yet
-  Duration in_use{};     // since requests have been bound to it without a break
-  Duration waited{};     // of the request that has waited longest
-  bool ready = false;    // on the device
-  bool blocked = false;  // only adapters in use keep it from the device
-  bool kept = false;     // pinned by an operator: ending its requests makes no room
+  int running = 0;        // requests that are bound to it
+  int waiting = 0;        // requests that are not bound yet
+  Duration in_use{};      // since requests have been bound to it without a break
+  Duration waited{};      // of the request that has waited longest
+  bool ready = false;     // on the device
+  bool blocked = false;   // only adapters in use keep it from the device
+  bool kept = false;      // pinned by an operator: ending its requests makes no room
+  bool draining = false;  // was marked in the last step
 };
 
 // Marks the adapters on which no request may start for now, so that they come to their end and make room. For
 // each adapter that is blocked and for which a request has waited longer than `patience`, the one that has
-// been in use longest is marked, if it has been for at least `patience`. So adapters that are always asked
-// for take turns with the others, and those that take part serve all their waiting requests at once. A pure
-// function of its arguments.
+// been in use longest is marked, if it has been for at least `patience`. What was marked stays so, also when
+// its requests have ended, for as long as any adapter starves: one that needs the room of several gathers it.
+// So adapters that are always asked for take turns with the others, and those that take part serve all their
+// waiting requests at once. A pure function of its arguments.
 std::vector<bool> ChooseDraining(std::span<const AdapterDemand> adapters, Duration patience);
 
 // Owned by the scheduler thread. Each step: Begin, then every request with an adapter, then Decide.
@@ -57,6 +60,7 @@ class AdapterGate {
   const Duration patience_;
   TimePoint now_{};
   std::unordered_map<const void*, TimePoint> in_use_since_;
+  std::unordered_set<const void*> drained_;  // marked by Decide, as long as any adapter starves
   // Of one step; members only to keep their memory.
   std::unordered_map<const void*, size_t> index_;
   std::vector<AdapterDemand> demands_;

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "tests/fakes/fake_claim.h"
 
 namespace hydrad {
@@ -26,6 +28,10 @@ TEST(ChooseDraining, Table) {
   AdapterDemand kept = Running(9), loading = Starving(9), fresh = Running(0);
   kept.kept = true;
   loading.blocked = false;
+  AdapterDemand ending = Running(1), ended = Starving(0), gone = Starving(0);
+  ending.draining = ended.draining = gone.draining = true;
+  ended.ready = true;
+  ended.blocked = false;
   const std::vector<DrainCase> cases = {
       {"nothing", {}, {}},
       {"nobody waits", {Running(9), Running(8)}, {false, false}},
@@ -40,6 +46,10 @@ TEST(ChooseDraining, Table) {
       {"a load under way makes its own room", {Running(9), loading}, {false, false}},
       {"what is pinned makes none", {kept, Running(5), Starving(2)}, {false, true, false}},
       {"who has just begun goes on", {fresh, Starving(2)}, {false, false}},
+      {"one ends before the next", {ending, Running(9), Starving(2)}, {true, false, false}},
+      {"and does not begin again meanwhile", {ended, Running(9), Starving(2)}, {true, true, false}},
+      {"but when nobody starves", {ended, Running(9)}, {false, false}},
+      {"who has made room waits as any other", {gone, Running(9), Starving(2)}, {false, true, false}},
   };
   for (const DrainCase& c : cases) EXPECT_EQ(ChooseDraining(c.adapters, seconds(1)), c.draining) << c.name;
 }
@@ -98,6 +108,33 @@ TEST_F(AdapterGateTest, AnAdapterThatIsAlwaysAskedForTakesTurns) {
   b_.blocked = false;  // there is room for it now
   Look({&running}, {&other, &more});
   EXPECT_TRUE(gate_.MayStart(more));
+}
+
+// What needs the room of two that are always asked for.
+TEST_F(AdapterGateTest, RoomIsGathered) {
+  FakeStored c{.name = "c", .ready = true};
+  AdapterHandle runs = a_.Handle();
+  std::optional<AdapterHandle> longer = c.Handle();
+  ASSERT_TRUE(runs.Bind());
+  ASSERT_TRUE(longer->Bind());
+  const AdapterHandle more_a = a_.Handle(), more_c = c.Handle(), large = b_.Handle();
+  b_.blocked = true;
+  Look({&*longer}, {&large});
+  now_ += seconds(1);
+  Look({&*longer, &runs}, {&large});
+  now_ += seconds(2);
+  Look({&*longer, &runs}, {&large, &more_a, &more_c});
+  EXPECT_FALSE(gate_.MayStart(more_c)) << "the longest in use first";
+  EXPECT_TRUE(gate_.MayStart(more_a));
+  longer.reset();
+  Look({&runs}, {&large, &more_a});  // nobody asks for c just now
+  EXPECT_FALSE(gate_.MayStart(more_a)) << "then the next";
+  Look({&runs}, {&large, &more_a, &more_c});
+  EXPECT_FALSE(gate_.MayStart(more_c)) << "which has made room";
+  b_.blocked = false;
+  Look({&runs}, {&large, &more_a, &more_c});
+  EXPECT_TRUE(gate_.MayStart(more_a));
+  EXPECT_TRUE(gate_.MayStart(more_c));
 }
 
 TEST_F(AdapterGateTest, UseBeginsAnewAfterABreak) {
