@@ -9,6 +9,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <set>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -119,6 +120,8 @@ class Daemon {
   std::unique_ptr<Admission> admission_, admins_;
   AdapterCensus census_{metrics_};
   std::unique_ptr<SelfTest> self_test_;
+  std::set<std::string>
+      away_;  // adapters that could not be brought, until they are; under the store's event lock
   std::unique_ptr<AdapterStore> adapters_;
   std::unique_ptr<Scheduler> scheduler_;
   SchedulerCalls calls_;
@@ -239,7 +242,12 @@ absl::StatusOr<AdapterStore::Parts> Daemon::StoreParts() {
 // What is not an operator's doing is written to the audit log here.
 void Daemon::Watch(const AdapterEvent& event) {
   census_.Event(event);
-  if (event.change != AdapterChange::kFetchFailed) return;
+  const bool failed = event.change == AdapterChange::kFetchFailed;
+  const bool there = event.info.tier == Tier::kDevice || event.info.state != AdapterState::kAvailable;
+  const bool back =
+      !failed && there && away_.erase(event.info.name) > 0 && event.info.state == AdapterState::kAvailable;
+  if (failed) away_.insert(event.info.name);
+  if (!failed && !back) return;
   audit_->Write({.action = "adapter.fetch",
                  .actor = "server",
                  .peer = "",
@@ -307,6 +315,7 @@ absl::Status Daemon::Serve() {
 
 // About twice a second, on the health thread.
 void Daemon::Tick() {
+  adapters_->TryPinnedAgain();
   metrics_.SetAdapterBytes("device", adapters_->device_bytes_used());
   metrics_.SetAdapterBytes("host", adapters_->host_bytes_used());
   const Duration age = calls_.status().since_heartbeat;

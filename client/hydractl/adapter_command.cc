@@ -248,7 +248,8 @@ void AddAdapterCommand(CLI::App& app, Session& session) {
   CLI::App* load = AddAction(*command, "load",
                              "Load an adapter, or replace it without a pause; waits until it can be used",
                              true, RunLoad, flags, session);
-  load->add_option("--path", flags->path, "Its directory, relative to the daemon's adapter root")
+  load->add_option("--path", flags->path,
+                   "Its directory under the daemon's adapter root, relative to it or absolute")
       ->required()
       ->type_name("DIR");
   load->footer(kLoadFooter);

@@ -4,6 +4,7 @@
 #include <span>
 #include <utility>
 
+#include "server/adapters/watched_disk.h"
 #include "server/base/sha256.h"
 
 namespace hydrad {
@@ -124,6 +125,19 @@ absl::StatusOr<ReadPiece> ReadFiles(Disk& disk, const PieceInfo& info, const Ada
   return Expert(info.path, contents, static_cast<size_t>(found - experts.begin()));
 }
 
+// Whether trying again could go better: the disk was at fault, or what it holds is being changed, or there
+// was no memory. What was read to its end and cannot be an adapter any more is other content than was loaded.
+bool MayPass(const absl::Status& status, bool disk_failed) {
+  return disk_failed || absl::IsUnavailable(status) || absl::IsResourceExhausted(status) ||
+         absl::IsInternal(status);
+}
+absl::Status AsPassing(const absl::Status& status) {
+  return absl::IsFailedPrecondition(status) ? Unavailable("{}", std::string(status.message())) : status;
+}
+absl::Status AsFinal(const absl::Status& status) {
+  return FailedPrecondition("{}", std::string(status.message()));
+}
+
 }  // namespace
 
 std::vector<ReadPiece> TakeApart(const std::string& path, AdapterContents contents, bool lenient) {
@@ -140,7 +154,11 @@ std::vector<ReadPiece> TakeApart(const std::string& path, AdapterContents conten
 
 absl::StatusOr<ReadPiece> ReadPieceAgain(Disk& disk, const PieceInfo& info, const AdapterShape& shape,
                                          uint64_t max_file_bytes, const BaseWeights* base) {
-  ASSIGN_OR_RETURN(ReadPiece read, ReadFiles(disk, info, shape, max_file_bytes, base));
+  WatchedDisk watched(disk);
+  absl::StatusOr<ReadPiece> files = ReadFiles(watched, info, shape, max_file_bytes, base);
+  if (!files.ok())
+    return MayPass(files.status(), watched.failed()) ? AsPassing(files.status()) : AsFinal(files.status());
+  ReadPiece read = *std::move(files);
   if (read.info.digest == info.digest) return read;
   const std::string what = info.kind == Kind::kExpert
                                ? fmt::format("{}: expert '{}' has", info.path, info.expert)

@@ -46,8 +46,9 @@ struct ReadPiece {
 // They remember whether they were read leniently.
 std::vector<ReadPiece> TakeApart(const std::string& path, AdapterContents contents, bool lenient = false);
 
-// Reads the piece that `info` tells of again. FAILED_PRECONDITION when what is there has another digest;
-// otherwise errors as ReadAdapter's.
+// Reads the piece that `info` tells of again. FAILED_PRECONDITION when what is there is other content than
+// was loaded, which only a new load helps; any other error may pass by itself: nothing is there, it may not
+// be read, the disk fails.
 absl::StatusOr<ReadPiece> ReadPieceAgain(Disk& disk, const PieceInfo& info, const AdapterShape& shape,
                                          uint64_t max_file_bytes, const BaseWeights* base);
 

@@ -1,5 +1,6 @@
 #include "server/adapters/adapter_store.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "server/adapters/posix_disk.h"
@@ -76,14 +77,34 @@ AdapterStore::Impl::Impl(AdapterStoreOptions o, Backend& b, const ModelConfig& m
   if (journal != nullptr) Restore(journal->opened());
 }
 
-absl::StatusOr<AdapterHandle> AdapterStore::Impl::Acquire(const std::string& name) {
+absl::StatusOr<std::vector<AdapterHandle>> AdapterStore::Impl::Acquire(
+    const std::vector<std::string>& names) {
   MutexLock lock(&mu);
-  ASSIGN_OR_RETURN(EntryPtr entry, registry.Serving(name));
+  std::vector<EntryPtr> entries;
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(EntryPtr entry, registry.Serving(name));
+    if (!entry->resident && entry->backoff.Left(clock.Now()) > Duration{}) {
+      return NotNow(name, entry->info.error);
+    }
+    entries.push_back(std::move(entry));
+  }
+  RETURN_IF_ERROR(CheckRoom(entries));
+  const auto together = std::make_shared<const std::vector<EntryPtr>>(std::move(entries));
+  std::vector<AdapterHandle> handles;
+  for (const EntryPtr& entry : *together) handles.push_back(Claimed(entry, together));
+  return handles;
+}
+
+AdapterHandle AdapterStore::Impl::Claimed(const EntryPtr& entry,
+                                          std::shared_ptr<const std::vector<EntryPtr>> together) {
   auto claim = std::make_unique<Claim>(shared_from_this(), entry);
+  claim->state().together = std::move(together);
   entry->claims.insert(&claim->state());
   ++entry->waiting;
-  if (!entry->resident && fresh.size() < kMostFresh) {
-    fresh.push_back(name);
+  const bool there =
+      std::ranges::all_of(*claim->state().together, [](const EntryPtr& e) { return e->resident.load(); });
+  if (!there && fresh.size() < kMostFresh) {  // what is there must not make room for the rest
+    fresh.push_back(entry->name);
     KickPump();
   }
   return AdapterHandle(std::move(claim));
@@ -240,13 +261,26 @@ AdapterStore::AdapterStore(AdapterStoreOptions options, std::unique_ptr<Disk> di
 
 AdapterStore::~AdapterStore() { impl_->Shutdown(); }
 
-absl::StatusOr<AdapterHandle> AdapterStore::Acquire(const std::string& name) { return impl_->Acquire(name); }
+absl::StatusOr<AdapterHandle> AdapterStore::Acquire(const std::string& name) {
+  ASSIGN_OR_RETURN(std::vector<AdapterHandle> handles, impl_->Acquire({name}));
+  return std::move(handles.front());
+}
+
+absl::StatusOr<std::vector<AdapterHandle>> AdapterStore::AcquireAll(const std::vector<std::string>& names) {
+  return impl_->Acquire(names);
+}
+
+void AdapterStore::TryPinnedAgain() { impl_->TryPinnedAgain(); }
 
 void AdapterStore::Want(std::vector<std::string> names) { impl_->Want(std::move(names)); }
 
 void AdapterStore::SetWaker(std::function<void()> waker) {
   MutexLock lock(&impl_->waker_mu);
   impl_->waker = std::move(waker);
+}
+
+absl::StatusOr<std::string> AdapterStore::Locate(const std::string& path) const {
+  return impl_->disk->Locate(path);
 }
 
 void AdapterStore::Load(const std::string& name, const std::string& path, Done done, ChangeOptions options) {

@@ -88,35 +88,53 @@ class AdapterStore {
   ~AdapterStore();
 
   // A claim on `name`, to be bound when it is on the device, which it is brought to if it is not there.
-  // NOT_FOUND (never loaded), UNAVAILABLE (its first load, or an unload, is under way), FAILED_PRECONDITION
-  // (its load failed). Later, if it cannot be brought to the device, the handle's status says why:
-  // FAILED_PRECONDITION (not as it was loaded: it is FAILED from then on), UNAVAILABLE (the disk or the
-  // device failed: worth trying again), ABORTED (unloaded by force).
+  // NOT_FOUND (never loaded), UNAVAILABLE (its first load, or an unload, is under way; or bringing it has
+  // failed just now, and is not tried yet again), FAILED_PRECONDITION (its load failed), RESOURCE_EXHAUSTED
+  // with reason NO_ROOM (it can never be on the device beside what is pinned). Later, if it cannot be brought
+  // to the device, the handle's status says why: FAILED_PRECONDITION (other content than was loaded: it is
+  // FAILED from then on), UNAVAILABLE (its files cannot be read, or the device failed: the next request has
+  // it tried again, see Backoff), RESOURCE_EXHAUSTED (as above, after a pin, a replace or a restart), ABORTED
+  // (unloaded by force). Statuses carry a reason (server/base/reason.h).
   absl::StatusOr<AdapterHandle> Acquire(const std::string& name);
+  // As Acquire for what one request needs at the same time. All or none.
+  absl::StatusOr<std::vector<AdapterHandle>> AcquireAll(const std::vector<std::string>& names);
+  // Has pinned adapters tried again that could not be brought to the device, when their time has come (see
+  // Backoff). To be called now and then.
+  void TryPinnedAgain();
   // The names that requests wait for, most urgent first: brought to the device in this order, and thrown out
   // in the opposite one. Replaces the last call's; a name is also wanted from its Acquire to the next call.
   void Want(std::vector<std::string> names);
   // Is called when the answers of handles may have changed; null: nobody. Must not wait, nor call the store.
   void SetWaker(std::function<void()> waker);
 
-  // Creates or replaces `name` ([a-zA-Z0-9._-]{1,128}, not starting with '.') from the directory `path` under
-  // the root. `done` is called once, from a loader thread or at once for an error that needs no disk:
-  // INVALID_ARGUMENT (name, path, broken or unsupported files: file, tensor and reason), NOT_FOUND (no such
-  // directory or file), PERMISSION_DENIED (on the disk), FAILED_PRECONDITION (no root, or not the digest that
-  // was asked for), RESOURCE_EXHAUSTED (larger than a tier, too many adapters or waiting loads), ABORTED
-  // (another change of the name is under way), INTERNAL (the disk, the device or the journal). It goes on the
-  // device at once if there is room beside what is in use or waited for. A failed replace leaves the old
-  // generation serving. Generation numbers ascend over the store's life, whatever the name.
+  // The directory that `path` names, as it is kept and told: relative to the root, without what people type
+  // beside
+  // ("a/", "./a", the absolute path). INVALID_ARGUMENT where it names nothing beneath the root.
+  absl::StatusOr<std::string> Locate(const std::string& path) const;
+
+  // Creates or replaces `name` (as server/base/names.h says) from the directory `path`
+  // under the root (see Locate). `done` is called once, from a loader thread or at once for an error that
+  // needs no disk: INVALID_ARGUMENT (name, path, broken or unsupported files: file, tensor and reason),
+  // NOT_FOUND (no such directory or file), PERMISSION_DENIED (on the disk), FAILED_PRECONDITION (no root, or
+  // not the digest that was asked for), RESOURCE_EXHAUSTED (larger than a tier, or pinned and grown beyond
+  // what the other pinned ones leave; too many adapters or waiting loads), UNAVAILABLE (its files are being
+  // changed), ABORTED (another change of the name is under way), INTERNAL (the disk, the device or the
+  // journal). It goes on the device at once if there is room beside what is in use or waited for. A failed
+  // replace leaves the old generation serving. Generation numbers ascend over the store's life, whatever the
+  // name.
   void Load(const std::string& name, const std::string& path, Done done, ChangeOptions options = {});
   // As Load, but only checks: nothing is registered or put on the device. The info that `done` gets says what
   // a load would say, in state kUnloaded and with generation 0.
   void ValidateOnly(const std::string& name, const std::string& path, Done done, ChangeOptions options = {});
   // No new handles from now on; the memory goes back when the last handle does, and `done` is called then. At
   // once: NOT_FOUND, ABORTED (another change of the name is under way), and OK for a name whose load had
-  // failed. With `force`, handles tell their requests to end.
+  // failed. With `force`, handles tell their requests to end. An unload of what is being unloaded joins it:
+  // it ends with it, and `force` counts for both. Until then a load of the name is ABORTED.
   void Unload(const std::string& name, Done done, ChangeOptions options = {});
   // Pins `name` to the device, or not: it is brought there, before anything that requests wait for, and
-  // stays. Answers without waiting for that. RESOURCE_EXHAUSTED: not beside the others that are pinned.
+  // stays. Answers without waiting for that. RESOURCE_EXHAUSTED: not beside the others that are pinned. Pins
+  // may take the room that other adapters need: requests for those are refused, and those that wait end (see
+  // Acquire).
   void Pin(const std::string& name, bool pinned, Done done, ChangeOptions options = {});
 
   // For changes of several adapters at once (apply.h). Whether `id` has been answered; INVALID_ARGUMENT if

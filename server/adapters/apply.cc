@@ -172,9 +172,7 @@ std::vector<AppliedChange> PlanApply(const std::vector<WantedAdapter>& wanted,
     const auto found = by_name.find(w.name);
     actions[w.name] = ActionFor(w, found == by_name.end() ? nullptr : found->second);
   }
-  for (const AdapterInfo& info : present) {
-    if (info.state != AdapterState::kUnloading) actions.try_emplace(info.name, Action::kUnload);
-  }
+  for (const AdapterInfo& info : present) actions.try_emplace(info.name, Action::kUnload);
   std::vector<AppliedChange> changes;
   for (const auto& [name, action] : actions) changes.push_back({name, action});
   return changes;
@@ -182,7 +180,8 @@ std::vector<AppliedChange> PlanApply(const std::vector<WantedAdapter>& wanted,
 
 void AdapterApplier::Apply(std::vector<WantedAdapter> wanted, Options options, Done done) {
   std::map<std::string, WantedAdapter> by_name;
-  for (const WantedAdapter& w : wanted) {
+  for (WantedAdapter& w : wanted) {
+    if (absl::StatusOr<std::string> path = store_.Locate(w.path); path.ok()) w.path = *std::move(path);
     if (!by_name.emplace(w.name, w).second)
       return done(InvalidArgument("adapter '{}' is named twice", w.name));
   }

@@ -49,10 +49,10 @@ class AdapterApplier {
   explicit AdapterApplier(AdapterStore& store) : store_(store) {}
 
   // Checks everything that is to be loaded; loads it, a few at once; pins; and when all that has worked,
-  // unloads. `done` is called once, when it is finished and durable. INVALID_ARGUMENT (a name twice; or
-  // adapters that cannot be loaded, with the reasons: nothing has been changed), ABORTED (another Apply is
-  // under way, or another change got in the way: what has been done so far stays, and Apply can be asked
-  // again).
+  // unloads, joining unloads that are under way (which `force` makes forced ones). `done` is called once,
+  // when it is finished and durable. INVALID_ARGUMENT (a name twice; or adapters that cannot be loaded, with
+  // the reasons: nothing has been changed), ABORTED (another Apply is under way, or another change got in the
+  // way: what has been done so far stays, and Apply can be asked again).
   void Apply(std::vector<WantedAdapter> wanted, Options options, Done done);
 
  private:

@@ -102,6 +102,14 @@ class ByteCache {
     const auto found = entries_.find(id);
     return found != entries_.end() && found->second.value ? &*found->second.value : nullptr;
   }
+  // Calls `look` with every entry: its id, its bytes, and whether it could be thrown out as far as the cache
+  // knows.
+  template <class Look>
+  void ForEach(const Look& look) const {
+    for (const auto& [id, entry] : entries_) {
+      look(id, entry.bytes + entry.more, entry.value.has_value() && entry.pins == 0);
+    }
+  }
   uint64_t capacity() const { return capacity_; }
   uint64_t used() const { return used_; }
 

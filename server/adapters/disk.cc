@@ -31,6 +31,22 @@ absl::Status CheckPath(std::string_view path) {
   }
 }
 
+absl::StatusOr<std::string> NormalPath(std::string_view path) {
+  if (path.starts_with('/')) return InvalidArgument("path: must be relative to the server's adapter root");
+  std::string normal;
+  for (size_t begin = 0; begin < path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    const std::string_view component = path.substr(begin, end - begin);
+    begin = end + 1;
+    if (component.empty() || component == ".") continue;
+    if (!normal.empty()) normal += '/';
+    normal += component;
+  }
+  if (normal.empty()) return InvalidArgument("path: must name a directory under the server's adapter root");
+  RETURN_IF_ERROR(CheckPath(normal));
+  return normal;
+}
+
 absl::StatusOr<Bytes> ReadWhole(DiskFile& file, uint64_t max_size, Sha256& digest) {
   if (file.size() > max_size) {
     return InvalidArgument("is of {} bytes, more than the {} that are read", file.size(), max_size);
@@ -40,13 +56,13 @@ absl::StatusOr<Bytes> ReadWhole(DiskFile& file, uint64_t max_size, Sha256& diges
   while (have < bytes.size) {
     const std::span<std::byte> rest(bytes.data.get() + have, std::min(kChunk, bytes.size - have));
     ASSIGN_OR_RETURN(const size_t got, file.ReadAt(have, rest));
-    if (got == 0) return InvalidArgument("became shorter while it was read; publish files by renaming them");
+    if (got == 0) return Unavailable("became shorter while it was read; publish files by renaming them");
     digest.Update(rest.first(got));
     have += got;
   }
   std::byte more;
   ASSIGN_OR_RETURN(const size_t beyond, file.ReadAt(have, {&more, 1}));
-  if (beyond != 0) return InvalidArgument("became longer while it was read; publish files by renaming them");
+  if (beyond != 0) return Unavailable("became longer while it was read; publish files by renaming them");
   return bytes;
 }
 

@@ -32,22 +32,27 @@ class DiskDirectory {
   virtual ~DiskDirectory() = default;
   // Whether there is anything of this name. Only for saying more in an error.
   virtual bool Has(const std::string& name) = 0;
-  // The regular file `name` (without a slash). NOT_FOUND, PERMISSION_DENIED, or INVALID_ARGUMENT for a link,
-  // a FIFO, a device or a directory; the texts do not name the file.
+  // The regular file `name` (without a slash). NOT_FOUND, PERMISSION_DENIED, or INVALID_ARGUMENT for a FIFO,
+  // a device, a directory or a link that leaves the root; the texts do not name the file.
   virtual absl::StatusOr<std::unique_ptr<DiskFile>> OpenFile(const std::string& name) = 0;
-};
-
-// Thread-safe. Error texts never hold the root's own path: clients see them.
-class Disk {
- public:
-  virtual ~Disk() = default;
-  // The directory `path` beneath the root; see CheckPath. Errors as OpenFile's.
-  virtual absl::StatusOr<std::unique_ptr<DiskDirectory>> OpenDirectory(const std::string& path) = 0;
 };
 
 // Whether `path` is one that can lie beneath a root: relative, 1 to 512 bytes, components without control
 // characters that are neither empty nor "." nor "..". INVALID_ARGUMENT otherwise.
 absl::Status CheckPath(std::string_view path);
+// A relative path as people type it ("a/", "./a", "a//b"), so that CheckPath takes it; INVALID_ARGUMENT where
+// it does not in the end.
+absl::StatusOr<std::string> NormalPath(std::string_view path);
+
+// Thread-safe. Error texts never hold the root's own path: clients see them.
+class Disk {
+ public:
+  virtual ~Disk() = default;
+  // As NormalPath, and takes the absolute path of what lies beneath the root. Only looks at the text.
+  virtual absl::StatusOr<std::string> Locate(std::string_view path) const { return NormalPath(path); }
+  // The directory `path` beneath the root; see CheckPath. Errors as OpenFile's.
+  virtual absl::StatusOr<std::unique_ptr<DiskDirectory>> OpenDirectory(const std::string& path) = 0;
+};
 
 // Bytes in memory that somebody owns.
 struct Bytes {
@@ -60,8 +65,8 @@ struct Bytes {
 
 // The whole of `file`, which is also added to `digest`. Read, not mapped: a file that somebody truncates
 // while it is mapped kills the process, one that changes its size while it is read is an error here.
-// INVALID_ARGUMENT for that and for more than `max_size` bytes. Throws std::bad_alloc, which ReadAdapter
-// catches.
+// UNAVAILABLE for that, INVALID_ARGUMENT for more than `max_size` bytes. Throws std::bad_alloc, which
+// ReadAdapter catches.
 absl::StatusOr<Bytes> ReadWhole(DiskFile& file, uint64_t max_size, Sha256& digest);
 
 }  // namespace hydrad

@@ -5,7 +5,7 @@
 #include <set>
 #include <utility>
 
-#include "server/adapters/disk.h"  // CheckPath
+#include "server/adapters/disk.h"  // NormalPath
 
 namespace hydrad {
 namespace {
@@ -78,9 +78,9 @@ absl::Status ReadPaths(const Json& paths, MoaConfig* out) {
     if (expert == out->experts.end())
       return InvalidArgument("field 'expert_paths': '{}' is not one of the experts", name);
     if (!path.is_string()) return InvalidArgument("field 'expert_paths': '{}' needs a directory", name);
-    expert->path = path;
-    const absl::Status valid = CheckPath(expert->path);
-    if (!valid.ok()) return Annotate(valid, fmt::format("field 'expert_paths': '{}'", name));
+    absl::StatusOr<std::string> normal = NormalPath(path.get_ref<const std::string&>());
+    if (!normal.ok()) return Annotate(normal.status(), fmt::format("field 'expert_paths': '{}'", name));
+    expert->path = *std::move(normal);
   }
   return absl::OkStatus();
 }

@@ -9,17 +9,11 @@
 
 namespace hydrad {
 
-// How a path is kept beneath the root.
-enum class Beneath {
-  kKernel,  // openat2 with RESOLVE_BENEATH, NO_SYMLINKS and NO_MAGICLINKS; kWalk where the kernel refuses the
-            // call
-  kWalk,    // component by component from open directories, following no link
-};
-
 // Directories beneath `root` ("" refuses every path with FAILED_PRECONDITION). The root itself may be a link:
-// it is the operator's. Beneath it no symbolic link is followed, neither to a directory nor to a file, and
-// only regular files are opened; opening a FIFO or a device never waits and has no effect.
-std::unique_ptr<Disk> MakePosixDisk(std::string root, Beneath beneath = Beneath::kKernel);
+// it is the operator's. Beneath it links are followed to what lies beneath the root, as those of the Hugging
+// Face hub's cache and of a mounted ConfigMap do, and refused where they leave it (RootedPath); only regular
+// files are opened; opening a FIFO or a device never waits and has no effect.
+std::unique_ptr<Disk> MakePosixDisk(std::string root);
 
 }  // namespace hydrad
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/base/names.h"
+
 namespace hydrad {
 namespace {
 
@@ -22,13 +24,8 @@ bool Follows(AdapterState from, AdapterState to) {
   return false;
 }
 
-bool IsNameCharacter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-         c == '-';
-}
-
 absl::Status NotLoaded(const std::string& name) {
-  if (!CheckAdapterName(name).ok()) return NotFound("no adapter can have this name");  // not echoed: anything
+  if (!IsAdapterName(name)) return NotFound("no adapter can have this name");  // not echoed: anything
   return NotFound("adapter '{}' is not loaded", name);
 }
 
@@ -58,11 +55,8 @@ const char* Name(AdapterState state) {
 }
 
 absl::Status CheckAdapterName(const std::string& name) {
-  if (!name.empty() && name.size() <= 128 && name.front() != '.' &&
-      std::ranges::all_of(name, IsNameCharacter)) {
-    return absl::OkStatus();
-  }
-  return InvalidArgument("name: must be 1 to 128 of a-z A-Z 0-9 . _ -, not starting with '.'");
+  if (IsAdapterName(name)) return absl::OkStatus();
+  return InvalidArgument("name: {}", kAdapterNameRule);
 }
 
 absl::Status Registry::MayLoad(const std::string& name) const {

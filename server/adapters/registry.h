@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/adapters/adapter_info.h"
+#include "server/adapters/backoff.h"
 #include "server/adapters/handle.h"  // AdapterGeneration
 #include "server/adapters/residency.h"
 #include "server/base/clock.h"
@@ -19,7 +20,7 @@
 
 namespace hydrad {
 
-// [a-zA-Z0-9._-]{1,128}, not starting with '.'; INVALID_ARGUMENT otherwise.
+// INVALID_ARGUMENT unless IsAdapterName (server/base/names.h).
 absl::Status CheckAdapterName(const std::string& name);
 
 // One load of a name. It serves until it is replaced, and goes when no request is bound to it any more.
@@ -35,6 +36,8 @@ struct Generation {
 // A request's claim on a name, as the store's lock guards it.
 struct ClaimState {
   std::shared_ptr<AdapterEntry> entry;
+  // What its request needs on the device at the same time: this entry, and those of its other claims.
+  std::shared_ptr<const std::vector<std::shared_ptr<AdapterEntry>>> together{};
   std::shared_ptr<Generation> bound;  // null while it waits
   absl::Status why;                   // why the request must end, when `ended`
   std::atomic<bool> ended = false;
@@ -49,9 +52,9 @@ struct AdapterEntry {
   bool loading = false, changing = false;  // a load, or another change, is under way
   std::shared_ptr<Generation> serving;     // set in AVAILABLE and UNLOADING
   std::set<ClaimState*> claims;
-  int waiting = 0;            // of the claims, those that are neither bound nor ended
-  int pieces = 0;             // of any generation or load, whose memory is not back yet
-  bool fetch_failed = false;  // since the last load or pin: not tried again but for a request
+  int waiting = 0;  // of the claims, those that are neither bound nor ended
+  int pieces = 0;   // of any generation or load, whose memory is not back yet
+  Backoff backoff;  // of bringing it to the device
   std::optional<TimePoint> fetch_begun;
   std::atomic<bool> resident = false;  // what serves is on the device, and requests may run on it
   std::atomic<bool> blocked = false;

@@ -1,6 +1,7 @@
 #include "server/adapters/residency.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 namespace hydrad {
@@ -40,11 +41,21 @@ void Residency::Note(std::vector<typename ByteCache<Copy>::Evicted> gone, Evicte
   }
 }
 
+bool Residency::MayLeaveHost(PieceId id, size_t from) const {
+  const Piece& piece = pieces_.at(id);
+  return !piece.rank || device_.Find(id) != nullptr || *piece.rank >= from;
+}
+
+bool Residency::MayLeaveDevice(PieceId id, size_t from) const {
+  const Piece& piece = pieces_.at(id);
+  return !piece.kept && (!piece.rank || *piece.rank >= from);
+}
+
 // First without what anybody wants, then with what is less urgent.
 bool Residency::ReserveHostFor(PieceId id, uint64_t bytes, size_t from, Evicted* evicted) {
   std::vector<ByteCache<HostCopy>::Evicted> gone;
-  const auto unwanted = [this](PieceId p) { return !Get(p).rank || device_.Find(p) != nullptr; };
-  const auto less_wanted = [&](PieceId p) { return unwanted(p) || *Get(p).rank >= from; };
+  const auto unwanted = [this](PieceId p) { return MayLeaveHost(p, SIZE_MAX); };
+  const auto less_wanted = [&](PieceId p) { return MayLeaveHost(p, from); };
   const auto reserve = [&](const auto& may_evict) {
     return host_.Has(id) ? host_.Resize(id, bytes, may_evict, &gone)
                          : host_.Reserve(id, bytes, may_evict, &gone);
@@ -57,14 +68,12 @@ bool Residency::ReserveHostFor(PieceId id, uint64_t bytes, size_t from, Evicted*
 // As above, the least urgent first.
 bool Residency::ReserveDeviceFor(PieceId id, size_t from, Evicted* evicted) {
   std::vector<ByteCache<DeviceCopy>::Evicted> gone;
-  const auto unwanted = [this](PieceId p) { return !Get(p).kept && !Get(p).rank; };
+  const auto unwanted = [this](PieceId p) { return MayLeaveDevice(p, SIZE_MAX); };
   const uint64_t bytes = Get(id).info.device_bytes;
   bool reserved = device_.Reserve(id, bytes, unwanted, &gone);
   for (size_t least = wanted_.size(); !reserved && least > from;) {
     if (device_.Find(wanted_[--least]) == nullptr) continue;
-    const auto less_wanted = [&](PieceId p) {
-      return !Get(p).kept && (!Get(p).rank || *Get(p).rank >= least);
-    };
+    const auto less_wanted = [&](PieceId p) { return MayLeaveDevice(p, least); };
     reserved = device_.Reserve(id, bytes, less_wanted, &gone);
   }
   Note<DeviceCopy>(std::move(gone), evicted);
@@ -129,6 +138,7 @@ void Residency::Free(PieceId id) {
   if (host_.Has(id)) host_.Free(id);
   if (device_.Has(id)) device_.Free(id);
   std::erase(wanted_, id);
+  blocked_.erase(id);
   pieces_.erase(id);
 }
 
@@ -144,31 +154,64 @@ void Residency::SetWanted(const std::vector<PieceId>& pieces) {
 }
 
 std::optional<Residency::Work> Residency::Next() {
+  host_waits_ = device_waits_ = false;
+  if (fetches_ >= max_fetches_) {  // what was blocked is, but for what has gone
+    std::erase_if(blocked_, [this](PieceId p) { return !Get(p).rank || device_.Has(p); });
+    return std::nullopt;
+  }
   blocked_.clear();
-  bool room = true;
   for (size_t rank = 0; rank < wanted_.size(); ++rank) {
     const PieceId id = wanted_[rank];
     const Piece& piece = Get(id);
     if (piece.working || piece.generations == 0 || device_.Find(id) != nullptr) continue;
-    if (std::optional<Work> work = Try(id, rank, &room)) return work;
+    if (std::optional<Work> work = Try(id, rank)) return work;
   }
+  if (!host_waits_) host_line_.NobodyWaits();
+  if (!device_waits_) device_line_.NobodyWaits();
   return std::nullopt;
 }
 
-// One that finds no room holds up those behind it: what comes free must not go to smaller ones for ever.
-std::optional<Residency::Work> Residency::Try(PieceId id, size_t rank, bool* room) {
-  if (fetches_ >= max_fetches_) return std::nullopt;
+std::optional<Residency::Work> Residency::Try(PieceId id, size_t rank) {
+  if (host_.Find(id) == nullptr) return TryToRead(id, rank);
   Evicted evicted;
-  if (host_.Find(id) == nullptr) {
-    const PieceInfo& info = Get(id).info;
-    const uint64_t bytes = std::max(info.host_bytes, info.reading_bytes);
-    if (!ReserveHostFor(id, bytes, rank + 1, &evicted)) return std::nullopt;
+  if ((!device_waits_ || device_line_.MayPass()) && ReserveDeviceFor(id, rank + 1, &evicted)) {
+    return Begin(Work::Kind::kUpload, id, std::move(evicted));
+  }
+  blocked_.insert(id);
+  WaitForDevice(id, rank);
+  return std::nullopt;
+}
+
+std::optional<Residency::Work> Residency::TryToRead(PieceId id, size_t rank) {
+  const PieceInfo& info = Get(id).info;
+  const uint64_t bytes = std::max(info.host_bytes, info.reading_bytes);
+  Evicted evicted;
+  if ((!host_waits_ || host_line_.MayPass()) && ReserveHostFor(id, bytes, rank + 1, &evicted)) {
     return Begin(Work::Kind::kRead, id, std::move(evicted));
   }
-  *room = *room && ReserveDeviceFor(id, rank + 1, &evicted);
-  if (*room) return Begin(Work::Kind::kUpload, id, std::move(evicted));
-  blocked_.insert(id);
+  WaitForHost(id, bytes, rank);
   return std::nullopt;
+}
+
+void Residency::WaitForHost(PieceId id, uint64_t bytes, size_t rank) {
+  if (std::exchange(host_waits_, true)) return;
+  std::vector<RoomLine::Taken> taken;
+  host_.ForEach([&](PieceId p, uint64_t size, bool idle) {
+    const auto at = Get(p).rank;
+    taken.push_back({p, size, idle && MayLeaveHost(p, rank + 1), !at || *at > rank});
+  });
+  host_line_.Waits(id, bytes, host_.capacity(), taken);
+}
+
+void Residency::WaitForDevice(PieceId id, size_t rank) {
+  if (std::exchange(device_waits_, true)) return;
+  std::vector<RoomLine::Taken> taken;
+  device_.ForEach([&](PieceId p, uint64_t size, bool idle) {
+    const Piece& piece = Get(p);
+    const bool behind = !piece.kept && (!piece.rank || *piece.rank > rank);
+    taken.push_back({p, size, idle && MayLeaveDevice(p, rank + 1), behind});
+  });
+  device_line_.Waits(id, Get(id).info.device_bytes, device_.capacity(), taken);
 }
 
 Residency::Work Residency::Begin(Work::Kind kind, PieceId id, Evicted evicted) {

@@ -14,6 +14,7 @@
 #include "server/adapters/adapter_info.h"  // PieceInfo, Tier
 #include "server/adapters/adapter_on_device.h"
 #include "server/adapters/byte_cache.h"
+#include "server/adapters/room_line.h"
 
 namespace hydrad {
 
@@ -76,7 +77,8 @@ class Residency {
     Evicted evicted;
   };
   // The next thing to do about it: work on that piece has begun. nullopt: nothing can be done now. Whatever
-  // ends work or unpins a piece may change that.
+  // ends work or unpins a piece may change that. One that finds no room lets those behind it go before it as
+  // RoomLine says.
   std::optional<Work> Next();
   // The wanted pieces that only pieces in use, kept or more urgent keep from the device, when Next has
   // answered nullopt.
@@ -122,7 +124,14 @@ class Residency {
   // Wanted pieces from rank `from` on may be thrown out.
   bool ReserveHostFor(PieceId id, uint64_t bytes, size_t from, Evicted* evicted);
   bool ReserveDeviceFor(PieceId id, size_t from, Evicted* evicted);
-  std::optional<Work> Try(PieceId id, size_t rank, bool* room);
+  // What may be thrown out of the host for a piece of rank `from` - 1.
+  bool MayLeaveHost(PieceId id, size_t from) const;
+  bool MayLeaveDevice(PieceId id, size_t from) const;
+  // No room was found for it: tells the line so if it is the first of its tier.
+  void WaitForHost(PieceId id, uint64_t bytes, size_t rank);
+  void WaitForDevice(PieceId id, size_t rank);
+  std::optional<Work> Try(PieceId id, size_t rank);
+  std::optional<Work> TryToRead(PieceId id, size_t rank);
   Work Begin(Work::Kind kind, PieceId id, Evicted evicted);
   void CollectIfUnused(PieceId id, Piece& piece);
   template <class Copy>
@@ -135,6 +144,8 @@ class Residency {
   PieceId last_id_ = 0;
   std::unordered_map<PieceId, Piece> pieces_;
   std::vector<PieceId> wanted_;
+  RoomLine host_line_, device_line_;
+  bool host_waits_ = false, device_waits_ = false;  // in this search of Next, somebody does already
   std::set<PieceId> blocked_;
   std::vector<Garbage> garbage_;
   std::map<Owner, bool> moves_;

@@ -4,25 +4,9 @@
 
 #include "server/adapters/store_impl.h"
 #include "server/base/log.h"
+#include "server/base/reason.h"
 
 namespace hydrad {
-namespace {
-
-// Whether trying again could go better without anybody changing a file.
-bool MayPass(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kInternal:
-    case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kResourceExhausted:
-    case absl::StatusCode::kCancelled:
-      return true;
-    default:
-      return false;
-  }
-}
-
-}  // namespace
-
 void AdapterStore::Impl::KickPump() {
   if (!pump_queued && !stopping) pump_queued = fetches->Post([this] { Pump(); });
 }
@@ -66,25 +50,16 @@ void AdapterStore::Impl::ResumeParked() {
 void AdapterStore::Impl::RefreshWanted() {
   std::vector<PieceId> pieces;
   std::set<PieceId> seen;
-  std::vector<EntryPtr> hopeless;
   const auto add = [&](const EntryPtr& entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (entry->serving == nullptr) return;
-    uint64_t device_bytes = 0;
-    for (const PieceId piece : entry->serving->pieces) {
-      const PieceInfo& info = residency.info(piece);
-      device_bytes += info.device_bytes;
-      const uint64_t host_bytes = std::max(info.host_bytes, info.reading_bytes);
-      if (device_bytes > options.device_bytes || host_bytes > options.host_bytes) {
-        return hopeless.push_back(entry);
-      }
-    }
     for (const PieceId piece : entry->serving->pieces) {
       if (seen.insert(piece).second) pieces.push_back(piece);
     }
     TryIfNew(entry);
   };
+  LookAtRoom();
   for (const EntryPtr& entry : kept) {
-    if (!entry->fetch_failed) add(entry);
+    if (entry->backoff.Left(clock.Now()) == Duration{}) add(entry);
   }
   for (const auto* names : {&wanted, &fresh}) {
     for (const std::string& name : *names) {
@@ -93,8 +68,12 @@ void AdapterStore::Impl::RefreshWanted() {
     }
   }
   residency.SetWanted(pieces);
-  for (const EntryPtr& entry : hopeless) {
-    FailServing(entry, ResourceExhausted("it is larger than the memory that adapters have"), true);
+}
+
+void AdapterStore::Impl::TryPinnedAgain() {
+  MutexLock lock(&mu);
+  for (const EntryPtr& entry : kept) {
+    if (entry->backoff.failed() && entry->backoff.Left(clock.Now()) == Duration{}) return KickPump();
   }
 }
 
@@ -136,11 +115,13 @@ absl::Status AdapterStore::Impl::ReadAgain(PieceId piece) {
   }
   ASSIGN_OR_RETURN(ReadPiece read,
                    ReadPieceAgain(*disk, info, shape, options.max_file_bytes, options.base.get()));
+  const uint64_t known = info.device_bytes;
   info.host_bytes = read.info.host_bytes;
   info.device_bytes = DeviceBytes(read.piece, backend, shape);
   auto copy = std::make_shared<const AdapterPiece>(std::move(read.piece));
   Residency::Evicted evicted;
   MutexLock lock(&mu);
+  room_changed |= info.device_bytes != known;
   if (residency.FillHost(piece, info, std::move(copy), &evicted)) return absl::OkStatus();
   return ResourceExhausted("{}: there is no host memory to read it", info.path);
 }
@@ -165,19 +146,25 @@ void AdapterStore::Impl::FetchFailed(PieceId piece, const absl::Status& status) 
   const EntryPtr entry = residency.owner(piece);
   entry->fetch_begun.reset();
   if (entry->serving == nullptr || !std::ranges::count(entry->serving->pieces, piece)) return;
-  FailServing(entry, status, !MayPass(status));
+  FailServing(entry, status, absl::IsFailedPrecondition(status));
+}
+
+absl::Status AdapterStore::Impl::NotNow(const std::string& name, const absl::Status& why) {
+  return Because(Unavailable("adapter '{}' cannot be loaded now: {}", name, std::string(why.message())),
+                 "ADAPTER_NOT_READY");
 }
 
 void AdapterStore::Impl::FailServing(const EntryPtr& entry, const absl::Status& status, bool forever) {
   Log()->warn("adapter '{}' cannot be brought to the device: {}", entry->name, status.ToString());
   const std::string why(status.message());
   const absl::Status told =
-      forever ? FailedPrecondition("adapter '{}' is not there any more: {}", entry->name, why)
-              : Unavailable("adapter '{}' cannot be loaded now: {}", entry->name, why);
+      forever ? Because(FailedPrecondition("adapter '{}' is not there any more: {}", entry->name, why),
+                        "ADAPTER_FAILED")
+              : NotNow(entry->name, status);
   for (ClaimState* claim : entry->claims) {
     if (claim->bound == nullptr) End(*claim, told);
   }
-  entry->fetch_failed = true;
+  entry->backoff.Failed(clock.Now());
   const std::shared_ptr<Generation> lost = registry.FailServing(*entry, status, forever);
   if (lost == nullptr) return;
   entry->resident = false;
@@ -205,10 +192,10 @@ void AdapterStore::Impl::UpdateTier(AdapterEntry& entry, bool evicted) {
   if (tier > before && entry.fetch_begun) {
     entry.info.load_seconds = Seconds(clock.Now() - *entry.fetch_begun);
     entry.info.error = absl::OkStatus();
-    entry.fetch_failed = false;
   }
   if (tier == Tier::kDevice) {
     entry.fetch_begun.reset();
+    entry.backoff.Worked();
     wake = true;
   }
   registry.Moved(entry, tier, evicted && tier < before ? AdapterChange::kEvicted : AdapterChange::kFetched);
@@ -243,7 +230,8 @@ void AdapterStore::Impl::FinishUnload(const EntryPtr& entry) {
   }
   if (entry->pieces > 0) return;  // CollectGarbage asks again
   registry.Gone(*entry);
-  unloaded.emplace_back(std::move(unloads.extract(entry).mapped()), entry->info);
+  room_changed = true;
+  UnloadIsOver(entry);
 }
 
 }  // namespace hydrad

@@ -1,5 +1,6 @@
 // The inside of the adapter store, over several .cc files: adapter_store.cc (the door, claims, events),
 // store_loads.cc and store_changes.cc (what operators ask for), store_records.cc (what survives a restart),
+// store_room.cc (what fits),
 // store_fetches.cc (what requests wait for, and what goes), store_trials.cc (what serves for the first time).
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_IMPL_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_IMPL_H_
@@ -52,7 +53,9 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
        Parts parts);
 
   // adapter_store.cc
-  absl::StatusOr<AdapterHandle> Acquire(const std::string& name);
+  absl::StatusOr<std::vector<AdapterHandle>> Acquire(const std::vector<std::string>& names);
+  AdapterHandle Claimed(const EntryPtr& entry, std::shared_ptr<const std::vector<EntryPtr>> together)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   std::shared_ptr<const AdapterGeneration> Bind(ClaimState& claim);
   void Unbind(ClaimState& claim);
   std::shared_ptr<const AdapterGeneration> Assemble(const std::string& name, uint64_t number,
@@ -106,13 +109,46 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
 
   // store_changes.cc
   void Unload(const std::string& name, const Done& done, const ChangeOptions& change);
-  void CommitUnload(const EntryPtr& entry, const Done& done, const ChangeOptions& change);
+  // An unload that has been asked for, until its end.
+  struct UnloadUnderWay {
+    std::vector<Done> waiting{};
+    bool force = false;
+  };
+  // One that is to begin, or to join one that has.
+  struct UnloadJob {
+    EntryPtr entry{};
+    Done done{};
+    ChangeOptions change{};
+    bool joins = false;
+    bool recorded = false;  // its request id is known already
+  };
+  absl::StatusOr<UnloadJob> StartUnload(const std::string& name, const ChangeOptions& change, bool only_join)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void CommitUnload(const UnloadJob& job);
+  void BeginUnload(const UnloadJob& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // False: what it would have joined is over.
+  bool JoinUnload(const UnloadJob& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void EndClaims(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void ForgetPin(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void Pin(const std::string& name, bool pinned, const Done& done, const ChangeOptions& change);
   void CommitPin(const EntryPtr& entry, bool pinned, const Done& done, const ChangeOptions& change);
   absl::StatusOr<EntryPtr> EntryToChange(const std::string& name, const ChangeOptions& change)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  absl::Status CheckPinsFit(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  void ForgetPin(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  // store_room.cc
+  uint64_t DeviceBytesOf(const AdapterEntry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // RESOURCE_EXHAUSTED with the bytes, reason NO_ROOM, when what serves of these can never be on the device
+  // at once, beside what is pinned.
+  absl::Status CheckRoom(const std::vector<EntryPtr>& together) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // The same when `entry`, of `bytes`, cannot be pinned beside the others that are.
+  absl::Status CheckPinsFit(const EntryPtr& entry, uint64_t bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // After a change of what is pinned or of what is known of sizes: ends the requests that wait for what
+  // cannot be.
+  void LookAtRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Of the pinned adapters, keeps as many as fit together.
+  void KeepPinned() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void Keep(const EntryPtr& entry, bool keep) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void WarnOfKeptOut() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
   // store_fetches.cc
   void KickPump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
@@ -122,9 +158,12 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   void RunFetch(Residency::Work work);
   absl::Status ReadAgain(PieceId piece);
   absl::Status Upload(PieceId piece);
+  void TryPinnedAgain();
   void RefreshWanted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void NoteBlocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void FetchFailed(PieceId piece, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // What requests are told that may be made again.
+  static absl::Status NotNow(const std::string& name, const absl::Status& why);
   void FailServing(const EntryPtr& entry, const absl::Status& status, bool forever)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Brings entries up to what has been moved.
@@ -134,6 +173,8 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   void End(ClaimState& claim, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Lets go of a generation that serves no more, if nobody is bound to it.
   void DropIfUnused(const Generation& generation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Its unload is over: who waits for it is to be told.
+  void UnloadIsOver(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // The last words on a name that was unloading, if nothing is left of it.
   void FinishUnload(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
@@ -167,10 +208,11 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   Residency residency ABSL_GUARDED_BY(mu);
   std::vector<std::string> wanted ABSL_GUARDED_BY(mu);  // as told by Want
   std::vector<std::string> fresh ABSL_GUARDED_BY(mu);   // acquired since
-  std::set<EntryPtr> kept ABSL_GUARDED_BY(mu);          // pinned by operators
+  std::set<EntryPtr> kept ABSL_GUARDED_BY(mu);          // pinned by operators, as far as they fit together
+  bool room_changed ABSL_GUARDED_BY(mu) = false;        // since LookAtRoom
   std::set<EntryPtr> blocked ABSL_GUARDED_BY(mu);
   std::vector<JobPtr> parked ABSL_GUARDED_BY(mu);  // loads that wait for host memory
-  std::map<EntryPtr, Done> unloads ABSL_GUARDED_BY(mu);
+  std::map<EntryPtr, UnloadUnderWay> unloads ABSL_GUARDED_BY(mu);
   std::vector<std::pair<Done, AdapterInfo>> unloaded ABSL_GUARDED_BY(mu);  // to be told
   JournalState answered ABSL_GUARDED_BY(mu);  // only the requests of it are kept up
   bool wake ABSL_GUARDED_BY(mu) = false;      // the waker is to be called

@@ -34,12 +34,16 @@ std::string LoadInWords(const std::string& name, const std::string& path, const 
 }  // namespace
 
 void AdapterStore::Impl::StartLoad(JobPtr job) {
-  if (!job->validate) {
+  absl::Status status = CheckAdapterName(job->name);
+  if (absl::StatusOr<std::string> path = disk->Locate(job->path); path.ok()) {
+    job->path = *std::move(path);
+  } else if (status.ok()) {
+    status = path.status();
+  }
+  if (status.ok() && !job->validate) {
     const std::string what = LoadInWords(job->name, job->path, job->options);
     if (const auto repeated = Repeated(job->options, what, job->name)) return job->done(*repeated);
   }
-  absl::Status status = CheckAdapterName(job->name);
-  if (status.ok()) status = CheckPath(job->path);
   if (status.ok()) {
     MutexLock lock(&mu);
     if (!job->validate) status = registry.MayLoad(job->name);
@@ -115,6 +119,10 @@ absl::StatusOr<AdapterInfo> AdapterStore::Impl::ReadAndPublish(LoadJob& job) {
   AdapterInfo info;
   ASSIGN_OR_RETURN(std::vector<ReadPiece> pieces, Read(job, &info));
   if (job.validate) return info;
+  {
+    MutexLock lock(&mu);
+    if (job.entry->info.pinned) RETURN_IF_ERROR(CheckPinsFit(job.entry, info.device_bytes));
+  }
   RETURN_IF_ERROR(Place(job, std::move(pieces)));
   RETURN_IF_ERROR(TryLoaded(job));
   RETURN_IF_ERROR(RecordLoad(job, &info));
@@ -234,10 +242,10 @@ AdapterInfo AdapterStore::Impl::Publish(const LoadJob& job, AdapterInfo info) {
     for (const PieceId old : replaced->pieces) residency.SetKept(old, false);
     DropIfUnused(*replaced);
   }
-  entry.kept = entry.info.pinned;  // which it may have been before its files were lost
-  if (entry.kept) kept.insert(job.entry);
-  for (const PieceId piece : job.pieces) residency.SetKept(piece, entry.kept);
-  entry.fetch_failed = false;
+  Keep(job.entry, entry.info.pinned && CheckPinsFit(job.entry, DeviceBytesOf(entry))
+                                           .ok());  // which it may have been before its files were lost
+  room_changed = true;
+  entry.backoff.Worked();
   entry.fetch_begun.reset();
   entry.resident = MayRun(*entry.serving);
   wake = true;

@@ -17,7 +17,7 @@ absl::Status ReadRange(DiskFile& file, uint64_t at, std::span<std::byte> out) {
   while (!out.empty()) {
     Breathe();
     ASSIGN_OR_RETURN(const size_t got, file.ReadAt(at, out.first(std::min(out.size(), kReadAtOnce))));
-    if (got == 0) return InvalidArgument("became shorter while it was read; publish files by renaming them");
+    if (got == 0) return Unavailable("became shorter while it was read; publish files by renaming them");
     at += got;
     out = out.subspan(got);
   }

@@ -17,10 +17,10 @@ namespace hydrad {
 
 // One entry of the tenants file. Keys are held as SHA-256 hashes, never as text.
 struct TenantConfig {
-  std::string name;                       // [a-zA-Z0-9._-]{1,128}, not starting with '.'
+  std::string name;                       // as IsTenantName
   std::vector<std::string> key_sha256{};  // lower-case hex; a caller's key must hash to one of them
   std::vector<std::string>
-      adapters{};                  // names it may use; a trailing '*' matches any rest; {"*"}: all; {}: none
+      adapters{};  // names it may use; a trailing '*' matches any rest, '/' included; {"*"}: all; {}: none
   bool base_model = true;          // may use the base model without an adapter
   int max_concurrent = 0;          // requests at once, up to 1e6; 0: no limit
   double requests_per_second = 0;  // 0.001..1e6: a token bucket's refill; 0: no limit

@@ -8,24 +8,10 @@
 #include "server/admission/admission.h"
 #include "server/base/file.h"
 #include "server/base/json.h"
+#include "server/base/names.h"
 
 namespace hydrad {
 namespace {
-
-bool IsNameCharacter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-         c == '-';
-}
-
-bool IsName(std::string_view name) {
-  return !name.empty() && name.size() <= 128 && name.front() != '.' &&
-         std::ranges::all_of(name, IsNameCharacter);
-}
-
-bool IsAdapterPattern(std::string_view pattern) {
-  if (pattern.ends_with('*')) pattern.remove_suffix(1);
-  return pattern.empty() || IsName(pattern);
-}
 
 bool IsHash(std::string_view hash) {
   return hash.size() == 64 &&
@@ -82,7 +68,7 @@ absl::StatusOr<TenantConfig> ReadTenant(const Json& json, size_t index) {
   const std::string place = fmt::format("tenant {}", index);
   if (!json.is_object()) return InvalidArgument("{}: must be an object", place);
   const auto name = json.find("name");
-  if (name == json.end() || !name->is_string() || !IsName(name->get_ref<const std::string&>())) {
+  if (name == json.end() || !name->is_string() || !IsTenantName(name->get_ref<const std::string&>())) {
     return InvalidArgument("{}: field 'name': must be 1 to 128 of a-z A-Z 0-9 . _ -, not starting with '.'",
                            place);
   }

@@ -32,6 +32,8 @@ absl::Status Explain(const absl::Status& status, const std::string& name) {
       return WithReason(status, "ADAPTER_INVALID", metadata);
     case absl::StatusCode::kResourceExhausted:
       return WithReason(status, "NO_ROOM", metadata);
+    case absl::StatusCode::kUnavailable:
+      return WithRetry(WithReason(status, "ADAPTER_NOT_READY", metadata), std::chrono::seconds(1));
     case absl::StatusCode::kAborted:
       return WithRetry(WithReason(status, "ADAPTER_BUSY", metadata), std::chrono::seconds(1));
     default:
@@ -80,13 +82,14 @@ class AdminService final : public UnreadService<v1::Admin> {
     const auto message = Open(context, incoming, *reply);
     if (!message || !AllowChange(*reply)) return reply;
     const std::string action = message->validate_only() ? "adapter.validate" : "adapter.load";
-    AdapterStore::Done done = Later(context, *reply, action, message->name(), message->path(), out);
+    const std::string path = rooms_.adapters.Locate(message->path()).value_or(message->path());
+    AdapterStore::Done done = Later(context, *reply, action, message->name(), path, out);
     const ChangeOptions options{
         .digest = message->etag(), .request_id = message->request_id(), .lenient = message->lenient()};
     if (message->validate_only()) {
-      rooms_.adapters.ValidateOnly(message->name(), message->path(), std::move(done), options);
+      rooms_.adapters.ValidateOnly(message->name(), path, std::move(done), options);
     } else {
-      rooms_.adapters.Load(message->name(), message->path(), std::move(done), options);
+      rooms_.adapters.Load(message->name(), path, std::move(done), options);
     }
     return reply;
   }

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "proto/rpc_status.pb.h"
+#include "server/base/reason.h"
 
 namespace hydrad {
 namespace {
@@ -51,6 +52,7 @@ std::string ReasonOf(const absl::Status& status) {
     google::rpc::ErrorInfo info;
     if (info.ParseFromString(std::string(*payload))) return info.reason();
   }
+  if (const auto given = ReasonGiven(status)) return *given;
   return absl::StatusCodeToString(status.code());
 }
 

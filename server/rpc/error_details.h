@@ -37,7 +37,8 @@ struct FieldViolation {
 // text holds the first and the number of the others.
 absl::Status BadFields(const std::vector<FieldViolation>& violations);
 
-// The reason of the status's ErrorInfo, or one made from its code ("NOT_FOUND").
+// The reason of the status's ErrorInfo, or the one that another room gave it (Because), or one made from its
+// code ("NOT_FOUND").
 std::string ReasonOf(const absl::Status& status);
 
 }  // namespace hydrad

@@ -1,5 +1,7 @@
 #include "server/rpc/intake.h"
 
+#include <fmt/ranges.h>
+
 #include <random>
 #include <utility>
 
@@ -78,7 +80,7 @@ absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, con
   request.deadline = caller.deadline;
   request.tenant = asker.tenant;
   request.weight = asker.weight;
-  RETURN_IF_ERROR(FillAdapters(message, &request));
+  RETURN_IF_ERROR(FillAdapters(message, caller, &request));
   if (const absl::Status fits = FillPrompt(message, &request); !fits.ok()) return Invalid(fits);
   request.id = next_id_.fetch_add(1, std::memory_order_relaxed);
   prepared.name = names_.Name(request.id);
@@ -136,38 +138,41 @@ absl::Status Intake::TextsFull(absl::Status status) {
   return Refuse(WithRetry(WithReason(status, "TEXT_QUEUE_FULL"), seconds(1)), "text_queue_full", nullptr);
 }
 
-absl::Status Intake::FillAdapters(const v1::GenerateRequest& message, Request* request) {
+absl::Status Intake::FillAdapters(const v1::GenerateRequest& message, const Caller& caller,
+                                  Request* request) {
   request->adapter_top_k = message.adapter_top_k();
-  if (message.adapters().empty()) {
-    ASSIGN_OR_RETURN(request->adapter, Acquire(message.adapter()));
-    return absl::OkStatus();
-  }
-  for (const v1::WeightedAdapter& composed : message.adapters()) {
-    ASSIGN_OR_RETURN(AdapterHandle handle, Acquire(composed.name()));
-    const float weight = composed.has_weight() ? composed.weight() : 1;
-    if (!request->adapter) {
-      request->adapter = std::move(handle);
+  std::vector<std::string> names;
+  if (!message.adapter().empty()) names.push_back(message.adapter());
+  for (const v1::WeightedAdapter& composed : message.adapters()) names.push_back(composed.name());
+  if (names.empty()) return absl::OkStatus();
+  absl::StatusOr<std::vector<AdapterHandle>> handles = rooms_.adapters.AcquireAll(names);
+  if (!handles.ok()) return RefuseAdapters(handles.status(), names, caller, request->tenant);
+  request->adapter = std::move(handles->front());
+  for (int i = 0; i < message.adapters_size(); ++i) {
+    const float weight = message.adapters(i).has_weight() ? message.adapters(i).weight() : 1;
+    if (i == 0) {
       request->adapter_weight = weight;
     } else {
-      request->composed.push_back({std::move(handle), weight});
+      request->composed.push_back({std::move((*handles)[static_cast<size_t>(i)]), weight});
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<AdapterHandle> Intake::Acquire(const std::string& adapter) {
-  if (adapter.empty()) return AdapterHandle();
-  absl::StatusOr<AdapterHandle> handle = rooms_.adapters.Acquire(adapter);
-  if (handle.ok()) return handle;
-  const std::map<std::string, std::string> metadata = {{"adapter", adapter}};
-  switch (handle.status().code()) {
+absl::Status Intake::RefuseAdapters(const absl::Status& why, const std::vector<std::string>& names,
+                                    const Caller& caller, const std::string& tenant) {
+  const std::string adapters = fmt::format("{}", fmt::join(names, ","));
+  const std::map<std::string, std::string> metadata = {{"adapter", adapters}};
+  switch (why.code()) {
     case absl::StatusCode::kNotFound:
-      return Refuse(WithReason(handle.status(), "ADAPTER_NOT_FOUND", metadata), "unknown_adapter", nullptr);
+      return Refuse(WithReason(why, "ADAPTER_NOT_FOUND", metadata), "unknown_adapter", nullptr);
     case absl::StatusCode::kUnavailable:
-      return Refuse(WithRetry(WithReason(handle.status(), "ADAPTER_NOT_READY", metadata), milliseconds(500)),
+      return Refuse(WithRetry(WithReason(why, "ADAPTER_NOT_READY", metadata), milliseconds(500)),
                     "adapter_not_ready", nullptr);
+    case absl::StatusCode::kResourceExhausted:
+      return Refuse(WithReason(why, "NO_ROOM", metadata), "no_room", &caller, tenant, adapters);
     default:
-      return Refuse(WithReason(handle.status(), "ADAPTER_FAILED", metadata), "adapter_failed", nullptr);
+      return Refuse(WithReason(why, "ADAPTER_FAILED", metadata), "adapter_failed", nullptr);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "proto/inference.pb.h"
 #include "server/adapters/adapter_store.h"
@@ -97,8 +98,9 @@ class Intake {
                            Duration retry_after);
   absl::Status CheckPermissions(const v1::GenerateRequest& message, const Caller& caller,
                                 const std::string& tenant);
-  absl::Status FillAdapters(const v1::GenerateRequest& message, Request* request);
-  absl::StatusOr<AdapterHandle> Acquire(const std::string& adapter);
+  absl::Status FillAdapters(const v1::GenerateRequest& message, const Caller& caller, Request* request);
+  absl::Status RefuseAdapters(const absl::Status& why, const std::vector<std::string>& names,
+                              const Caller& caller, const std::string& tenant);
   absl::Status FillPrompt(const v1::GenerateRequest& message, Request* request) const;
 
   const Rooms rooms_;

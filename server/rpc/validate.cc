@@ -5,7 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "server/adapters/moa_config.h"   // IsExpertName
+#include "server/adapters/moa_config.h"  // IsExpertName
+#include "server/base/names.h"
 #include "server/model/tokenizer/utf8.h"  // IsUtf8
 #include "server/rpc/error_details.h"
 
@@ -60,8 +61,7 @@ class Checker {
     }
   }
   void AdapterName(std::string_view name, std::string_view field) {
-    Expect(IsAdapterName(name), field,
-           "must be 1 to 128 of the characters a-z A-Z 0-9 . _ - and not start with '.'");
+    Expect(IsAdapterName(name), field, kAdapterNameRule);
   }
   absl::Status Result() const { return BadFields(violations_); }
 
@@ -194,10 +194,10 @@ void CheckExpert(const v1::GenerateRequest& request, Checker& check) {
   }
 }
 
-// Relative, and no component that leaves the root. The store opens beneath the root in any case: this names
-// the field.
-bool IsRelativePath(std::string_view path) {
-  if (path.empty() || path.front() == '/' || path.find('\0') != std::string_view::npos) return false;
+// No component that leaves the root. The store opens beneath the root in any case, and knows which absolute
+// paths are there: this names the field.
+bool StaysBeneath(std::string_view path) {
+  if (path.empty() || path.find('\0') != std::string_view::npos) return false;
   for (size_t begin = 0; begin <= path.size();) {
     const size_t end = std::min(path.find('/', begin), path.size());
     if (path.substr(begin, end - begin) == "..") return false;
@@ -208,8 +208,8 @@ bool IsRelativePath(std::string_view path) {
 
 void CheckPath(std::string_view path, std::string_view field, Checker& check) {
   check.Text(path, kMaxPathBytes, field);
-  check.Expect(IsRelativePath(path), field,
-               "must be a directory relative to the server's adapter root, without '..'");
+  check.Expect(StaysBeneath(path), field,
+               "must be a directory under the server's adapter root, without '..'");
 }
 
 // Both may be left out.
@@ -306,14 +306,6 @@ absl::Status Validate(const v1::ListAdaptersRequest& request) {
   check.Within(request.page_size(), 0, 1000, "page_size");  // 0, unset, is the default
   check.Text(request.page_token(), kMaxPageToken, "page_token");
   return check.Result();
-}
-
-bool IsAdapterName(std::string_view name) {
-  if (name.empty() || name.size() > 128 || name.front() == '.') return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '-';
-  });
 }
 
 }  // namespace hydrad

@@ -38,9 +38,6 @@ inline absl::Status Validate(const v1::GetServerStatusRequest&) { return absl::O
 
 inline constexpr size_t kMaxViolations = 16;
 
-// [a-zA-Z0-9._-]{1,128}, not starting with '.'.
-bool IsAdapterName(std::string_view name);
-
 }  // namespace hydrad
 
 #endif  // HYDRAD_SERVER_RPC_VALIDATE_H_

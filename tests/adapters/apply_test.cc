@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <optional>
 
 #include "tests/adapters/store_fixture.h"
 
@@ -50,9 +51,10 @@ TEST(PlanApply, OneOfEachKind) {
                  Present("other-digest", "p", State::kAvailable), Present("failed", "p", State::kFailed),
                  Present("pin", "p", State::kAvailable), Present("unpin", "p", State::kAvailable, true),
                  Present("unwanted", "p", State::kAvailable), Present("going", "p", State::kUnloading)});
-  EXPECT_THAT(Text(plan), ElementsAre("failed replace", "fresh create", "other-digest replace",
-                                      "other-path replace", "pin pin", "same unchanged",
-                                      "same-digest unchanged", "unpin pin", "unwanted unload"));
+  EXPECT_THAT(Text(plan),
+              ElementsAre("failed replace", "fresh create", "going unload", "other-digest replace",
+                          "other-path replace", "pin pin", "same unchanged", "same-digest unchanged",
+                          "unpin pin", "unwanted unload"));
 }
 
 class ApplyTest : public StoreFixture {
@@ -137,6 +139,28 @@ TEST_F(ApplyTest, OneAtATimeAndRepeatedUnderItsId) {
   EXPECT_TRUE(Apply({{.name = "a", .path = "one"}}, {.request_id = "r1"}).ok());
   EXPECT_EQ(store_->List().size(), 2u) << "it was not made again";
   EXPECT_EQ(Apply({}, {.request_id = "r1"}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// An unload that an operator has begun counts as the set's own.
+TEST_F(ApplyTest, UnloadsThatAreUnderWayAreJoinedAndForced) {
+  ASSERT_TRUE(Load(*store_, "a", "one").ok());
+  std::optional<AdapterHandle> running = Bound(*store_, "a");
+  Pending unload;
+  store_->Unload("a", unload.done());
+  std::promise<absl::StatusOr<std::vector<AppliedChange>>> answer;
+  applier_.Apply({}, {.force = true}, [&](const auto& changes) { answer.set_value(changes); });
+  EXPECT_EQ(running->status().code(), absl::StatusCode::kAborted) << "it is told to end";
+  EXPECT_FALSE(unload.ready());
+  running.reset();
+  EXPECT_THAT(Text(*answer.get_future().get()), ElementsAre("a unload"));
+  EXPECT_TRUE(unload.Wait().ok());
+}
+
+TEST_F(ApplyTest, PathsAreComparedAsTheyAreKept) {
+  ASSERT_TRUE(Apply({{.name = "a", .path = "one/"}}, {.request_id = "r"}).ok());
+  EXPECT_THAT(Text(*Apply({{.name = "a", .path = "./one"}})), ElementsAre("a unchanged"));
+  EXPECT_TRUE(Apply({{.name = "a", .path = "one"}}, {.request_id = "r"}).ok()) << "the same request";
+  EXPECT_EQ(Apply({{.name = "a", .path = "../one"}}).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(ApplyTest, ManyAtOnce) {

@@ -24,6 +24,13 @@ TEST(CheckPath, RefusesWhatCouldLeaveIt) {
   }
 }
 
+TEST(NormalPath, TakesWhatPeopleType) {
+  EXPECT_EQ(*NormalPath("./a//b/./c/"), "a/b/c");
+  for (const char* path : {"", ".", "./", "/a", "..", "a/../b", "a\nb"}) {
+    EXPECT_EQ(NormalPath(path).status().code(), absl::StatusCode::kInvalidArgument) << path;
+  }
+}
+
 class ReadWholeTest : public ::testing::Test {
  protected:
   absl::StatusOr<std::string> Read(uint64_t max_size = 1000) {

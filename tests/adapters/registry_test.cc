@@ -32,17 +32,6 @@ Registry::EntryPtr LoadA(Registry& registry) {
   return entry;
 }
 
-TEST(CheckAdapterName, IsStrict) {
-  for (const std::string& name :
-       {std::string("a"), std::string("A-b_c.9"), std::string("-"), std::string(128, 'x')}) {
-    EXPECT_TRUE(CheckAdapterName(name).ok()) << name;
-  }
-  for (const std::string& name : {std::string(""), std::string("."), std::string(".a"), std::string("a/b"),
-                                  std::string("a "), std::string("a\0", 2), std::string(129, 'x')}) {
-    EXPECT_FALSE(CheckAdapterName(name).ok()) << name;
-  }
-}
-
 TEST(Registry, LifeOfAName) {
   Registry registry(10);
   const auto entry = registry.BeginLoad("a", "path");

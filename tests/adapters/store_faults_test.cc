@@ -1,6 +1,7 @@
 // The n-th call of the disk or the device fails, for every n: whatever breaks, nothing stays behind.
 #include <gtest/gtest.h>
 
+#include "server/adapters/backoff.h"
 #include "tests/adapters/store_fixture.h"
 
 namespace hydrad {
@@ -113,6 +114,7 @@ TEST_F(StoreFaultsTest, FetchesSurviveEveryFailureOfTheDisk) {
                      if (handle->bound()) return true;
                      EXPECT_EQ(handle->status().code(), absl::StatusCode::kUnavailable);
                      EXPECT_EQ(store->Get("a")->state, AdapterState::kAvailable);
+                     clock_.Advance(Backoff::kLongest);
                      return false;
                    });
   EXPECT_GT(failures, 5);
@@ -126,6 +128,7 @@ TEST_F(StoreFaultsTest, AFetchSurvivesAFailureOfTheDevice) {
   ASSERT_TRUE(Load(*store, "b", "two").ok());
   backend_.FailLoad(backend_.calls() + 1);
   EXPECT_EQ(Refused(*store, "a").code(), absl::StatusCode::kUnavailable);
+  clock_.Advance(Backoff::kLongest);
   EXPECT_EQ(Bound(*store, "a").generation(), 1);
   ExpectBytes(*store, bytes_);
 }

@@ -188,8 +188,10 @@ TEST_F(StoreTiersTest, ForceEndsThoseWhoRunAndThoseWhoWait) {
   Pending unload;
   store->Unload("a", unload.done(), {.force = true});
   EXPECT_TRUE(Eventually([&] { return woken > 0; }));
-  EXPECT_EQ(running->status(), Aborted("adapter 'a' was unloaded"));
-  EXPECT_EQ(waiting->status(), Aborted("adapter 'a' was unloaded"));
+  for (const auto* handle : {&running, &waiting}) {
+    EXPECT_EQ((*handle)->status().code(), absl::StatusCode::kAborted);
+    EXPECT_EQ((*handle)->status().message(), "adapter 'a' was unloaded");
+  }
   EXPECT_FALSE(waiting->Bind());
   EXPECT_TRUE(backend_.IsLive(running->device())) << "until its request has gone";
   EXPECT_FALSE(unload.ready());

@@ -24,11 +24,21 @@ class FakeDisk final : public Disk {
     MutexLock lock(&state_->mu);
     state_->directories[directory] = std::move(files);
   }
+  // What was there, for Put.
+  Files Take(const std::string& directory) {
+    MutexLock lock(&state_->mu);
+    return std::move(state_->directories.extract(directory).mapped());
+  }
   // The n-th call (of opening and reading) from now on fails, counted from 1; 0: none.
   void FailCall(int call) {
     MutexLock lock(&state_->mu);
     state_->calls = 0;
     state_->fail_call = call;
+  }
+  // Every call fails with `status`, until it is OK again.
+  void Break(absl::Status status) {
+    MutexLock lock(&state_->mu);
+    state_->broken = std::move(status);
   }
   int calls() const {
     MutexLock lock(&state_->mu);
@@ -62,12 +72,14 @@ class FakeDisk final : public Disk {
       if (on_call) on_call();
     }
     absl::Status Call() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+      if (!broken.ok()) return broken;
       if (++calls == fail_call) return Internal("the fake disk failed call {}", calls);
       return absl::OkStatus();
     }
     std::function<void()> on_call;  // set while nobody calls
     Mutex mu;
     std::map<std::string, Files> directories ABSL_GUARDED_BY(mu);
+    absl::Status broken ABSL_GUARDED_BY(mu);
     int calls ABSL_GUARDED_BY(mu) = 0;
     int fail_call ABSL_GUARDED_BY(mu) = 0;
     size_t chunk ABSL_GUARDED_BY(mu) = SIZE_MAX;

@@ -1,0 +1,30 @@
+// Why in one word, on its way with a status from the room that knows it to the front end that tells it.
+#ifndef HYDRAD_SERVER_BASE_REASON_H_
+#define HYDRAD_SERVER_BASE_REASON_H_
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "server/base/status.h"
+
+namespace hydrad {
+
+inline constexpr char kReasonPayload[] = "hydrad/reason";
+
+// `status` with a reason in UPPER_SNAKE_CASE, which is part of the API. An OK status stays as it is.
+inline absl::Status Because(absl::Status status, const std::string& reason) {
+  status.SetPayload(kReasonPayload, absl::Cord(reason));
+  return status;
+}
+
+// The reason that Because gave it.
+inline std::optional<std::string> ReasonGiven(const absl::Status& status) {
+  const auto payload = status.GetPayload(kReasonPayload);
+  if (!payload) return std::nullopt;
+  return std::string(*payload);
+}
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_BASE_REASON_H_
