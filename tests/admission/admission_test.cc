@@ -133,12 +133,13 @@ TEST(PeerAddressTest, LeavesThePortOut) {
 
 TEST_F(AdmissionTest, AdaptersAreDeniedByDefault) {
   TenantConfig config = Tenant("a", "k");
-  config.adapters = {"medical", "legal-*"};
+  config.adapters = {"medical", "legal-*", "acme/*"};
   config.base_model = false;
   Admission admission({config}, clock_);
   const std::vector<std::pair<std::string, bool>> cases = {
-      {"medical", true}, {"medical2", false}, {"Medical", false},    {"legal-", true},
-      {"legal", false},  {"legal-uk", true},  {"a-legal-uk", false}, {"", false}};
+      {"medical", true},     {"medical2", false},   {"Medical", false},    {"legal-", true},
+      {"legal", false},      {"legal-uk", true},    {"a-legal-uk", false}, {"", false},
+      {"legal-uk/eu", true}, {"acme/bot@v2", true}, {"acme", false},       {"acme-2/bot", false}};
   for (const auto& [adapter, allowed] : cases) {
     EXPECT_EQ(admission.Allowed("a", adapter), allowed) << adapter;
   }

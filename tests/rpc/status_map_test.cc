@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/rpc_status.pb.h"
+#include "server/base/reason.h"
 #include "server/model/tokenizer/utf8.h"
 #include "server/rpc/error_details.h"
 #include "server/rpc/validate.h"
@@ -30,11 +31,30 @@ TEST(StatusMapTest, EveryCodeKeepsItsNumber) {
     EXPECT_EQ(details.code(), code);
     EXPECT_EQ(details.message(), "text");
     google::rpc::ErrorInfo info;
-    ASSERT_EQ(details.details_size(), 1) << "an error of ours always has an ErrorInfo";
+    const bool passes = status.error_code() == grpc::StatusCode::UNAVAILABLE;
+    ASSERT_EQ(details.details_size(), passes ? 2 : 1) << "an error of ours always has an ErrorInfo";
     ASSERT_TRUE(details.details(0).UnpackTo(&info));
     EXPECT_EQ(info.domain(), "hydrad");
     EXPECT_EQ(info.reason(), absl::StatusCodeToString(static_cast<absl::StatusCode>(code)));
   }
+}
+
+TEST(StatusMapTest, WhatMayPassSaysAfterHowLong) {
+  const google::rpc::Status details = Details(ToGrpc(Unavailable("later")));
+  google::rpc::RetryInfo retry;
+  ASSERT_TRUE(details.details(1).UnpackTo(&retry));
+  EXPECT_GT(retry.retry_delay().seconds(), 0);
+  const absl::Status sooner = WithRetry(Unavailable("later"), std::chrono::milliseconds(5));
+  ASSERT_TRUE(Details(ToGrpc(sooner)).details(1).UnpackTo(&retry));
+  EXPECT_EQ(retry.retry_delay().nanos(), 5'000'000) << "as who knows better has said";
+}
+
+TEST(StatusMapTest, AReasonGivenElsewhereIsTheErrorInfos) {
+  const google::rpc::Status details = Details(ToGrpc(Because(ResourceExhausted("full"), "NO_ROOM")));
+  google::rpc::ErrorInfo info;
+  ASSERT_EQ(details.details_size(), 1);
+  ASSERT_TRUE(details.details(0).UnpackTo(&info));
+  EXPECT_EQ(info.reason(), "NO_ROOM");
 }
 
 TEST(StatusMapTest, DetailsTravelAsAny) {
