@@ -10,7 +10,8 @@ namespace hydrad {
 
 // The same code; the text cut to kMaxErrorText bytes between two UTF-8 sequences; and a serialized
 // google.rpc.Status with the status's details (error_details.h). An error without an ErrorInfo gets one named
-// after its code, so that every error of ours can be told from one made by a proxy on the way. UNAVAILABLE always carries a RetryInfo.
+// after its code, so that every error of ours can be told from one made by a proxy on the way. UNAVAILABLE
+// always carries a RetryInfo.
 grpc::Status ToGrpc(const absl::Status& status);
 
 // Errors travel in HTTP/2 trailers, which clients bound to 8 KiB in all.

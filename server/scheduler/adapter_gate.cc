@@ -9,23 +9,32 @@ namespace {
 // More names than a device could make room for in a while; the rest is told when its turn comes.
 constexpr size_t kMostWanted = 256;
 
-ptrdiff_t CountStarving(std::span<const AdapterDemand> adapters, Duration patience) {
-  return std::ranges::count_if(adapters, [&](const AdapterDemand& a) {
-    return a.waiting > 0 && !a.ready && a.blocked && a.waited > patience;
-  });
+struct Starving {
+  ptrdiff_t count = 0;
+  int place = INT_MAX;  // of the most urgent
+};
+
+Starving FindStarving(std::span<const AdapterDemand> adapters, Duration patience) {
+  Starving found;
+  for (const AdapterDemand& a : adapters) {
+    if (a.waiting == 0 || a.ready || !a.blocked || a.waited <= patience) continue;
+    ++found.count;
+    found.place = std::min(found.place, a.place);
+  }
+  return found;
 }
 
 }  // namespace
 
 std::vector<bool> ChooseDraining(std::span<const AdapterDemand> adapters, Duration patience) {
-  const ptrdiff_t starving = CountStarving(adapters, patience);
+  const Starving starving = FindStarving(adapters, patience);
   std::vector<bool> draining(adapters.size(), false);
-  if (starving == 0) return draining;
+  if (starving.count == 0) return draining;
   std::vector<size_t> victims;
   ptrdiff_t ending = 0;  // of those that are marked, whose requests still run
   for (size_t i = 0; i < adapters.size(); ++i) {
     const AdapterDemand& a = adapters[i];
-    if (a.draining && a.ready && !a.kept) {
+    if (a.draining && a.ready && !a.kept && (a.running > 0 || starving.place < a.place)) {
       draining[i] = true;
       ending += a.running > 0;
     } else if (a.running > 0 && !a.kept && a.in_use >= patience) {
@@ -34,7 +43,8 @@ std::vector<bool> ChooseDraining(std::span<const AdapterDemand> adapters, Durati
   }
   std::ranges::stable_sort(victims,
                            [&](size_t a, size_t b) { return adapters[a].in_use > adapters[b].in_use; });
-  victims.resize(std::min(victims.size(), static_cast<size_t>(std::max<ptrdiff_t>(starving - ending, 0))));
+  victims.resize(
+      std::min(victims.size(), static_cast<size_t>(std::max<ptrdiff_t>(starving.count - ending, 0))));
   for (const size_t victim : victims) draining[victim] = true;
   return draining;
 }
@@ -43,6 +53,7 @@ void AdapterGate::Begin(TimePoint now) {
   now_ = now;
   index_.clear();
   demands_.clear();
+  places_ = 0;
   draining_.clear();
   names_.clear();
 }
@@ -68,6 +79,7 @@ void AdapterGate::AddRunning(const AdapterHandle& handle) {
 void AdapterGate::AddWaiting(const AdapterHandle& handle, TimePoint since) {
   AdapterDemand& demand = demands_[IndexOf(handle)];
   if (demand.waiting++ == 0) {
+    demand.place = places_++;
     // A running request is bound, whatever became of its name since; this one tells how its adapter stands.
     demand.ready = handle.ready();
     demand.blocked = handle.blocked();
@@ -82,7 +94,7 @@ void AdapterGate::Decide() {
     return found == index_.end() || demands_[found->second].running == 0;
   });
   draining_ = ChooseDraining(demands_, patience_);
-  if (CountStarving(demands_, patience_) == 0) drained_.clear();
+  if (FindStarving(demands_, patience_).count == 0) drained_.clear();
   for (const auto& [key, i] : index_) {  // of what nobody asks for now, the mark stays
     if (draining_[i]) {
       drained_.insert(key);

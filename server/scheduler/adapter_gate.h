@@ -2,6 +2,7 @@
 #ifndef HYDRAD_SERVER_SCHEDULER_ADAPTER_GATE_H_
 #define HYDRAD_SERVER_SCHEDULER_ADAPTER_GATE_H_
 
+#include <climits>
 #include <functional>
 #include <span>
 #include <string>
@@ -23,15 +24,16 @@ struct AdapterDemand {
   bool ready = false;     // on the device
   bool blocked = false;   // only adapters in use keep it from the device
   bool kept = false;      // pinned by an operator: ending its requests makes no room
+  int place = INT_MAX;    // of its most urgent waiting request, among all that wait
   bool draining = false;  // was marked in the last step
 };
 
 // Marks the adapters on which no request may start for now, so that they come to their end and make room. For
 // each adapter that is blocked and for which a request has waited longer than `patience`, the one that has
 // been in use longest is marked, if it has been for at least `patience`. What was marked stays so, also when
-// its requests have ended, for as long as any adapter starves: one that needs the room of several gathers it.
-// So adapters that are always asked for take turns with the others, and those that take part serve all their
-// waiting requests at once. A pure function of its arguments.
+// its requests have ended, for as long as one starves that is more urgent: what needs the room of several
+// gathers it. So adapters that are always asked for take turns with the others, and those that take part
+// serve all their waiting requests at once. A pure function of its arguments.
 std::vector<bool> ChooseDraining(std::span<const AdapterDemand> adapters, Duration patience);
 
 // Owned by the scheduler thread. Each step: Begin, then every request with an adapter, then Decide.
@@ -64,7 +66,8 @@ class AdapterGate {
   // Of one step; members only to keep their memory.
   std::unordered_map<const void*, size_t> index_;
   std::vector<AdapterDemand> demands_;
-  std::vector<bool> draining_;               // [demands_]
+  std::vector<bool> draining_;  // [demands_]
+  int places_ = 0;
   std::vector<std::string> names_, wanted_;  // of this step, and what was told last
 };
 

@@ -91,7 +91,7 @@ TEST_F(StoreRoomTest, AndWhenAReplaceHasGrown) {
 }
 
 TEST_F(StoreRoomTest, APinnedAdapterDoesNotGrowBeyondItsRoom) {
-  const auto store = MakeStore({.device_bytes = 2 * bytes_});
+  const auto store = MakeStore({.device_bytes = large_ + bytes_ / 2});
   for (const char* name : {"a", "b"}) {
     ASSERT_TRUE(Load(*store, name, "one").ok());
     ASSERT_TRUE(Pin(*store, name).ok());

@@ -56,6 +56,12 @@ class Doors(unittest.TestCase):
         done = self.daemon.hydractl(*arguments, check=False)
         return '' if done.returncode == 0 else done.stderr
 
+    def wait(self, condition):
+        for _ in range(1000):
+            if condition():
+                return
+        self.fail('it does not come true')
+
     def load(self, name, path):
         return self.ask('adapter', 'load', name, '--path', path)
 
@@ -149,11 +155,9 @@ class Doors(unittest.TestCase):
                                     stderr=subprocess.PIPE, text=True)
         long = [begin('generate', '--adapter', 'a', '--n', '16', '--ignore-eos', '--max-tokens', '480', 'ROMEO:')
                 for _ in range(8)]
-        while self.get('a').get('requests', 0) == 0:
-            pass
+        self.wait(lambda: self.get('a')['requests'] > 0)
         first = begin('adapter', 'unload', 'a')
-        while self.daemon.adapters() and self.get('a')['state'] == 'AVAILABLE':
-            pass
+        self.wait(lambda: all(adapter['state'] != 'AVAILABLE' for adapter in self.daemon.adapters()))
         same, forced = begin('adapter', 'unload', 'a'), begin('adapter', 'unload', 'a', '--force')
         for unload in (forced, first, same):
             # One that came after the end of the others finds nothing: the machine was that fast.

@@ -15,7 +15,7 @@ using testing::ElementsAre;
 
 constexpr AdapterDemand Running(int use) { return {.running = 1, .in_use = seconds(use), .ready = true}; }
 constexpr AdapterDemand Starving(int waited) {
-  return {.waiting = 1, .waited = seconds(waited), .blocked = true};
+  return {.waiting = 1, .waited = seconds(waited), .blocked = true, .place = 0};
 }
 
 struct DrainCase {
@@ -28,9 +28,14 @@ TEST(ChooseDraining, Table) {
   AdapterDemand kept = Running(9), loading = Starving(9), fresh = Running(0);
   kept.kept = true;
   loading.blocked = false;
+  AdapterDemand later = Starving(2);
+  later.place = 1;
   AdapterDemand ending = Running(1), ended = Starving(0), gone = Starving(0);
   ending.draining = ended.draining = gone.draining = true;
   ended.ready = true;
+  ended.place = 1;
+  AdapterDemand urgent = ended;
+  urgent.place = 0;
   ended.blocked = false;
   const std::vector<DrainCase> cases = {
       {"nothing", {}, {}},
@@ -48,6 +53,7 @@ TEST(ChooseDraining, Table) {
       {"who has just begun goes on", {fresh, Starving(2)}, {false, false}},
       {"one ends before the next", {ending, Running(9), Starving(2)}, {true, false, false}},
       {"and does not begin again meanwhile", {ended, Running(9), Starving(2)}, {true, true, false}},
+      {"unless it is more urgent", {urgent, Running(9), later}, {false, true, false}},
       {"but when nobody starves", {ended, Running(9)}, {false, false}},
       {"who has made room waits as any other", {gone, Running(9), Starving(2)}, {false, true, false}},
   };
