@@ -42,7 +42,10 @@ class RosterTest : public testing::Test {
 };
 
 TEST_F(RosterTest, ARequestWaitsRunsAndGoes) {
-  const Roster::Entry entry = Add(5);
+  RequestSpec spec;
+  spec.adapter = 1;
+  const Roster::Entry entry = Add(5, spec);
+  roster_.LookAtAdapters(house_.clock.Now());
   EXPECT_EQ(Waiting(), Ids{1});
   EXPECT_EQ(room_.taken(), 1);
   roster_.Start(entry);
