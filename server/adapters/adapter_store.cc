@@ -88,6 +88,10 @@ absl::StatusOr<std::vector<AdapterHandle>> AdapterStore::Impl::Acquire(
     }
     entries.push_back(std::move(entry));
   }
+  if (room_changed) {
+    LookAtRoom();
+    KickPump();  // tells those whom that has ended
+  }
   RETURN_IF_ERROR(CheckRoom(entries));
   const auto together = std::make_shared<const std::vector<EntryPtr>>(std::move(entries));
   std::vector<AdapterHandle> handles;

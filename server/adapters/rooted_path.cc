@@ -25,7 +25,7 @@ absl::Status WalkError(int error, const char* what) {
     case ENOTDIR:
       return InvalidArgument("is not a directory");
     case ENAMETOOLONG:
-      return InvalidArgument("has a name that is longer than any {}'s", what);
+      return InvalidArgument("has a name that is longer than any directory's");
     case EACCES:
     case EPERM:
       return PermissionDenied("the server may not read this {}", what);

@@ -36,13 +36,18 @@ void AdapterStore::Impl::Unload(const std::string& name, const Done& done, const
   const bool over = repeated && !(repeated->ok() && (*repeated)->state == AdapterState::kUnloading);
   if (over) return done(*repeated);
   absl::StatusOr<UnloadJob> job;
+  bool joined = false;  // with nothing to be recorded
   {
     MutexLock lock(&mu);
     job = StartUnload(name, change, /*only_join=*/repeated.has_value());
+    if (job.ok()) {
+      job->done = done;
+      const bool known = repeated || change.request_id.empty();
+      joined = job->joins && known && JoinUnload(*job);
+    }
   }
+  if (joined) return Settle();
   if (!job.ok()) return done(repeated ? *Repeated(change, UnloadInWords(name, change), name) : job.status());
-  job->done = done;
-  job->recorded = repeated.has_value();
   Commit([this, j = *std::move(job)] { CommitUnload(j); });
 }
 
@@ -65,13 +70,9 @@ absl::StatusOr<AdapterStore::Impl::UnloadJob> AdapterStore::Impl::StartUnload(co
 
 void AdapterStore::Impl::CommitUnload(const UnloadJob& job) {
   const std::string& name = job.entry->name;
-  absl::Status status;
-  const bool known = job.joins && (job.recorded || job.change.request_id.empty());
-  if (!known) {
-    status =
-        Record({.removed = job.joins ? std::string() : name}, job.change.request_id,
-               {job.change.request_id, UnloadInWords(name, job.change), name, job.entry->info.generation});
-  }
+  absl::Status status =
+      Record({.removed = job.joins ? std::string() : name}, job.change.request_id,
+             {job.change.request_id, UnloadInWords(name, job.change), name, job.entry->info.generation});
   std::vector<Done> over;
   AdapterInfo info;
   {

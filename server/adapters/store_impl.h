@@ -120,7 +120,6 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
     Done done{};
     ChangeOptions change{};
     bool joins = false;
-    bool recorded = false;  // its request id is known already
   };
   absl::StatusOr<UnloadJob> StartUnload(const std::string& name, const ChangeOptions& change, bool only_join)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);

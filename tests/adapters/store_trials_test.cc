@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "server/adapters/backoff.h"
 #include "server/base/mutex.h"
 #include "tests/adapters/store_fixture.h"
 
@@ -147,6 +148,7 @@ TEST_F(StoreTrialsTest, ATrialThatCouldNotBeMadeIsMadeAgain) {
   }
   Answer({Unavailable("not now")});
   EXPECT_TRUE(absl::IsUnavailable(Refused(*store, "a")));
+  clock_.Advance(Backoff::kLongest);
   EXPECT_EQ(Bound(*store, "a").generation(), 2);
   EXPECT_THAT(tried(), ElementsAre("b", "a", "a"));
 }
