@@ -79,7 +79,7 @@ void AdapterStore::Impl::KeepPinned() {
       pinned.push_back(entry);
     }
   }
-  std::ranges::stable_partition(pinned, [](const EntryPtr& e) { return e->kept.load(); });
+  std::stable_partition(pinned.begin(), pinned.end(), [](const EntryPtr& e) { return e->kept.load(); });
   uint64_t bytes = 0;
   for (const EntryPtr& entry : pinned) {
     const uint64_t more = DeviceBytesOf(*entry);

@@ -54,7 +54,7 @@ class Client:
         name, arguments = self.open
         done = self.daemon.hydractl(*arguments, check=False)
         if done.returncode != 0:
-            self.error = done.stderr
+            self.error = done.stderr + done.stdout  # where --json tells errors
             return False
         answer = json.loads(done.stdout)
         self.acknowledged += 1
