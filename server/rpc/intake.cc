@@ -102,7 +102,7 @@ absl::StatusOr<Prepared> Intake::Prepare(const v1::GenerateRequest& message, con
 
 absl::StatusOr<std::string> Authenticate(const Admission& admission, const Caller& caller) {
   Duration retry_after{};
-  const absl::StatusOr<std::string> who = CheckKey(admission, caller, &retry_after);
+  absl::StatusOr<std::string> who = CheckKey(admission, caller, &retry_after);
   if (who.ok()) return who;
   if (who.status().code() != absl::StatusCode::kResourceExhausted)
     return WithReason(who.status(), "INVALID_KEY");
