@@ -148,7 +148,7 @@ absl::StatusOr<v1::ApplyAdaptersRequest> ReadWantedSet(const std::string& text) 
   return request;
 }
 
-void PrintApplied(const v1::ApplyAdaptersResponse& applied, const AdapterFlags& flags, Session& session) {
+void PrintApplied(const v1::ApplyAdaptersResponse& applied, Session& session) {
   if (session.json) {
     session.out << Line(ToJson(applied)) << '\n';
     return;
@@ -176,7 +176,7 @@ void RunApply(const AdapterFlags& flags, Session& session) {
   request->set_request_id(flags.request_id);
   const auto applied = AdminClient(session.admin).ApplyAdapters(*request, flags.call.options());
   if (!applied.ok()) return session.Fail(applied.status(), session.admin);
-  PrintApplied(*applied, flags, session);
+  PrintApplied(*applied, session);
 }
 
 void RunList(const AdapterFlags& flags, Session& session) {

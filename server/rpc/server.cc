@@ -65,6 +65,10 @@ void SetLimits(grpc::ServerBuilder& builder, const ServerOptions& options) {
   quota.Resize(options.memory_quota);
   builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(options.max_request_bytes);
+  // gRPC looks at a message's size after it has inflated it: a few hundred kilobytes of a stranger's would be
+  // held as hundreds of megabytes.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);

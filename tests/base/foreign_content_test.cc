@@ -27,8 +27,8 @@ TEST(ForeignContent, KnowsWhatPeopleFindInstead) {
 
 // A header's length may begin with the bytes of another format.
 TEST(ForeignContent, LeavesJsonAndSafetensorsAlone) {
-  for (const std::string length : {std::string("PK\x03\x04\0\0\0\0", 8), std::string("<html\0\0\0", 8),
-                                   std::string("\x80\x02\0\0\0\0\0\0", 8)}) {
+  for (const std::string& length : {std::string("PK\x03\x04\0\0\0\0", 8), std::string("<html\0\0\0", 8),
+                                    std::string("\x80\x02\0\0\0\0\0\0", 8)}) {
     EXPECT_THAT(std::string(ForeignContent(length + "{\"a\":1}")), IsEmpty());
   }
   for (const char* text :

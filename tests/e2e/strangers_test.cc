@@ -76,6 +76,30 @@ class StrangersTest : public testing::Test {
   std::unique_ptr<v1::Inference::Stub> stub_;
 };
 
+// 64 MiB in 64 KiB, without a key: refused before it is inflated, and whoever sends no such thing is served.
+TEST_F(StrangersTest, CompressedMessagesAreNotInflated) {
+  Start();
+  ASSERT_TRUE(Tokenize("key-acme").ok());
+  const auto peak_kib = [&] {
+    std::ifstream status("/proc/" + std::to_string(daemon_->pid()) + "/status");
+    const std::string text{std::istreambuf_iterator<char>(status), {}};
+    return std::stol(text.substr(text.find("VmHWM:") + 6));
+  };
+  const long before = peak_kib();
+  for (const grpc_compression_algorithm algorithm : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE}) {
+    Call call("");
+    call.set_compression_algorithm(algorithm);
+    v1::TokenizeRequest request;
+    request.set_text(std::string(64 << 20, 'a'));
+    v1::TokenizeResponse tokens;
+    const grpc::Status refused = stub_->Tokenize(&call, request, &tokens);
+    EXPECT_EQ(refused.error_code(), StatusCode::UNIMPLEMENTED) << refused.error_message();
+    EXPECT_THAT(refused.error_message(), HasSubstr("ompression"));
+  }
+  EXPECT_LT(peak_kib() - before, 32 << 10) << "KiB more at the peak";
+  EXPECT_TRUE(Tokenize("key-acme").ok());
+}
+
 TEST_F(StrangersTest, StreamsThatNobodyReadsAreBoundedAndEndAndOthersAreServed) {
   Start({"--unread-per-tenant", "4MiB", "--reader-stall-timeout", "1"});
   grpc::ChannelArguments windows;  // that do not grow
