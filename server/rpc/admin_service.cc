@@ -53,16 +53,17 @@ class AdminService final : public UnreadService<v1::Admin> {
  public:
   AdminService(Intake& intake, const Admission& admins, ServerFacts facts, UnreadOutput& unread)
       : intake_(intake), rooms_(intake.rooms()), admins_(admins), facts_(std::move(facts)), unread_(unread) {
-    Set("LoadAdapter", &AdminService::LoadAdapter);
-    Set("UnloadAdapter", &AdminService::UnloadAdapter);
-    Set("PinAdapter", &AdminService::PinAdapter);
-    Set("UnpinAdapter", &AdminService::UnpinAdapter);
-    Set("ApplyAdapters", &AdminService::ApplyAdapters);
-    Set("GetAdapter", &AdminService::GetAdapter);
-    Set("ListAdapters", &AdminService::ListAdapters);
-    Set("GetServerStatus", &AdminService::GetServerStatus);
+    Set("LoadAdapter", &AdminService::OnLoadAdapter);
+    Set("UnloadAdapter", &AdminService::OnUnloadAdapter);
+    Set("PinAdapter", &AdminService::OnPinAdapter);
+    Set("UnpinAdapter", &AdminService::OnUnpinAdapter);
+    Set("ApplyAdapters", &AdminService::OnApplyAdapters);
+    Set("GetAdapter", &AdminService::OnGetAdapter);
+    Set("ListAdapters", &AdminService::OnListAdapters);
+    Set("GetServerStatus", &AdminService::OnGetServerStatus);
     SetStream<v1::WatchAdaptersRequest, v1::AdapterEvent>(
-        "WatchAdapters", [this](auto* context, auto* message) { return WatchAdapters(*context, *message); });
+        "WatchAdapters",
+        [this](auto* context, auto* message) { return OnWatchAdapters(*context, *message); });
   }
 
  private:
@@ -76,8 +77,9 @@ class AdminService final : public UnreadService<v1::Admin> {
     });
   }
 
-  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext& context,
-                                        const Incoming<v1::LoadAdapterRequest>& incoming, v1::Adapter* out) {
+  grpc::ServerUnaryReactor* OnLoadAdapter(grpc::CallbackServerContext& context,
+                                          const Incoming<v1::LoadAdapterRequest>& incoming,
+                                          v1::Adapter* out) {
     auto* reply = new LaterReply;  // deletes itself
     const auto message = Open(context, incoming, *reply);
     if (!message || !AllowChange(*reply)) return reply;
@@ -94,9 +96,9 @@ class AdminService final : public UnreadService<v1::Admin> {
     return reply;
   }
 
-  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext& context,
-                                          const Incoming<v1::UnloadAdapterRequest>& incoming,
-                                          v1::Adapter* out) {
+  grpc::ServerUnaryReactor* OnUnloadAdapter(grpc::CallbackServerContext& context,
+                                            const Incoming<v1::UnloadAdapterRequest>& incoming,
+                                            v1::Adapter* out) {
     auto* reply = new LaterReply;  // deletes itself
     const auto message = Open(context, incoming, *reply);
     if (!message) return reply;
@@ -106,8 +108,8 @@ class AdminService final : public UnreadService<v1::Admin> {
     return reply;
   }
 
-  grpc::ServerUnaryReactor* PinAdapter(grpc::CallbackServerContext& context,
-                                       const Incoming<v1::PinAdapterRequest>& incoming, v1::Adapter* out) {
+  grpc::ServerUnaryReactor* OnPinAdapter(grpc::CallbackServerContext& context,
+                                         const Incoming<v1::PinAdapterRequest>& incoming, v1::Adapter* out) {
     auto* reply = new LaterReply;  // deletes itself
     const auto message = Open(context, incoming, *reply);
     if (!message) return reply;
@@ -117,9 +119,9 @@ class AdminService final : public UnreadService<v1::Admin> {
     return reply;
   }
 
-  grpc::ServerUnaryReactor* UnpinAdapter(grpc::CallbackServerContext& context,
-                                         const Incoming<v1::UnpinAdapterRequest>& incoming,
-                                         v1::Adapter* out) {
+  grpc::ServerUnaryReactor* OnUnpinAdapter(grpc::CallbackServerContext& context,
+                                           const Incoming<v1::UnpinAdapterRequest>& incoming,
+                                           v1::Adapter* out) {
     auto* reply = new LaterReply;  // deletes itself
     const auto message = Open(context, incoming, *reply);
     if (!message) return reply;
@@ -129,9 +131,9 @@ class AdminService final : public UnreadService<v1::Admin> {
     return reply;
   }
 
-  grpc::ServerUnaryReactor* ApplyAdapters(grpc::CallbackServerContext& context,
-                                          const Incoming<v1::ApplyAdaptersRequest>& incoming,
-                                          v1::ApplyAdaptersResponse* out) {
+  grpc::ServerUnaryReactor* OnApplyAdapters(grpc::CallbackServerContext& context,
+                                            const Incoming<v1::ApplyAdaptersRequest>& incoming,
+                                            v1::ApplyAdaptersResponse* out) {
     auto* reply = new LaterReply;  // deletes itself
     const auto message = Open(context, incoming, *reply);
     if (!message || !AllowChange(*reply)) return reply;
@@ -160,8 +162,8 @@ class AdminService final : public UnreadService<v1::Admin> {
     return reply;
   }
 
-  grpc::ServerUnaryReactor* GetAdapter(grpc::CallbackServerContext& context,
-                                       const Incoming<v1::GetAdapterRequest>& incoming, v1::Adapter* out) {
+  grpc::ServerUnaryReactor* OnGetAdapter(grpc::CallbackServerContext& context,
+                                         const Incoming<v1::GetAdapterRequest>& incoming, v1::Adapter* out) {
     auto* reply = new LaterReply;  // deletes itself
     const auto message = Open(context, incoming, *reply);
     if (!message) return reply;
@@ -171,9 +173,9 @@ class AdminService final : public UnreadService<v1::Admin> {
     return reply;
   }
 
-  grpc::ServerUnaryReactor* ListAdapters(grpc::CallbackServerContext& context,
-                                         const Incoming<v1::ListAdaptersRequest>& incoming,
-                                         v1::ListAdaptersResponse* out) {
+  grpc::ServerUnaryReactor* OnListAdapters(grpc::CallbackServerContext& context,
+                                           const Incoming<v1::ListAdaptersRequest>& incoming,
+                                           v1::ListAdaptersResponse* out) {
     auto* reply = new LaterReply;  // deletes itself
     const auto message = Open(context, incoming, *reply);
     if (!message) return reply;
@@ -182,7 +184,7 @@ class AdminService final : public UnreadService<v1::Admin> {
     return reply;
   }
 
-  grpc::ServerWriteReactor<v1::AdapterEvent>* WatchAdapters(
+  grpc::ServerWriteReactor<v1::AdapterEvent>* OnWatchAdapters(
       grpc::CallbackServerContext& context, const Incoming<v1::WatchAdaptersRequest>& incoming) {
     auto* writer = new QueueWriter<v1::AdapterEvent>;  // deletes itself
     const auto message = Open(context, incoming);
@@ -203,9 +205,9 @@ class AdminService final : public UnreadService<v1::Admin> {
     return writer;
   }
 
-  grpc::ServerUnaryReactor* GetServerStatus(grpc::CallbackServerContext& context,
-                                            const Incoming<v1::GetServerStatusRequest>& incoming,
-                                            v1::ServerStatus* out) {
+  grpc::ServerUnaryReactor* OnGetServerStatus(grpc::CallbackServerContext& context,
+                                              const Incoming<v1::GetServerStatusRequest>& incoming,
+                                              v1::ServerStatus* out) {
     auto* reply = new LaterReply;  // deletes itself
     if (!Open(context, incoming, *reply)) return reply;
     FillStatus(out);
@@ -215,7 +217,7 @@ class AdminService final : public UnreadService<v1::Admin> {
 
   absl::Status Authenticate(const grpc::CallbackServerContext& context) const {
     const Caller caller = CallerOf(context, rooms_.clock);
-    const absl::Status status = hydrad::Authenticate(admins_, caller).status();
+    absl::Status status = hydrad::Authenticate(admins_, caller).status();
     if (status.ok()) return status;
     rooms_.metrics.Rejected(AuthMetric(status));
     rooms_.audit.WriteRefusal({.action = "refused",

@@ -37,9 +37,12 @@ class CancelPoint {
     {
       MutexLock lock(&mu_);
       why = why_;
-      if (why.ok()) cancel_ = std::move(cancel);
+      if (why.ok()) {
+        cancel_ = std::move(cancel);
+        return;
+      }
     }
-    if (!why.ok()) cancel(why);
+    cancel(why);
   }
 
  private:

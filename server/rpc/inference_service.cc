@@ -43,14 +43,14 @@ class InferenceService final : public UnreadService<v1::Inference> {
         unread_(unread),
         texts_(texts) {
     SetStream<v1::GenerateRequest, v1::GenerateResponse>(
-        "Generate", [this](auto* context, auto* message) { return Generate(*context, *message); });
+        "Generate", [this](auto* context, auto* message) { return OnGenerate(*context, *message); });
     SetUnary<v1::GenerateRequest, v1::GenerateResult>("GenerateUnary",
                                                       [this](auto* context, auto* message, auto* result) {
-                                                        return GenerateUnary(*context, *message, result);
+                                                        return OnGenerateUnary(*context, *message, result);
                                                       });
-    SetAnswer<v1::TokenizeRequest, v1::TokenizeResponse>("Tokenize", &InferenceService::Tokenize);
-    SetAnswer<v1::DetokenizeRequest, v1::DetokenizeResponse>("Detokenize", &InferenceService::Detokenize);
-    SetAnswer<v1::ListModelsRequest, v1::ListModelsResponse>("ListModels", &InferenceService::ListModels);
+    SetAnswer<v1::TokenizeRequest, v1::TokenizeResponse>("Tokenize", &InferenceService::OnTokenize);
+    SetAnswer<v1::DetokenizeRequest, v1::DetokenizeResponse>("Detokenize", &InferenceService::OnDetokenize);
+    SetAnswer<v1::ListModelsRequest, v1::ListModelsResponse>("ListModels", &InferenceService::OnListModels);
   }
 
  private:
@@ -63,8 +63,8 @@ class InferenceService final : public UnreadService<v1::Inference> {
   };
   using MakeSink = std::function<std::shared_ptr<TokenSink>(OutputHead head, int choices)>;
 
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext& context,
-                                                           const Incoming<v1::GenerateRequest>& incoming) {
+  grpc::ServerWriteReactor<v1::GenerateResponse>* OnGenerate(grpc::CallbackServerContext& context,
+                                                             const Incoming<v1::GenerateRequest>& incoming) {
     auto* writer = new QueueWriter<v1::GenerateResponse>;  // deletes itself
     Call call{.caller = CallerOf(context, rooms_.clock), .asker = {}};
     absl::StatusOr<Ticket> ticket = intake_.Enter(call.caller);
@@ -84,9 +84,9 @@ class InferenceService final : public UnreadService<v1::Inference> {
     return writer;
   }
 
-  grpc::ServerUnaryReactor* GenerateUnary(grpc::CallbackServerContext& context,
-                                          const Incoming<v1::GenerateRequest>& incoming,
-                                          v1::GenerateResult* result) {
+  grpc::ServerUnaryReactor* OnGenerateUnary(grpc::CallbackServerContext& context,
+                                            const Incoming<v1::GenerateRequest>& incoming,
+                                            v1::GenerateResult* result) {
     auto* reply = new LaterReply;  // deletes itself
     Call call{.caller = CallerOf(context, rooms_.clock), .asker = {}};
     absl::StatusOr<Ticket> ticket = intake_.Enter(call.caller);
@@ -160,8 +160,8 @@ class InferenceService final : public UnreadService<v1::Inference> {
     return absl::OkStatus();
   }
 
-  absl::Status Tokenize(const std::string&, const v1::TokenizeRequest& message,
-                        v1::TokenizeResponse* out) const {
+  absl::Status OnTokenize(const std::string&, const v1::TokenizeRequest& message,
+                          v1::TokenizeResponse* out) const {
     RETURN_IF_ERROR(Validate(message, rooms_.limits));
     const std::vector<int32_t> ids =
         rooms_.tokenizer.Encode(message.text(), !message.no_special(), message.parse_special());
@@ -173,16 +173,16 @@ class InferenceService final : public UnreadService<v1::Inference> {
     return absl::OkStatus();
   }
 
-  absl::Status Detokenize(const std::string&, const v1::DetokenizeRequest& message,
-                          v1::DetokenizeResponse* out) const {
+  absl::Status OnDetokenize(const std::string&, const v1::DetokenizeRequest& message,
+                            v1::DetokenizeResponse* out) const {
     RETURN_IF_ERROR(Validate(message, rooms_.limits));
     const std::vector<int32_t> ids(message.token_ids().begin(), message.token_ids().end());
     out->set_text(rooms_.tokenizer.Decode(ids, !message.keep_special_tokens()));
     return absl::OkStatus();
   }
 
-  absl::Status ListModels(const std::string& tenant, const v1::ListModelsRequest&,
-                          v1::ListModelsResponse* out) const {
+  absl::Status OnListModels(const std::string& tenant, const v1::ListModelsRequest&,
+                            v1::ListModelsResponse* out) const {
     out->set_base_model(base_model_);
     if (rooms_.admission.Allowed(tenant, "")) out->add_models();
     for (const AdapterInfo& info : rooms_.adapters.List()) {
