@@ -65,6 +65,11 @@ class FakeScheduler {
     cancelled_.pop_front();
     return cancel;
   }
+  // Whether there is one.
+  bool has_cancel() const {
+    MutexLock lock(&mu_);
+    return !cancelled_.empty();
+  }
   size_t submitted() const {
     MutexLock lock(&mu_);
     return submitted_;
