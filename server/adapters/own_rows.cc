@@ -12,17 +12,6 @@ absl::Status Missing(const ModuleTensors& module, std::string_view part) {
   return InvalidArgument("tensor '{}': is missing", module.TensorName(part));
 }
 
-// Whether `block` is the rows of `x` from `first` on.
-bool SameRows(const HostMatrix& x, int first, const HostMatrix& block) {
-  std::vector<float> of_x(x.cols), of_block(block.cols);
-  for (int row = 0; row < block.rows; ++row) {
-    CopyRows(x, first + row, 1, of_x.data());
-    CopyRows(block, row, 1, of_block.data());
-    if (of_x != of_block) return false;
-  }
-  return true;
-}
-
 // Of matrices of one shape.
 bool SameValues(const HostMatrix& x, const HostMatrix& y) {
   if (x.data == nullptr || y.data == nullptr) return x.data == y.data;

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <vector>
 
 namespace hydrad {
 namespace {
@@ -56,5 +57,15 @@ void CopyRows(const HostMatrix& matrix, int row_begin, int rows, T* out) {
 
 template void CopyRows<float>(const HostMatrix&, int, int, float*);
 template void CopyRows<bf16>(const HostMatrix&, int, int, bf16*);
+
+bool SameRows(const HostMatrix& x, int first, const HostMatrix& block) {
+  std::vector<float> of_x(x.cols), of_block(block.cols);
+  for (int row = 0; row < block.rows; ++row) {
+    CopyRows(x, first + row, 1, of_x.data());
+    CopyRows(block, row, 1, of_block.data());
+    if (of_x != of_block) return false;
+  }
+  return true;
+}
 
 }  // namespace hydrad

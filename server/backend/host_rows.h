@@ -15,6 +15,9 @@ float HalfToFloat(uint16_t half);
 template <class T>  // bf16 or float
 void CopyRows(const HostMatrix& matrix, int row_begin, int rows, T* out);
 
+// Whether the rows of `block` are those of `x` from `first` on, as floats. A NaN equals nothing.
+bool SameRows(const HostMatrix& x, int first, const HostMatrix& block);
+
 }  // namespace hydrad
 
 #endif  // HYDRAD_SERVER_BACKEND_HOST_ROWS_H_

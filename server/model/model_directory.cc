@@ -46,16 +46,6 @@ std::vector<std::string> NamesIn(const std::string& dir) {
   return names;
 }
 
-bool SameRows(const HostMatrix& x, int first, const HostMatrix& block) {
-  std::vector<float> of_x(x.cols), of_block(block.cols);
-  for (int row = 0; row < block.rows; ++row) {
-    CopyRows(x, first + row, 1, of_x.data());
-    CopyRows(block, row, 1, of_block.data());
-    if (of_x != of_block) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 absl::StatusOr<bool> HasHeadOfItsOwn(const std::string& dir, const ModelConfig& config) {

@@ -72,5 +72,14 @@ TEST(HostRows, RoundsToTheNearestBf16AndKeepsNan) {
   EXPECT_EQ(ToFloat(rounded[3]), INFINITY);
 }
 
+TEST(HostRows, AreTheSameWhateverTheirType) {
+  const float floats[] = {0, 1, 2, 3, 4, 5};
+  const bf16 block[] = {ToBf16(2), ToBf16(3)};
+  const HostMatrix x{floats, DType::kF32, 3, 2}, rows{block, DType::kBf16, 1, 2};
+  EXPECT_TRUE(SameRows(x, 1, rows));
+  EXPECT_FALSE(SameRows(x, 0, rows));
+  EXPECT_FALSE(SameRows(x, 1, HostMatrix{block, DType::kBf16, 2, 1})) << "of another width";
+}
+
 }  // namespace
 }  // namespace hydrad
