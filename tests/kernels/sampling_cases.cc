@@ -229,7 +229,7 @@ bool IsClear(const SamplingCase& c, const std::vector<double>& edited, int32_t t
   for (const double top_p : {1 - by, 1 + by}) {
     for (const double min_p : {1 - by, 1 + by}) {
       p.top_p = c.params.top_p < 1 ? static_cast<float>(c.params.top_p * top_p) : 1;
-      p.min_p = static_cast<float>(c.params.min_p * min_p);
+      p.min_p = static_cast<float>(std::min(1.0, c.params.min_p * min_p));  // above 1 it keeps nothing
       for (const double u : {-by, by}) {
         const double at = std::clamp(PhiloxUniform(c.seed, c.step) + u, 0.0, 1 - 0x1p-53);
         if (ref::Draw(c.logits, row, at) != token) return false;
