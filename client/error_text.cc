@@ -2,7 +2,8 @@
 
 #include <absl/strings/cord.h>
 
-#include "proto/rpc_status.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace hydrad {
 namespace {

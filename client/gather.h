@@ -3,7 +3,7 @@
 #ifndef HYDRAD_CLIENT_GATHER_H_
 #define HYDRAD_CLIENT_GATHER_H_
 
-#include "proto/inference.pb.h"
+#include "hydrad/v1/inference.pb.h"
 
 namespace hydrad {
 

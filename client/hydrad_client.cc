@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "client/error_text.h"
-#include "proto/admin.grpc.pb.h"
-#include "proto/health.grpc.pb.h"
-#include "proto/inference.grpc.pb.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "hydrad/v1/admin.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "server/base/mutex.h"
 
 namespace hydrad {

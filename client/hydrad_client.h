@@ -18,8 +18,8 @@
 #include <string>
 #include <vector>
 
-#include "proto/admin.pb.h"
-#include "proto/inference.pb.h"
+#include "hydrad/v1/admin.pb.h"
+#include "hydrad/v1/inference.pb.h"
 #include "server/base/clock.h"
 #include "server/base/status.h"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "server/adapters/adapter_store.h"
+#include "server/adapters/store/adapter_store.h"
 #include "server/base/mutex.h"
 #include "server/metrics/metrics.h"
 

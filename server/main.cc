@@ -17,8 +17,8 @@
 
 #include "server/access.h"
 #include "server/adapter_census.h"
-#include "server/adapters/adapter_store.h"
-#include "server/adapters/journal.h"
+#include "server/adapters/store/adapter_store.h"
+#include "server/adapters/store/journal.h"
 #include "server/admission/admission.h"
 #include "server/backend/device.h"
 #include "server/base/log.h"
@@ -30,7 +30,6 @@
 #include "server/metrics/metrics.h"
 #include "server/metrics/nvml.h"
 #include "server/model/base_weights.h"
-#include "server/model/tokenizer.h"
 #include "server/model/transformer.h"
 #include "server/preflight.h"
 #include "server/rpc/audit.h"
@@ -40,6 +39,7 @@
 #include "server/signals.h"
 #include "server/sizing.h"
 #include "server/stall_report.h"
+#include "server/text/tokenizer.h"
 #include "server/watchdog.h"
 #include "server/where_is.h"
 

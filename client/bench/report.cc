@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "client/bench/plan.h"
+#include "client/bench/load_plan.h"
 #include "client/error_text.h"
 
 namespace hydrad {

@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "client/bench/plan.h"
+#include "client/bench/load_plan.h"
 #include "client/bench/report.h"
 #include "server/base/clock.h"
 #include "server/base/status.h"

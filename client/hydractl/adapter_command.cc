@@ -6,9 +6,9 @@
 #include <memory>
 
 #include "client/hydractl/human.h"
-#include "client/hydractl/json.h"
+#include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
-#include "client/hydractl/table.h"
+#include "client/hydractl/text_table.h"
 #include "server/base/json.h"
 
 namespace hydrad {

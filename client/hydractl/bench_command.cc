@@ -5,9 +5,9 @@
 #include <memory>
 
 #include "client/bench/client_target.h"
-#include "client/bench/plan.h"
+#include "client/bench/load_plan.h"
 #include "client/bench/runner.h"
-#include "client/hydractl/json.h"
+#include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
 
 namespace hydrad {

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "client/gather.h"
-#include "client/hydractl/json.h"
+#include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
 
 namespace hydrad {

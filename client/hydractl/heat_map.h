@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "proto/inference.pb.h"
+#include "hydrad/v1/inference.pb.h"
 
 namespace hydrad {
 

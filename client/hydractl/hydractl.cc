@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "client/error_text.h"
-#include "client/hydractl/json.h"
+#include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
 #include "server/base/unknown_word.h"
 

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "client/hydractl/human.h"
-#include "client/hydractl/json.h"
+#include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
-#include "client/hydractl/table.h"
+#include "client/hydractl/text_table.h"
 
 namespace hydrad {
 namespace {

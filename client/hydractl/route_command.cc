@@ -3,7 +3,7 @@
 #include <optional>
 
 #include "client/hydractl/heat_map.h"
-#include "client/hydractl/json.h"
+#include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
 
 namespace hydrad {

@@ -20,7 +20,7 @@
 
 #include <sys/mman.h>
 
-#include "kernels/bench/limits.h"
+#include "kernels/bench/machine_limits.h"
 #include "kernels/simd/by_isa.h"
 #include "kernels/simd/pool.h"
 

@@ -21,8 +21,8 @@
 #define HYDRAD_KERNELS_SIMD_AMX_KERNEL_H_
 
 #include "kernels/simd/amx_tiles.h"
+#include "kernels/simd/kernel_table.h"
 #include "kernels/simd/panels.h"
-#include "kernels/simd/table.h"
 #include "kernels/simd/vec.h"
 
 namespace hydrad::simd {

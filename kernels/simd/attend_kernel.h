@@ -12,7 +12,7 @@
 #ifndef HYDRAD_KERNELS_SIMD_ATTEND_KERNEL_H_
 #define HYDRAD_KERNELS_SIMD_ATTEND_KERNEL_H_
 
-#include "kernels/simd/table.h"
+#include "kernels/simd/kernel_table.h"
 #include "kernels/simd/vec.h"
 
 namespace hydrad::simd {

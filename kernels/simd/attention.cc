@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "kernels/simd/by_isa.h"
+#include "kernels/simd/kernel_table.h"
 #include "kernels/simd/pool.h"
-#include "kernels/simd/table.h"
 
 namespace hydrad::simd {
 namespace {

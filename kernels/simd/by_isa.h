@@ -13,7 +13,7 @@
 #include "kernels/gemm.h"
 #include "kernels/lora.h"
 #include "kernels/simd/isa.h"
-#include "kernels/simd/table.h"
+#include "kernels/simd/kernel_table.h"
 
 namespace hydrad::simd {
 

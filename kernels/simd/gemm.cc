@@ -4,9 +4,9 @@
 #include <algorithm>
 
 #include "kernels/simd/by_isa.h"
+#include "kernels/simd/kernel_table.h"
 #include "kernels/simd/panels.h"
 #include "kernels/simd/pool.h"
-#include "kernels/simd/table.h"
 
 namespace hydrad::simd {
 namespace {

@@ -11,8 +11,8 @@
 #ifndef HYDRAD_KERNELS_SIMD_GEMM_KERNEL_H_
 #define HYDRAD_KERNELS_SIMD_GEMM_KERNEL_H_
 
+#include "kernels/simd/kernel_table.h"
 #include "kernels/simd/panels.h"
-#include "kernels/simd/table.h"
 #include "kernels/simd/vec.h"
 
 namespace hydrad::simd {

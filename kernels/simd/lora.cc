@@ -10,10 +10,10 @@
 #include <algorithm>
 
 #include "kernels/simd/by_isa.h"
+#include "kernels/simd/kernel_table.h"
 #include "kernels/simd/lora_gates.h"
 #include "kernels/simd/lora_plan.h"
 #include "kernels/simd/pool.h"
-#include "kernels/simd/table.h"
 
 namespace hydrad {
 

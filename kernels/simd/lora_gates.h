@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "kernels/lora.h"
-#include "kernels/simd/table.h"
+#include "kernels/simd/kernel_table.h"
 
 namespace hydrad::simd {
 

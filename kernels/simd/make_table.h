@@ -5,8 +5,8 @@
 #include "kernels/simd/attend_kernel.h"
 #include "kernels/simd/elementwise_kernel.h"
 #include "kernels/simd/gemm_kernel.h"
+#include "kernels/simd/kernel_table.h"
 #include "kernels/simd/lora_kernel.h"
-#include "kernels/simd/table.h"
 
 namespace hydrad::simd {
 

@@ -1,6 +1,6 @@
 #include "kernels/simd/row_scan.h"
 
-#include "kernels/simd/table.h"
+#include "kernels/simd/kernel_table.h"
 
 namespace hydrad::simd {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "server/backend/backend.h"
-#include "server/backend/router.h"
+#include "server/backend/expert_router.h"
 
 namespace hydrad {
 

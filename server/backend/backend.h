@@ -13,8 +13,8 @@
 
 #include "kernels/sampling.h"
 #include "server/backend/adapter_weights.h"
-#include "server/backend/batch.h"
-#include "server/backend/router.h"
+#include "server/backend/expert_router.h"
+#include "server/backend/step.h"
 #include "server/backend/tensor.h"
 #include "server/base/status.h"
 

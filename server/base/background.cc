@@ -21,13 +21,13 @@ thread_local steady_clock::time_point stretch_began;
 
 }  // namespace
 
-bool StandBack() {
+bool RunInBackground() {
   stands_back = true;
   const sched_param none{};
   return sched_setscheduler(/*this thread*/ 0, SCHED_IDLE, &none) == 0;
 }
 
-void Breathe() {
+void Throttle() {
   if (!stands_back) return;
   const auto now = steady_clock::now();
   if (now - stretch_began < kStretch) return;

@@ -8,14 +8,14 @@
 
 namespace hydrad {
 
-// From now on the calling thread runs when no other wants its core, and rests in Breathe. False where the
+// From now on the calling thread runs when no other wants its core, and rests in Throttle. False where the
 // system refuses the former.
-bool StandBack();
+bool RunInBackground();
 
 // For work that can be background work, to be called every few microseconds: rests if the calling thread
 // stands back and has worked for 0.1 ms, the longer the more its core is wanted. Any other thread returns at
 // once.
-void Breathe();
+void Throttle();
 
 }  // namespace hydrad
 

@@ -27,7 +27,7 @@ void Sha256::Update(std::span<const std::byte> bytes) {
     const auto some = bytes.first(std::min(bytes.size(), kAtOnce));
     HYDRAD_CHECK(EVP_DigestUpdate(context_->evp.get(), some.data(), some.size()) == 1);
     bytes = bytes.subspan(some.size());
-    Breathe();
+    Throttle();
   } while (!bytes.empty());
 }
 

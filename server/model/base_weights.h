@@ -12,7 +12,7 @@
 
 #include "server/base/status.h"
 #include "server/model/checkpoint.h"
-#include "server/model/config.h"
+#include "server/model/model_config.h"
 
 namespace hydrad {
 

@@ -127,7 +127,7 @@ absl::Status Checkpoint::Visit(std::string_view name, int rows, int cols, Visito
   block.data = bytes.data();
   Sha256 digest;
   for (int first = 0; first < rows; first += at_once) {
-    Breathe();
+    Throttle();
     block.rows = std::min(at_once, rows - first);
     const std::span<std::byte> out = std::span(bytes).first(row_bytes * static_cast<size_t>(block.rows));
     const uint64_t begin = place.tensor->begin + row_bytes * static_cast<uint64_t>(first);

@@ -5,8 +5,8 @@
 #include <span>
 
 #include "kernels/sampling.h"
-#include "server/backend/batch.h"
-#include "server/model/config.h"
+#include "server/backend/step.h"
+#include "server/model/model_config.h"
 
 namespace hydrad {
 

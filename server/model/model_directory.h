@@ -5,7 +5,7 @@
 #include <string>
 
 #include "server/base/status.h"
-#include "server/model/config.h"
+#include "server/model/model_config.h"
 
 namespace hydrad {
 

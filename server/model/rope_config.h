@@ -3,8 +3,8 @@
 #define HYDRAD_SERVER_MODEL_ROPE_CONFIG_H_
 
 #include "server/base/status.h"
-#include "server/model/config.h"
 #include "server/model/config_fields.h"
+#include "server/model/model_config.h"
 
 namespace hydrad {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "server/model/config.h"
+#include "server/model/model_config.h"
 
 namespace hydrad {
 

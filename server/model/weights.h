@@ -7,7 +7,7 @@
 
 #include "server/backend/backend.h"
 #include "server/model/checkpoint.h"
-#include "server/model/config.h"
+#include "server/model/model_config.h"
 
 namespace hydrad {
 

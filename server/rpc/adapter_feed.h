@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "proto/admin.pb.h"
-#include "server/adapters/adapter_store.h"
+#include "hydrad/v1/admin.pb.h"
+#include "server/adapters/store/adapter_store.h"
 #include "server/base/mutex.h"
 #include "server/rpc/message_queue.h"
 

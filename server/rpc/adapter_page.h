@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "proto/admin.pb.h"
-#include "server/adapters/adapter_store.h"
+#include "hydrad/v1/admin.pb.h"
+#include "server/adapters/store/adapter_store.h"
 
 namespace hydrad {
 

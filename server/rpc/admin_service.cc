@@ -5,7 +5,7 @@
 #include <optional>
 #include <utility>
 
-#include "proto/admin.grpc.pb.h"
+#include "hydrad/v1/admin.grpc.pb.h"
 #include "server/rpc/adapter_feed.h"
 #include "server/rpc/adapter_page.h"
 #include "server/rpc/caller.h"

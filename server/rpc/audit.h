@@ -10,7 +10,7 @@
 #include "server/base/clock.h"
 #include "server/base/inbox.h"
 #include "server/base/mutex.h"
-#include "server/base/rate_gate.h"
+#include "server/base/rate_limit.h"
 #include "server/base/status.h"
 
 namespace hydrad {
@@ -53,7 +53,7 @@ class AuditLog {
   void Put(const std::string& line);
 
   const int fd_;  // -1: the process's log
-  RateGate refusals_;
+  RateLimit refusals_;
   Inbox<std::string> lines_{kQueue};  // "": the end
   Mutex mu_;
   int64_t suppressed_ ABSL_GUARDED_BY(mu_) = 0;

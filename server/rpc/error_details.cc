@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "proto/rpc_status.pb.h"
+#include "google/rpc/error_details.pb.h"
 #include "server/base/reason.h"
 
 namespace hydrad {

@@ -7,8 +7,8 @@
 #include <map>
 #include <optional>
 
-#include "server/model/tokenizer/utf8.h"  // IsUtf8
 #include "server/rpc/error_details.h"
+#include "server/text/tokenizer/utf8.h"  // IsUtf8
 
 namespace hydrad {
 namespace {

@@ -4,14 +4,14 @@
 #include <type_traits>
 #include <utility>
 
-#include "proto/inference.grpc.pb.h"
-#include "server/model/tokenizer/utf8.h"  // IsUtf8
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/cancel_point.h"
 #include "server/rpc/incoming.h"
 #include "server/rpc/output_sinks.h"
 #include "server/rpc/reactors.h"
 #include "server/rpc/wire.h"
+#include "server/text/tokenizer/utf8.h"  // IsUtf8
 
 namespace hydrad {
 namespace {

@@ -10,15 +10,15 @@
 #include <utility>
 #include <vector>
 
-#include "proto/inference.pb.h"
-#include "server/adapters/adapter_store.h"
+#include "hydrad/v1/inference.pb.h"
+#include "server/adapters/store/adapter_store.h"
 #include "server/admission/admission.h"
 #include "server/metrics/metrics.h"
-#include "server/model/tokenizer.h"
 #include "server/rpc/audit.h"
 #include "server/rpc/request_names.h"
 #include "server/rpc/scheduler_calls.h"
 #include "server/rpc/validate.h"
+#include "server/text/tokenizer.h"
 
 namespace hydrad {
 

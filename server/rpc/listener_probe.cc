@@ -11,7 +11,7 @@
 #include <cstring>
 #include <utility>
 
-#include "proto/health.grpc.pb.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "server/base/log.h"
 #include "server/base/thread_name.h"
 

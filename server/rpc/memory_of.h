@@ -4,7 +4,7 @@
 
 #include <google/protobuf/message.h>
 
-#include "proto/inference.pb.h"
+#include "hydrad/v1/inference.pb.h"
 
 namespace hydrad {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "proto/inference.pb.h"
+#include "hydrad/v1/inference.pb.h"
 #include "server/rpc/message_queue.h"
 #include "server/rpc/wire.h"  // TokenBytes
 #include "server/scheduler/token_sink.h"

@@ -7,13 +7,13 @@
 #include <string>
 
 #include "server/base/log.h"
-#include "server/base/rate_gate.h"
+#include "server/base/rate_limit.h"
 
 namespace hydrad {
 namespace {
 
 void Record(google::protobuf::LogLevel level, const char*, int, const std::string& message) {
-  static RateGate gate(kProtobufRecordsPerSecond, SteadyClock());
+  static RateLimit gate(kProtobufRecordsPerSecond, SteadyClock());
   if (level == google::protobuf::LOGLEVEL_FATAL) {  // protobuf aborts after this
     Log()->critical("protobuf: {}", message);
     return;

@@ -3,7 +3,8 @@
 #include <chrono>
 #include <string>
 
-#include "proto/rpc_status.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 #include "server/base/reason.h"
 #include "server/rpc/error_details.h"
 

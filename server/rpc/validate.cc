@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "server/adapters/moa_config.h"  // IsExpertName
+#include "server/adapters/formats/moa_config.h"  // IsExpertName
 #include "server/base/names.h"
-#include "server/model/tokenizer/utf8.h"  // IsUtf8
 #include "server/rpc/error_details.h"
+#include "server/text/tokenizer/utf8.h"  // IsUtf8
 
 namespace hydrad {
 namespace {

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <string_view>
 
-#include "proto/admin.pb.h"
-#include "proto/inference.pb.h"
+#include "hydrad/v1/admin.pb.h"
+#include "hydrad/v1/inference.pb.h"
 #include "server/base/status.h"
 
 namespace hydrad {

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "proto/admin.pb.h"
-#include "proto/inference.pb.h"
-#include "server/adapters/adapter_store.h"
-#include "server/adapters/apply.h"
+#include "hydrad/v1/admin.pb.h"
+#include "hydrad/v1/inference.pb.h"
+#include "server/adapters/store/adapter_store.h"
+#include "server/adapters/store/apply.h"
 #include "server/scheduler/request.h"
 #include "server/scheduler/token_sink.h"
 

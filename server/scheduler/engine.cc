@@ -52,7 +52,7 @@ RequestRecord RecordOf(const ActiveRequest& active, const Usage& usage, const ab
 // Counts what the routers did, and tells the client if it asked.
 void ReportGates(const ActiveRequest& active, Metrics& metrics, Usage* usage) {
   for (size_t i = 0; i < active.gates.size(); ++i) {
-    const GateTally& tally = active.gates[i];
+    const RouterTally& tally = active.gates[i];
     const std::string& adapter = active.request.adapter_at(i).name();
     if (tally.drawn() > 0) metrics.Routed(adapter, tally.expert_tokens(), tally.entropy());
     if (active.request.output.routing && !tally.expert_tokens().empty())
@@ -99,7 +99,7 @@ Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& t
               options.want_adapters),
       batch_(limits_.block_size) {}
 
-void Engine::Add(Request request, WaitingRoom::Seat seat) {
+void Engine::Add(Request request, QueueLimit::Place seat) {
   roster_.Add(std::move(request), std::move(seat));
 }
 
@@ -120,8 +120,8 @@ void Engine::Expire() {
   }
 }
 
-void Engine::DropHopeless() {
-  while (ActiveRequest* active = roster_.Hopeless()) EndRequest(*active, active->request.adapter_status());
+void Engine::EndAborted() {
+  while (ActiveRequest* active = roster_.Aborted()) EndRequest(*active, active->request.adapter_status());
 }
 
 // Everything the request holds goes back before its sink hears of the end, so that whoever hears of it finds
@@ -149,7 +149,7 @@ bool Engine::Step() {
 }
 
 void Engine::MakePlan() {
-  roster_.LookAtAdapters(clock_.Now());
+  roster_.UpdateStartGate(clock_.Now());
   roster_.View(limits_.prefill_chunk, &running_views_, &waiting_views_);
   const Snapshot snapshot{.tenants = roster_.fair_share().tenants(),
                           .running = running_views_,

@@ -14,10 +14,10 @@
 #include "server/base/status.h"
 #include "server/metrics/metrics.h"
 #include "server/model/model.h"
-#include "server/model/tokenizer.h"
-#include "server/scheduler/batch.h"
+#include "server/scheduler/batch_builder.h"
 #include "server/scheduler/roster.h"
 #include "server/scheduler/scheduler.h"
+#include "server/text/tokenizer.h"
 
 namespace hydrad {
 
@@ -32,13 +32,13 @@ class Engine {
          Metrics& metrics);
 
   // REQUIRES: FitToModel (fit_to_model.h) was OK; the id is new.
-  void Add(Request request, WaitingRoom::Seat seat);
+  void Add(Request request, QueueLimit::Place seat);
   // Ends the request with `status`; unknown ids are ignored.
   void End(RequestId id, const absl::Status& status);
   void EndAll(const absl::Status& status);
   // Ends the requests whose deadline has passed, and those whose adapter says that they must.
   void Expire();
-  void DropHopeless();
+  void EndAborted();
   std::optional<TimePoint> next_deadline() const { return roster_.next_deadline(); }
   // Plans one step and runs it. False if there was nothing to do: no request is left, or those that are left
   // wait for their adapters. A step may do no more than preempt.

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "server/adapters/mixture.h"
-#include "server/backend/batch.h"
+#include "server/backend/step.h"
 #include "server/base/status.h"
 #include "server/scheduler/token_sink.h"
 

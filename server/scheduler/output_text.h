@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "server/model/tokenizer.h"
 #include "server/scheduler/request.h"
-#include "server/scheduler/stop_matcher.h"
+#include "server/text/stop_matcher.h"
+#include "server/text/tokenizer.h"
 
 namespace hydrad {
 

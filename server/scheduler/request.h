@@ -11,8 +11,8 @@
 #include "kernels/sampling.h"
 #include "server/adapters/handle.h"
 #include "server/base/clock.h"
-#include "server/model/tokenizer.h"
 #include "server/scheduler/token_sink.h"
+#include "server/text/tokenizer.h"
 
 namespace hydrad {
 

@@ -6,21 +6,21 @@
 
 namespace hydrad {
 
-ActiveRequest::ActiveRequest(Request taken, WaitingRoom::Seat taken_seat, std::span<const int32_t> eos)
+ActiveRequest::ActiveRequest(Request taken, QueueLimit::Place taken_seat, std::span<const int32_t> eos)
     : request(std::move(taken)),
       ends(request.stopping, eos),
       seat(std::move(taken_seat)),
       last_token(static_cast<size_t>(request.n)) {}
 
 Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size,
-               AdapterGate::Want want)
+               StartGate::Want want)
     : tokenizer_(tokenizer),
       eos_(eos),
       max_running_(max_running),
       block_size_(block_size),
       gate_(std::move(want)) {}
 
-void Roster::Add(Request request, WaitingRoom::Seat seat) {
+void Roster::Add(Request request, QueueLimit::Place seat) {
   auto owned = std::make_unique<ActiveRequest>(std::move(request), std::move(seat), eos_);
   ActiveRequest& active = *owned;
   const Request& r = active.request;
@@ -138,14 +138,14 @@ std::optional<TimePoint> Roster::next_deadline() const {
   return deadlines_.begin()->first;
 }
 
-ActiveRequest* Roster::Hopeless() {
+ActiveRequest* Roster::Aborted() {
   for (const auto& [id, active] : requests_) {
     if (!active->request.adapter_status().ok()) return active.get();
   }
   return nullptr;
 }
 
-void Roster::LookAtAdapters(TimePoint now) {
+void Roster::UpdateStartGate(TimePoint now) {
   if (unbound_ == 0 && gate_open_) return;  // traffic without adapters pays nothing
   gate_open_ = unbound_ == 0;
   gate_.Begin(now);

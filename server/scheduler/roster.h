@@ -11,30 +11,30 @@
 #include <utility>
 #include <vector>
 
-#include "server/scheduler/adapter_gate.h"
 #include "server/scheduler/adapter_use.h"
 #include "server/scheduler/fair_share.h"
+#include "server/scheduler/queue_limit.h"
 #include "server/scheduler/sequence.h"
-#include "server/scheduler/waiting_room.h"
+#include "server/scheduler/start_gate.h"
 
 namespace hydrad {
 
 // A request from its arrival to its end. Adapter and blocks go back with it.
 struct ActiveRequest {
-  ActiveRequest(Request taken, WaitingRoom::Seat taken_seat, std::span<const int32_t> eos);
+  ActiveRequest(Request taken, QueueLimit::Place taken_seat, std::span<const int32_t> eos);
 
   Request request;  // does not change, but for its adapter, which is bound when it starts
   const EndTokens ends;
   bool routed = false;                    // Roster::Route has been here
   std::unique_ptr<ExpertRoute> route;     // null but for an adapter that holds several experts
-  std::optional<WaitingRoom::Seat> seat;  // until it starts
+  std::optional<QueueLimit::Place> seat;  // until it starts
   TenantId tenant = 0;
   uint64_t adapter_order = 0;                      // once it has started
   SequenceId first_sequence = 0;                   // choice i is sequence first_sequence + i
   std::vector<std::unique_ptr<Sequence>> choices;  // those made so far: one, then request.n
   std::vector<TimePoint> last_token;               // [n] when each choice's last token was drawn
   std::vector<Sampled> prompt_logprobs;            // so far, if they were asked for
-  std::vector<GateTally> gates;  // [request.adapters()] once a routed one has run, else empty
+  std::vector<RouterTally> gates;  // [request.adapters()] once a routed one has run, else empty
   std::optional<TimePoint> started, first_token;
   int finished = 0;   // choices
   int generated = 0;  // tokens, over all choices
@@ -54,10 +54,10 @@ class Roster {
 
   // `eos` are the model's end tokens. The tokenizer must outlive the roster. `want` is the gate's.
   Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size,
-         AdapterGate::Want want = nullptr);
+         StartGate::Want want = nullptr);
 
   // Takes a request; its first choice waits. The others are made by Fork. REQUIRES: the id is not in use.
-  void Add(Request request, WaitingRoom::Seat seat);
+  void Add(Request request, QueueLimit::Place seat);
   // Once the first choice has run the prompt: makes the other choices, which start at once from its blocks as
   // far as max_running allows, and otherwise wait to run the prompt themselves.
   void Fork(ActiveRequest& request);
@@ -78,13 +78,13 @@ class Roster {
   ActiveRequest* Oldest();                // null when there is none
   ActiveRequest* Expired(TimePoint now);  // a request whose deadline has passed, else null
   std::optional<TimePoint> next_deadline() const;
-  ActiveRequest* Hopeless();  // a request whose adapter says that it must end, else null
+  ActiveRequest* Aborted();  // a request whose adapter says that it must end, else null
 
   std::span<const Entry> running() const { return running_; }  // oldest first
   bool empty() const { return requests_.empty(); }
 
   // Decides which waiting requests may start as far as their adapters go. Once a step, before View.
-  void LookAtAdapters(TimePoint now);
+  void UpdateStartGate(TimePoint now);
   // Fills in what the policy sees: all running sequences, and of each tenant as many waiting ones as a step
   // of `prefill_chunk` tokens could start. A request that waits for its adapter is not there yet: it holds up
   // nobody behind it.
@@ -113,7 +113,7 @@ class Roster {
   SequenceId next_sequence_ = 1;
   FairShare fair_share_;
   AdapterUse adapter_use_;
-  AdapterGate gate_;
+  StartGate gate_;
   int unbound_ = 0;        // requests with an adapter that have not started
   bool gate_open_ = true;  // there was none when the gate was last asked
 };

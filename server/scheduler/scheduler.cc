@@ -13,7 +13,7 @@
 #include "server/base/thread_name.h"
 #include "server/scheduler/engine.h"
 #include "server/scheduler/fit_to_model.h"
-#include "server/scheduler/waiting_room.h"
+#include "server/scheduler/queue_limit.h"
 
 namespace hydrad {
 namespace {
@@ -22,17 +22,17 @@ constexpr Duration kIdleTurn = std::chrono::seconds(1);
 
 struct Submission {
   Request request;
-  WaitingRoom::Seat seat;
+  QueueLimit::Place seat;
 };
 struct Cancellation {
   RequestId id;
   absl::Status status;
 };
-struct AdapterNews {};
+struct AdapterChange {};
 struct DrainOrder {
   TimePoint until;
 };
-using Message = std::variant<Submission, Cancellation, AdapterNews, DrainOrder>;
+using Message = std::variant<Submission, Cancellation, AdapterChange, DrainOrder>;
 
 absl::Status Draining() { return Unavailable("the server is shutting down"); }
 
@@ -63,7 +63,7 @@ struct Scheduler::Impl {
   const Clock& clock;
 
   // Thread-safe themselves.
-  WaitingRoom room, self_tests;
+  QueueLimit room, self_tests;
   Inbox<Message> inbox{SIZE_MAX};  // submissions are bounded by the room, cancels by the requests
 
   // The scheduler thread's.
@@ -112,12 +112,12 @@ bool Scheduler::Impl::Turn(Duration wait) {
 void Scheduler::Impl::Handle(Message message) {
   if (auto* submission = std::get_if<Submission>(&message)) {
     engine.Add(std::move(submission->request), std::move(submission->seat));
-    engine.DropHopeless();  // the news of it may have come before the request
+    engine.EndAborted();  // the news of it may have come before the request
   } else if (auto* cancellation = std::get_if<Cancellation>(&message)) {
     engine.End(cancellation->id, cancellation->status);
-  } else if (std::holds_alternative<AdapterNews>(message)) {
+  } else if (std::holds_alternative<AdapterChange>(message)) {
     news_sent = false;  // first: what changes from here on is told again
-    engine.DropHopeless();
+    engine.EndAborted();
   } else {
     const TimePoint until = std::get<DrainOrder>(message).until;
     drain_until = drain_until ? std::min(*drain_until, until) : until;
@@ -156,7 +156,7 @@ absl::Status Scheduler::Submit(Request request) {
   HYDRAD_CHECK(request.sink != nullptr);
   if (impl_->draining) return Draining();
   RETURN_IF_ERROR(FitToModel(impl_->vocab_size, impl_->limits, &request));
-  std::optional<WaitingRoom::Seat> seat = (request.self_test ? impl_->self_tests : impl_->room).Take();
+  std::optional<QueueLimit::Place> seat = (request.self_test ? impl_->self_tests : impl_->room).Take();
   if (!seat) return ResourceExhausted("{} requests are already waiting", impl_->room.taken());
   const auto sent = impl_->inbox.SendAlways(Submission{std::move(request), *std::move(seat)});
   return sent == Inbox<Message>::Sent::kOk ? absl::OkStatus() : Draining();
@@ -167,7 +167,7 @@ void Scheduler::Cancel(RequestId id, absl::Status status) {
 }
 
 void Scheduler::Wake() {
-  if (!impl_->news_sent.exchange(true)) impl_->inbox.SendAlways(AdapterNews{});
+  if (!impl_->news_sent.exchange(true)) impl_->inbox.SendAlways(AdapterChange{});
 }
 
 void Scheduler::Drain(Duration limit) {

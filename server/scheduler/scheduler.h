@@ -15,7 +15,7 @@
 // once
 //   more, on the base model, before (expert_route.h); the request keeps it to its end.
 // - A request whose adapter is not on the device waits outside of the batch and without blocks; others pass
-//   it. When more adapters are asked for than fit, they take turns (adapter_gate.h).
+//   it. When more adapters are asked for than fit, they take turns (start_gate.h).
 // - A NaN in the logits ends that request alone with DATA_LOSS, a stalled sink that request with CANCELLED,
 //   and a deadline, waiting or running, with DEADLINE_EXCEEDED.
 // - Blocks, adapter and queue place are free before the sink hears OnDone.
@@ -31,8 +31,8 @@
 #include "server/base/status.h"
 #include "server/metrics/metrics.h"
 #include "server/model/model.h"
-#include "server/model/tokenizer.h"
 #include "server/scheduler/request.h"
+#include "server/text/tokenizer.h"
 
 namespace hydrad {
 

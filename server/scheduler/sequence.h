@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "server/model/kv_cache.h"
+#include "server/kv/block_pool.h"
 #include "server/scheduler/expert_route.h"
 #include "server/scheduler/output_text.h"
 #include "server/scheduler/policy.h"

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "kernels/sampling.h"
-#include "server/backend/router.h"
+#include "server/backend/expert_router.h"
 #include "server/base/clock.h"
 #include "server/base/status.h"
-#include "server/scheduler/gate_tally.h"
+#include "server/scheduler/router_tally.h"
 
 namespace hydrad {
 

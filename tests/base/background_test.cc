@@ -17,12 +17,12 @@ long Sleeps() {
 }
 
 void Work() {
-  for (int i = 0; i < 100000; ++i) Breathe();
+  for (int i = 0; i < 100000; ++i) Throttle();
 }
 
 TEST(Background, WorkRestsAgainAndAgain) {
   std::thread([] {
-    if (StandBack()) {
+    if (RunInBackground()) {
       EXPECT_EQ(sched_getscheduler(0), SCHED_IDLE);
     }
     const long before = Sleeps();

@@ -13,7 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "proto/inference.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "tests/e2e/daemon_process.h"
 #include "tests/e2e/golden_model.h"
 #include "tests/e2e/greedy.h"

@@ -7,9 +7,9 @@
 #include <csignal>
 #include <fstream>
 
-#include "proto/admin.grpc.pb.h"
-#include "proto/health.grpc.pb.h"
-#include "proto/inference.grpc.pb.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "hydrad/v1/admin.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "server/admission/admission.h"
 #include "tests/e2e/daemon_process.h"
 #include "tests/e2e/greedy.h"

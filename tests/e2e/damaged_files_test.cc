@@ -13,8 +13,8 @@
 #include <fstream>
 #include <functional>
 
-#include "proto/admin.grpc.pb.h"
-#include "proto/inference.grpc.pb.h"
+#include "hydrad/v1/admin.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "tests/e2e/daemon_process.h"
 #include "tests/e2e/golden_model.h"
 #include "tests/e2e/greedy.h"

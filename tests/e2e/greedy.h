@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "proto/inference.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "tests/fakes/keep_grpc.h"
 
 namespace hydrad {

@@ -8,8 +8,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "proto/admin.grpc.pb.h"
-#include "proto/inference.grpc.pb.h"
+#include "hydrad/v1/admin.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "tests/e2e/daemon_process.h"
 #include "tests/e2e/greedy.h"
 #include "tests/model/model_files.h"

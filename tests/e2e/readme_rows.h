@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "proto/admin.grpc.pb.h"
-#include "proto/inference.grpc.pb.h"
+#include "hydrad/v1/admin.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "tests/e2e/daemon_process.h"
 
 namespace hydrad {

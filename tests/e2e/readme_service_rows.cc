@@ -10,7 +10,7 @@
 #include <fstream>
 #include <thread>
 
-#include "proto/health.grpc.pb.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "server/admission/admission.h"
 #include "tests/e2e/greedy.h"
 #include "tests/e2e/readme_rows.h"

@@ -14,9 +14,9 @@
 #include <thread>
 #include <utility>
 
-#include "proto/admin.pb.h"
-#include "proto/health.pb.h"
-#include "proto/inference.pb.h"
+#include "grpc/health/v1/health.pb.h"
+#include "hydrad/v1/admin.pb.h"
+#include "hydrad/v1/inference.pb.h"
 #include "server/base/status.h"
 #include "tests/e2e/greedy.h"
 #include "tests/e2e/nearly_valid.h"

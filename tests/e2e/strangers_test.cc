@@ -9,8 +9,8 @@
 #include <fstream>
 #include <thread>
 
-#include "proto/admin.grpc.pb.h"
-#include "proto/inference.grpc.pb.h"
+#include "hydrad/v1/admin.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "server/admission/admission.h"
 #include "tests/e2e/daemon_process.h"
 #include "tests/e2e/greedy.h"

@@ -7,7 +7,7 @@
 #include "tests/e2e/greedy.h"
 #include "tests/e2e/scripted_model.h"
 #include "tests/fakes/http_get.h"
-#include "tests/tokenizer/fixture.h"
+#include "tests/text/fixture.h"
 
 namespace hydrad {
 namespace {

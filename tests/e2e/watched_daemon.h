@@ -9,7 +9,7 @@
 #include <string>
 #include <thread>
 
-#include "proto/admin.pb.h"
+#include "hydrad/v1/admin.pb.h"
 #include "server/base/mutex.h"
 #include "tests/e2e/daemon_process.h"
 

@@ -10,7 +10,7 @@
 
 #include "server/backend/backend.h"  // AdapterShape
 #include "server/base/json.h"
-#include "server/model/config.h"
+#include "server/model/model_config.h"
 
 namespace hydrad {
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include "server/adapters/disk.h"
+#include "server/adapters/formats/disk.h"
 #include "server/base/mutex.h"
 
 namespace hydrad {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "server/adapters/log_directory.h"
+#include "server/adapters/store/log_directory.h"
 
 namespace hydrad {
 

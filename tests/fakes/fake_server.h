@@ -6,10 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "proto/admin.pb.h"
-#include "proto/health.pb.h"
-#include "proto/inference.pb.h"
-#include "proto/rpc_status.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "grpc/health/v1/health.pb.h"
+#include "hydrad/v1/admin.pb.h"
+#include "hydrad/v1/inference.pb.h"
 
 namespace hydrad {
 

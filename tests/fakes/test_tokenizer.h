@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "server/base/status.h"
-#include "server/model/tokenizer.h"
+#include "server/text/tokenizer.h"
 
 namespace hydrad {
 

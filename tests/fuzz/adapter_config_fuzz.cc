@@ -2,7 +2,7 @@
 // scale, or with an error; an MoA's experts have theirs for all modules.
 #include <cmath>
 
-#include "server/adapters/adapter_config.h"
+#include "server/adapters/formats/adapter_config.h"
 
 static void CheckExperts(const hydrad::MoaConfig& moa) {
   HYDRAD_CHECK(!moa.experts.empty());

@@ -2,7 +2,7 @@
 // the base model. The readers of every family are behind this door.
 #include <string>
 
-#include "server/adapters/read_adapter.h"
+#include "server/adapters/formats/read_adapter.h"
 #include "tests/fakes/adapter_files.h"
 #include "tests/fakes/fake_disk.h"
 

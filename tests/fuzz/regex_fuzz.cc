@@ -3,8 +3,8 @@
 #include <string>
 #include <string_view>
 
-#include "server/model/tokenizer/regex.h"
-#include "server/model/tokenizer/utf8.h"
+#include "server/text/tokenizer/regex.h"
+#include "server/text/tokenizer/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/simd/isa.h"
-#include "kernels/simd/table.h"
+#include "kernels/simd/kernel_table.h"
 #include "server/base/status.h"
 #include "tests/kernels/sampling_cases.h"
 

@@ -5,7 +5,7 @@
 #include <iostream>
 
 #include "tests/fakes/adapter_files.h"
-#include "tests/tokenizer/fixture.h"
+#include "tests/text/fixture.h"
 
 namespace hydrad {
 namespace {

@@ -1,7 +1,7 @@
 // Any text as a tokenizer.json: whatever loads must encode, and decode alike whole and as a stream.
 #include "server/base/log.h"
-#include "server/model/tokenizer.h"
-#include "server/model/tokenizer/utf8.h"
+#include "server/text/tokenizer.h"
+#include "server/text/tokenizer/utf8.h"
 
 namespace hydrad {
 namespace {

@@ -3,9 +3,9 @@
 // replaced.
 #include <memory>
 
-#include "server/model/tokenizer.h"
-#include "server/model/tokenizer/utf8.h"
-#include "tests/tokenizer/fixture.h"
+#include "server/text/tokenizer.h"
+#include "server/text/tokenizer/utf8.h"
+#include "tests/text/fixture.h"
 
 namespace hydrad {
 namespace {

@@ -215,6 +215,31 @@ Rounding RoundingOf(const SamplingCase& c, const std::vector<double>& edited) {
   return out;
 }
 
+// How many of the `weights`, which descend from 1, top_p and min_p leave.
+size_t CountKept(const std::vector<double>& weights, double top_p, double min_p) {
+  double total = 0, mass = 0;
+  for (const double w : weights) total += w;
+  size_t kept = 0;
+  while (kept < weights.size() && weights[kept] >= min_p && (top_p >= 1 || kept == 0 || mass < top_p * total))
+    mass += weights[kept++];
+  return kept;
+}
+
+// Whether roundings of `by` could leave three or more different sets of tokens: what is drawn from the
+// smallest and the largest then says nothing of those between.
+bool ManyCouldBeKept(const SamplingCase& c, const std::vector<double>& edited, const Rounding& rounding,
+                     double by) {
+  std::vector<double> weights;
+  for (const int32_t t : rounding.relevant) {
+    weights.push_back(std::exp((edited[t] - edited[rounding.relevant[0]]) / c.params.temperature));
+  }
+  const auto kept = [&](double factor) {
+    const double top_p = c.params.top_p < 1 ? c.params.top_p * factor : 1;
+    return CountKept(weights, top_p, std::min(1.0, c.params.min_p / factor));
+  };
+  return kept(1 + by) > kept(1 - by) + 1;
+}
+
 // Whether `token` is the definition's however the roundings fall.
 bool IsClear(const SamplingCase& c, const std::vector<double>& edited, int32_t token) {
   if (c.params.temperature == 0 || c.params.top_k == 1) return true;
@@ -222,7 +247,7 @@ bool IsClear(const SamplingCase& c, const std::vector<double>& edited, int32_t t
   if (rounding.relevant.size() == 1) return token == rounding.relevant[0];
   if (rounding.order && (c.params.top_k > 0 || c.params.top_p < 1)) return false;
   const double by = rounding.most + 0x1p-18;
-  if (by > 0.01) return false;
+  if (by > 0.01 || ManyCouldBeKept(c, edited, rounding, by)) return false;
   SamplingParams p = c.params;
   SampleRow row = c.row();
   row.params = &p;

@@ -4,7 +4,7 @@
 #include <map>
 
 #include "kernels/philox.h"
-#include "kernels/simd/table.h"
+#include "kernels/simd/kernel_table.h"
 #include "tests/kernels/cases.h"
 #include "tests/kernels/sampling_cases.h"
 

@@ -2,8 +2,8 @@
 // small models, and with HYDRAD_SMOLLM2 for those of the default model.
 #include <gtest/gtest.h>
 
-#include "server/adapters/posix_disk.h"
-#include "server/adapters/read_adapter.h"
+#include "server/adapters/formats/posix_disk.h"
+#include "server/adapters/formats/read_adapter.h"
 #include "server/backend/cpu/cpu_backend.h"
 #include "tests/model/golden.h"
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "server/backend/router.h"
+#include "server/backend/expert_router.h"
 #include "server/model/transformer.h"
 #include "tests/model/stepper.h"
 

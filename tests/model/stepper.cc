@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "server/base/status.h"
-#include "server/scheduler/batch.h"
+#include "server/scheduler/batch_builder.h"
 #include "tests/fakes/fake_claim.h"
 #include "tests/fakes/test_tokenizer.h"
 

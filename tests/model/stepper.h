@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "server/model/kv_cache.h"
+#include "server/kv/block_pool.h"
 #include "server/model/transformer.h"
 #include "server/scheduler/sequence.h"
 

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "proto/rpc_status.pb.h"
+#include "google/rpc/error_details.pb.h"
 
 namespace hydrad {
 namespace {

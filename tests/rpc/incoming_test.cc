@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "proto/admin.pb.h"
-#include "proto/inference.pb.h"
+#include "hydrad/v1/admin.pb.h"
+#include "hydrad/v1/inference.pb.h"
 #include "server/rpc/error_details.h"
 
 namespace hydrad {

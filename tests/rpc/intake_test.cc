@@ -6,7 +6,6 @@
 
 #include <set>
 
-#include "proto/rpc_status.pb.h"
 #include "server/rpc/error_details.h"
 #include "tests/rpc/front_fixture.h"
 

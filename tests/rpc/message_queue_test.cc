@@ -5,7 +5,7 @@
 #include <memory>
 #include <thread>
 
-#include "proto/inference.pb.h"
+#include "hydrad/v1/inference.pb.h"
 #include "server/rpc/error_details.h"
 #include "tests/fakes/fake_clock.h"
 

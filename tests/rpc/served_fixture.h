@@ -8,10 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "proto/admin.grpc.pb.h"
-#include "proto/health.grpc.pb.h"
-#include "proto/inference.grpc.pb.h"
-#include "proto/rpc_status.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "hydrad/v1/admin.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "server/rpc/server.h"
 #include "tests/fakes/keep_grpc.h"
 #include "tests/rpc/front_fixture.h"

@@ -7,8 +7,8 @@
 #include <future>
 #include <thread>
 
-#include "proto/admin.grpc.pb.h"
-#include "proto/inference.grpc.pb.h"
+#include "hydrad/v1/admin.grpc.pb.h"
+#include "hydrad/v1/inference.grpc.pb.h"
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/model/transformer.h"
 #include "server/rpc/server.h"

@@ -2,11 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include "proto/rpc_status.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 #include "server/base/reason.h"
-#include "server/model/tokenizer/utf8.h"
 #include "server/rpc/error_details.h"
 #include "server/rpc/validate.h"
+#include "server/text/tokenizer/utf8.h"
 
 namespace hydrad {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <limits>
 
-#include "proto/rpc_status.pb.h"
+#include "google/rpc/error_details.pb.h"
 #include "server/rpc/error_details.h"
 
 namespace hydrad {

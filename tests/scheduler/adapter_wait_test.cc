@@ -160,7 +160,7 @@ TEST_F(AdapterWaitTest, WhatCannotComeOrWasTakenAwayEndsItsRequestsAlone) {
   rig_->engine.Step();
   away_.status = FailedPrecondition("it has changed");
   here_.status = Aborted("unloaded by force");
-  rig_->engine.DropHopeless();
+  rig_->engine.EndAborted();
   EXPECT_EQ(waiting->record().status, away_.status);
   EXPECT_EQ(running->record().status, here_.status);
   rig_->RunToEnd();

@@ -68,7 +68,7 @@ RequestSpec Spec(int prompt, int i) {
 void Decode(int running, int prompt, int waiting) {
   House house;
   IdleModel model;
-  WaitingRoom room(100000);
+  QueueLimit room(100000);
   Engine engine({.max_running = running, .prefill_chunk = 1024}, model, *house.tokenizer, house.clock,
                 house.metrics);
   const auto sink = std::make_shared<SilentSink>();
@@ -85,7 +85,7 @@ void Decode(int running, int prompt, int waiting) {
 void Prefill(int chunk) {
   House house;
   IdleModel model;
-  WaitingRoom room(100000);
+  QueueLimit room(100000);
   Engine engine({.max_running = 64, .prefill_chunk = chunk}, model, *house.tokenizer, house.clock,
                 house.metrics);
   const auto sink = std::make_shared<SilentSink>();

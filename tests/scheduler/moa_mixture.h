@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "server/adapters/adapter_on_device.h"
-#include "server/adapters/posix_disk.h"
+#include "server/adapters/formats/posix_disk.h"
+#include "server/adapters/store/adapter_on_device.h"
 
 namespace hydrad {
 

@@ -118,7 +118,7 @@ class Line {
   House& house_;
   World& world_;
   const std::unique_ptr<const Tokenizer> tokenizer_ = *Tokenizer::Load("deploy/models/tiny/tokenizer.json");
-  WaitingRoom room_{1000};
+  QueueLimit room_{1000};
   Engine engine_;
 };
 

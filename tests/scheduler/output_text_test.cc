@@ -5,7 +5,7 @@
 #include <random>
 
 #include "tests/fakes/test_tokenizer.h"
-#include "tests/tokenizer/fixture.h"
+#include "tests/text/fixture.h"
 
 namespace hydrad {
 namespace {

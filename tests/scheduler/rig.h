@@ -75,7 +75,7 @@ struct EngineRig {
     }
   }
 
-  WaitingRoom room{100000};
+  QueueLimit room{100000};
   FakeModel model;
   const int unsplit_rows;
   Engine engine;

@@ -36,7 +36,7 @@ class RosterTest : public testing::Test {
 
   using Ids = std::vector<SequenceId>;
   House house_;
-  WaitingRoom room_{100};
+  QueueLimit room_{100};
   BlockPool pool_{64};
   Roster roster_{*house_.tokenizer, kEos, kMaxRunning, kBlockSize};
 };
@@ -45,7 +45,7 @@ TEST_F(RosterTest, ARequestWaitsRunsAndGoes) {
   RequestSpec spec;
   spec.adapter = 1;
   const Roster::Entry entry = Add(5, spec);
-  roster_.LookAtAdapters(house_.clock.Now());
+  roster_.UpdateStartGate(house_.clock.Now());
   EXPECT_EQ(Waiting(), Ids{1});
   EXPECT_EQ(room_.taken(), 1);
   roster_.Start(entry);

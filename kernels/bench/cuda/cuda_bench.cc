@@ -12,8 +12,8 @@
 #include <memory>
 #include <random>
 
+#include "kernels/bench/cuda/bench_device.h"
 #include "kernels/bench/cuda/dense.h"
-#include "kernels/bench/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
 namespace hydrad::bench {

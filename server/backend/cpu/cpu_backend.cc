@@ -12,11 +12,11 @@
 #include "kernels/simd/isa.h"
 #include "kernels/simd/pool.h"
 #include "server/backend/cpu/aligned_buffer.h"
+#include "server/backend/cpu/cpu_step.h"
 #include "server/backend/cpu/pack_vocabulary.h"
 #include "server/backend/cpu/packed_adapter.h"
 #include "server/backend/cpu/packed_weight.h"
 #include "server/backend/cpu/scratch.h"
-#include "server/backend/cpu/step.h"
 #include "server/backend/cpu/vocabulary.h"
 
 namespace hydrad {

@@ -23,7 +23,7 @@ template <class T>
 void CopyDown(const ProjectionWeights& p, T* down) {
   const auto append = [&](const HostMatrix& m) {
     for (int row = 0; row < m.rows; ++row) {
-      Breathe();
+      Throttle();
       CopyRows(m, row, 1, down);
       down += m.cols;
     }
@@ -40,7 +40,7 @@ void CopyUp(const ProjectionWeights& p, T* up) {
   for (const HostMatrix& b : p.b) {
     row.resize(b.cols);
     for (int n = 0; n < b.rows; ++n) {
-      Breathe();
+      Throttle();
       CopyRows(b, n, 1, row.data());
       for (int j = 0; j < b.cols; ++j) up[static_cast<size_t>(j) * b.rows + n] = row[j];
     }

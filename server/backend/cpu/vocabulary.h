@@ -8,8 +8,8 @@
 #include "kernels/gemm.h"
 #include "kernels/lora.h"
 #include "kernels/types.h"
-#include "server/backend/batch.h"
 #include "server/backend/cpu/scratch.h"
+#include "server/backend/step.h"
 
 namespace hydrad {
 

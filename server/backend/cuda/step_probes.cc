@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "server/backend/cuda/step_tables.h"
-#include "server/backend/router.h"
+#include "server/backend/expert_router.h"
 
 namespace hydrad {
 namespace {

@@ -12,7 +12,7 @@
 #include <deque>
 #include <random>
 
-#include "kernels/bench/limits.h"
+#include "kernels/bench/machine_limits.h"
 #include "kernels/simd/pool.h"
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/model/bench/timed_backend.h"

@@ -13,7 +13,7 @@
 
 #include "kernels/types.h"
 #include "server/backend/cpu/cpu_backend.h"
-#include "server/backend/router.h"
+#include "server/backend/expert_router.h"
 #include "tests/model/adapters.h"
 #include "tests/ptxsim/ptxsim.h"
 

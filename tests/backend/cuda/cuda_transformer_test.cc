@@ -17,8 +17,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "server/adapters/posix_disk.h"
-#include "server/adapters/read_adapter.h"
+#include "server/adapters/formats/posix_disk.h"
+#include "server/adapters/formats/read_adapter.h"
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/backend/cuda/cuda_backend.h"
 #include "server/model/base_weights.h"

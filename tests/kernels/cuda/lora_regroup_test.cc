@@ -1,7 +1,7 @@
 // The regrouped expansion against LoraExpand, whose bits it must have.
 #include <bit>
 
-#include "tests/kernels/cuda/lora_cases.h"
+#include "tests/kernels/cuda/cuda_lora_cases.h"
 #include "tests/ptxsim/ptxsim.h"
 
 namespace hydrad {

@@ -1,6 +1,6 @@
 #include "kernels/lora.h"
 
-#include "tests/kernels/cuda/lora_cases.h"
+#include "tests/kernels/cuda/cuda_lora_cases.h"
 
 namespace hydrad {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <bit>
 
-#include "core/device_memory.h"
 #include "core/exec.h"
+#include "core/simulated_memory.h"
 
 namespace ptxsim {
 namespace {

@@ -9,11 +9,11 @@
 #include <set>
 #include <thread>
 
-#include "core/device_memory.h"
 #include "core/exec.h"
+#include "core/fault_report.h"
 #include "core/findings.h"
 #include "core/module.h"
-#include "core/report.h"
+#include "core/simulated_memory.h"
 #include "core/specials.h"
 
 namespace ptxsim {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "core/device_memory.h"
+#include "core/simulated_memory.h"
 
 namespace ptxsim {
 

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "core/types.h"
+#include "core/ptx_types.h"
 
 namespace ptxsim {
 

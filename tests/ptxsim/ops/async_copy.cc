@@ -4,8 +4,8 @@
 #include <bit>
 #include <cstring>
 
-#include "ops/access.h"
 #include "ops/decoders.h"
+#include "ops/memory_access.h"
 
 namespace ptxsim {
 namespace {

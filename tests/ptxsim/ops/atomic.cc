@@ -5,8 +5,8 @@
 #include <cstring>
 #include <mutex>
 
-#include "ops/access.h"
 #include "ops/decoders.h"
+#include "ops/memory_access.h"
 
 namespace ptxsim {
 namespace {

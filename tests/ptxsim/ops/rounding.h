@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/types.h"
+#include "core/ptx_types.h"
 
 namespace ptxsim {
 

@@ -8,11 +8,11 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "core/device_memory.h"
 #include "core/exec.h"
+#include "core/fault_report.h"
 #include "core/findings.h"
 #include "core/options.h"
-#include "core/report.h"
+#include "core/simulated_memory.h"
 #include "runtime/error.h"
 #include "runtime/stream.h"
 

@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
-#include "core/device_memory.h"
+#include "core/fault_report.h"
 #include "core/options.h"
-#include "core/report.h"
-#include "core/types.h"
+#include "core/ptx_types.h"
+#include "core/simulated_memory.h"
 #include "runtime/error.h"
 
 namespace ptxsim {

@@ -13,9 +13,9 @@
 
 #include <cuda_runtime_api.h>
 
-#include "core/device_memory.h"
 #include "core/findings.h"
 #include "core/options.h"
+#include "core/simulated_memory.h"
 #include "runtime/error.h"
 #include "runtime/stream.h"
 

@@ -1,0 +1,20 @@
+// How much host memory reading an adapter takes, before it is read.
+#ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_HOST_BYTES_H_
+#define HYDRAD_SERVER_ADAPTERS_FORMATS_HOST_BYTES_H_
+
+#include <cstdint>
+#include <string>
+
+#include "server/adapters/formats/disk.h"
+#include "server/base/status.h"
+
+namespace hydrad {
+
+// At least what ReadAdapter holds of the directory `path` at any moment: the tensors' files, what is widened
+// (F16), worked out (vectors) or taken apart (the bundle of an MoA) beside them. 0 where ReadAdapter will say
+// what is wrong: nothing is held then. INTERNAL when the disk fails.
+absl::StatusOr<uint64_t> HostBytesToRead(Disk& disk, const std::string& path, uint64_t max_file_bytes);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_FORMATS_HOST_BYTES_H_

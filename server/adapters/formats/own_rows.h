@@ -1,0 +1,43 @@
+// What an adapter has of its own in place of the base's: rows of the embedding and of lm_head, and biases.
+#ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_OWN_ROWS_H_
+#define HYDRAD_SERVER_ADAPTERS_FORMATS_OWN_ROWS_H_
+
+#include <span>
+#include <vector>
+
+#include "server/adapters/formats/module_tensors.h"
+#include "server/adapters/formats/token_fields.h"
+#include "server/backend/adapter_weights.h"
+#include "server/base/status.h"
+#include "server/model/base_weights.h"
+
+namespace hydrad {
+
+struct OwnRows {
+  TokenRows embedding, head;
+};
+
+// Takes out of `modules` what modules_to_save and trainable_token_indices left there, and the base's matrices
+// that PEFT saves beside a LoRA of embed_tokens or lm_head. As in PEFT:
+// - a module that modules_to_save names has its own matrix; a tied lm_head does not follow the embedding's,
+//   unless ensure_weight_tying says so;
+// - trained tokens of the embedding hold for a tied lm_head too, unless it has others of its own;
+// - a base matrix is the adapter's where it differs from `base`, for a tied lm_head and its embedding alike,
+//   and is read over where it is the same.
+// Equal matrices of both ends of a tied base are one in the result.
+// The result points into the file that `modules` view and into `storage`. INVALID_ARGUMENT names tensor or
+// field.
+absl::StatusOr<OwnRows> TakeOwnRows(const TokenFields& fields, const AdapterShape& shape,
+                                    const BaseWeights* base, std::span<ModuleTensors> modules,
+                                    TensorStorage& storage);
+
+// Takes the trained bias out of `module`: [out] what it adds to the base's, or empty. INVALID_ARGUMENT where
+// the base has no bias there.
+absl::StatusOr<std::vector<float>> TakeOwnBias(const BaseWeights* base, ModuleTensors& module);
+
+// `base`, or FAILED_PRECONDITION where there is none to reckon `what` against.
+absl::StatusOr<const BaseWeights*> Needed(const BaseWeights* base, std::string_view what);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_FORMATS_OWN_ROWS_H_

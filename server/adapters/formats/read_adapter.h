@@ -1,0 +1,76 @@
+// A directory of an adapter's files, read and checked to the last value.
+#ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_READ_ADAPTER_H_
+#define HYDRAD_SERVER_ADAPTERS_FORMATS_READ_ADAPTER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "server/adapters/formats/disk.h"
+#include "server/adapters/info.h"  // PieceInfo
+#include "server/backend/adapter_weights.h"
+#include "server/backend/backend.h"  // AdapterShape
+#include "server/backend/expert_router.h"
+#include "server/base/status.h"
+#include "server/model/base_weights.h"
+
+namespace hydrad {
+
+// An adapter in host memory, and what people want to know of it.
+struct AdapterContents {
+  AdapterWeights weights;  // empty where there are `experts`
+  // Of an adapter that picks one of them per sequence (MoA): at least one, and how it picks.
+  std::vector<ExpertWeights> experts_by_name;
+  std::vector<uint64_t> expert_host_bytes;  // of the host_bytes, each expert's without its rows
+  RouterPool pool = RouterPool::kLast;
+  Decision decision = Decision::kVote;
+  std::string family;  // "lora", "hydralora", "loramoe", "mola", "adamole", "mole", "moa"
+  // "sha256:<hex>" over the two files one after the other, as of
+  // `cat adapter_config.json adapter_model.safetensors | sha256sum`; those of experts in directories of their
+  // own come after them, in the order of the experts.
+  std::string digest;
+  // That it keeps in memory: its files, what was converted of them, and what was worked out (DoRA, biases).
+  uint64_t host_bytes = 0;
+  int max_rank = 0;
+  int experts = 1;       // largest number of experts of a projection, or that can be picked
+  AdapterTraits traits;  // of `weights`
+  std::vector<std::string>
+      targets;  // names of the projections that some layer adapts, in kProjectionNames' order
+  std::vector<int32_t> invocation;    // see TokenFields
+  std::string base_model;             // that it was trained on, as its config names it
+  std::vector<std::string> warnings;  // what a lenient reading left alone or dropped
+};
+
+// Reads adapter_config.json and adapter_model.safetensors of the directory `path`; the config tells the
+// format. Other files are not opened. Both are read into memory, so host memory of the file's size is in use
+// until `weights` goes (and twice more for tensors of type F16, which are widened to F32). Errors name file,
+// tensor or field, and reason, in printable text, with paths relative to the adapter root: NOT_FOUND and
+// PERMISSION_DENIED for the directory and its files; INVALID_ARGUMENT for anything in them that is broken,
+// left over, missing, not of the base model's `shape`, not finite or not supported; RESOURCE_EXHAUSTED
+// without memory; INTERNAL when the disk fails. `base` is read where an adapter is told against the base's
+// own numbers (DoRA, trained biases, copies of base matrices): FAILED_PRECONDITION for such a one where it is
+// null. Thread-safe for different calls.
+//
+// What is missing or left over is refused, which is told by target_modules; but where the reading is
+// `lenient`, whole modules that are missing or left over are taken as PEFT takes them (see target_check.h).
+//
+// An MoA's expert_paths are directories beneath the adapter's own, or, where that has none of the name,
+// beneath the root; neither can leave the root. Each holds a plain LoRA (and perhaps its row of the routers,
+// see moa.h). Where all experts have one, the adapter needs no adapter_model.safetensors.
+absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path, const AdapterShape& shape,
+                                            uint64_t max_file_bytes, const BaseWeights* base = nullptr,
+                                            bool lenient = false);
+
+// Of the MoA in `path`, one piece (see PieceInfo): of its experts_by_name the weights of the expert of that
+// name, or of all of them the rows of the routers. No more is read than that takes. FAILED_PRECONDITION where
+// it is no MoA any more, or has no such expert.
+absl::StatusOr<AdapterContents> ReadMoaPiece(Disk& disk, const std::string& path, PieceInfo::Kind kind,
+                                             const std::string& expert, const AdapterShape& shape,
+                                             uint64_t max_file_bytes, bool lenient = false);
+
+// What the numbers take that were worked out at load and stand in no file.
+uint64_t VectorBytes(const AdapterWeights& weights);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_FORMATS_READ_ADAPTER_H_

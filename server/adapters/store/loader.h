@@ -1,0 +1,56 @@
+// Who runs the room's work: reading files, copying to the device.
+#ifndef HYDRAD_SERVER_ADAPTERS_STORE_LOADER_H_
+#define HYDRAD_SERVER_ADAPTERS_STORE_LOADER_H_
+
+#include <absl/functional/any_invocable.h>
+
+#include <deque>
+#include <thread>
+#include <vector>
+
+#include "server/base/mutex.h"
+
+namespace hydrad {
+
+// Thread-safe.
+class Executor {
+ public:
+  using Job = absl::AnyInvocable<void()>;
+  virtual ~Executor() = default;
+
+  // False when too many jobs wait or it has stopped: `job` is dropped. Never waits.
+  virtual bool Submit(Job job) = 0;
+  // As Submit, but never too many: for jobs whose number is bounded by something else.
+  virtual bool Post(Job job) = 0;
+  // Takes no more jobs, runs those that wait and returns when the last has ended. Not from a job. Idempotent.
+  virtual void Stop() = 0;
+};
+
+// Threads behind a bounded queue. Jobs start in the order in which they came, as many at once as there are
+// threads.
+class Loader final : public Executor {
+ public:
+  // At most `queue` submitted jobs wait. Threads may stand back for all others (server/base/background.h).
+  // REQUIRES: threads >= 1.
+  Loader(int threads, size_t queue, bool stand_back = false);
+  // As Stop.
+  ~Loader() override;
+
+  bool Submit(Job job) override { return Push(std::move(job), queue_); }
+  bool Post(Job job) override { return Push(std::move(job), SIZE_MAX); }
+  void Stop() override;
+
+ private:
+  bool Push(Job job, size_t most);
+  void Run(bool stand_back);
+
+  const size_t queue_;
+  Mutex mu_;
+  std::deque<Job> jobs_ ABSL_GUARDED_BY(mu_);
+  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<std::thread> threads_;  // last: they use the rest
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_ADAPTERS_STORE_LOADER_H_

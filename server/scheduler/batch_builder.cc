@@ -1,0 +1,108 @@
+#include "server/scheduler/batch_builder.h"
+
+#include <algorithm>
+#include <functional>
+#include <tuple>
+
+namespace hydrad {
+namespace {
+
+// Whether the second run, whose rows follow the first one's, may be part of it.
+bool UsesAlike(const Batch::Run& a, const Batch::Run& b) {
+  return a.by_layer == nullptr && b.by_layer == nullptr && a.row_end == b.row_begin &&
+         a.adapter == b.adapter && a.weight == b.weight && a.top_k == b.top_k;
+}
+
+}  // namespace
+
+void BatchBuilder::Build(std::span<Part> parts) {
+  batch_.tokens.clear();
+  batch_.positions.clear();
+  batch_.slots.clear();
+  batch_.segments.clear();
+  batch_.block_tables.clear();
+  batch_.runs.clear();
+  batch_.pass_begin.clear();
+  batch_.probes.clear();
+  batch_.logit_rows.clear();
+  logit_uses_.clear();
+  gate_uses_.clear();
+  records_ = 0;
+  std::ranges::sort(parts, {}, [](const Part& part) {
+    const Request& request = part.sequence->request();
+    return std::tuple(part.adapter_order, part.sequence->adapted_by().order, request.adapters(),
+                      request.adapter_top_k, request.adapter_weight, part.sequence->id());
+  });
+  size_t passes = 0;
+  for (const Part& part : parts) {
+    Add(part);
+    passes = std::max(passes, part.sequence->request().adapters());
+  }
+  for (size_t pass = 0; pass < passes; ++pass) AddPass(parts, pass);
+  CountAdapters();
+}
+
+void BatchBuilder::Add(const Part& part) {
+  Sequence& sequence = *part.sequence;
+  const int first = batch_.rows(), position = sequence.computed();
+  batch_.segments.push_back({.row_begin = first,
+                             .row_end = first + part.rows,
+                             .first_position = position,
+                             .table_begin = static_cast<int32_t>(batch_.block_tables.size())});
+  AddRows(sequence, part.rows);
+  if (const auto probe = sequence.Probe(part.rows, first)) batch_.probes.push_back(*probe);
+  const int last = sequence.length() - 1;
+  for (int p = std::max(position, sequence.first_logit()); p < position + part.rows; ++p) {
+    batch_.logit_rows.push_back(first + p - position);
+    logit_uses_.push_back({&sequence, p, p == last});
+  }
+}
+
+void BatchBuilder::AddRows(const Sequence& sequence, int rows) {
+  const int begin = sequence.computed(), end = begin + rows;
+  const auto blocks = sequence.blocks();
+  for (int position = begin; position < end; ++position) {
+    batch_.tokens.push_back(sequence.token(position));
+    batch_.positions.push_back(position);
+    batch_.slots.push_back(blocks[position / block_size_]->id() * block_size_ + position % block_size_);
+  }
+  const int table = (end + block_size_ - 1) / block_size_;
+  for (int i = 0; i < table; ++i) batch_.block_tables.push_back(blocks[i]->id());
+}
+
+void BatchBuilder::CountAdapters() {
+  adapters_.clear();
+  for (const Batch::Run& run : batch_.runs) adapters_.push_back(run.adapter);
+  std::ranges::sort(adapters_, std::less());
+  distinct_adapters_ = static_cast<int>(std::unique(adapters_.begin(), adapters_.end()) - adapters_.begin());
+}
+
+void BatchBuilder::AddPass(std::span<const Part> parts, size_t pass) {
+  auto& runs = batch_.runs;
+  const size_t begin = runs.size();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Request& request = parts[i].sequence->request();
+    const AdaptedBy by = parts[i].sequence->adapted_by(pass);
+    if (by.adapter == nullptr) continue;
+    const Batch::Segment& segment = batch_.segments[i];
+    const int changes_from = pass == 0 ? parts[i].sequence->adapter_begin() : 0;  // no sum has an aLoRA
+    const int plain = std::clamp(changes_from - segment.first_position, 0, parts[i].rows);
+    if (plain == parts[i].rows) continue;
+    Batch::Run run{segment.row_begin + plain, segment.row_end, by.adapter, by.by_layer};
+    run.weight = request.weight_at(pass);
+    run.top_k = request.adapter_top_k;
+    const bool joins = runs.size() > begin && UsesAlike(runs.back(), run);
+    if (joins) {
+      runs.back().row_end = run.row_end;
+    } else {
+      if (run.adapter->gate_count() > 0) run.gates = records_++;
+      runs.push_back(run);
+    }
+    if (runs.back().gates < 0) continue;
+    gate_uses_.push_back({parts[i].sequence, pass, runs.back().gates,
+                          segment.row_begin - runs.back().row_begin, parts[i].rows, segment.first_position});
+  }
+  if (pass > 0 && runs.size() > begin) batch_.pass_begin.push_back(static_cast<int32_t>(begin));
+}
+
+}  // namespace hydrad

@@ -1,0 +1,71 @@
+// From a plan to the flat arrays of one step.
+#ifndef HYDRAD_SERVER_SCHEDULER_BATCH_BUILDER_H_
+#define HYDRAD_SERVER_SCHEDULER_BATCH_BUILDER_H_
+
+#include <span>
+#include <vector>
+
+#include "server/backend/step.h"
+#include "server/scheduler/sequence.h"
+
+namespace hydrad {
+
+// Builds one Batch after the other in the same memory. Single-threaded. The order of the rows changes
+// nobody's output, but it is the same for the same parts, so that a run can be repeated.
+class BatchBuilder {
+ public:
+  explicit BatchBuilder(int block_size) : block_size_(block_size) {}
+
+  // One sequence's part of a step: its next `rows` tokens, for which it has blocks.
+  struct Part {
+    Sequence* sequence;
+    int rows;
+    uint64_t
+        adapter_order;  // equal for equal adapter generations; 0 for the base model, as in a routing pass
+  };
+  // Sorts `parts` by adapter, by how they use it and then by sequence, and lays them out: positions from what
+  // each sequence has computed, slots and tables from its blocks. REQUIRES: rows is 1 to the sequence's
+  // pending tokens, and Sequence::Reserve(rows) has succeeded; one adapter order per device adapter.
+  void Build(std::span<Part> parts);
+
+  // Of the last Build; until the next one.
+  const Batch& batch() const { return batch_; }
+  int distinct_adapters() const { return distinct_adapters_; }
+
+  // What the logits of batch().logit_rows[i] are for.
+  struct LogitUse {
+    Sequence* sequence;
+    int position;
+    bool draw;  // else: score the token at position + 1
+  };
+  std::span<const LogitUse> logit_uses() const { return logit_uses_; }
+
+  // Which rows of which gate record are a sequence's.
+  struct GateUse {
+    Sequence* sequence;
+    size_t adapter;  // Request::adapter_at
+    int record;
+    int row_begin, rows;  // of the record
+    int position;         // of the first row
+  };
+  std::span<const GateUse> gate_uses() const { return gate_uses_; }
+
+ private:
+  void Add(const Part& part);
+  void AddRows(const Sequence& sequence, int rows);
+  void CountAdapters();
+  // The runs of every part's `pass`-th adapter.
+  void AddPass(std::span<const Part> parts, size_t pass);
+
+  const int block_size_;
+  Batch batch_;
+  std::vector<LogitUse> logit_uses_;
+  std::vector<GateUse> gate_uses_;
+  std::vector<const DeviceAdapter*> adapters_;  // of the runs; a member only to keep its memory
+  int distinct_adapters_ = 0;
+  int records_ = 0;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_SCHEDULER_BATCH_BUILDER_H_

@@ -1,0 +1,236 @@
+#include "server/text/tokenizer.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "server/base/file.h"
+#include "server/base/foreign_content.h"
+#include "server/text/tokenizer/added_tokens.h"
+#include "server/text/tokenizer/bpe.h"
+#include "server/text/tokenizer/decoder.h"
+#include "server/text/tokenizer/json_node.h"
+#include "server/text/tokenizer/normalizer.h"
+#include "server/text/tokenizer/post_processor.h"
+#include "server/text/tokenizer/pre_tokenizer.h"
+#include "server/text/tokenizer/utf8.h"
+
+namespace hydrad {
+namespace {
+
+constexpr size_t kMaxFileBytes = 256 * 1024 * 1024;
+
+}  // namespace
+
+class Tokenizer::Impl {
+ public:
+  static absl::StatusOr<std::unique_ptr<const Impl>> Parse(const JsonNode& root);
+
+  std::vector<int32_t> Encode(std::string_view text, bool add_special, bool parse_special) const;
+  // What decoding starts from, or null: the id is no token, or is left out.
+  const std::string* DecodedToken(int32_t id, bool skip_special) const;
+
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  BpeModel model;
+  AddedTokens added;
+  PostProcessor post_processor;
+  Decoder decoder;
+
+ private:
+  // One call of Encode: the results so far and memory that is used again for every part of the text.
+  struct Run {
+    bool parse_special;
+    std::vector<int32_t> ids;
+    BpeScratch scratch;
+  };
+  void EncodeRaw(std::string_view text, size_t front_bytes, Run* run) const;
+  void EncodeNormalized(std::string_view text, size_t front_bytes, Run* run) const;
+  void EncodePlain(std::string_view text, size_t front_bytes, Run* run) const;
+};
+
+absl::StatusOr<std::unique_ptr<const Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonNode& root) {
+  auto impl = std::make_unique<Impl>();
+  ASSIGN_OR_RETURN(const JsonNode normalizer, root.Member("normalizer"));
+  ASSIGN_OR_RETURN(impl->normalizer, Normalizer::Parse(normalizer));
+  ASSIGN_OR_RETURN(const JsonNode pre_tokenizer, root.Member("pre_tokenizer"));
+  ASSIGN_OR_RETURN(impl->pre_tokenizer, PreTokenizer::Parse(pre_tokenizer));
+  ASSIGN_OR_RETURN(const JsonNode model, root.Required("model"));
+  ASSIGN_OR_RETURN(impl->model, BpeModel::Parse(model, impl->pre_tokenizer.ends_with_bytes()));
+  ASSIGN_OR_RETURN(const JsonNode added, root.Member("added_tokens"));
+  ASSIGN_OR_RETURN(impl->added, AddedTokens::Parse(added, impl->model, impl->normalizer));
+  ASSIGN_OR_RETURN(const JsonNode post_processor, root.Member("post_processor"));
+  ASSIGN_OR_RETURN(impl->post_processor, PostProcessor::Parse(post_processor));
+  ASSIGN_OR_RETURN(const JsonNode decoder, root.Member("decoder"));
+  ASSIGN_OR_RETURN(impl->decoder, Decoder::Parse(decoder));
+  return impl;
+}
+
+std::vector<int32_t> Tokenizer::Impl::Encode(std::string_view text, bool add_special,
+                                             bool parse_special) const {
+  Run run{parse_special, {}, {}};
+  run.ids.reserve(text.size() / 4 + 8);
+  if (add_special) run.ids = post_processor.before;
+  if (IsUtf8(text)) {
+    EncodeRaw(text, text.empty() ? 0 : CharLength(text[0]), &run);
+  } else {
+    const std::string repaired = RepairUtf8(text);
+    EncodeRaw(repaired, CharLength(repaired[0]), &run);
+  }
+  if (add_special) run.ids.insert(run.ids.end(), post_processor.after.begin(), post_processor.after.end());
+  return std::move(run.ids);
+}
+
+// `front_bytes` as in Piece.
+void Tokenizer::Impl::EncodeRaw(std::string_view text, size_t front_bytes, Run* run) const {
+  for (const AddedTokenSpan& span : added.Find(text, /*normalized=*/false, run->parse_special)) {
+    const std::string_view part = text.substr(span.begin, span.end - span.begin);
+    const size_t front = front_bytes > span.begin ? front_bytes - span.begin : 0;
+    if (span.id >= 0) {
+      run->ids.push_back(span.id);
+    } else if (normalizer.empty()) {
+      EncodeNormalized(part, front, run);
+    } else {
+      const std::string normalized = normalizer.Apply(part);
+      EncodeNormalized(normalized, front > 0 ? normalizer.FrontBytes(part, normalized) : 0, run);
+    }
+  }
+}
+
+void Tokenizer::Impl::EncodeNormalized(std::string_view text, size_t front_bytes, Run* run) const {
+  if (!added.Has(/*normalized=*/true)) return EncodePlain(text, front_bytes, run);
+  for (const AddedTokenSpan& span : added.Find(text, /*normalized=*/true, run->parse_special)) {
+    if (span.id >= 0) {
+      run->ids.push_back(span.id);
+    } else {
+      EncodePlain(text.substr(span.begin, span.end - span.begin),
+                  front_bytes > span.begin ? front_bytes - span.begin : 0, run);
+    }
+  }
+}
+
+void Tokenizer::Impl::EncodePlain(std::string_view text, size_t front_bytes, Run* run) const {
+  if (text.empty()) return;
+  Pieces pieces;
+  pieces.list.push_back({text, front_bytes});
+  pre_tokenizer.Apply(&pieces);
+  for (const Piece& piece : pieces.list) model.Encode(piece.text, &run->scratch, &run->ids);
+}
+
+const std::string* Tokenizer::Impl::DecodedToken(int32_t id, bool skip_special) const {
+  const AddedToken* token = added.Token(id);
+  const std::string* text = token != nullptr ? &token->decoded : model.Token(id);
+  // The package compares texts here, not ids.
+  if (text != nullptr && skip_special && added.IsSpecialText(*text)) return nullptr;
+  return text;
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::~Tokenizer() = default;
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::Load(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string json, ReadFile(path));
+  auto tokenizer = FromJson(json);
+  if (!tokenizer.ok()) return Annotate(tokenizer.status(), path);
+  return tokenizer;
+}
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::FromJson(std::string_view json) {
+  if (json.size() > kMaxFileBytes) return InvalidArgument("larger than {} bytes", kMaxFileBytes);
+  if (const std::string_view foreign = ForeignContent(json); !foreign.empty()) {
+    return InvalidArgument("{}", foreign);
+  }
+  nlohmann::json root;
+  try {
+    root = nlohmann::json::parse(json);
+  } catch (const nlohmann::json::exception& error) {
+    return InvalidArgument("not JSON: {}", error.what());
+  }
+  ASSIGN_OR_RETURN(auto impl, Impl::Parse(JsonNode(root, "")));
+  return std::unique_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
+}
+
+std::vector<int32_t> Tokenizer::Encode(std::string_view text, bool add_special, bool parse_special) const {
+  return impl_->Encode(text, add_special, parse_special);
+}
+
+std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {
+  const auto stream = impl_->decoder.Start();
+  for (int32_t id : ids) {
+    if (const std::string* token = impl_->DecodedToken(id, skip_special)) stream->AddToken(*token);
+  }
+  stream->Finish();
+  return stream->Take();
+}
+
+int Tokenizer::vocab_size() const { return std::max(impl_->model.max_id(), impl_->added.max_id()) + 1; }
+
+bool Tokenizer::IsSpecial(int32_t id) const {
+  const AddedToken* token = impl_->added.Token(id);
+  return token != nullptr && token->special;
+}
+
+int32_t Tokenizer::TokenId(std::string_view token) const {
+  const int32_t id = impl_->added.TokenId(token);
+  return id >= 0 ? id : impl_->model.TokenId(token);
+}
+
+std::string Tokenizer::TokenBytes(int32_t id) const {
+  if (const AddedToken* added = impl_->added.Token(id)) return added->content;
+  const std::string* token = impl_->model.Token(id);
+  return token == nullptr ? "" : impl_->decoder.TokenBytes(*token);
+}
+
+Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::span<const int32_t> prompt,
+                         std::string* echo)
+    : tokenizer_(&tokenizer), skip_special_(skip_special), stream_(tokenizer.impl_->decoder.Start()) {
+  for (const int32_t id : prompt) Feed(id);
+  stream_->StartStreaming();
+  std::string certain = stream_->Take();
+  if (echo != nullptr) {
+    *echo = std::move(certain);
+  } else if (stream_->holding()) {
+    DecodeStream alone(*stream_);
+    alone.Finish();
+    repeated_ = alone.Take();
+  }
+}
+
+Detokenizer::Detokenizer(const Detokenizer& other)
+    : tokenizer_(other.tokenizer_),
+      skip_special_(other.skip_special_),
+      stream_(std::make_unique<DecodeStream>(*other.stream_)),
+      repeated_(other.repeated_),
+      begun_(other.begun_) {}
+Detokenizer::Detokenizer(Detokenizer&&) noexcept = default;
+Detokenizer& Detokenizer::operator=(Detokenizer&&) noexcept = default;
+Detokenizer::~Detokenizer() = default;
+
+void Detokenizer::Feed(int32_t id) {
+  const std::string* token = tokenizer_->impl_->DecodedToken(id, skip_special_);
+  if (token != nullptr) stream_->AddToken(*token);
+}
+
+std::string Detokenizer::Take(bool last) {
+  std::string text = stream_->Take();
+  if (repeated_.empty()) return text;
+  begun_ += text;
+  if (!last && begun_.size() < repeated_.size() && repeated_.starts_with(begun_)) return "";
+  if (begun_.starts_with(repeated_)) begun_.erase(0, repeated_.size());
+  repeated_.clear();
+  return std::exchange(begun_, {});
+}
+
+std::string Detokenizer::Add(int32_t id) {
+  Feed(id);
+  return Take(/*last=*/false);
+}
+
+bool Detokenizer::holding() const { return stream_->holding() || !begun_.empty(); }
+
+std::string Detokenizer::Finish() {
+  stream_->Finish();
+  return Take(/*last=*/true);
+}
+
+}  // namespace hydrad

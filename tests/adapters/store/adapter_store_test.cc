@@ -1,0 +1,392 @@
+#include "server/adapters/store/adapter_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <thread>
+
+#include "tests/adapters/store/store_fixture.h"
+
+namespace hydrad {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+using AdapterStoreTest = StoreFixture;
+
+// What a watcher saw: "name state generation".
+class Watched {
+ public:
+  explicit Watched(AdapterStore& store)
+      : store_(store), token_(store.AddWatcher([this](const AdapterEvent& event) {
+          events_.push_back(fmt::format("{} {} {}{}", event.info.name, Name(event.info.state),
+                                        event.info.generation, event.info.error.ok() ? "" : " error"));
+        })) {}
+  // Stops watching first, so that no event is being delivered.
+  std::vector<std::string> Take() {
+    store_.RemoveWatcher(token_);
+    return events_;
+  }
+
+ private:
+  std::vector<std::string> events_;
+  AdapterStore& store_;
+  uint64_t token_;
+};
+
+TEST_F(AdapterStoreTest, LoadServesAndSaysWhatItServes) {
+  const auto store = MakeStore();
+  EXPECT_EQ(store->Acquire("a").status().code(), absl::StatusCode::kNotFound);
+  const auto loaded = Load(*store, "a", "one");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->state, AdapterState::kAvailable);
+  EXPECT_EQ(loaded->generation, 1);
+  EXPECT_EQ(loaded->path, "one");
+  EXPECT_EQ(loaded->family, "lora");
+  EXPECT_EQ(loaded->max_rank, 2);
+  EXPECT_EQ(loaded->experts, 1);
+  EXPECT_THAT(loaded->targets, ElementsAre("q_proj", "down_proj"));
+  EXPECT_EQ(loaded->device_bytes, bytes_);
+  EXPECT_EQ(store->device_bytes_used(), bytes_);
+  EXPECT_EQ(backend_.live_bytes(), bytes_);
+
+  EXPECT_EQ(loaded->tier, Tier::kDevice);
+  EXPECT_EQ(loaded->host_bytes, host_bytes_);
+  EXPECT_EQ(store->host_bytes_used(), host_bytes_);
+
+  const AdapterHandle handle = Bound(*store, "a");
+  EXPECT_EQ(handle.name(), "a");
+  EXPECT_EQ(handle.generation(), 1);
+  EXPECT_TRUE(backend_.IsLive(handle.device()));
+}
+
+TEST_F(AdapterStoreTest, UnloadWaitsForTheLastHandleAndGivesBackEveryByte) {
+  const auto store = MakeStore();
+  ASSERT_TRUE(Load(*store, "a", "one").ok());
+  std::optional<AdapterHandle> first = Bound(*store, "a"), second = Bound(*store, "a");
+  EXPECT_EQ(store->Get("a")->handles, 2);
+
+  Pending unload;
+  store->Unload("a", unload.done());
+  EXPECT_FALSE(unload.ready());
+  EXPECT_EQ(store->Get("a")->state, AdapterState::kUnloading);
+  EXPECT_EQ(store->Acquire("a").status().code(), absl::StatusCode::kUnavailable);
+  first.reset();
+  EXPECT_EQ(store->Get("a")->handles, 1);
+  EXPECT_TRUE(backend_.IsLive(second->device()));
+  EXPECT_EQ(store->device_bytes_used(), bytes_);
+
+  std::thread([&] { second.reset(); }).join();  // any thread may be the last
+  EXPECT_EQ(unload.Wait()->state, AdapterState::kUnloaded);
+  EXPECT_EQ(store->device_bytes_used(), 0);
+  EXPECT_EQ(store->host_bytes_used(), 0);
+  EXPECT_EQ(backend_.live(), 0);
+  EXPECT_EQ(store->Get("a").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(AdapterStoreTest, ReplaceKeepsTheOldGenerationForThoseWhoHoldIt) {
+  const auto store = MakeStore();
+  ASSERT_TRUE(Load(*store, "a", "one").ok());
+  std::optional<AdapterHandle> old = Bound(*store, "a");
+  const auto replaced = Load(*store, "a", "two");
+  ASSERT_TRUE(replaced.ok()) << replaced.status();
+  EXPECT_EQ(replaced->generation, 2);
+  EXPECT_EQ(replaced->handles, 1) << "the old generation's";
+  EXPECT_EQ(Bound(*store, "a").generation(), 2);
+  EXPECT_EQ(old->generation(), 1);
+  EXPECT_TRUE(backend_.IsLive(old->device()));
+  EXPECT_EQ(store->device_bytes_used(), 2 * bytes_);
+  old.reset();
+  ExpectBytes(*store, bytes_);
+  EXPECT_EQ(backend_.live(), 1);
+}
+
+TEST_F(AdapterStoreTest, UnloadAfterAReplaceWaitsForBothGenerations) {
+  const auto store = MakeStore();
+  ASSERT_TRUE(Load(*store, "a", "one").ok());
+  std::optional<AdapterHandle> old = Bound(*store, "a");
+  ASSERT_TRUE(Load(*store, "a", "two").ok());
+  Pending unload;
+  store->Unload("a", unload.done());
+  EXPECT_FALSE(unload.ready());
+  old.reset();
+  EXPECT_TRUE(unload.Wait().ok());
+}
+
+TEST_F(AdapterStoreTest, FailedReplaceLeavesTheOldGenerationServing) {
+  const auto store = MakeStore();
+  ASSERT_TRUE(Load(*store, "a", "one").ok());
+  const auto failed = Load(*store, "a", "bad");
+  EXPECT_EQ(failed.status().code(), absl::StatusCode::kInvalidArgument);
+  const auto info = store->Get("a");
+  EXPECT_EQ(info->state, AdapterState::kAvailable);
+  EXPECT_EQ(info->generation, 1);
+  EXPECT_EQ(info->path, "one");
+  EXPECT_EQ(info->error, failed.status());
+  EXPECT_EQ(Bound(*store, "a").generation(), 1);
+  EXPECT_EQ(store->device_bytes_used(), bytes_);
+
+  EXPECT_EQ(Load(*store, "a", "two")->generation, 2);
+  EXPECT_TRUE(store->Get("a")->error.ok()) << "of the last load";
+}
+
+TEST_F(AdapterStoreTest, FailedFirstLoadIsKeptWithItsReason) {
+  const auto store = MakeStore();
+  EXPECT_FALSE(Load(*store, "a", "bad").ok());
+  EXPECT_EQ(store->Get("a")->state, AdapterState::kFailed);
+  const absl::Status status = store->Acquire("a").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("lora_B.weight': is missing"));
+  EXPECT_EQ(store->device_bytes_used(), 0);
+
+  EXPECT_TRUE(Load(*store, "a", "one").ok()) << "a failed name can be loaded again";
+  EXPECT_TRUE(Unload(*store, "a").ok());
+  EXPECT_FALSE(Load(*store, "a", "none").ok());
+  EXPECT_EQ(Unload(*store, "a")->state, AdapterState::kUnloaded) << "and unloaded at once";
+  EXPECT_TRUE(store->List().empty());
+}
+
+TEST_F(AdapterStoreTest, GenerationsAscendOverTheStoresLife) {
+  const auto store = MakeStore();
+  EXPECT_EQ(Load(*store, "a", "one")->generation, 1);
+  EXPECT_EQ(Load(*store, "b", "one")->generation, 2);
+  EXPECT_TRUE(Unload(*store, "a").ok());
+  EXPECT_EQ(Load(*store, "a", "one")->generation, 3) << "a name that comes back is not what it was";
+}
+
+TEST_F(AdapterStoreTest, ConflictsAreAborted) {
+  const auto store = MakeStore();
+  backend_.CloseGate();
+  Pending first;
+  store->Load("a", "one", first.done());
+  backend_.AwaitAtGate(1);
+  EXPECT_EQ(store->Acquire("a").status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Load(*store, "a", "two").status().code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(Unload(*store, "a").status().code(), absl::StatusCode::kAborted);
+  backend_.OpenGate();
+  ASSERT_TRUE(first.Wait().ok());
+
+  backend_.CloseGate();
+  Pending replace;
+  store->Load("a", "two", replace.done());
+  backend_.AwaitAtGate(1);
+  EXPECT_EQ(Bound(*store, "a").generation(), 1) << "serves while it is replaced";
+  EXPECT_EQ(Unload(*store, "a").status().code(), absl::StatusCode::kAborted);
+  backend_.OpenGate();
+  ASSERT_TRUE(replace.Wait().ok());
+
+  std::optional<AdapterHandle> handle = Bound(*store, "a");
+  Pending unload;
+  store->Unload("a", unload.done());
+  EXPECT_EQ(Load(*store, "a", "one").status().code(), absl::StatusCode::kAborted);
+  handle.reset();
+  EXPECT_TRUE(unload.Wait().ok());
+  EXPECT_EQ(Unload(*store, "a").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(AdapterStoreTest, LoadsRunInParallelUpToTheThreads) {
+  const auto store = MakeStore({.loader_threads = 3});
+  backend_.CloseGate();
+  std::vector<Pending> loads(4);
+  for (int i = 0; i < 4; ++i) store->Load("a" + std::to_string(i), "one", loads[i].done());
+  backend_.AwaitAtGate(3);
+  EXPECT_EQ(backend_.calls(), 3);
+  backend_.OpenGate();
+  for (Pending& load : loads) EXPECT_TRUE(load.Wait().ok());
+}
+
+TEST_F(AdapterStoreTest, WhatIsLargerThanATierIsRefusedBeforeTheDeviceIsAsked) {
+  const auto store = MakeStore({.device_bytes = bytes_ - 1});
+  const auto refused = Load(*store, "c", "one");
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(refused.status().message(),
+            fmt::format("one: needs {} bytes on the device, where adapters have {}", bytes_, bytes_ - 1));
+  const auto narrow = MakeStore({.host_bytes = host_bytes_ - 1});
+  const auto unread = Load(*narrow, "c", "one");
+  EXPECT_EQ(unread.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(unread.status().message(),
+            fmt::format("one: needs {} bytes of host memory, where adapters have {}", host_bytes_,
+                        host_bytes_ - 1));
+  EXPECT_EQ(backend_.calls(), 0);
+}
+
+TEST_F(AdapterStoreTest, DeviceThatTakesMoreThanItSaidIsRefused) {
+  const auto store = MakeStore();
+  backend_.TakeExtra(1);
+  EXPECT_EQ(Load(*store, "a", "one").status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(store->device_bytes_used(), 0);
+  EXPECT_EQ(backend_.live(), 0);
+}
+
+TEST_F(AdapterStoreTest, BadNamesAndPathsNeedNoDisk) {
+  const auto store = MakeStore();
+  const int calls = disk_.calls();
+  for (const std::string& name : {std::string(""), std::string(".a"), std::string("a//b"), std::string("a b"),
+                                  std::string("a\n"), std::string("\xc3\xa4"), std::string(257, 'a')}) {
+    EXPECT_EQ(Load(*store, name, "one").status().code(), absl::StatusCode::kInvalidArgument) << name;
+    EXPECT_EQ(store->Acquire(name).status().code(), absl::StatusCode::kNotFound) << name;
+  }
+  for (const char* path : {"", "/etc", "../x", "one/..", "./", "a\tb"}) {
+    EXPECT_EQ(Load(*store, "a", path).status().code(), absl::StatusCode::kInvalidArgument) << path;
+  }
+  EXPECT_EQ(disk_.calls(), calls);
+  EXPECT_TRUE(store->List().empty());
+  EXPECT_TRUE(Load(*store, std::string(256, 'a'), "one").ok());
+}
+
+TEST_F(AdapterStoreTest, NamesAreThoseOfModelsAndPathsThoseThatPeopleType) {
+  const auto store = MakeStore();
+  for (const char* path : {"one", "./one", "one/", ".//one//"}) {
+    const auto info = Load(*store, "org/bot@v2", path);
+    ASSERT_TRUE(info.ok()) << info.status();
+    EXPECT_EQ(info->path, "one") << "as it is kept";
+  }
+  EXPECT_EQ(Bound(*store, "org/bot@v2").name(), "org/bot@v2");
+  EXPECT_TRUE(Load(*store, "llama:sql", "two", {.request_id = "r"}).ok());
+  EXPECT_EQ(Load(*store, "llama:sql", "two/", {.request_id = "r"})->generation, 5u) << "the same request";
+}
+
+TEST_F(AdapterStoreTest, ValidateOnlyTellsWhatALoadWould) {
+  const auto store = MakeStore({.device_bytes = bytes_});
+  Pending good, bad, big;
+  store->ValidateOnly("a", "one", good.done());
+  const auto info = good.Wait();
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->name, "a");
+  EXPECT_EQ(info->state, AdapterState::kUnloaded);
+  EXPECT_EQ(info->device_bytes, bytes_);
+  EXPECT_EQ(info->digest, ReadAdapter(disk_, "one", TinyModel().adapter_shape(), 1 << 20)->digest);
+  store->ValidateOnly("a", "bad", bad.done());
+  EXPECT_EQ(bad.Wait().status().code(), absl::StatusCode::kInvalidArgument);
+  store->ValidateOnly("a", "hydra", big.done());
+  EXPECT_EQ(big.Wait().status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(store->List().empty());
+  EXPECT_EQ(store->device_bytes_used(), 0);
+  EXPECT_EQ(store->host_bytes_used(), 0);
+  EXPECT_EQ(backend_.calls(), 0);
+}
+
+TEST_F(AdapterStoreTest, NumberOfNamesAndOfWaitingLoadsIsBounded) {
+  const auto store = MakeStore({.max_adapters = 3, .max_queued_loads = 1});
+  backend_.CloseGate();
+  Pending running, waiting, validate;
+  store->Load("a", "one", running.done());
+  backend_.AwaitAtGate(1);
+  store->Load("b", "one", waiting.done());
+  EXPECT_EQ(Load(*store, "c", "one").status().message(), "1 loads are waiting already");
+  EXPECT_EQ(store->Get("c").status().code(), absl::StatusCode::kNotFound) << "a refused load leaves no name";
+  store->ValidateOnly("v", "one", validate.done());
+  EXPECT_EQ(validate.Wait().status().code(), absl::StatusCode::kResourceExhausted);
+  backend_.OpenGate();
+  EXPECT_TRUE(running.Wait().ok());
+  EXPECT_TRUE(waiting.Wait().ok());
+  EXPECT_TRUE(Load(*store, "c", "one").ok());
+  EXPECT_EQ(Load(*store, "d", "one").status().message(), "there are 3 adapters, which is the limit");
+  EXPECT_TRUE(Load(*store, "c", "two").ok()) << "a replace is no new name";
+}
+
+TEST_F(AdapterStoreTest, WatchersSeeEveryChangeInOrder) {
+  const auto store = MakeStore();
+  ASSERT_TRUE(Load(*store, "before", "one").ok());
+  Watched watched(*store);
+  EXPECT_TRUE(Load(*store, "a", "one").ok());
+  EXPECT_FALSE(Load(*store, "a", "bad").ok());
+  EXPECT_TRUE(Load(*store, "a", "two").ok());
+  EXPECT_TRUE(Unload(*store, "a").ok());
+  EXPECT_FALSE(Load(*store, "b", "bad").ok());
+  EXPECT_TRUE(Load(*store, "b", "one").ok());
+  const std::vector<std::string> events = watched.Take();
+  EXPECT_TRUE(Unload(*store, "before").ok());
+  EXPECT_THAT(events, ElementsAre("a loading 0", "a available 2", "a available 2 error", "a available 3",
+                                  "a unloading 3", "a unloaded 3", "b loading 0", "b failed 0 error",
+                                  "b loading 0", "b available 4"));
+}
+
+TEST_F(AdapterStoreTest, LoadDurationIsReported) {
+  const auto store = MakeStore();
+  backend_.CloseGate();
+  Pending load;
+  store->Load("a", "one", load.done());
+  backend_.AwaitAtGate(1);
+  clock_.Advance(std::chrono::milliseconds(1500));
+  backend_.OpenGate();
+  EXPECT_EQ(load.Wait()->load_seconds, 1.5);
+}
+
+TEST_F(AdapterStoreTest, WithoutARootEveryLoadIsRefused) {
+  AdapterStore store({.root = ""}, backend_, TinyModel(), clock_);
+  EXPECT_EQ(Load(store, "a", "one").status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(AdapterStoreTest, StoppingAnswersTheLoadsThatWait) {
+  auto store = MakeStore();
+  backend_.CloseGate();
+  std::vector<Pending> loads(3);
+  for (int i = 0; i < 3; ++i) store->Load("a" + std::to_string(i), "one", loads[i].done());
+  backend_.AwaitAtGate(1);
+  std::thread stop([&] { store.reset(); });
+  backend_.OpenGate();
+  stop.join();
+  for (Pending& load : loads) EXPECT_TRUE(load.ready());
+  EXPECT_EQ(backend_.live(), 0);
+  EXPECT_EQ(backend_.live_bytes(), 0);
+}
+
+// An MoA's experts are charged one by one, and go back together.
+TEST_F(AdapterStoreTest, AnMoaHoldsEveryExpertAndItsRows) {
+  disk_.Put("mix", Moa().Bytes());
+  const auto store = MakeStore();
+  const auto loaded = Load(*store, "a", "mix");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->family, "moa");
+  EXPECT_THAT(loaded->expert_names, ElementsAre("poems", "sums"));
+  EXPECT_EQ(store->device_bytes_used(), loaded->device_bytes);
+  EXPECT_EQ(backend_.live_bytes(), loaded->device_bytes);
+  EXPECT_EQ(backend_.live(), 2);
+  {
+    const AdapterHandle handle = Bound(*store, "a");
+    EXPECT_EQ(handle.device(), nullptr);
+    ASSERT_NE(handle.mixture(), nullptr);
+    EXPECT_EQ(handle.mixture()->Find("sums"), 1);
+    EXPECT_EQ(handle.mixture()->router().choices(), 2);
+    EXPECT_EQ(handle.mixture()->router().layers, 2);
+    EXPECT_EQ(handle.mixture()->router().bias.size(), 4u);
+  }
+  Pending unload;
+  store->Unload("a", unload.done());
+  EXPECT_TRUE(unload.Wait().ok());
+  EXPECT_EQ(store->device_bytes_used(), 0);
+  EXPECT_EQ(backend_.live_bytes(), 0);
+}
+
+TEST_F(AdapterStoreTest, ADeviceThatCannotRouteHoldsNoRouters) {
+  disk_.Put("mix", Moa().Bytes());
+  backend_.SetCanRoute(false);
+  const auto store = MakeStore();
+  const auto loaded = Load(*store, "a", "mix");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(backend_.live_bytes(), loaded->device_bytes);
+  EXPECT_EQ(Bound(*store, "a").mixture()->router().choices(), 0);
+}
+
+TEST_F(AdapterStoreTest, AnMoaThatFailsHalfwayGivesBackWhatItTook) {
+  disk_.Put("mix", Moa().Bytes());
+  for (int call = 1; call <= 4; ++call) {  // two experts: a change and rows of the routers each
+    const auto store = MakeStore();
+    backend_.FailLoad(backend_.calls() + call);
+    EXPECT_EQ(Load(*store, "a", "mix").status().code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(store->device_bytes_used(), 0);
+    EXPECT_EQ(backend_.live_bytes(), 0);
+  }
+  backend_.FailLoad(0);
+  AdapterStoreOptions tight;
+  tight.device_bytes = bytes_;
+  const auto store = MakeStore(tight);
+  EXPECT_EQ(Load(*store, "a", "mix").status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(backend_.live_bytes(), 0);
+}
+
+}  // namespace
+}  // namespace hydrad
