@@ -264,7 +264,7 @@ absl::Status Daemon::LoadAdapters() {
                           .host_bytes = config_.adapter_host_memory,
                           .loader_threads = 2,
                           .fetch_threads = 2,
-                          .loaders_stand_back = true,  // running requests do not feel them
+                          .loaders_in_background = true,  // running requests do not feel them
                           .base_names = ModelNames(config_, model_->config()),
                           .base = base_weights_,
                           .try_out = [this](const auto& adapter) { return self_test_->Adapter(adapter); }},

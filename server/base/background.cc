@@ -16,19 +16,19 @@ constexpr microseconds kRest{50};
 constexpr microseconds kPrompt{200};  // who wakes later from a rest had to wait for its core
 constexpr microseconds kRestAmongOthers{500};
 
-thread_local bool stands_back = false;
+thread_local bool in_background = false;
 thread_local steady_clock::time_point stretch_began;
 
 }  // namespace
 
 bool RunInBackground() {
-  stands_back = true;
+  in_background = true;
   const sched_param none{};
   return sched_setscheduler(/*this thread*/ 0, SCHED_IDLE, &none) == 0;
 }
 
 void Throttle() {
-  if (!stands_back) return;
+  if (!in_background) return;
   const auto now = steady_clock::now();
   if (now - stretch_began < kStretch) return;
   std::this_thread::sleep_for(kRest);

@@ -8,13 +8,13 @@
 
 namespace hydrad {
 
-// From now on the calling thread runs when no other wants its core, and rests in Throttle. False where the
-// system refuses the former.
+// Lets the calling thread run only when no other wants its core, from now on, and makes it rest in Throttle.
+// Returns false where the system refuses the former.
 bool RunInBackground();
 
-// For work that can be background work, to be called every few microseconds: rests if the calling thread
-// stands back and has worked for 0.1 ms, the longer the more its core is wanted. Any other thread returns at
-// once.
+// Rests if the calling thread runs in the background and has worked for 0.1 ms, the longer the more its core
+// is wanted; in any other thread returns at once. Work that may be background work calls this every few
+// microseconds.
 void Throttle();
 
 }  // namespace hydrad

@@ -99,8 +99,8 @@ Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& t
               options.want_adapters),
       batch_(limits_.block_size) {}
 
-void Engine::Add(Request request, QueueLimit::Place seat) {
-  roster_.Add(std::move(request), std::move(seat));
+void Engine::Add(Request request, QueueLimit::Place place) {
+  roster_.Add(std::move(request), std::move(place));
 }
 
 void Engine::End(RequestId id, const absl::Status& status) {

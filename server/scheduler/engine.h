@@ -32,7 +32,7 @@ class Engine {
          Metrics& metrics);
 
   // REQUIRES: FitToModel (fit_to_model.h) was OK; the id is new.
-  void Add(Request request, QueueLimit::Place seat);
+  void Add(Request request, QueueLimit::Place place);
   // Ends the request with `status`; unknown ids are ignored.
   void End(RequestId id, const absl::Status& status);
   void EndAll(const absl::Status& status);

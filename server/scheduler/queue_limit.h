@@ -8,36 +8,37 @@
 
 namespace hydrad {
 
-// A bound on the requests that have not started, wherever they are: in the inbox or with the scheduler. The
-// door takes a seat before it queues a request, and the seat travels with it, so the bound is exact whatever
-// happens to the request on its way. Thread-safe; a seat orders nothing but the count.
+// A bound on the requests that have not started, wherever they are: in the inbox or with the scheduler.
+// Submit takes a place before it queues a request, and the place travels with the request, so the bound is
+// exact whatever happens to the request on its way. Thread-safe; a place orders nothing but the count.
 class QueueLimit {
  public:
-  explicit QueueLimit(int seats) : seats_(seats) {}
+  explicit QueueLimit(int places) : places_(places) {}
 
-  // A place in the room, given back by destruction. Move-only; any thread. The room must outlive it.
-  class Seat {
+  // One request's place in the queue, given back by destruction. Move-only; any thread may destroy it. The
+  // limit must outlive it.
+  class Place {
    public:
-    Seat(Seat&& other) noexcept : room_(std::exchange(other.room_, nullptr)) {}
-    Seat& operator=(Seat&& other) noexcept {
-      std::swap(room_, other.room_);
+    Place(Place&& other) noexcept : limit_(std::exchange(other.limit_, nullptr)) {}
+    Place& operator=(Place&& other) noexcept {
+      std::swap(limit_, other.limit_);
       return *this;
     }
-    ~Seat() {
-      if (room_ != nullptr) room_->taken_.fetch_sub(1, std::memory_order_relaxed);
+    ~Place() {
+      if (limit_ != nullptr) limit_->taken_.fetch_sub(1, std::memory_order_relaxed);
     }
 
    private:
     friend class QueueLimit;
-    explicit Seat(QueueLimit* room) : room_(room) {}
-    QueueLimit* room_;
+    explicit Place(QueueLimit* limit) : limit_(limit) {}
+    QueueLimit* limit_;
   };
 
-  // nullopt when all seats are taken.
-  std::optional<Seat> Take() {
+  // Returns nullopt when all places are taken.
+  std::optional<Place> Take() {
     int taken = taken_.load(std::memory_order_relaxed);
-    while (taken < seats_) {
-      if (taken_.compare_exchange_weak(taken, taken + 1, std::memory_order_relaxed)) return Seat(this);
+    while (taken < places_) {
+      if (taken_.compare_exchange_weak(taken, taken + 1, std::memory_order_relaxed)) return Place(this);
     }
     return std::nullopt;
   }
@@ -45,7 +46,7 @@ class QueueLimit {
   int taken() const { return taken_.load(std::memory_order_relaxed); }
 
  private:
-  const int seats_;
+  const int places_;
   std::atomic<int> taken_ = 0;
 };
 

@@ -6,10 +6,10 @@
 
 namespace hydrad {
 
-ActiveRequest::ActiveRequest(Request taken, QueueLimit::Place taken_seat, std::span<const int32_t> eos)
+ActiveRequest::ActiveRequest(Request taken, QueueLimit::Place taken_place, std::span<const int32_t> eos)
     : request(std::move(taken)),
       ends(request.stopping, eos),
-      seat(std::move(taken_seat)),
+      place(std::move(taken_place)),
       last_token(static_cast<size_t>(request.n)) {}
 
 Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size,
@@ -20,8 +20,8 @@ Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max
       block_size_(block_size),
       gate_(std::move(want)) {}
 
-void Roster::Add(Request request, QueueLimit::Place seat) {
-  auto owned = std::make_unique<ActiveRequest>(std::move(request), std::move(seat), eos_);
+void Roster::Add(Request request, QueueLimit::Place place) {
+  auto owned = std::make_unique<ActiveRequest>(std::move(request), std::move(place), eos_);
   ActiveRequest& active = *owned;
   const Request& r = active.request;
   active.tenant = fair_share_.Enter(r.tenant, r.weight);
@@ -70,8 +70,8 @@ void Roster::Start(Entry entry) {
   EraseWaiting(entry.request->tenant, entry.sequence->id());
   entry.sequence->Start();
   InsertRunning(entry);
-  if (entry.request->seat) {
-    entry.request->seat.reset();
+  if (entry.request->place) {
+    entry.request->place.reset();
     const Request& request = entry.request->request;
     HYDRAD_CHECK(request.bound());
     entry.request->adapter_order = adapter_use_.Start(request.adapter);
@@ -107,9 +107,9 @@ std::unique_ptr<ActiveRequest> Roster::Remove(ActiveRequest& active) {
   if (request.deadline) deadlines_.erase({*request.deadline, request.id});
   fair_share_.Leave(active.tenant);
   for (size_t i = 0; i < request.adapters(); ++i) {
-    adapter_use_.Leave(request.adapter_at(i), !active.seat.has_value());
+    adapter_use_.Leave(request.adapter_at(i), !active.place.has_value());
   }
-  if (request.adapter && active.seat) --unbound_;
+  if (request.adapter && active.place) --unbound_;
   const auto found = requests_.find(request.id);
   std::unique_ptr<ActiveRequest> owned = std::move(found->second);
   requests_.erase(found);
@@ -151,7 +151,7 @@ void Roster::UpdateStartGate(TimePoint now) {
   gate_.Begin(now);
   for (const auto& [id, active] : requests_) {
     const Request& request = active->request;
-    if (!request.adapter || active->seat) continue;
+    if (!request.adapter || active->place) continue;
     for (size_t i = 0; i < request.adapters(); ++i) gate_.AddRunning(request.adapter_at(i));
   }
   AddWaitingToGate();

@@ -21,13 +21,13 @@ namespace hydrad {
 
 // A request from its arrival to its end. Adapter and blocks go back with it.
 struct ActiveRequest {
-  ActiveRequest(Request taken, QueueLimit::Place taken_seat, std::span<const int32_t> eos);
+  ActiveRequest(Request taken, QueueLimit::Place taken_place, std::span<const int32_t> eos);
 
   Request request;  // does not change, but for its adapter, which is bound when it starts
   const EndTokens ends;
-  bool routed = false;                    // Roster::Route has been here
-  std::unique_ptr<ExpertRoute> route;     // null but for an adapter that holds several experts
-  std::optional<QueueLimit::Place> seat;  // until it starts
+  bool routed = false;                     // Roster::Route has been here
+  std::unique_ptr<ExpertRoute> route;      // null but for an adapter that holds several experts
+  std::optional<QueueLimit::Place> place;  // until it starts
   TenantId tenant = 0;
   uint64_t adapter_order = 0;                      // once it has started
   SequenceId first_sequence = 0;                   // choice i is sequence first_sequence + i
@@ -57,7 +57,7 @@ class Roster {
          StartGate::Want want = nullptr);
 
   // Takes a request; its first choice waits. The others are made by Fork. REQUIRES: the id is not in use.
-  void Add(Request request, QueueLimit::Place seat);
+  void Add(Request request, QueueLimit::Place place);
   // Once the first choice has run the prompt: makes the other choices, which start at once from its blocks as
   // far as max_running allows, and otherwise wait to run the prompt themselves.
   void Fork(ActiveRequest& request);

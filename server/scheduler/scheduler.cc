@@ -18,11 +18,11 @@
 namespace hydrad {
 namespace {
 
-constexpr Duration kIdleTurn = std::chrono::seconds(1);
+constexpr Duration kIdleWait = std::chrono::seconds(1);
 
 struct Submission {
   Request request;
-  QueueLimit::Place seat;
+  QueueLimit::Place place;
 };
 struct Cancellation {
   RequestId id;
@@ -44,18 +44,18 @@ struct Scheduler::Impl {
       : vocab_size(model.config().vocab_size),
         limits(model.limits()),
         clock(clock_in),
-        room(options.max_waiting),
+        queue(options.max_waiting),
         self_tests(INT_MAX),
         engine(options, model, tokenizer, clock_in, metrics),
         kv_free(limits.kv_blocks),
         heartbeat(clock_in.Now()) {}
 
   void Loop();
-  bool Turn(Duration wait);
+  bool RunOnce(Duration wait);
   void Handle(Message message);
   void Stop();
-  void Beat();
-  Duration IdleTurn() const;
+  void Heartbeat();
+  Duration IdleWait() const;
 
   // Constant after construction.
   const int vocab_size;
@@ -63,8 +63,8 @@ struct Scheduler::Impl {
   const Clock& clock;
 
   // Thread-safe themselves.
-  QueueLimit room, self_tests;
-  Inbox<Message> inbox{SIZE_MAX};  // submissions are bounded by the room, cancels by the requests
+  QueueLimit queue, self_tests;
+  Inbox<Message> inbox{SIZE_MAX};  // submissions are bounded by the queue, cancels by the requests
 
   // The scheduler thread's.
   Engine engine;
@@ -74,7 +74,7 @@ struct Scheduler::Impl {
   std::atomic<int> running = 0, kv_free;
   std::atomic<TimePoint> heartbeat;
   std::atomic<bool> draining = false;
-  std::atomic<bool> news_sent = false;  // and not read yet
+  std::atomic<bool> change_told = false;  // and not read yet
 
   Mutex mu;
   bool stopped ABSL_GUARDED_BY(mu) = false;
@@ -86,37 +86,37 @@ void Scheduler::Impl::Loop() {
   NameThisThread("scheduler");
   bool worked = false;
   while (!drain_until || (!engine.empty() && clock.Now() < *drain_until)) {
-    worked = Turn(worked ? Duration::zero() : IdleTurn());
+    worked = RunOnce(worked ? Duration::zero() : IdleWait());
   }
   Stop();
 }
 
-// Not beyond the next deadline: a request may wait for its adapter while nothing runs.
-Duration Scheduler::Impl::IdleTurn() const {
+// The wait ends with the next deadline: a request may wait for its adapter while nothing runs.
+Duration Scheduler::Impl::IdleWait() const {
   const std::optional<TimePoint> deadline = engine.next_deadline();
-  if (!deadline) return kIdleTurn;
-  return std::clamp(Duration(*deadline - clock.Now()), Duration::zero(), kIdleTurn);
+  if (!deadline) return kIdleWait;
+  return std::clamp(Duration(*deadline - clock.Now()), Duration::zero(), kIdleWait);
 }
 
-// Once round: take messages (waiting for them if there is nothing to do), run a step, tell the world.
-bool Scheduler::Impl::Turn(Duration wait) {
+// Takes messages, waiting for them if there is nothing to do, runs a step and publishes what has changed.
+bool Scheduler::Impl::RunOnce(Duration wait) {
   std::vector<Message> messages = inbox.ReceiveAll(wait);
   const bool told = !messages.empty();
   for (Message& message : messages) Handle(std::move(message));
   engine.Expire();
   const bool stepped = engine.Step();
-  Beat();
+  Heartbeat();
   return told || stepped;
 }
 
 void Scheduler::Impl::Handle(Message message) {
   if (auto* submission = std::get_if<Submission>(&message)) {
-    engine.Add(std::move(submission->request), std::move(submission->seat));
-    engine.EndAborted();  // the news of it may have come before the request
+    engine.Add(std::move(submission->request), std::move(submission->place));
+    engine.EndAborted();  // the change may have been told before the request came
   } else if (auto* cancellation = std::get_if<Cancellation>(&message)) {
     engine.End(cancellation->id, cancellation->status);
   } else if (std::holds_alternative<AdapterChange>(message)) {
-    news_sent = false;  // first: what changes from here on is told again
+    change_told = false;  // first: what changes from here on is told again
     engine.EndAborted();
   } else {
     const TimePoint until = std::get<DrainOrder>(message).until;
@@ -124,18 +124,18 @@ void Scheduler::Impl::Handle(Message message) {
   }
 }
 
-// What came too late is refused like the rest, so that every sink hears of its end.
+// A request that came too late is refused like the rest, so that every sink hears of its end.
 void Scheduler::Impl::Stop() {
   inbox.Close();
   for (Message& message : inbox.ReceiveAll(Duration::zero())) Handle(std::move(message));
   engine.EndAll(Draining());
-  Beat();
+  Heartbeat();
   MutexLock lock(&mu);
   stopped = true;
 }
 
-void Scheduler::Impl::Beat() {
-  engine.Publish(room.taken());
+void Scheduler::Impl::Heartbeat() {
+  engine.Publish(queue.taken());
   running.store(engine.running(), std::memory_order_relaxed);
   kv_free.store(engine.free_blocks(), std::memory_order_relaxed);
   heartbeat.store(clock.Now(), std::memory_order_relaxed);
@@ -156,9 +156,9 @@ absl::Status Scheduler::Submit(Request request) {
   HYDRAD_CHECK(request.sink != nullptr);
   if (impl_->draining) return Draining();
   RETURN_IF_ERROR(FitToModel(impl_->vocab_size, impl_->limits, &request));
-  std::optional<QueueLimit::Place> seat = (request.self_test ? impl_->self_tests : impl_->room).Take();
-  if (!seat) return ResourceExhausted("{} requests are already waiting", impl_->room.taken());
-  const auto sent = impl_->inbox.SendAlways(Submission{std::move(request), *std::move(seat)});
+  std::optional<QueueLimit::Place> place = (request.self_test ? impl_->self_tests : impl_->queue).Take();
+  if (!place) return ResourceExhausted("{} requests are already waiting", impl_->queue.taken());
+  const auto sent = impl_->inbox.SendAlways(Submission{std::move(request), *std::move(place)});
   return sent == Inbox<Message>::Sent::kOk ? absl::OkStatus() : Draining();
 }
 
@@ -167,7 +167,7 @@ void Scheduler::Cancel(RequestId id, absl::Status status) {
 }
 
 void Scheduler::Wake() {
-  if (!impl_->news_sent.exchange(true)) impl_->inbox.SendAlways(AdapterChange{});
+  if (!impl_->change_told.exchange(true)) impl_->inbox.SendAlways(AdapterChange{});
 }
 
 void Scheduler::Drain(Duration limit) {
@@ -181,7 +181,7 @@ void Scheduler::Drain(Duration limit) {
 SchedulerStatus Scheduler::status() const {
   SchedulerStatus status;
   status.running = impl_->running.load(std::memory_order_relaxed);
-  status.waiting = impl_->room.taken();
+  status.waiting = impl_->queue.taken();
   status.kv_blocks_total = impl_->limits.kv_blocks;
   status.kv_blocks_free = impl_->kv_free.load(std::memory_order_relaxed);
   const TimePoint beat =

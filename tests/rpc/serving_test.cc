@@ -318,7 +318,7 @@ TEST_F(ServingTest, AFullQueueRefuses) {
   model_->Close();
   Stream running(*inference_, Ask("One", 3));
   model_->AwaitStep();
-  // One of the two finds the only seat taken, and is answered while nothing moves.
+  // One of the two finds the only place taken, and is answered while nothing moves.
   std::promise<grpc::Status> first_answer;
   std::atomic<int> answers = 0;
   const auto ask = [&](grpc::Status* status) {

@@ -17,7 +17,7 @@ class AdapterWaitTest : public testing::Test {
  protected:
   AdapterWaitTest() {
     options_.want_adapters = [this](const std::vector<std::string>& names) { wanted_ = names; };
-    rig_ = std::make_unique<EngineRig>(house_, options_, kSmall);
+    rig_ = std::make_unique<EngineRig>(world_, options_, kSmall);
   }
   // A request on `stored`.
   std::shared_ptr<RecordingSink> Ask(RequestId id, FakeStored& stored, int tenant = 0,
@@ -27,7 +27,7 @@ class AdapterWaitTest : public testing::Test {
     spec.stopping.max_tokens = 3;
     spec.stopping.ignore_eos = true;
     auto sink = std::make_shared<RecordingSink>();
-    Request request = house_.Make(id, spec, sink);
+    Request request = world_.Make(id, spec, sink);
     request.adapter = stored.Handle();
     request.deadline = deadline;
     HYDRAD_CHECK(FitToModel(token::kCount, kSmall, &request).ok());
@@ -35,7 +35,7 @@ class AdapterWaitTest : public testing::Test {
     return sink;
   }
 
-  House house_;
+  RigWorld world_;
   SchedulerOptions options_;
   std::vector<std::string> wanted_;
   std::unique_ptr<EngineRig> rig_;
@@ -78,7 +78,7 @@ TEST_F(AdapterWaitTest, ItRunsOnTheGenerationThatServesWhenItStarts) {
 TEST_F(AdapterWaitTest, ACompositionStartsWithAllOfItsAdaptersOrHoldsNone) {
   FakeStored other{.name = "other", .generation = 3, .device = std::make_shared<FakeAdapter>(3)};
   auto sink = std::make_shared<RecordingSink>();
-  Request request = house_.Make(1, {}, sink);
+  Request request = world_.Make(1, {}, sink);
   request.adapter = here_.Handle();
   request.composed.push_back({other.Handle(), 0.5f});
   rig_->engine.Add(std::move(request), *rig_->room.Take());
@@ -115,7 +115,7 @@ TEST_F(AdapterWaitTest, NothingOfAGenerationThatWasLetGoIsKept) {
   FakeStored other{.name = "other", .device = std::make_shared<FakeAdapter>(3)};
   const auto ask = [&](RequestId id) {
     auto sink = std::make_shared<RecordingSink>();
-    Request request = house_.Make(id, {}, sink);
+    Request request = world_.Make(id, {}, sink);
     request.adapter = here_.Handle();
     request.composed.push_back({other.Handle(), 0.5f});
     rig_->engine.Add(std::move(request), *rig_->room.Take());
@@ -135,11 +135,11 @@ TEST_F(AdapterWaitTest, NothingOfAGenerationThatWasLetGoIsKept) {
 }
 
 TEST_F(AdapterWaitTest, ADeadlineEndsTheWait) {
-  const TimePoint deadline = house_.clock.Now() + seconds(1);
+  const TimePoint deadline = world_.clock.Now() + seconds(1);
   const auto sink = Ask(1, away_, 0, deadline);
   EXPECT_FALSE(rig_->engine.Step());
   EXPECT_EQ(rig_->engine.next_deadline(), deadline);
-  house_.clock.Advance(seconds(1));
+  world_.clock.Advance(seconds(1));
   rig_->engine.Expire();
   EXPECT_EQ(sink->record().status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_TRUE(rig_->engine.empty());
@@ -189,7 +189,7 @@ TEST_F(AdapterWaitTest, AnAdapterThatGoesAtTheLastMomentIsWaitedFor) {
   int tries = 0;
   RequestSpec spec;
   auto sink = std::make_shared<RecordingSink>();
-  Request request = house_.Make(1, spec, sink);
+  Request request = world_.Make(1, spec, sink);
   request.adapter = AdapterHandle(std::make_unique<Fickle>(away_, tries));
   rig_->engine.Add(std::move(request), *rig_->room.Take());
   EXPECT_FALSE(rig_->engine.Step());
@@ -219,7 +219,7 @@ TEST_F(AdapterWaitTest, NobodyStarvesBesideABusyAdapter) {
   int steps = 0;
   for (; starving->record().dones == 0 && steps < 1000; ++steps) {
     if (steps % 2 == 0) busy.push_back(Ask(id++, here_));  // each takes three steps: they overlap
-    house_.clock.Advance(std::chrono::milliseconds(20));
+    world_.clock.Advance(std::chrono::milliseconds(20));
     rig_->engine.Step();
     const bool in_use = rig_->engine.running() > 0 && !away_.ready;
     if (!in_use) {  // the last one let go: there is room

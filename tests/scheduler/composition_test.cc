@@ -31,7 +31,7 @@ class CompositionTest : public testing::Test {
   Request Composed(std::vector<std::shared_ptr<AdapterGeneration>> adapters, std::vector<float> weights) {
     RequestSpec spec;
     spec.stopping.max_tokens = 6;
-    Request request = house_.Make(++last_id_, spec, nullptr);
+    Request request = world_.Make(++last_id_, spec, nullptr);
     for (size_t i = 0; i < adapters.size(); ++i) {
       if (i == 0) {
         request.adapter = HandleOn(adapters[0]);
@@ -49,16 +49,16 @@ class CompositionTest : public testing::Test {
     return sink;
   }
   RecordingSink::Record RunAlone(Request request) {
-    EngineRig rig(house_, {}, kRoomy);
+    EngineRig rig(world_, {}, kRoomy);
     const auto sink = Add(rig, std::move(request));
     rig.RunToEnd();
     return sink->record();
   }
   std::string Text() const {
-    return prometheus::TextSerializer().Serialize(house_.metrics.collectable()->Collect());
+    return prometheus::TextSerializer().Serialize(world_.metrics.collectable()->Collect());
   }
 
-  House house_;
+  RigWorld world_;
   RequestId last_id_ = 0;
 };
 
@@ -67,7 +67,7 @@ TEST_F(CompositionTest, TogetherIsAsAlone) {
   const std::vector<std::pair<std::vector<std::shared_ptr<AdapterGeneration>>, std::vector<float>>> uses = {
       {{a}, {1}}, {{a, b}, {0.5f, 2}}, {{b, a}, {2, 0.5f}}, {{a, b, c}, {1, 1, 1}}, {{a}, {0.5f}},
       {{}, {}},   {{c, b}, {1, -1}}};
-  EngineRig rig(house_, {}, kRoomy);
+  EngineRig rig(world_, {}, kRoomy);
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   for (int round = 0; round < 3; ++round) {
     for (const auto& [adapters, weights] : uses) sinks.push_back(Add(rig, Composed(adapters, weights)));
@@ -86,7 +86,7 @@ TEST_F(CompositionTest, TogetherIsAsAlone) {
 
 TEST_F(CompositionTest, EveryAdapterIsHeldToTheEnd) {
   const auto a = Adapter("a", 1), b = Adapter("b", 2);
-  EngineRig rig(house_, {}, kRoomy);
+  EngineRig rig(world_, {}, kRoomy);
   Add(rig, Composed({a, b}, {1, 1}));
   rig.engine.Step();
   EXPECT_GT(a.use_count(), 1);
@@ -132,7 +132,7 @@ TEST_F(CompositionTest, TopKMustSuitTheAdapter) {
 TEST_F(CompositionTest, ARefusedRequestHoldsNothingUp) {
   Request bad = Composed({Adapter("plain", 1)}, {1});
   bad.adapter_top_k = 1;
-  EngineRig rig(house_, {}, kRoomy);
+  EngineRig rig(world_, {}, kRoomy);
   const auto refused = Add(rig, std::move(bad)), good = Add(rig, Composed({}, {}));
   rig.RunToEnd();
   EXPECT_FALSE(refused->record().status.ok());

@@ -59,21 +59,21 @@ RequestSpec Spec(int prompt, int i) {
   spec.prompt.assign(prompt, token::kA);
   spec.stopping.max_tokens = 4000;
   spec.stopping.stop = {"\n\n", "###"};
-  spec.adapter = i % (House::kAdapters + 1);
-  spec.tenant = i % House::kTenants;
+  spec.adapter = i % (RigWorld::kAdapters + 1);
+  spec.tenant = i % RigWorld::kTenants;
   return spec;
 }
 
 // `running` sequences decode at a context of `prompt` while `waiting` requests queue.
 void Decode(int running, int prompt, int waiting) {
-  House house;
+  RigWorld world;
   IdleModel model;
   QueueLimit room(100000);
-  Engine engine({.max_running = running, .prefill_chunk = 1024}, model, *house.tokenizer, house.clock,
-                house.metrics);
+  Engine engine({.max_running = running, .prefill_chunk = 1024}, model, *world.tokenizer, world.clock,
+                world.metrics);
   const auto sink = std::make_shared<SilentSink>();
   for (int i = 0; i < running + waiting; ++i)
-    engine.Add(house.Make(i + 1, Spec(prompt, i), sink), *room.Take());
+    engine.Add(world.Make(i + 1, Spec(prompt, i), sink), *room.Take());
   while (room.taken() > waiting) engine.Step();
   for (int i = 0; i < 20; ++i) engine.Step();
   const double micros = MicrosPerStep(engine, 100, 10);
@@ -83,13 +83,13 @@ void Decode(int running, int prompt, int waiting) {
 }
 
 void Prefill(int chunk) {
-  House house;
+  RigWorld world;
   IdleModel model;
   QueueLimit room(100000);
-  Engine engine({.max_running = 64, .prefill_chunk = chunk}, model, *house.tokenizer, house.clock,
-                house.metrics);
+  Engine engine({.max_running = 64, .prefill_chunk = chunk}, model, *world.tokenizer, world.clock,
+                world.metrics);
   const auto sink = std::make_shared<SilentSink>();
-  for (int i = 0; i < 200; ++i) engine.Add(house.Make(i + 1, Spec(4000, i), sink), *room.Take());
+  for (int i = 0; i < 200; ++i) engine.Add(world.Make(i + 1, Spec(4000, i), sink), *room.Take());
   const double micros = MicrosPerStep(engine, 25, 4);
   std::printf("prefill %4d rows: %8.1f us a step, %6.3f us a row\n", chunk, micros, micros / chunk);
   engine.EndAll(Cancelled("measured"));

@@ -40,20 +40,20 @@ class EngineTest : public testing::Test {
     EXPECT_EQ(rig.engine.running(), 0);
     EXPECT_EQ(rig.engine.free_blocks(), rig.model.limits().kv_blocks);
     EXPECT_EQ(rig.room.taken(), 0);
-    EXPECT_TRUE(house_.AllBack());
+    EXPECT_TRUE(world_.AllBack());
   }
 
-  House house_;
+  RigWorld world_;
 };
 
 TEST_F(EngineTest, WithoutRequestsThereIsNothingToDo) {
-  EngineRig rig(house_, {}, kSmall);
+  EngineRig rig(world_, {}, kSmall);
   EXPECT_FALSE(rig.engine.Step());
   EXPECT_EQ(rig.model.steps(), 0);
 }
 
 TEST_F(EngineTest, OneRequestToItsEnd) {
-  EngineRig rig(house_, {}, kSmall);
+  EngineRig rig(world_, {}, kSmall);
   const auto sink = rig.Add(1, Long(5, 3));
   rig.RunToEnd();
   const RecordingSink::Record record = sink->record();
@@ -61,7 +61,7 @@ TEST_F(EngineTest, OneRequestToItsEnd) {
   EXPECT_EQ(record.starts, 1);
   EXPECT_EQ(record.choices.at(0).tokens.size(), 3u);
   EXPECT_EQ(record.choices.at(0).reason, FinishReason::kLength);
-  EXPECT_EQ(record.choices.at(0).text, house_.tokenizer->Decode(record.choices.at(0).tokens, true));
+  EXPECT_EQ(record.choices.at(0).text, world_.tokenizer->Decode(record.choices.at(0).tokens, true));
   EXPECT_EQ(record.usage.prompt_tokens, 5);
   EXPECT_EQ(record.usage.generated_tokens, 3);
   EXPECT_EQ(rig.model.steps(), 3) << "the last token is not run";
@@ -70,7 +70,7 @@ TEST_F(EngineTest, OneRequestToItsEnd) {
 }
 
 TEST_F(EngineTest, DecodingGoesOnWhileALongPromptIsPrefilled) {
-  EngineRig rig(house_, {.prefill_chunk = 4}, kSmall);
+  EngineRig rig(world_, {.prefill_chunk = 4}, kSmall);
   const auto first = rig.Add(1, Long(2, 20));
   rig.engine.Step();
   rig.Add(2, Long(40, 1));
@@ -82,10 +82,10 @@ TEST_F(EngineTest, DecodingGoesOnWhileALongPromptIsPrefilled) {
 }
 
 TEST_F(EngineTest, OneStepHoldsRowsOfAllAdapters) {
-  EngineRig rig(house_, {}, kSmall);
+  EngineRig rig(world_, {}, kSmall);
   size_t runs = 0;
   rig.model.on_forward = [&](const Batch& batch) { runs = std::max(runs, batch.runs.size()); };
-  for (int adapter = 0; adapter <= House::kAdapters; ++adapter) {
+  for (int adapter = 0; adapter <= RigWorld::kAdapters; ++adapter) {
     RequestSpec spec = Long(3, 3);
     spec.adapter = adapter;
     rig.Add(adapter + 1, spec);
@@ -96,7 +96,7 @@ TEST_F(EngineTest, OneStepHoldsRowsOfAllAdapters) {
 }
 
 TEST_F(EngineTest, ACancelledRequestIsGoneAtOnceWhereverItIs) {
-  EngineRig rig(house_, {.max_running = 1}, kSmall);
+  EngineRig rig(world_, {.max_running = 1}, kSmall);
   const auto running = rig.Add(1, Long(5, 30)), waiting = rig.Add(2, Long(5, 30));
   rig.engine.Step();
   rig.engine.End(2, Cancelled("gone"));
@@ -111,17 +111,17 @@ TEST_F(EngineTest, ACancelledRequestIsGoneAtOnceWhereverItIs) {
 }
 
 TEST_F(EngineTest, DeadlinesEndWaitingAndRunningRequests) {
-  EngineRig rig(house_, {.max_running = 1}, kSmall);
-  const TimePoint now = house_.clock.Now();
+  EngineRig rig(world_, {.max_running = 1}, kSmall);
+  const TimePoint now = world_.clock.Now();
   const auto running = rig.Add(1, Long(5, 30), -1, now + seconds(2));
   const auto waiting = rig.Add(2, Long(5, 30), -1, now + seconds(1));
   rig.engine.Step();
-  house_.clock.Advance(seconds(1));
+  world_.clock.Advance(seconds(1));
   rig.engine.Expire();
   EXPECT_EQ(waiting->record().status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(std::string(waiting->record().status.message()), HasSubstr("before the request started"));
   EXPECT_FALSE(running->done());
-  house_.clock.Advance(seconds(1));
+  world_.clock.Advance(seconds(1));
   rig.engine.Expire();
   EXPECT_EQ(running->record().status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(rig.model.rows_run(), 5) << "expired work is not prefilled";
@@ -129,7 +129,7 @@ TEST_F(EngineTest, DeadlinesEndWaitingAndRunningRequests) {
 }
 
 TEST_F(EngineTest, AStalledReaderCostsItsOwnRequest) {
-  EngineRig rig(house_, {}, kSmall);
+  EngineRig rig(world_, {}, kSmall);
   const auto stalled = rig.Add(1, Long(5, 30), /*stall_after=*/2), other = rig.Add(2, Long(5, 5));
   rig.RunToEnd();
   EXPECT_EQ(stalled->record().status.code(), absl::StatusCode::kCancelled);
@@ -138,7 +138,7 @@ TEST_F(EngineTest, AStalledReaderCostsItsOwnRequest) {
 }
 
 TEST_F(EngineTest, LogitsThatAreNotNumbersEndTheirRequestAlone) {
-  EngineRig rig(house_, {}, kSmall);
+  EngineRig rig(world_, {}, kSmall);
   RequestSpec poisoned = Long(5, 5);
   poisoned.prompt[2] = token::kPoison;
   poisoned.n = 3;
@@ -148,13 +148,13 @@ TEST_F(EngineTest, LogitsThatAreNotNumbersEndTheirRequestAlone) {
   rig.RunToEnd();
   EXPECT_EQ(bad->record().status.code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(bad->record().starts, 0);
-  ExpectSameAsAlone(good->record(), RunAlone(house_, healthy));
+  ExpectSameAsAlone(good->record(), RunAlone(world_, healthy));
   ExpectAllBack(rig);
 }
 
 // Not after the rest of the prompt has run: what is told of the prompt would be no number.
 TEST_F(EngineTest, APromptWithLogitsThatAreNotNumbersEndsWhereTheyAreScored) {
-  EngineRig rig(house_, {.prefill_chunk = 5}, kSmall);
+  EngineRig rig(world_, {.prefill_chunk = 5}, kSmall);
   RequestSpec poisoned = Long(15, 5);
   poisoned.prompt[2] = token::kPoison;
   poisoned.output.prompt_logprobs = 0;
@@ -166,18 +166,18 @@ TEST_F(EngineTest, APromptWithLogitsThatAreNotNumbersEndsWhereTheyAreScored) {
 }
 
 TEST_F(EngineTest, WhatARequestHeldIsFreeWhenItsSinkHearsOfTheEnd) {
-  EngineRig rig(house_, {}, kSmall);
+  EngineRig rig(world_, {}, kSmall);
   RequestSpec spec = Long(5, 3);
   spec.adapter = 1;
   const auto sink = rig.Add(1, spec);
   bool free = false;
-  sink->on_done = [&] { free = house_.AllBack() && rig.engine.free_blocks() == kSmall.kv_blocks; };
+  sink->on_done = [&] { free = world_.AllBack() && rig.engine.free_blocks() == kSmall.kv_blocks; };
   rig.RunToEnd();
   EXPECT_TRUE(free);
 }
 
 TEST_F(EngineTest, ChoicesDrawAsIfEachWereAloneAndRunThePromptOnce) {
-  EngineRig rig(house_, {}, kSmall);
+  EngineRig rig(world_, {}, kSmall);
   RequestSpec spec = Long(13, 6);
   spec.n = 3;
   spec.seed = 100;
@@ -188,7 +188,7 @@ TEST_F(EngineTest, ChoicesDrawAsIfEachWereAloneAndRunThePromptOnce) {
   for (int i = 0; i < 3; ++i) {
     RequestSpec one = Long(13, 6);
     one.seed = 100 + i;
-    const RecordingSink::Record alone = RunAlone(house_, one);
+    const RecordingSink::Record alone = RunAlone(world_, one);
     EXPECT_EQ(together.choices.at(i).tokens, alone.choices.at(0).tokens);
     EXPECT_EQ(together.choices.at(i).text, alone.choices.at(0).text);
   }
@@ -199,12 +199,12 @@ TEST_F(EngineTest, ChoicesDrawAsIfEachWereAloneAndRunThePromptOnce) {
 }
 
 TEST_F(EngineTest, MoreChoicesThanMayRunAllEnd) {
-  EngineRig rig(house_, {.max_running = 2}, kSmall);
+  EngineRig rig(world_, {.max_running = 2}, kSmall);
   RequestSpec spec = Long(9, 4);
   spec.n = 7;
   const auto sink = rig.Add(1, spec);
   rig.RunToEnd();
-  ExpectSameAsAlone(sink->record(), RunAlone(house_, spec));
+  ExpectSameAsAlone(sink->record(), RunAlone(world_, spec));
   EXPECT_TRUE(sink->record().status.ok());
   ExpectAllBack(rig);
 }
@@ -214,13 +214,13 @@ TEST_F(EngineTest, PromptLogprobsComeWholeBeforeTheFirstTokenHoweverThePromptIsC
   spec.prompt = {0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4};
   spec.output.prompt_logprobs = 2;
   spec.output.top_logprobs = 1;
-  const RecordingSink::Record alone = RunAlone(house_, spec);
+  const RecordingSink::Record alone = RunAlone(world_, spec);
   ASSERT_EQ(alone.prompt_logprobs.size(), 10u);
   for (size_t i = 0; i < 10; ++i) {
     EXPECT_EQ(alone.prompt_logprobs[i].token, spec.prompt[i + 1]);
     EXPECT_EQ(alone.prompt_logprobs[i].top.size(), 2u);
   }
-  EngineRig rig(house_, {}, kSmall);  // four logit rows a step
+  EngineRig rig(world_, {}, kSmall);  // four logit rows a step
   const auto sink = rig.Add(1, spec);
   rig.Add(2, Long(3, 9));
   rig.RunToEnd();
@@ -230,26 +230,26 @@ TEST_F(EngineTest, PromptLogprobsComeWholeBeforeTheFirstTokenHoweverThePromptIsC
 TEST_F(EngineTest, PreemptedSequencesDrawTheSameTokens) {
   ModelLimits tight = kSmall;
   tight.kv_blocks = 8;
-  EngineRig rig(house_, {}, tight);
+  EngineRig rig(world_, {}, tight);
   std::vector<RequestSpec> specs;
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   for (int i = 0; i < 4; ++i) {
-    specs.push_back(Long(6, 20, i % House::kTenants));
+    specs.push_back(Long(6, 20, i % RigWorld::kTenants));
     specs.back().seed = i;
     sinks.push_back(rig.Add(i + 1, specs.back()));
   }
   rig.RunToEnd();
-  EXPECT_THAT(Text(house_.metrics), testing::Not(HasSubstr("hydrad_preemptions_total 0\n")));
+  EXPECT_THAT(Text(world_.metrics), testing::Not(HasSubstr("hydrad_preemptions_total 0\n")));
   for (int i = 0; i < 4; ++i) {
     EXPECT_TRUE(sinks[i]->record().status.ok());
-    ExpectSameAsAlone(sinks[i]->record(), RunAlone(house_, specs[i]));
+    ExpectSameAsAlone(sinks[i]->record(), RunAlone(world_, specs[i]));
   }
   ExpectAllBack(rig);
 }
 
 TEST_F(EngineTest, TimesComeFromTheClock) {
-  EngineRig rig(house_, {.max_running = 1, .prefill_chunk = 4}, kSmall);
-  rig.model.on_forward = [this](const Batch&) { house_.clock.Advance(milliseconds(10)); };
+  EngineRig rig(world_, {.max_running = 1, .prefill_chunk = 4}, kSmall);
+  rig.model.on_forward = [this](const Batch&) { world_.clock.Advance(milliseconds(10)); };
   const auto first = rig.Add(1, Long(8, 3)), second = rig.Add(2, Long(4, 1));
   rig.RunToEnd();
   const Usage a = first->record().usage, b = second->record().usage;
@@ -258,7 +258,7 @@ TEST_F(EngineTest, TimesComeFromTheClock) {
   EXPECT_EQ(a.decode, milliseconds(20));
   EXPECT_EQ(b.queue, milliseconds(40));
   EXPECT_EQ(b.prefill, milliseconds(10));
-  const std::string text = Text(house_.metrics);
+  const std::string text = Text(world_.metrics);
   EXPECT_THAT(text, HasSubstr("hydrad_inter_token_latency_seconds_count 2\n"));
   EXPECT_THAT(text, HasSubstr("hydrad_inter_token_latency_seconds_sum 0.02\n"));
   EXPECT_THAT(text, HasSubstr("hydrad_time_to_first_token_seconds_count 2\n"));
@@ -268,25 +268,25 @@ TEST_F(EngineTest, TimesComeFromTheClock) {
 }
 
 TEST_F(EngineTest, GaugesShowWhatIs) {
-  EngineRig rig(house_, {}, kSmall);
+  EngineRig rig(world_, {}, kSmall);
   RequestSpec spec = Long(5, 30);
   spec.adapter = 2;
   rig.Add(1, spec);
   rig.engine.Step();
   rig.engine.Publish(7);
-  const std::string text = Text(house_.metrics);
+  const std::string text = Text(world_.metrics);
   EXPECT_THAT(text, HasSubstr("hydrad_requests_running 1\n"));
   EXPECT_THAT(text, HasSubstr("hydrad_requests_waiting 7\n"));
   EXPECT_THAT(text, HasSubstr("hydrad_kv_blocks{state=\"used\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("running_lora_adapters=\"adapter2\",waiting_lora_adapters=\"\""));
   rig.engine.EndAll(Cancelled("enough"));
   rig.engine.Publish(0);
-  EXPECT_THAT(Text(house_.metrics), HasSubstr("running_lora_adapters=\"\",waiting_lora_adapters=\"\""));
+  EXPECT_THAT(Text(world_.metrics), HasSubstr("running_lora_adapters=\"\",waiting_lora_adapters=\"\""));
 }
 
 TEST_F(EngineTest, PromptAndDrawnTokensAreCharged) {
-  House house({1, 1, 1});
-  EngineRig fair(house, {.max_running = 1}, kSmall);
+  RigWorld world({1, 1, 1});
+  EngineRig fair(world, {.max_running = 1}, kSmall);
   // Tenant 0 is served 3 + 2 * 10 first, then tenant 1 its 10 + 2 * 1: by prompts alone 0 would be next.
   fair.Add(1, Long(3, 10, 0));
   fair.Add(2, Long(10, 1, 1));
@@ -323,9 +323,9 @@ RequestSpec Moa(int adapter, Decision decision, int prompt, int max_tokens) {
 }
 
 TEST_F(EngineTest, ARoutingPassRunsThePromptOnTheBaseModelFirst) {
-  for (const int adapter : {House::kLastMoa, House::kMeanMoa}) {
+  for (const int adapter : {RigWorld::kLastMoa, RigWorld::kMeanMoa}) {
     for (const Decision decision : {Decision::kLast, Decision::kVote}) {
-      EngineRig rig(house_, {.prefill_chunk = 4}, kSmall);
+      EngineRig rig(world_, {.prefill_chunk = 4}, kSmall);
       std::vector<std::pair<int, bool>> steps;  // rows, adapted
       rig.model.on_forward = [&](const Batch& b) { steps.emplace_back(b.rows(), !b.runs.empty()); };
       const RequestSpec spec = Moa(adapter, decision, 10, 2);
@@ -335,19 +335,19 @@ TEST_F(EngineTest, ARoutingPassRunsThePromptOnTheBaseModelFirst) {
                                                       {4, true},  {2, true},  {1, true}};
       EXPECT_EQ(steps, want);
       const RouteTaken route = *sink->record().route;
-      EXPECT_EQ(route.votes, BaseVotes(house_.mixture(adapter), spec.prompt));
+      EXPECT_EQ(route.votes, BaseVotes(world_.mixture(adapter), spec.prompt));
       EXPECT_TRUE(decision == Decision::kVote || route.expert == route.votes.back());
       EXPECT_GE(std::ranges::count(route.votes, route.expert), 1);
       EXPECT_EQ(route.decision, decision);
-      ExpectSameAsAlone(sink->record(), RunAlone(house_, spec));
+      ExpectSameAsAlone(sink->record(), RunAlone(world_, spec));
       ExpectAllBack(rig);
     }
   }
 }
 
 TEST_F(EngineTest, ALabelNeedsNoPassAndNoRouter) {
-  EngineRig rig(house_, {}, kSmall);
-  RequestSpec spec = Moa(House::kLastMoa, Decision::kLabel, 5, 3);
+  EngineRig rig(world_, {}, kSmall);
+  RequestSpec spec = Moa(RigWorld::kLastMoa, Decision::kLabel, 5, 3);
   spec.expert = 2;
   const auto sink = rig.Add(1, spec);
   rig.RunToEnd();
@@ -357,10 +357,10 @@ TEST_F(EngineTest, ALabelNeedsNoPassAndNoRouter) {
 }
 
 TEST_F(EngineTest, ByLayerThePromptRunsOnceAndInOnePiece) {
-  EngineRig rig(house_, {.prefill_chunk = 4}, kSmall);
+  EngineRig rig(world_, {.prefill_chunk = 4}, kSmall);
   std::vector<int> rows;
   rig.model.on_forward = [&](const Batch& b) { rows.push_back(b.rows()); };
-  const auto sink = rig.Add(1, Moa(House::kMeanMoa, Decision::kLayer, 13, 2));
+  const auto sink = rig.Add(1, Moa(RigWorld::kMeanMoa, Decision::kLayer, 13, 2));
   rig.RunToEnd();
   EXPECT_EQ(rows, (std::vector<int>{13, 1}));
   EXPECT_EQ(sink->record().route->expert, "");
@@ -369,59 +369,59 @@ TEST_F(EngineTest, ByLayerThePromptRunsOnceAndInOnePiece) {
 }
 
 TEST_F(EngineTest, ByLayerAScoredPromptIsRoutedFirst) {
-  EngineRig rig(house_, {}, kSmall);  // four logits a step
-  RequestSpec spec = Moa(House::kLastMoa, Decision::kLayer, 12, 2);
+  EngineRig rig(world_, {}, kSmall);  // four logits a step
+  RequestSpec spec = Moa(RigWorld::kLastMoa, Decision::kLayer, 12, 2);
   spec.output.prompt_logprobs = 0;
   const auto sink = rig.Add(1, spec);
   rig.RunToEnd();
   EXPECT_EQ(sink->record().prompt_logprobs.size(), 11u);
   EXPECT_EQ(rig.model.rows_run(), 12 + 12 + 1);
-  ExpectSameAsAlone(sink->record(), RunAlone(house_, spec));
+  ExpectSameAsAlone(sink->record(), RunAlone(world_, spec));
 }
 
 TEST_F(EngineTest, PreemptedSequencesKeepTheirExperts) {
   ModelLimits tight = kSmall;
   tight.kv_blocks = 8;
-  EngineRig rig(house_, {.prefill_chunk = 4}, tight);
+  EngineRig rig(world_, {.prefill_chunk = 4}, tight);
   std::vector<RequestSpec> specs;
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   for (int i = 0; i < 6; ++i) {
     const Decision decision = i % 3 == 0 ? Decision::kVote : i % 3 == 1 ? Decision::kLayer : Decision::kLast;
-    specs.push_back(Moa(i < 3 ? House::kLastMoa : House::kMeanMoa, decision, 6, 20));
-    specs.back().tenant = i % House::kTenants;
+    specs.push_back(Moa(i < 3 ? RigWorld::kLastMoa : RigWorld::kMeanMoa, decision, 6, 20));
+    specs.back().tenant = i % RigWorld::kTenants;
     specs.back().seed = i;
     sinks.push_back(rig.Add(i + 1, specs.back()));
   }
   rig.RunToEnd();
-  EXPECT_THAT(Text(house_.metrics), testing::Not(HasSubstr("hydrad_preemptions_total 0\n")));
+  EXPECT_THAT(Text(world_.metrics), testing::Not(HasSubstr("hydrad_preemptions_total 0\n")));
   for (int i = 0; i < 6; ++i) {
     EXPECT_TRUE(sinks[i]->record().status.ok());
-    ExpectSameAsAlone(sinks[i]->record(), RunAlone(house_, specs[i]));
+    ExpectSameAsAlone(sinks[i]->record(), RunAlone(world_, specs[i]));
   }
   ExpectAllBack(rig);
 }
 
 TEST_F(EngineTest, ChoicesShareTheRoute) {
   for (const Decision decision : {Decision::kVote, Decision::kLayer}) {
-    EngineRig rig(house_, {}, kSmall);
-    RequestSpec spec = Moa(House::kMeanMoa, decision, 9, 4);
+    EngineRig rig(world_, {}, kSmall);
+    RequestSpec spec = Moa(RigWorld::kMeanMoa, decision, 9, 4);
     spec.n = 3;
     spec.sampling.temperature = 1;
     const auto sink = rig.Add(1, spec);
     rig.RunToEnd();
     EXPECT_EQ(sink->record().choices.size(), 3u);
-    ExpectSameAsAlone(sink->record(), RunAlone(house_, spec));
+    ExpectSameAsAlone(sink->record(), RunAlone(world_, spec));
     const int passes = decision == Decision::kVote ? 2 : 1;
     EXPECT_EQ(rig.model.rows_run(), 9 * passes + 3 * 3 + 2) << "the last block's token is run by each choice";
   }
 }
 
 TEST_F(EngineTest, BothRunsOfARoutedPromptAreCharged) {
-  House house({1, 1, 1});
-  EngineRig fair(house, {.max_running = 1}, kSmall);
+  RigWorld world({1, 1, 1});
+  EngineRig fair(world, {.max_running = 1}, kSmall);
   // Tenant 0 is served 6 twice, then tenant 1 its 10 once and 2 for a token each: charged once, 0 would be
   // next.
-  fair.Add(1, Moa(House::kLastMoa, Decision::kVote, 6, 1));
+  fair.Add(1, Moa(RigWorld::kLastMoa, Decision::kVote, 6, 1));
   fair.Add(2, Long(10, 1, 1));
   const auto more_of_0 = fair.Add(3, Long(3, 1, 0)), more_of_1 = fair.Add(4, Long(3, 1, 1));
   while (!more_of_0->done() && !more_of_1->done()) ASSERT_TRUE(fair.engine.Step());
@@ -439,8 +439,8 @@ double Served(const RequestSpec& spec, const RecordingSink::Record& record) {
 // Theorem 4.8 of arXiv 2401.00588: two tenants that always have work waiting differ by at most 2 max(w_p L,
 // w_q M), with L the longest prompt and M the tokens that the batch can hold.
 TEST_F(EngineTest, BackloggedTenantsGetTheirShareWhateverTheyAskFor) {
-  House house({1, 3, 1});
-  EngineRig rig(house, {.max_running = 4, .prefill_chunk = 8}, kSmall);
+  RigWorld world({1, 3, 1});
+  EngineRig rig(world, {.max_running = 4, .prefill_chunk = 8}, kSmall);
   std::mt19937_64 rng(5);
   std::vector<std::pair<RequestSpec, std::shared_ptr<RecordingSink>>> requests;
   RequestId id = 0;
@@ -454,7 +454,7 @@ TEST_F(EngineTest, BackloggedTenantsGetTheirShareWhateverTheyAskFor) {
   const double bound = 2 * std::max(1.0 * 40, 2.0 * kSmall.kv_blocks * kSmall.block_size);
   for (int step = 0; step < 1500; ++step) {
     ASSERT_TRUE(rig.engine.Step());
-    double served[House::kTenants] = {};
+    double served[RigWorld::kTenants] = {};
     for (const auto& [spec, sink] : requests) served[spec.tenant] += Served(spec, sink->record());
     ASSERT_LE(std::abs(served[0] / 1 - served[1] / 3), bound) << "step " << step;
     const bool backlogged = std::ranges::any_of(requests, [](const auto& request) {
@@ -465,7 +465,7 @@ TEST_F(EngineTest, BackloggedTenantsGetTheirShareWhateverTheyAskFor) {
 }
 
 TEST_F(EngineTest, AQuietTenantDoesNotWaitBehindABusyOnesQueue) {
-  EngineRig rig(house_, {.max_running = 4, .prefill_chunk = 8}, kSmall);
+  EngineRig rig(world_, {.max_running = 4, .prefill_chunk = 8}, kSmall);
   for (RequestId id = 1; id <= 50; ++id) rig.Add(id, Long(30, 2, 0));
   for (int i = 0; i < 10; ++i) rig.engine.Step();
   const auto quiet = rig.Add(99, Long(4, 1, 1));
@@ -482,7 +482,7 @@ struct Met {
 class History {
  public:
   explicit History(uint64_t seed)
-      : rng_(seed), options_(Options()), limits_(Limits()), rig_(house_, options_, limits_) {}
+      : rng_(seed), options_(Options()), limits_(Limits()), rig_(world_, options_, limits_) {}
 
   void Run(Met* met) {
     int to_come = 3 + Draw(10), steps = 0;
@@ -493,14 +493,14 @@ class History {
         --to_come;
       }
       if (Draw(20) == 0) rig_.engine.End(1 + Draw(static_cast<int>(specs_.size()) + 1), Cancelled("client"));
-      house_.clock.Advance(milliseconds(Draw(3)));
+      world_.clock.Advance(milliseconds(Draw(3)));
       rig_.engine.Expire();
       const bool had_work = !rig_.engine.empty();
       ASSERT_EQ(rig_.engine.Step(), had_work);
     }
     Verify();
     for (const auto& sink : sinks_) Count(sink->record().status, met);
-    if (Text(house_.metrics).find("hydrad_preemptions_total 0\n") == std::string::npos)
+    if (Text(world_.metrics).find("hydrad_preemptions_total 0\n") == std::string::npos)
       ++met->preempting_histories;
   }
 
@@ -528,7 +528,7 @@ class History {
     const bool fits = static_cast<int>(spec.prompt.size()) <= rig_.unsplit_rows;
     if (spec.decision == Decision::kLayer && !fits) spec.decision = Decision::kVote;
     std::optional<TimePoint> deadline;
-    if (Draw(5) == 0) deadline = house_.clock.Now() + milliseconds(Draw(60));
+    if (Draw(5) == 0) deadline = world_.clock.Now() + milliseconds(Draw(60));
     const int stall_after = Draw(8) == 0 ? 1 + Draw(5) : -1;
     sinks_.push_back(rig_.Add(specs_.size(), specs_.back(), stall_after, deadline));
   }
@@ -536,17 +536,17 @@ class History {
   void Verify() {
     for (size_t i = 0; i < specs_.size(); ++i) {
       SCOPED_TRACE("request " + std::to_string(i + 1));
-      const RecordingSink::Record alone = RunAlone(house_, specs_[i]), got = sinks_[i]->record();
+      const RecordingSink::Record alone = RunAlone(world_, specs_[i]), got = sinks_[i]->record();
       ExpectSameAsAlone(got, alone);
       EXPECT_TRUE(alone.status.ok() || !got.status.ok());
     }
     EXPECT_EQ(rig_.engine.free_blocks(), limits_.kv_blocks);
     EXPECT_EQ(rig_.room.taken(), 0);
-    EXPECT_TRUE(house_.AllBack());
+    EXPECT_TRUE(world_.AllBack());
   }
 
   std::mt19937_64 rng_;
-  House house_;
+  RigWorld world_;
   const SchedulerOptions options_;
   const ModelLimits limits_;
   EngineRig rig_;

@@ -83,24 +83,24 @@ std::vector<Ask> RandomAsks() {
     if (draw(2) == 0) ask.spec.output.prompt_logprobs = 2;
     ask.spec.seed = random();
     ask.spec.n = 1 + draw(2);
-    ask.spec.tenant = draw(House::kTenants);
+    ask.spec.tenant = draw(RigWorld::kTenants);
   }
   return asks;
 }
 
-// The house's tenants and clock, with an engine over the world's model.
+// The rig world's tenants and clock, with an engine over the world's model.
 class Line {
  public:
-  Line(House& house, World& world, const SchedulerOptions& options)
-      : house_(house),
+  Line(RigWorld& rig_world, World& world, const SchedulerOptions& options)
+      : rig_world_(rig_world),
         world_(world),
-        engine_(options, world.model(), *tokenizer_, house.clock, house.metrics) {}
+        engine_(options, world.model(), *tokenizer_, rig_world.clock, rig_world.metrics) {}
 
   std::shared_ptr<RecordingSink> Add(RequestId id, const Ask& ask) {
     auto sink = std::make_shared<RecordingSink>();
     RequestSpec spec = ask.spec;
     spec.adapter = 0;
-    Request request = house_.Make(id, spec, sink);
+    Request request = rig_world_.Make(id, spec, sink);
     request.adapter = world_.Handle(ask.adapter);
     if (const Mixture* mixture = world_.mixture(ask.adapter)) {
       const auto& experts = mixture->experts();
@@ -115,7 +115,7 @@ class Line {
   bool Step() { return engine_.Step(); }
 
  private:
-  House& house_;
+  RigWorld& rig_world_;
   World& world_;
   const std::unique_ptr<const Tokenizer> tokenizer_ = *Tokenizer::Load("deploy/models/tiny/tokenizer.json");
   QueueLimit room_{1000};
@@ -125,13 +125,13 @@ class Line {
 class MoaTogether : public ::testing::TestWithParam<DType> {};
 
 TEST_P(MoaTogether, WhatARequestGetsIsTheSameBitForBit) {
-  House house;
+  RigWorld rig_world;
   const std::vector<Ask> asks = RandomAsks();
   std::vector<RecordingSink::Record> alone;
   World solo(GetParam(), 1, {.max_rows = 64, .max_logit_rows = 64, .block_size = 4, .kv_blocks = 100});
   std::set<std::string> routes;
   for (const Ask& ask : asks) {
-    Line line(house, solo, {.max_running = 4, .prefill_chunk = 64});
+    Line line(rig_world, solo, {.max_running = 4, .prefill_chunk = 64});
     const auto sink = line.Add(1, ask);
     while (line.Step()) {
     }
@@ -145,7 +145,7 @@ TEST_P(MoaTogether, WhatARequestGetsIsTheSameBitForBit) {
   for (const int threads : {1, 3}) {
     World world(GetParam(), threads,
                 {.max_rows = 40, .max_logit_rows = 12, .block_size = 4, .kv_blocks = 24});
-    Line line(house, world, {.max_running = 8, .prefill_chunk = 7});
+    Line line(rig_world, world, {.max_running = 8, .prefill_chunk = 7});
     std::vector<std::shared_ptr<RecordingSink>> sinks;
     for (size_t i = 0; i < asks.size(); ++i) {
       sinks.push_back(line.Add(i + 1, asks[i]));
@@ -159,7 +159,7 @@ TEST_P(MoaTogether, WhatARequestGetsIsTheSameBitForBit) {
       ExpectSameAsAlone(sinks[i]->record(), alone[i]);
     }
   }
-  EXPECT_TRUE(house.AllBack());
+  EXPECT_TRUE(rig_world.AllBack());
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, MoaTogether, ::testing::Values(DType::kF32, DType::kBf16),

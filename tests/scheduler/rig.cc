@@ -27,7 +27,7 @@ std::shared_ptr<AdapterGeneration> MakePlain(int adapter) {
 
 std::shared_ptr<const AdapterGeneration> MakeMoa(int adapter, RouterPool pool) {
   std::vector<Mixture::Expert> experts;
-  for (int e = 0; e < House::kExperts; ++e) {
+  for (int e = 0; e < RigWorld::kExperts; ++e) {
     auto expert = std::make_shared<DeviceExpert>();
     expert->name = "expert" + std::to_string(e);
     expert->adapter = std::make_unique<FakeAdapter>(100 * adapter + e);
@@ -44,7 +44,7 @@ std::shared_ptr<const AdapterGeneration> MakeMoa(int adapter, RouterPool pool) {
 
 }  // namespace
 
-House::House(std::vector<double> weights) : weights_(std::move(weights)) {
+RigWorld::RigWorld(std::vector<double> weights) : weights_(std::move(weights)) {
   for (int a = 1; a <= kAdapters; ++a) adapters_.push_back(MakePlain(a));
   adapters_.push_back(MakeMoa(kLastMoa, RouterPool::kLast));
   adapters_.push_back(MakeMoa(kMeanMoa, RouterPool::kMean));
@@ -53,7 +53,7 @@ House::House(std::vector<double> weights) : weights_(std::move(weights)) {
   adapters_.push_back(std::move(invoked));
 }
 
-Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<TokenSink> sink) const {
+Request RigWorld::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<TokenSink> sink) const {
   Request request;
   request.id = id;
   request.prompt = spec.prompt;
@@ -76,7 +76,7 @@ Request House::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<Token
   return request;
 }
 
-bool House::AllBack() {
+bool RigWorld::AllBack() {
   bool back = true;
   for (const auto& adapter : adapters_) back &= adapter.use_count() == 1;
   return back;
@@ -95,15 +95,15 @@ FakeModel::Options ModelOptions(ModelLimits limits) {
 std::shared_ptr<RecordingSink> EngineRig::Add(RequestId id, const RequestSpec& spec, int stall_after,
                                               std::optional<TimePoint> deadline) {
   auto sink = std::make_shared<RecordingSink>(stall_after);
-  Request request = house_.Make(id, spec, sink);
+  Request request = world_.Make(id, spec, sink);
   request.deadline = deadline;
   HYDRAD_CHECK(FitToModel(token::kCount, model.limits(), &request).ok());
   engine.Add(std::move(request), *room.Take());
   return sink;
 }
 
-RecordingSink::Record RunAlone(House& house, const RequestSpec& spec) {
-  EngineRig rig(house, {}, kRoomy);
+RecordingSink::Record RunAlone(RigWorld& world, const RequestSpec& spec) {
+  EngineRig rig(world, {}, kRoomy);
   const auto sink = rig.Add(1, spec);
   rig.RunToEnd();
   return sink->record();
@@ -129,10 +129,10 @@ RequestSpec RandomSpec(std::mt19937_64& rng) {
   spec.output.skip_special_tokens = draw(4) != 0;
   spec.seed = rng();
   spec.n = draw(4) == 0 ? 1 + draw(4) : 1;
-  spec.adapter = draw(House::kInvoked + 1);
+  spec.adapter = draw(RigWorld::kInvoked + 1);
   spec.decision = static_cast<Decision>(draw(4));
-  spec.expert = draw(House::kExperts);
-  spec.tenant = draw(House::kTenants);
+  spec.expert = draw(RigWorld::kExperts);
+  spec.tenant = draw(RigWorld::kTenants);
   return spec;
 }
 

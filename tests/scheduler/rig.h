@@ -24,21 +24,21 @@ struct RequestSpec {
   OutputOptions output;
   uint64_t seed = 1;
   int n = 1;
-  int adapter = 0;                      // 0: the base model, else one of the House's
+  int adapter = 0;                      // 0: the base model, else one of the RigWorld's
   Decision decision = Decision::kVote;  // of those, and for kLabel the expert
   int expert = 0;
   int tenant = 0;  // 0..kTenants - 1
 };
 
 // Tenants and adapters that outlive schedulers, and count what has not come back.
-class House {
+class RigWorld {
  public:
   static constexpr int kAdapters = 3, kTenants = 3;
   // Adapters that pick one of kExperts experts: by the last token, and by the mean of the prompt.
   static constexpr int kLastMoa = 4, kMeanMoa = 5, kExperts = 3;
   static constexpr int kInvoked = 6;  // counts from the last token::kA of the prompt on
 
-  explicit House(std::vector<double> weights = {1, 2, 1});
+  explicit RigWorld(std::vector<double> weights = {1, 2, 1});
 
   Request Make(RequestId id, const RequestSpec& spec, std::shared_ptr<TokenSink> sink) const;
   const Mixture& mixture(int adapter) const { return *adapters_[adapter - 1]->mixture; }
@@ -61,11 +61,11 @@ constexpr ModelLimits kRoomy{
 
 // An engine with its model, and room to wait in.
 struct EngineRig {
-  EngineRig(House& house, const SchedulerOptions& options, const ModelLimits& limits)
+  EngineRig(RigWorld& world, const SchedulerOptions& options, const ModelLimits& limits)
       : model(ModelOptions(limits)),
         unsplit_rows(UnsplitRows(LimitsOf(options, limits))),
-        engine(options, model, *house.tokenizer, house.clock, house.metrics),
-        house_(house) {}
+        engine(options, model, *world.tokenizer, world.clock, world.metrics),
+        world_(world) {}
 
   // Submits; the sink is told of the rest. REQUIRES: the request fits.
   std::shared_ptr<RecordingSink> Add(RequestId id, const RequestSpec& spec, int stall_after = -1,
@@ -81,11 +81,11 @@ struct EngineRig {
   Engine engine;
 
  private:
-  House& house_;
+  RigWorld& world_;
 };
 
 // What the request gets when it is alone on a fresh engine with room for everything.
-RecordingSink::Record RunAlone(House& house, const RequestSpec& spec);
+RecordingSink::Record RunAlone(RigWorld& world, const RequestSpec& spec);
 
 // A request of any kind that a client may send.
 RequestSpec RandomSpec(std::mt19937_64& rng);

@@ -14,7 +14,7 @@ class RosterTest : public testing::Test {
  protected:
   // Returns the first choice.
   Roster::Entry Add(RequestId id, RequestSpec spec = {}, std::optional<TimePoint> deadline = std::nullopt) {
-    Request request = house_.Make(id, spec, nullptr);
+    Request request = world_.Make(id, spec, nullptr);
     request.deadline = deadline;
     roster_.Add(std::move(request), *room_.Take());
     ActiveRequest* active = roster_.Find(id);
@@ -35,28 +35,28 @@ class RosterTest : public testing::Test {
   }
 
   using Ids = std::vector<SequenceId>;
-  House house_;
+  RigWorld world_;
   QueueLimit room_{100};
   BlockPool pool_{64};
-  Roster roster_{*house_.tokenizer, kEos, kMaxRunning, kBlockSize};
+  Roster roster_{*world_.tokenizer, kEos, kMaxRunning, kBlockSize};
 };
 
 TEST_F(RosterTest, ARequestWaitsRunsAndGoes) {
   RequestSpec spec;
   spec.adapter = 1;
   const Roster::Entry entry = Add(5, spec);
-  roster_.UpdateStartGate(house_.clock.Now());
+  roster_.UpdateStartGate(world_.clock.Now());
   EXPECT_EQ(Waiting(), Ids{1});
   EXPECT_EQ(room_.taken(), 1);
   roster_.Start(entry);
   EXPECT_EQ(Waiting(), Ids{});
   EXPECT_EQ(Running(), Ids{1});
   EXPECT_EQ(room_.taken(), 0) << "it has started";
-  EXPECT_FALSE(house_.AllBack());
+  EXPECT_FALSE(world_.AllBack());
   roster_.Remove(*entry.request);
   EXPECT_TRUE(roster_.empty());
   EXPECT_EQ(Running(), Ids{});
-  EXPECT_TRUE(house_.AllBack());
+  EXPECT_TRUE(world_.AllBack());
   EXPECT_EQ(roster_.Find(5), nullptr);
   EXPECT_EQ(roster_.FindSequence(1).sequence, nullptr);
 }
@@ -69,7 +69,7 @@ TEST_F(RosterTest, APreemptedSequenceWaitsInItsOldPlace) {
   roster_.Preempt(second);
   EXPECT_EQ(Running(), Ids{1});
   EXPECT_EQ(Waiting(), (Ids{2, 3}));
-  EXPECT_EQ(room_.taken(), 1) << "it has started once; its seat is gone";
+  EXPECT_EQ(room_.taken(), 1) << "it has started once; its place is given back";
 }
 
 TEST_F(RosterTest, ShowsNoMoreOfATenantThanAStepCouldStart) {
@@ -87,7 +87,7 @@ TEST_F(RosterTest, ShowsNoMoreOfATenantThanAStepCouldStart) {
 }
 
 TEST_F(RosterTest, FindsWhatHasExpired) {
-  const TimePoint now = house_.clock.Now();
+  const TimePoint now = world_.clock.Now();
   Add(1, {}, now + std::chrono::seconds(2));
   Add(2, {}, now + std::chrono::seconds(1));
   Add(3);

@@ -53,13 +53,13 @@ class SchedulerTest : public testing::Test {
  protected:
   void Start(const SchedulerOptions& options = {}) {
     scheduler_ =
-        std::make_unique<Scheduler>(options, model_, *house_.tokenizer, house_.clock, house_.metrics);
+        std::make_unique<Scheduler>(options, model_, *world_.tokenizer, world_.clock, world_.metrics);
   }
   void CloseGate() {
     model_.on_forward = [this](const Batch&) { gate_.Pass(); };
   }
   absl::StatusCode Submit(RequestId id, const RequestSpec& spec, std::shared_ptr<RecordingSink> sink) {
-    return scheduler_->Submit(house_.Make(id, spec, std::move(sink))).code();
+    return scheduler_->Submit(world_.Make(id, spec, std::move(sink))).code();
   }
   std::shared_ptr<RecordingSink> Submitted(RequestId id, const RequestSpec& spec = {}) {
     auto sink = std::make_shared<RecordingSink>();
@@ -67,7 +67,7 @@ class SchedulerTest : public testing::Test {
     return sink;
   }
 
-  House house_;
+  RigWorld world_;
   FakeModel model_{ModelOptions(kSmall)};
   Gate gate_;
   std::unique_ptr<Scheduler> scheduler_;
@@ -76,7 +76,7 @@ class SchedulerTest : public testing::Test {
 TEST_F(SchedulerTest, ServesARequest) {
   Start();
   const RequestSpec spec = Long(8);
-  ExpectSameAsAlone(Submitted(1, spec)->AwaitDone(), RunAlone(house_, spec));
+  ExpectSameAsAlone(Submitted(1, spec)->AwaitDone(), RunAlone(world_, spec));
 }
 
 TEST_F(SchedulerTest, RefusesWhatCanNeverFit) {
@@ -86,7 +86,7 @@ TEST_F(SchedulerTest, RefusesWhatCanNeverFit) {
   EXPECT_EQ(Submit(1, spec, std::make_shared<RecordingSink>()), absl::StatusCode::kInvalidArgument);
   spec.prompt.assign(kSmall.max_context, 0);
   EXPECT_EQ(Submit(1, spec, std::make_shared<RecordingSink>()), absl::StatusCode::kInvalidArgument);
-  EXPECT_TRUE(house_.AllBack());
+  EXPECT_TRUE(world_.AllBack());
 }
 
 TEST_F(SchedulerTest, AFullQueueRefusesAndHasRoomAgain) {
@@ -153,7 +153,7 @@ TEST_F(SchedulerTest, DrainCancelsWhatIsLeftAtTheLimit) {
   bool first = true;
   model_.on_forward = [&](const Batch&) {
     gate_.Pass();
-    if (!std::exchange(first, false)) house_.clock.Advance(seconds(4));
+    if (!std::exchange(first, false)) world_.clock.Advance(seconds(4));
   };
   Start({.max_running = 1});
   ASSERT_EQ(Submit(1, Long(50), running), absl::StatusCode::kOk);
@@ -168,7 +168,7 @@ TEST_F(SchedulerTest, DrainCancelsWhatIsLeftAtTheLimit) {
   EXPECT_EQ(running->record().starts, 1);
   EXPECT_EQ(waiting->record().starts, 0);
   EXPECT_EQ(scheduler_->status().kv_blocks_free, kSmall.kv_blocks);
-  EXPECT_TRUE(house_.AllBack());
+  EXPECT_TRUE(world_.AllBack());
 }
 
 TEST_F(SchedulerTest, TheDestructorEndsEverything) {
@@ -177,7 +177,7 @@ TEST_F(SchedulerTest, TheDestructorEndsEverything) {
   for (RequestId id = 1; id <= 20; ++id) sinks.push_back(Submitted(id, Long(50)));
   scheduler_.reset();
   for (const auto& sink : sinks) EXPECT_TRUE(sink->done());
-  EXPECT_TRUE(house_.AllBack());
+  EXPECT_TRUE(world_.AllBack());
 }
 
 TEST_F(SchedulerTest, ASinkMaySubmitAndCancelFromItsLastCall) {
@@ -194,11 +194,11 @@ TEST_F(SchedulerTest, ASinkMaySubmitAndCancelFromItsLastCall) {
 TEST_F(SchedulerTest, BeatsWhileIdleAndNotWhileStuck) {
   CloseGate();
   Start();
-  house_.clock.Advance(seconds(5));
+  world_.clock.Advance(seconds(5));
   while (scheduler_->status().since_heartbeat > Duration::zero()) std::this_thread::yield();
   const auto sink = Submitted(1);
   gate_.AwaitArrival();
-  house_.clock.Advance(seconds(5));
+  world_.clock.Advance(seconds(5));
   EXPECT_EQ(scheduler_->status().since_heartbeat, seconds(5));
   gate_.Open();
   sink->AwaitDone();
@@ -247,9 +247,9 @@ TEST_F(SchedulerTest, ManyThreads) {
   }
   for (std::thread& thread : threads) thread.join();
   for (size_t i = 0; i < specs.size(); ++i)
-    ExpectSameAsAlone(sinks[i]->AwaitDone(), RunAlone(house_, specs[i]));
+    ExpectSameAsAlone(sinks[i]->AwaitDone(), RunAlone(world_, specs[i]));
   scheduler_.reset();
-  EXPECT_TRUE(house_.AllBack());
+  EXPECT_TRUE(world_.AllBack());
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ class SelfTestTest : public testing::Test {
     model_ = std::make_unique<FakeModel>(model);
     vocab_size_ = model.vocab_size;
     scheduler_ =
-        std::make_unique<Scheduler>(options, *model_, *house_.tokenizer, house_.clock, house_.metrics);
+        std::make_unique<Scheduler>(options, *model_, *world_.tokenizer, world_.clock, world_.metrics);
     test_ = std::make_unique<SelfTest>(*scheduler_, vocab_size_, kSmall.max_context);
   }
   std::shared_ptr<AdapterGeneration> Plain() {
@@ -34,7 +34,7 @@ class SelfTestTest : public testing::Test {
         AdapterGeneration{.name = "a", .device = std::make_shared<FakeAdapter>(7)});
   }
 
-  House house_;
+  RigWorld world_;
   std::unique_ptr<FakeModel> model_;
   int vocab_size_ = 0;
   std::unique_ptr<Scheduler> scheduler_;
@@ -70,7 +70,7 @@ TEST_F(SelfTestTest, EveryExpertOfAMixtureRuns) {
   model_->on_forward = [&](const Batch& batch) {
     for (const Batch::Run& run : batch.runs) ran.insert(run.adapter);
   };
-  const Mixture& mixture = house_.mixture(House::kLastMoa);
+  const Mixture& mixture = world_.mixture(RigWorld::kLastMoa);
   auto whole = std::make_shared<AdapterGeneration>();
   whole->mixture = std::shared_ptr<const Mixture>(&mixture, [](const Mixture*) {});
   EXPECT_EQ(test_->Adapter(whole), absl::OkStatus());
@@ -95,7 +95,7 @@ TEST_F(SelfTestTest, CountsInNoMetric) {
   Start();
   EXPECT_EQ(test_->Adapter(Plain()), absl::OkStatus());
   scheduler_.reset();
-  const std::string series = prometheus::TextSerializer().Serialize(house_.metrics.collectable()->Collect());
+  const std::string series = prometheus::TextSerializer().Serialize(world_.metrics.collectable()->Collect());
   EXPECT_THAT(series, testing::Not(HasSubstr("hydrad_requests_total{")));
 }
 

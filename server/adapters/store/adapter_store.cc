@@ -16,7 +16,7 @@ AdapterStore::Parts WithDefaults(AdapterStore::Parts parts, const AdapterStoreOp
   if (parts.disk == nullptr) parts.disk = MakePosixDisk(options.root);
   if (parts.loads == nullptr) {
     parts.loads = std::make_unique<Loader>(options.loader_threads, options.max_queued_loads,
-                                           options.loaders_stand_back);
+                                           options.loaders_in_background);
   }
   if (parts.fetches == nullptr) parts.fetches = std::make_unique<Loader>(options.fetch_threads, SIZE_MAX);
   return parts;

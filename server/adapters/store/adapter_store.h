@@ -24,7 +24,7 @@ struct AdapterStoreOptions {
   uint64_t host_bytes = 2ull << 30;      // budget for adapters in host memory, those being read included
   int loader_threads = 1;                // that read for operators
   int fetch_threads = 1;                 // that bring what requests wait for
-  bool loaders_stand_back = false;       // loader threads run when no other thread wants their core
+  bool loaders_in_background = false;    // loader threads run when no other thread wants their core
   size_t max_adapters = 10'000;          // names, whatever their state
   size_t max_queued_loads = 256;         // that wait for a loader thread
   uint64_t max_file_bytes = 4ull << 30;  // largest adapter_model.safetensors

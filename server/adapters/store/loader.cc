@@ -8,9 +8,9 @@
 
 namespace hydrad {
 
-Loader::Loader(int threads, size_t queue, bool stand_back) : queue_(queue) {
+Loader::Loader(int threads, size_t queue, bool in_background) : queue_(queue) {
   HYDRAD_CHECK(threads >= 1);
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this, stand_back] { Run(stand_back); });
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this, in_background] { Run(in_background); });
 }
 
 Loader::~Loader() { Stop(); }
@@ -32,8 +32,8 @@ void Loader::Stop() {
   }
 }
 
-void Loader::Run(bool stand_back) {
-  if (stand_back && !RunInBackground()) {
+void Loader::Run(bool in_background) {
+  if (in_background && !RunInBackground()) {
     Log()->warn("loader threads run at the priority of the others: SCHED_IDLE was refused");
   }
   while (true) {

@@ -32,7 +32,7 @@ class Loader final : public Executor {
  public:
   // At most `queue` submitted jobs wait. Threads may stand back for all others (server/base/background.h).
   // REQUIRES: threads >= 1.
-  Loader(int threads, size_t queue, bool stand_back = false);
+  Loader(int threads, size_t queue, bool in_background = false);
   // As Stop.
   ~Loader() override;
 
@@ -42,7 +42,7 @@ class Loader final : public Executor {
 
  private:
   bool Push(Job job, size_t most);
-  void Run(bool stand_back);
+  void Run(bool in_background);
 
   const size_t queue_;
   Mutex mu_;

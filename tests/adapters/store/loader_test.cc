@@ -21,10 +21,10 @@ struct Manner {
 };
 
 // How a thread of a loader goes about a digest of 16 MB.
-Manner MannerOfWork(bool stand_back) {
+Manner MannerOfWork(bool in_background) {
   const std::string text(16 << 20, 'x');
   Manner manner;
-  Loader loader(1, 1, stand_back);
+  Loader loader(1, 1, in_background);
   EXPECT_TRUE(loader.Submit([&] {
     rusage before, after;
     getrusage(RUSAGE_THREAD, &before);
@@ -37,10 +37,10 @@ Manner MannerOfWork(bool stand_back) {
 }
 
 TEST(Loader, ThreadsThatStandBackRestAtWork) {
-  const Manner back = MannerOfWork(/*stand_back=*/true);
+  const Manner back = MannerOfWork(/*in_background=*/true);
   EXPECT_EQ(back.policy, SCHED_IDLE);
   EXPECT_GE(back.rests, 1);
-  const Manner ahead = MannerOfWork(/*stand_back=*/false);
+  const Manner ahead = MannerOfWork(/*in_background=*/false);
   EXPECT_EQ(ahead.policy, SCHED_OTHER);
   EXPECT_EQ(ahead.rests, 0);
 }
@@ -80,7 +80,7 @@ TEST(Loader, RefusesBeyondItsQueue) {
 TEST(Loader, PostedJobsAreNeverTooMany) {
   std::promise<void> started, go;
   std::atomic<int> ran = 0;
-  Loader loader(1, 0, /*stand_back=*/true);
+  Loader loader(1, 0, /*in_background=*/true);
   EXPECT_FALSE(loader.Submit([] {}));
   ASSERT_TRUE(loader.Post([&] {
     started.set_value();
