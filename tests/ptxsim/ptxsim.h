@@ -33,7 +33,8 @@ typedef struct ptxsim_api {
    * still queued and returns how many there are since the last clear(). */
   size_t (*check)(void);
   size_t (*finding)(size_t index, char* text, size_t bytes); /* its whole length; 0: no such finding */
-  void (*clear)(void);                                       /* findings and the runtime's sticky error */
+  /* Findings, the runtime's sticky error, and what fail_call has planned and done. */
+  void (*clear)(void);
   void (*print_findings)(int on);
   /* Settings, each overriding its environment variable. They apply to launches that run from now on. */
   void (*set_checks)(int level);
@@ -47,6 +48,13 @@ typedef struct ptxsim_api {
   size_t (*launches)(void);
   int (*launch)(size_t index, ptxsim_counters* counters); /* 0: no such launch (any more) */
   void (*clear_launches)(void);
+  /* The call-th call from now on that can fail, of the runtime or of cuBLASLt, returns `error` (a
+   * cudaError_t; cuBLASLt's own words for it) and does nothing, but for calls that give something back, which
+   * do so all the same. With `lost` the device is gone: what is queued never runs, and every later call
+   * returns `error`, until clear(). 0: no call. */
+  void (*fail_call)(uint64_t call, int error, int lost);
+  uint64_t (*calls)(void);          /* since the last fail_call: those that could have failed */
+  const char* (*failed_call)(void); /* the name of the one that did; null: none yet */
 } ptxsim_api;
 
 /* Null if the program runs on the real CUDA runtime. */

@@ -20,6 +20,8 @@ Options FromEnvironment() {
   }
   if (const char* text = std::getenv("PTXSIM_STREAMS")) o.lazy_streams = std::strcmp(text, "eager") != 0;
   if (const char* text = std::getenv("PTXSIM_REPORT")) o.report = text, o.count = true;
+  if (const char* text = std::getenv("PTXSIM_FAIL")) o.fail = text;
+  if (const char* text = std::getenv("PTXSIM_FAIL_FILE")) o.fail_file = text;
   FromEnvironment("PTXSIM_SCHEDULE", &o.schedule);
   FromEnvironment("PTXSIM_THREADS", &o.threads);
   FromEnvironment("PTXSIM_BLOCK_LIMIT", &o.block_limit);

@@ -23,7 +23,9 @@ struct Options {
   uint64_t device_bytes = uint64_t{8} << 30;
   int multiprocessors = 8;
   int compute_capability = 90;
-  std::string report;  // JSON lines, one per launch
+  std::string report;     // JSON lines, one per launch
+  std::string fail;       // "CALL:ERROR" or "CALL:ERROR:lost": that call fails, see runtime/injection.h
+  std::string fail_file;  // the same for a file that a test writes while the program runs
 };
 
 Options& GetOptions();

@@ -14,6 +14,7 @@
 #include "core/options.h"
 #include "core/simulated_memory.h"
 #include "runtime/error.h"
+#include "runtime/injection.h"
 #include "runtime/stream.h"
 
 namespace ptxsim {
@@ -42,6 +43,7 @@ void Clear() {
   TakeFindings();
   ForgetWarnings();
   ClearSticky();
+  ClearFailure();
 }
 
 void SetChecks(int level) {
@@ -86,6 +88,9 @@ const ptxsim_api kApi = {
     LaunchCount,
     LaunchCounters,
     ClearLaunches,
+    [](uint64_t call, int error, int lost) { PlanFailure(call, static_cast<cudaError_t>(error), lost != 0); },
+    CallCount,
+    FailedCall,
 };
 
 // A program that ends with findings has failed, whatever it returns.

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "runtime/error.h"
+#include "runtime/injection.h"
 #include "runtime/matmul.h"
 #include "runtime/stream.h"
 
@@ -23,6 +24,18 @@ struct Preference {
 
 struct Library {};
 
+// What is injected, in cuBLASLt's words.
+cublasStatus_t Failed(const char* call) {
+  switch (Injected(call)) {
+    case cudaSuccess:
+      return CUBLAS_STATUS_SUCCESS;
+    case cudaErrorMemoryAllocation:
+      return CUBLAS_STATUS_ALLOC_FAILED;
+    default:
+      return CUBLAS_STATUS_EXECUTION_FAILED;
+  }
+}
+
 // The objects of one type behind opaque handles. A handle that has been destroyed, or never made, has none.
 template <class T>
 class Handles {
@@ -32,7 +45,8 @@ class Handles {
     return *handles;
   }
   template <class Handle>
-  cublasStatus_t Make(Handle* handle, T value) {
+  cublasStatus_t Make(Handle* handle, T value, const char* call) {
+    if (cublasStatus_t status = Failed(call); status != CUBLAS_STATUS_SUCCESS) return status;
     std::lock_guard lock(mu_);
     auto object = std::make_unique<T>(std::move(value));
     *handle = reinterpret_cast<Handle>(object.get());
@@ -45,9 +59,10 @@ class Handles {
     const auto found = objects_.find(handle);
     return found == objects_.end() ? nullptr : found->second.get();
   }
-  cublasStatus_t Destroy(const void* handle) {
+  cublasStatus_t Destroy(const void* handle, const char* call) {
+    const cublasStatus_t failed = Failed(call);
     std::lock_guard lock(mu_);
-    if (objects_.erase(handle) == 1) return CUBLAS_STATUS_SUCCESS;
+    if (objects_.erase(handle) == 1) return failed;
     Misuse(cudaErrorInvalidValue, "cublasLt: what is destroyed does not exist");
     return CUBLAS_STATUS_INVALID_VALUE;
   }
@@ -74,27 +89,41 @@ cublasStatus_t Take(T* field, const void* value, size_t bytes) {
 
 using namespace ptxsim;
 
-cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) { return Handles<Library>::All().Make(handle, {}); }
-cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) { return Handles<Library>::All().Destroy(handle); }
+cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  return Handles<Library>::All().Make(handle, {}, __func__);
+}
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
+  return Handles<Library>::All().Destroy(handle, __func__);
+}
 size_t cublasLtGetVersion() { return 130000; }
 size_t cublasLtGetCudartVersion() { return CUDART_VERSION; }
 const char* cublasLtGetStatusName(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_SUCCESS ? "CUBLAS_STATUS_SUCCESS" : "CUBLAS_STATUS_(an error)";
+  switch (status) {
+    case CUBLAS_STATUS_SUCCESS:
+      return "CUBLAS_STATUS_SUCCESS";
+    case CUBLAS_STATUS_ALLOC_FAILED:
+      return "CUBLAS_STATUS_ALLOC_FAILED";
+    case CUBLAS_STATUS_EXECUTION_FAILED:
+      return "CUBLAS_STATUS_EXECUTION_FAILED";
+    default:
+      return "CUBLAS_STATUS_(an error)";
+  }
 }
 const char* cublasLtGetStatusString(cublasStatus_t status) { return cublasLtGetStatusName(status); }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* d, cublasComputeType_t compute,
                                         cudaDataType_t scale) {
   if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
-  return Handles<Description>::All().Make(d, {});
+  return Handles<Description>::All().Make(d, {}, __func__);
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) {
-  return Handles<Description>::All().Destroy(d);
+  return Handles<Description>::All().Destroy(d, __func__);
 }
 
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle,
                                               cublasLtMatmulDescAttributes_t attribute, const void* value,
                                               size_t bytes) {
+  if (cublasStatus_t failed = Failed(__func__); failed != CUBLAS_STATUS_SUCCESS) return failed;
   Description* d = Find<Description>(handle);
   if (d == nullptr) return Wrong("a handle of what does not exist");
   switch (attribute) {
@@ -122,14 +151,15 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle,
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* l, cudaDataType_t type, uint64_t rows,
                                           uint64_t cols, int64_t stride) {
-  return Handles<Layout>::All().Make(l, {type, rows, cols, stride});
+  return Handles<Layout>::All().Make(l, {type, rows, cols, stride}, __func__);
 }
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) {
-  return Handles<Layout>::All().Destroy(l);
+  return Handles<Layout>::All().Destroy(l, __func__);
 }
 cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t handle,
                                                 cublasLtMatrixLayoutAttribute_t attribute, const void* value,
                                                 size_t bytes) {
+  if (cublasStatus_t failed = Failed(__func__); failed != CUBLAS_STATUS_SUCCESS) return failed;
   Layout* l = Find<Layout>(handle);
   if (l == nullptr) return Wrong("a handle of what does not exist");
   switch (attribute) {
@@ -151,14 +181,15 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t handle,
 }
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* p) {
-  return Handles<Preference>::All().Make(p, {});
+  return Handles<Preference>::All().Make(p, {}, __func__);
 }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
-  return Handles<Preference>::All().Destroy(p);
+  return Handles<Preference>::All().Destroy(p, __func__);
 }
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t handle,
                                                     cublasLtMatmulPreferenceAttributes_t attribute,
                                                     const void* value, size_t bytes) {
+  if (cublasStatus_t failed = Failed(__func__); failed != CUBLAS_STATUS_SUCCESS) return failed;
   Preference* p = Find<Preference>(handle);
   if (p == nullptr) return Wrong("a handle of what does not exist");
   switch (attribute) {
@@ -184,6 +215,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
                                               cublasLtMatmulPreference_t p, int requested,
                                               cublasLtMatmulHeuristicResult_t* results, int* found) {
+  if (cublasStatus_t failed = Failed(__func__); failed != CUBLAS_STATUS_SUCCESS) return failed;
   if (requested < 1) return CUBLAS_STATUS_INVALID_VALUE;
   const Description* description = Find<Description>(d);
   if (description == nullptr) return Wrong("a handle of what does not exist");
@@ -204,6 +236,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
                               const void* beta, const void* c, cublasLtMatrixLayout_t layout_c, void* out,
                               cublasLtMatrixLayout_t layout_out, const cublasLtMatmulAlgo_t* algorithm,
                               void* workspace, size_t workspace_bytes, cudaStream_t stream) {
+  if (cublasStatus_t failed = Failed(__func__); failed != CUBLAS_STATUS_SUCCESS) return failed;
   RuntimeLock lock;
   const Description* description = Find<Description>(d);
   const Layout *of_a = Find<Layout>(layout_a), *of_b = Find<Layout>(layout_b),

@@ -5,6 +5,7 @@
 
 #include "core/options.h"
 #include "runtime/error.h"
+#include "runtime/injection.h"
 #include "runtime/launch.h"
 #include "runtime/stream.h"
 
@@ -20,16 +21,27 @@ int Minor() { return GetOptions().compute_capability % 10; }
 }  // namespace
 
 cudaError_t cudaGetDeviceCount(int* count) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   *count = 1;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return OnlyDevice(device); }
+cudaError_t cudaSetDevice(int device) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
+  return OnlyDevice(device);
+}
 cudaError_t cudaGetDevice(int* device) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   *device = 0;
   return cudaSuccess;
 }
-cudaError_t cudaInitDevice(int device, unsigned, unsigned) { return OnlyDevice(device); }
-cudaError_t cudaSetDeviceFlags(unsigned) { return cudaSuccess; }
+cudaError_t cudaInitDevice(int device, unsigned, unsigned) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
+  return OnlyDevice(device);
+}
+cudaError_t cudaSetDeviceFlags(unsigned) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
+  return cudaSuccess;
+}
 cudaError_t cudaDeviceReset() { return cudaDeviceSynchronize(); }
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = CUDART_VERSION;
@@ -38,12 +50,14 @@ cudaError_t cudaDriverGetVersion(int* version) {
 cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   *least = 0;
   *greatest = -5;
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   *p = {};
   std::strcpy(p->name, "ptxsim");
   std::memcpy(p->uuid.bytes, "ptxsim device 0", 16);
@@ -77,6 +91,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock:
       *value = 1024;
@@ -156,6 +171,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 }
 
 cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int device) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   if (length > 0) std::strncpy(id, "0000:00:00.0", static_cast<size_t>(length));
   return OnlyDevice(device);
 }

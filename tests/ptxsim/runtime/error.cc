@@ -1,6 +1,7 @@
 #include "runtime/error.h"
 
 #include <atomic>
+#include <cstdlib>
 
 #include "core/findings.h"
 
@@ -26,6 +27,9 @@ constexpr Name kNames[] = {
     {cudaErrorInvalidPtx, "cudaErrorInvalidPtx", "a PTX JIT compilation failed"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
+    {cudaErrorECCUncorrectable, "cudaErrorECCUncorrectable", "uncorrectable ECC error encountered"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
     {cudaErrorGraphExecUpdateFailure, "cudaErrorGraphExecUpdateFailure",
      "the graph update was not performed because it included changes which violated constraints specific to "
@@ -60,6 +64,13 @@ cudaError_t Fail(cudaError_t error) {
 cudaError_t Misuse(cudaError_t error, const std::string& what) {
   AddFinding(what);
   return Fail(error);
+}
+
+cudaError_t ErrorNamed(const std::string& name) {
+  for (const Name& known : kNames) {
+    if (name == known.name) return known.error;
+  }
+  return static_cast<cudaError_t>(std::strtol(name.c_str(), nullptr, 10));
 }
 
 void SetSticky(cudaError_t error) {

@@ -12,6 +12,9 @@ cudaError_t Fail(cudaError_t error);
 // The same, with a finding: for misuse that a program should not even try.
 cudaError_t Misuse(cudaError_t error, const std::string& what);
 
+// Of a name ("cudaErrorIllegalAddress") or a number; cudaSuccess of anything else.
+cudaError_t ErrorNamed(const std::string& name);
+
 // Set when a kernel stopped or a check found something; every call reports it until ClearSticky.
 void SetSticky(cudaError_t error);
 cudaError_t Sticky();

@@ -5,6 +5,7 @@
 
 #include "core/options.h"
 #include "runtime/error.h"
+#include "runtime/injection.h"
 #include "runtime/launch.h"
 #include "runtime/stream.h"
 
@@ -74,6 +75,7 @@ std::vector<size_t> RunOrder(const Graph& graph, bool late) {
 using namespace ptxsim;
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (graph == nullptr) return Fail(cudaErrorInvalidValue);
   *exec = std::make_unique<CUgraphExec_st>(CUgraphExec_st{Copy(*graph->graph)}).release();
@@ -85,9 +87,13 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t gra
   return cudaGraphInstantiate(exec, graph, flags);
 }
 
-cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
+  return cudaSuccess;
+}
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (exec == nullptr) return Fail(cudaErrorInvalidValue);
   auto graph = Copy(*exec->graph);  // later updates do not reach this launch
@@ -103,18 +109,21 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  const cudaError_t injected = Injected(__func__);
   RuntimeLock lock;
   std::unique_ptr<CUgraph_st> gone(graph);
-  return cudaSuccess;
+  return injected;
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  const cudaError_t injected = Injected(__func__);
   RuntimeLock lock;
   std::unique_ptr<CUgraphExec_st> gone(exec);
-  return cudaSuccess;
+  return injected;
 }
 
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   size_t have = graph->graph->nodes.size();
   if (nodes != nullptr) {
@@ -127,23 +136,27 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t*
 }
 
 cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* type) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   *type = node->kind;
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphKernelNodeGetParams(cudaGraphNode_t node, cudaKernelNodeParams* params) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   return ReadParams(node, params);
 }
 
 cudaError_t cudaGraphKernelNodeSetParams(cudaGraphNode_t node, const cudaKernelNodeParams* params) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   return WriteParams(node, params);
 }
 
 cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode_t node,
                                              const cudaKernelNodeParams* params) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (node->index >= exec->graph->nodes.size()) return Fail(cudaErrorInvalidValue);
   return WriteParams(exec->graph->nodes[node->index].get(), params);
@@ -151,6 +164,7 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode
 
 cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
                                 cudaGraphExecUpdateResultInfo* info) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   *info = {};
   info->result = cudaGraphExecUpdateSuccess;

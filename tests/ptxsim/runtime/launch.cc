@@ -12,6 +12,7 @@
 #include "core/module.h"
 #include "core/options.h"
 #include "runtime/error.h"
+#include "runtime/injection.h"
 #include "runtime/stream.h"
 
 namespace ptxsim {
@@ -228,6 +229,7 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* function) {
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** arguments, size_t shared,
                                cudaStream_t stream) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   return Submit(kernel, grid, block, arguments, shared, stream);
 }
 
@@ -235,10 +237,12 @@ cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void*
 
 cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments, size_t shared,
                              cudaStream_t stream) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   return Submit(function, grid, block, arguments, shared, stream);
 }
 
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void** arguments) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   for (unsigned n = 0; n < config->numAttrs; ++n) {
     const cudaLaunchAttribute& a = config->attrs[n];
     bool cooperative = a.id == cudaLaunchAttributeCooperative && a.val.cooperative != 0;
@@ -254,10 +258,12 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* fu
 }
 
 cudaError_t cudaLaunchCooperativeKernel(const void*, dim3, dim3, void**, size_t, cudaStream_t) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   return Misuse(cudaErrorNotSupported, "cooperative launches are not simulated");
 }
 
 cudaError_t cudaGetSymbolAddress(void** address, const void* symbol) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   auto it = Get().variables.find(symbol);
   Module* module = it == Get().variables.end() ? nullptr : ModuleOf(it->second.binary);
@@ -278,6 +284,7 @@ cudaError_t cudaGetSymbolSize(size_t* size, const void* symbol) {
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* function) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   HostFunction* f = FindFunction(function);
   if (f == nullptr) return cudaPeekAtLastError();
@@ -292,6 +299,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* fu
 }
 
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   HostFunction* f = FindFunction(function);
   if (f == nullptr) return cudaPeekAtLastError();
@@ -306,6 +314,7 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const void* function,
                                                                    int threads, size_t dynamic_shared,
                                                                    unsigned) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   HostFunction* f = FindFunction(function);
   if (f == nullptr) return cudaPeekAtLastError();

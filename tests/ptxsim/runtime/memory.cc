@@ -17,6 +17,7 @@
 #include "core/options.h"
 #include "core/simulated_memory.h"
 #include "runtime/error.h"
+#include "runtime/injection.h"
 #include "runtime/stream.h"
 
 namespace ptxsim {
@@ -147,6 +148,7 @@ char* SymbolPart(const void* symbol, size_t bytes, size_t offset) {
 using namespace ptxsim;
 
 cudaError_t cudaMalloc(void** p, size_t bytes) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (cudaError_t e = ForbidInCapture("cudaMalloc"); e != cudaSuccess) return e;
   *p = bytes == 0 ? nullptr : DeviceMemory::Get().Allocate(bytes, MemoryKind::kDevice);
@@ -154,19 +156,21 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* p) {
+  const cudaError_t injected = Injected(__func__);
   RuntimeLock lock;
   if (cudaError_t e = ForbidInCapture("cudaFree"); e != cudaSuccess) return e;
   DrainAll();
   DeviceMemory::Allocation a;
-  if (p == nullptr) return Sticky();
+  if (p == nullptr) return injected != cudaSuccess ? injected : Sticky();
   if (!DeviceMemory::Get().Find(p, 0, &a) || a.kind != MemoryKind::kDevice || !DeviceMemory::Get().Free(p)) {
     return Misuse(cudaErrorInvalidValue,
                   "cudaFree of a pointer that cudaMalloc did not return or that is free already");
   }
-  return Sticky();
+  return injected != cudaSuccess ? injected : Sticky();
 }
 
 cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (Find(stream) == nullptr) return cudaErrorInvalidResourceHandle;
   if (Find(stream)->capture != nullptr)
@@ -176,14 +180,17 @@ cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
 }
 
 cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
+  const cudaError_t injected = Injected(__func__);
   RuntimeLock lock;
-  return Enqueue(stream, cudaGraphNodeTypeMemFree, [p] {
+  const cudaError_t queued = Enqueue(stream, cudaGraphNodeTypeMemFree, [p] {
     if (p != nullptr && !DeviceMemory::Get().Free(p))
       AddFinding("cudaFreeAsync of a pointer that is no allocation");
   });
+  return injected != cudaSuccess ? injected : queued;
 }
 
 cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (cudaError_t e = ForbidInCapture("cudaHostAlloc"); e != cudaSuccess) return e;
   *p = DeviceMemory::Get().Allocate(std::max<size_t>(bytes, 1), MemoryKind::kPinned);
@@ -192,29 +199,33 @@ cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
 cudaError_t cudaMallocHost(void** p, size_t bytes) { return cudaHostAlloc(p, bytes, 0); }
 
 cudaError_t cudaFreeHost(void* p) {
+  const cudaError_t injected = Injected(__func__);
   RuntimeLock lock;
   DrainAll();
   DeviceMemory::Allocation a;
-  if (p == nullptr) return Sticky();
+  if (p == nullptr) return injected != cudaSuccess ? injected : Sticky();
   if (!DeviceMemory::Get().Find(p, 0, &a) || a.kind != MemoryKind::kPinned || !DeviceMemory::Get().Free(p)) {
     return Misuse(cudaErrorInvalidValue, "cudaFreeHost of a pointer that cudaHostAlloc did not return");
   }
-  return Sticky();
+  return injected != cudaSuccess ? injected : Sticky();
 }
 
 cudaError_t cudaHostRegister(void* p, size_t bytes, unsigned) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   Registered()[static_cast<char*>(p)] = bytes;
   return cudaSuccess;
 }
 
 cudaError_t cudaHostUnregister(void* p) {
+  const cudaError_t injected = Injected(__func__);
   RuntimeLock lock;
   DrainAll();
-  return Registered().erase(static_cast<char*>(p)) != 0 ? cudaSuccess : Fail(cudaErrorInvalidValue);
+  return Registered().erase(static_cast<char*>(p)) != 0 ? injected : Fail(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (!InDevice(host) || !IsPinned(host, 1)) return Fail(cudaErrorInvalidValue);
   *device = host;
@@ -222,6 +233,7 @@ cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
 }
 
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   *attributes = {};
   DeviceMemory::Allocation a;
@@ -233,6 +245,7 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
 }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   *total = GetOptions().device_bytes;
   *free = *total - std::min<size_t>(*total, DeviceMemory::Get().used());
@@ -241,23 +254,27 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   return CopyAsync(MakeCopy(to, from, bytes, kind), stream);
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   return CopyNow(MakeCopy(to, from, bytes, kind), "cudaMemcpy");
 }
 
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                               size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   return Copy2D(to, to_pitch, from, from_pitch, width, height, kind, stream);
 }
 
 cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                          size_t height, cudaMemcpyKind kind) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (cudaError_t e = ForbidInCapture("cudaMemcpy2D"); e != cudaSuccess) return e;
   cudaError_t e = Copy2D(to, to_pitch, from, from_pitch, width, height, kind, nullptr);
@@ -266,11 +283,13 @@ cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t fro
 }
 
 cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   return SetAsync(p, value, bytes, stream);
 }
 
 cudaError_t cudaMemset(void* p, int value, size_t bytes) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (cudaError_t e = ForbidInCapture("cudaMemset"); e != cudaSuccess) return e;
   return SetAsync(p, value, bytes, nullptr);

@@ -4,6 +4,7 @@
 
 #include "core/options.h"
 #include "runtime/error.h"
+#include "runtime/injection.h"
 
 namespace ptxsim {
 namespace {
@@ -106,7 +107,7 @@ void RunUntil(Stream* stream, uint64_t position) {
   while (stream->done < position && !stream->queue.empty()) {
     auto run = std::move(stream->queue.front());
     stream->queue.pop_front();
-    run();
+    if (!DeviceLost()) run();
     ++stream->done;
   }
 }
@@ -134,6 +135,7 @@ cudaError_t ForbidInCapture(const char* call) {
 using namespace ptxsim;
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* handle, unsigned flags, int priority) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   auto* made = std::make_unique<CUstream_st>(CUstream_st{std::make_shared<Stream>()}).release();
   made->stream->blocking = !(flags & cudaStreamNonBlocking);
@@ -151,6 +153,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* handle, unsigned flags) {
 cudaError_t cudaStreamCreate(cudaStream_t* handle) { return cudaStreamCreateWithPriority(handle, 0, 0); }
 
 cudaError_t cudaStreamDestroy(cudaStream_t handle) {
+  const cudaError_t injected = Injected(__func__);
   RuntimeLock lock;
   Stream* stream = handle == nullptr ? nullptr : Find(handle);
   if (stream == nullptr) return Fail(cudaErrorInvalidResourceHandle);
@@ -159,10 +162,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle) {
   all.erase(std::find(all.begin(), all.end(), handle->stream));
   Get().handles.erase(handle);
   std::unique_ptr<CUstream_st> gone(handle);
-  return cudaSuccess;
+  return injected;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   Stream* stream = Find(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
@@ -174,6 +178,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
 
 // Every query gives the stream a step to run, so that a loop of them ends.
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   Stream* stream = Find(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
@@ -184,6 +189,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
 }
 
 cudaError_t cudaStreamGetFlags(cudaStream_t handle, unsigned* flags) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   Stream* stream = Find(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
@@ -192,6 +198,7 @@ cudaError_t cudaStreamGetFlags(cudaStream_t handle, unsigned* flags) {
 }
 
 cudaError_t cudaStreamGetPriority(cudaStream_t handle, int* priority) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   Stream* stream = Find(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
@@ -200,6 +207,7 @@ cudaError_t cudaStreamGetPriority(cudaStream_t handle, int* priority) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (cudaError_t e = ForbidInCapture("cudaDeviceSynchronize"); e != cudaSuccess) return e;
   DrainAll();
@@ -207,23 +215,27 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   return Enqueue(stream, cudaGraphNodeTypeHost, [function, data] { function(data); });
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   *event = std::make_unique<CUevent_st>(CUevent_st{nullptr, flags}).release();
   return cudaSuccess;
 }
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const cudaError_t injected = Injected(__func__);
   RuntimeLock lock;
   std::unique_ptr<CUevent_st> gone(event);
-  return cudaSuccess;
+  return injected;
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   Stream* stream = Find(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
@@ -246,6 +258,7 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, uns
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   Stream* stream = Find(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
@@ -273,6 +286,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   auto record = event->record;
   if (record == nullptr) return cudaSuccess;
@@ -284,6 +298,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   auto record = event->record;
   if (record == nullptr) return cudaSuccess;
@@ -294,6 +309,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   if (start->record == nullptr || end->record == nullptr) return Fail(cudaErrorInvalidResourceHandle);
   for (cudaEvent_t e : {start, end}) {
@@ -306,6 +322,7 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) 
 // ---- capture
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mode) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   Stream* stream = Find(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
@@ -324,6 +341,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mo
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
+  const cudaError_t injected = Injected(__func__);
   RuntimeLock lock;
   *graph = nullptr;
   Stream* stream = Find(handle);
@@ -340,6 +358,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
     s->tail.clear();
     s->joined = true;
   }
+  if (injected != cudaSuccess) return injected;
   if (capture->broken) return Fail(cudaErrorStreamCaptureInvalidated);
   if (!joined)
     return Misuse(cudaErrorStreamCaptureUnjoined,
@@ -349,6 +368,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* status) {
+  if (cudaError_t e = Injected(__func__); e != cudaSuccess) return e;
   RuntimeLock lock;
   Stream* stream = Find(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
