@@ -19,14 +19,12 @@ RUN deploy/install-packages build && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DHYDRAD_TESTS=OFF -DHYDRAD_CUDA=${CUDA} \
  && cmake --build build --target hydrad hydractl $([ ${CUDA} = OFF ] || echo hydrad_cuda) \
- && strip build/bin/hydrad build/bin/hydractl \
- && mkdir -p build/lib
+ && cmake --install build --component daemon --strip --prefix /opt/hydrad
 
 FROM ${BASE} AS hydrad
 COPY deploy/install-packages /tmp/install-packages
 RUN /tmp/install-packages runtime && rm -rf /tmp/install-packages /var/lib/apt/lists/*
-COPY --from=build /src/build/bin/hydrad /src/build/bin/hydractl /usr/local/bin/
-COPY --from=build /src/build/lib/ /usr/local/lib/
+COPY --from=build /opt/hydrad/ /usr/local/
 COPY deploy/models/tiny /model
 COPY deploy/adapters/tiny /adapters
 USER 65532:65532

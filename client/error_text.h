@@ -3,13 +3,13 @@
 #ifndef HYDRAD_CLIENT_ERROR_TEXT_H_
 #define HYDRAD_CLIENT_ERROR_TEXT_H_
 
+#include <absl/status/status.h>
+
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -32,7 +32,7 @@ absl::Status FromGrpc(const grpc::Status& status) {
 }
 
 void Prepare(grpc::ClientContext& context, const CallOptions& options) {
-  if (options.timeout > Duration::zero()) {
+  if (options.timeout > std::chrono::nanoseconds::zero()) {
     context.set_deadline(std::chrono::system_clock::now() +
                          std::chrono::duration_cast<std::chrono::system_clock::duration>(options.timeout));
   }

@@ -13,6 +13,10 @@
 #ifndef HYDRAD_CLIENT_HYDRAD_CLIENT_H_
 #define HYDRAD_CLIENT_HYDRAD_CLIENT_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -20,15 +24,14 @@
 
 #include "hydrad/v1/admin.pb.h"
 #include "hydrad/v1/inference.pb.h"
-#include "server/base/clock.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 
 struct CallOptions {
-  Duration timeout{0};  // of the whole call; DEADLINE_EXCEEDED when it has passed. 0: none
-  std::string key =
-      {};  // a tenant's, or an administrator's for Admin: "authorization: Bearer KEY"; empty: none
+  // Of the whole call, which ends with DEADLINE_EXCEEDED when it has passed. 0: none.
+  std::chrono::nanoseconds timeout{0};
+  // A tenant's key, or an administrator's for Admin, sent as "authorization: Bearer KEY". Empty: none.
+  std::string key{};
 };
 
 enum class Health { kUnknown, kServing, kNotServing };
