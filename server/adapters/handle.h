@@ -53,7 +53,7 @@ class AdapterHandle {
   AdapterHandle(AdapterHandle&&) noexcept = default;
   AdapterHandle& operator=(AdapterHandle&& other) noexcept {
     std::swap(claim_, other.claim_);
-    std::swap(pin_, other.pin_);
+    std::swap(held_, other.held_);
     return *this;
   }
 
@@ -64,18 +64,18 @@ class AdapterHandle {
   }
 
   // Before it is bound.
-  bool bound() const { return claim_ == nullptr || pin_ != nullptr; }  // nothing to bind: the base model
-  bool ready() const { return bound() || claim_->ready(); }            // Bind is worth trying
+  bool bound() const { return claim_ == nullptr || held_ != nullptr; }  // nothing to bind: the base model
+  bool ready() const { return bound() || claim_->ready(); }             // Bind is worth trying
   bool blocked() const { return !bound() && claim_->blocked(); }
   // True when it is bound now. False: the adapter is not on the device.
   bool Bind() {
-    if (!bound()) pin_ = claim_->Bind();
+    if (!bound()) held_ = claim_->Bind();
     return bound();
   }
   // Undoes Bind, before anything has run: others of the same request are not there.
   void Unbind() {
-    if (pin_ == nullptr) return;
-    pin_.reset();
+    if (held_ == nullptr) return;
+    held_.reset();
     claim_->Unbind();
   }
 
@@ -87,27 +87,27 @@ class AdapterHandle {
 
   // REQUIRES, from here on: bound. Which generation will serve is not known before, and what was read of one
   // does not hold for the next. One of the first two is not null, unless this is the base model.
-  const DeviceAdapter* device() const { return pin() != nullptr ? pin_->device.get() : nullptr; }
-  const Mixture* mixture() const { return pin() != nullptr ? pin_->mixture.get() : nullptr; }
+  const DeviceAdapter* device() const { return held() != nullptr ? held_->device.get() : nullptr; }
+  const Mixture* mixture() const { return held() != nullptr ? held_->mixture.get() : nullptr; }
   // Tells apart what generations hold.
   const void* weights() const {
     return mixture() != nullptr ? static_cast<const void*>(mixture()) : static_cast<const void*>(device());
   }
-  uint64_t generation() const { return pin() != nullptr ? pin_->generation : 0; }  // 0: the base model
-  AdapterTraits traits() const { return pin() != nullptr ? pin_->traits : AdapterTraits{}; }
+  uint64_t generation() const { return held() != nullptr ? held_->generation : 0; }  // 0: the base model
+  AdapterTraits traits() const { return held() != nullptr ? held_->traits : AdapterTraits{}; }
   // The tokens of the prompt from whose last occurrence on the adapter counts; empty: it counts everywhere.
   std::span<const int32_t> invocation() const {
-    return pin() != nullptr ? std::span<const int32_t>(pin_->invocation) : std::span<const int32_t>();
+    return held() != nullptr ? std::span<const int32_t>(held_->invocation) : std::span<const int32_t>();
   }
 
  private:
-  const AdapterGeneration* pin() const {
+  const AdapterGeneration* held() const {
     HYDRAD_CHECK(bound());
-    return pin_.get();
+    return held_.get();
   }
 
   std::unique_ptr<AdapterClaim> claim_;
-  std::shared_ptr<const AdapterGeneration> pin_;  // last: goes before the claim that keeps it in its place
+  std::shared_ptr<const AdapterGeneration> held_;  // last: goes before the claim that keeps it in its place
 };
 
 }  // namespace hydrad

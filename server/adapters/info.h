@@ -26,9 +26,10 @@ const char* Name(AdapterState state);
 enum class Tier : uint8_t { kDisk, kHost, kDevice };
 const char* Name(Tier tier);
 
-// A piece of an adapter is what is read, held and thrown out as one: the adapter itself; of an MoA, each of
-// its experts, and its routers. Where a load finds the piece in what the name serves already, it is shared.
-struct PieceInfo {
+// A component of an adapter is what is read, held and thrown out as one: the adapter itself; of an MoA, each
+// of its experts, and its routers. Where a load finds the component in what the name serves already, it is
+// shared.
+struct ComponentInfo {
   enum class Kind : uint8_t {
     kWhole,
     kExpert,
@@ -60,9 +61,9 @@ struct AdapterInfo {
   std::vector<std::string> targets;  // projection names
   // Of an adapter that picks one of its experts per sequence (MoA): their names, in the routers' order.
   std::vector<std::string> expert_names;
-  std::vector<PieceInfo> pieces;  // of an MoA: its routers, then its experts
-  int64_t handles = 0;            // requests that hold any generation of it now
-  absl::Status error;             // of the last load, by an operator or for a request
+  std::vector<ComponentInfo> components;  // of an MoA: its routers, then its experts
+  int64_t handles = 0;                    // requests that hold any generation of it now
+  absl::Status error;                     // of the last load, by an operator or for a request
   bool lenient = false;  // loaded so: what its config and its tensors differ in is taken as PEFT takes it
   // What to know of it before trusting its answers: what a lenient load left alone or dropped, and a base
   // model of another name.

@@ -195,13 +195,13 @@ v1::Adapter ToProto(const AdapterInfo& info) {
   out.set_experts(info.experts);
   for (const std::string& target : info.targets) out.add_targets(target);
   for (const std::string& name : info.expert_names) out.add_expert_names(name);
-  for (const PieceInfo& piece : info.pieces) {
-    if (piece.kind != PieceInfo::Kind::kExpert) continue;
+  for (const ComponentInfo& component : info.components) {
+    if (component.kind != ComponentInfo::Kind::kExpert) continue;
     v1::Adapter::Expert* expert = out.add_moa_experts();
-    expert->set_name(piece.expert);
-    expert->set_etag(piece.digest);
-    expert->set_generation(piece.generation);
-    expert->set_device_bytes(piece.device_bytes);
+    expert->set_name(component.expert);
+    expert->set_etag(component.digest);
+    expert->set_generation(component.generation);
+    expert->set_device_bytes(component.device_bytes);
   }
   out.set_requests(info.handles);
   if (!info.error.ok()) out.set_error(std::string(info.error.message()));

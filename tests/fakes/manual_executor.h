@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/adapters/store/loader.h"
+#include "server/adapters/store/executor.h"
 
 namespace hydrad {
 

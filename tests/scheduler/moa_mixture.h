@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "server/adapters/formats/posix_disk.h"
-#include "server/adapters/store/adapter_on_device.h"
+#include "server/adapters/store/device_component.h"
 
 namespace hydrad {
 
@@ -17,11 +17,11 @@ inline absl::StatusOr<std::shared_ptr<const Mixture>> LoadMixture(const std::str
                                                                   const AdapterShape& shape) {
   const auto disk = MakePosixDisk(".");
   ASSIGN_OR_RETURN(AdapterContents contents, ReadAdapter(*disk, path, shape, 1u << 30));
-  std::vector<std::shared_ptr<const AdapterOnDevice>> pieces;
-  for (const ReadPiece& read : TakeApart(path, std::move(contents))) {
-    ASSIGN_OR_RETURN(pieces.emplace_back(), CopyToDevice(read.piece, backend, shape));
+  std::vector<std::shared_ptr<const DeviceComponent>> components;
+  for (const ReadComponent& read : TakeApart(path, std::move(contents))) {
+    ASSIGN_OR_RETURN(components.emplace_back(), CopyToDevice(read.component, backend, shape));
   }
-  return MakeMixture(pieces, shape.layers);
+  return MakeMixture(components, shape.layers);
 }
 
 }  // namespace hydrad

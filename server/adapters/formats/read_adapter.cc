@@ -182,7 +182,7 @@ absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const 
   if (!config.ok()) return Annotate(Explain(config.status(), **directory), path + "/" + kConfigFile);
   absl::StatusOr<AdapterContents> contents;
   if (config->moa) {
-    const MoaPart all{.lenient = base.lenient};
+    const WantedOfMoa all{.lenient = base.lenient};
     contents = ReadMoa(disk, path, **directory, *config, base.shape, max_file_bytes, all, digest);
     if (!contents.ok()) return contents.status();
   } else {
@@ -196,8 +196,8 @@ absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const 
   return contents;
 }
 
-absl::StatusOr<AdapterContents> ReadPiece(Disk& disk, const std::string& path, const MoaPart& part,
-                                          const AdapterShape& shape, uint64_t max_file_bytes) {
+absl::StatusOr<AdapterContents> ReadComponent(Disk& disk, const std::string& path, const WantedOfMoa& part,
+                                              const AdapterShape& shape, uint64_t max_file_bytes) {
   ASSIGN_OR_RETURN(const auto directory, disk.OpenDirectory(path));
   Sha256 unused;
   const auto config = ReadConfig(*directory, unused);
@@ -227,10 +227,13 @@ absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path,
   return Guarded(path, [&] { return Read(disk, path, {shape, base, lenient}, max_file_bytes); });
 }
 
-absl::StatusOr<AdapterContents> ReadMoaPiece(Disk& disk, const std::string& path, PieceInfo::Kind kind,
-                                             const std::string& expert, const AdapterShape& shape,
-                                             uint64_t max_file_bytes, bool lenient) {
-  return Guarded(path, [&] { return ReadPiece(disk, path, {kind, expert, lenient}, shape, max_file_bytes); });
+absl::StatusOr<AdapterContents> ReadMoaComponent(Disk& disk, const std::string& path,
+                                                 ComponentInfo::Kind kind, const std::string& expert,
+                                                 const AdapterShape& shape, uint64_t max_file_bytes,
+                                                 bool lenient) {
+  return Guarded(path, [&] {
+    return ReadComponent(disk, path, {kind, expert, lenient}, shape, max_file_bytes);
+  });
 }
 
 uint64_t VectorBytes(const AdapterWeights& weights) {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "server/adapters/formats/disk.h"
-#include "server/adapters/info.h"  // PieceInfo
+#include "server/adapters/info.h"  // ComponentInfo
 #include "server/backend/adapter_weights.h"
 #include "server/backend/backend.h"  // AdapterShape
 #include "server/backend/expert_router.h"
@@ -61,12 +61,13 @@ absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path,
                                             uint64_t max_file_bytes, const BaseWeights* base = nullptr,
                                             bool lenient = false);
 
-// Of the MoA in `path`, one piece (see PieceInfo): of its experts_by_name the weights of the expert of that
-// name, or of all of them the rows of the routers. No more is read than that takes. FAILED_PRECONDITION where
-// it is no MoA any more, or has no such expert.
-absl::StatusOr<AdapterContents> ReadMoaPiece(Disk& disk, const std::string& path, PieceInfo::Kind kind,
-                                             const std::string& expert, const AdapterShape& shape,
-                                             uint64_t max_file_bytes, bool lenient = false);
+// Of the MoA in `path`, one component (see ComponentInfo): of its experts_by_name the weights of the expert
+// of that name, or of all of them the rows of the routers. No more is read than that takes.
+// FAILED_PRECONDITION where it is no MoA any more, or has no such expert.
+absl::StatusOr<AdapterContents> ReadMoaComponent(Disk& disk, const std::string& path,
+                                                 ComponentInfo::Kind kind, const std::string& expert,
+                                                 const AdapterShape& shape, uint64_t max_file_bytes,
+                                                 bool lenient = false);
 
 // What the numbers take that were worked out at load and stand in no file.
 uint64_t VectorBytes(const AdapterWeights& weights);

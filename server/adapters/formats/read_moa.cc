@@ -15,7 +15,7 @@
 namespace hydrad {
 namespace {
 
-using Kind = PieceInfo::Kind;
+using Kind = ComponentInfo::Kind;
 
 // One expert or another per layer cannot be at the ends of the network, nor begin in the middle of a prompt.
 absl::Status CheckExpertModules(std::span<const ModuleTensors> modules, const TokenFields& tokens) {
@@ -32,7 +32,7 @@ absl::Status CheckExpertModules(std::span<const ModuleTensors> modules, const To
 class MoaReader {
  public:
   MoaReader(Disk& disk, const std::string& path, const AdapterConfig& config, const AdapterShape& shape,
-            uint64_t max_bytes, const MoaPart& part, Sha256& digest)
+            uint64_t max_bytes, const WantedOfMoa& part, Sha256& digest)
       : disk_(disk),
         path_(path),
         whole_config_(config),
@@ -177,7 +177,7 @@ class MoaReader {
   const MoaConfig& config_;
   const AdapterShape& shape_;
   const uint64_t max_bytes_;
-  const MoaPart& part_;
+  const WantedOfMoa& part_;
   Sha256& digest_;
   AdapterContents contents_;
 };
@@ -186,7 +186,7 @@ class MoaReader {
 
 absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, DiskDirectory& directory,
                                         const AdapterConfig& config, const AdapterShape& shape,
-                                        uint64_t max_bytes, const MoaPart& part, Sha256& digest) {
+                                        uint64_t max_bytes, const WantedOfMoa& part, Sha256& digest) {
   return MoaReader(disk, path, config, shape, max_bytes, part, digest).Read(directory);
 }
 

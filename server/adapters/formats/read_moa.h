@@ -8,16 +8,16 @@
 #include "server/adapters/formats/adapter_config.h"
 #include "server/adapters/formats/disk.h"
 #include "server/adapters/formats/read_adapter.h"
-#include "server/adapters/info.h"    // PieceInfo
+#include "server/adapters/info.h"    // ComponentInfo
 #include "server/backend/backend.h"  // AdapterShape
 #include "server/base/sha256.h"
 #include "server/base/status.h"
 
 namespace hydrad {
 
-// What is wanted of an MoA: all of it, or one piece, for which no more is read than it takes.
-struct MoaPart {
-  PieceInfo::Kind kind = PieceInfo::Kind::kWhole;
+// What is wanted of an MoA: all of it, or one component, for which no more is read than it takes.
+struct WantedOfMoa {
+  ComponentInfo::Kind kind = ComponentInfo::Kind::kWhole;
   std::string expert{};  // of kExpert
   bool lenient = false;  // see ReadAdapter
 };
@@ -27,7 +27,7 @@ struct MoaPart {
 // `digest`. Every expert has memory of its own. Errors as ReadAdapter's. Throws std::bad_alloc.
 absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, DiskDirectory& directory,
                                         const AdapterConfig& config, const AdapterShape& shape,
-                                        uint64_t max_bytes, const MoaPart& part, Sha256& digest);
+                                        uint64_t max_bytes, const WantedOfMoa& part, Sha256& digest);
 
 // The directory of an expert that has one: beneath the adapter's own, or else beneath the root. `*path`
 // becomes the one from the root.

@@ -15,10 +15,11 @@ constexpr size_t kMostFresh = 256;
 AdapterStore::Parts WithDefaults(AdapterStore::Parts parts, const AdapterStoreOptions& options) {
   if (parts.disk == nullptr) parts.disk = MakePosixDisk(options.root);
   if (parts.loads == nullptr) {
-    parts.loads = std::make_unique<Loader>(options.loader_threads, options.max_queued_loads,
-                                           options.loaders_in_background);
+    parts.loads = std::make_unique<ThreadExecutor>(options.loader_threads, options.max_queued_loads,
+                                                   options.loaders_in_background);
   }
-  if (parts.fetches == nullptr) parts.fetches = std::make_unique<Loader>(options.fetch_threads, SIZE_MAX);
+  if (parts.fetches == nullptr)
+    parts.fetches = std::make_unique<ThreadExecutor>(options.fetch_threads, SIZE_MAX);
   return parts;
 }
 
@@ -70,7 +71,7 @@ AdapterStore::Impl::Impl(AdapterStoreOptions o, Backend& b, const ModelConfig& m
       shape(model.adapter_shape()),
       clock(c),
       journal(std::move(parts.journal)),
-      registry(options.max_adapters),
+      catalogue(options.max_adapters),
       residency(options.host_bytes, options.device_bytes, options.fetch_threads),
       loads(std::move(parts.loads)),
       fetches(std::move(parts.fetches)) {
@@ -82,7 +83,7 @@ absl::StatusOr<std::vector<AdapterHandle>> AdapterStore::Impl::Acquire(
   MutexLock lock(&mu);
   std::vector<EntryPtr> entries;
   for (const std::string& name : names) {
-    ASSIGN_OR_RETURN(EntryPtr entry, registry.Serving(name));
+    ASSIGN_OR_RETURN(EntryPtr entry, catalogue.Serving(name));
     if (!entry->resident && entry->backoff.Left(clock.Now()) > Duration{}) {
       return NotNow(name, entry->info.error);
     }
@@ -126,7 +127,7 @@ std::shared_ptr<const AdapterGeneration> AdapterStore::Impl::Bind(ClaimState& cl
 
 void AdapterStore::Impl::Hold(const std::string& name, Generation& generation) {
   std::vector<Residency::DeviceCopy> copies;
-  for (const PieceId piece : generation.pieces) copies.push_back(residency.Pin(piece));
+  for (const ComponentId component : generation.components) copies.push_back(residency.Hold(component));
   if (generation.bound++ == 0) generation.on_device = Assemble(name, generation.number, copies);
 }
 
@@ -155,7 +156,7 @@ void AdapterStore::Impl::Unbind(ClaimState& claim) {
 
 void AdapterStore::Impl::Release(Generation& generation) {
   if (--generation.bound == 0) generation.on_device.reset();
-  for (const PieceId piece : generation.pieces) residency.Unpin(piece);
+  for (const ComponentId component : generation.components) residency.Release(component);
   DropIfUnused(generation);
 }
 
@@ -186,13 +187,13 @@ void AdapterStore::Impl::CollectGarbage() {
     MutexLock lock(&mu);
     garbage = residency.TakeGarbage();
   }
-  for (Residency::Garbage& piece : garbage) piece.values.clear();
+  for (Residency::Garbage& component : garbage) component.values.clear();
   MutexLock lock(&mu);
-  for (const Residency::Garbage& piece : garbage) {
-    residency.Free(piece.id);
-    if (piece.owner == nullptr) continue;
-    --piece.owner->pieces;
-    FinishUnload(piece.owner);
+  for (const Residency::Garbage& component : garbage) {
+    residency.Free(component.id);
+    if (component.owner == nullptr) continue;
+    --component.owner->components;
+    FinishUnload(component.owner);
   }
 }
 
@@ -221,7 +222,7 @@ void AdapterStore::Impl::DeliverEventsLocked() {
   std::vector<AdapterEvent> events;
   {
     MutexLock lock(&mu);
-    events = registry.TakeEvents();
+    events = catalogue.TakeEvents();
   }
   for (const AdapterEvent& event : events) {
     for (const auto& [token, watcher] : watchers) watcher(event);
@@ -244,12 +245,12 @@ void AdapterStore::Impl::Shutdown() {
   Settle();
   {
     MutexLock lock(&mu);
-    for (const auto& [name, entry] : registry.entries()) {
+    for (const auto& [name, entry] : catalogue.entries()) {
       if (entry->serving == nullptr) continue;
       entry->serving->serving = false;
       DropIfUnused(*entry->serving);
     }
-    registry.Clear();
+    catalogue.Clear();
   }
   CollectGarbage();
 }
@@ -318,12 +319,12 @@ void AdapterStore::Remember(const std::string& id, const std::string& what,
 
 absl::StatusOr<AdapterInfo> AdapterStore::Get(const std::string& name) const {
   MutexLock lock(&impl_->mu);
-  return impl_->registry.Get(name);
+  return impl_->catalogue.Get(name);
 }
 
 std::vector<AdapterInfo> AdapterStore::List() const {
   MutexLock lock(&impl_->mu);
-  return impl_->registry.List();
+  return impl_->catalogue.List();
 }
 
 uint64_t AdapterStore::AddWatcher(Event event) {

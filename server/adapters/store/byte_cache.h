@@ -20,7 +20,7 @@ namespace hydrad {
 //
 //   (none) -Reserve-> reserved -Fill-> filled -Take or thrown out-> (bytes only) -Free-> (none)
 //
-// and nothing is thrown out while it is reserved or pinned. A thrown-out value goes to the caller, who
+// and nothing is thrown out while it is reserved or held. A thrown-out value goes to the caller, who
 // destroys it (outside of its lock) before it takes the memory that it was thrown out for; all its bytes are
 // the new entry's until that is filled, so there is no Free. Not thread-safe.
 template <class Value>
@@ -31,7 +31,7 @@ class ByteCache {
     Id id;
     Value value;
   };
-  using MayEvict = std::function<bool(Id)>;  // asked of filled entries that are not pinned
+  using MayEvict = std::function<bool(Id)>;  // asked of filled entries that are not held
 
   explicit ByteCache(uint64_t capacity) : capacity_(capacity) {}
   ByteCache(const ByteCache&) = delete;
@@ -61,18 +61,18 @@ class ByteCache {
     Charge(entry, bytes, gained > more ? gained - more : 0);
     return true;
   }
-  // The memory has been taken. The entry is the most recently used one, and not pinned.
+  // The memory has been taken. The entry is the most recently used one, and not held.
   void Fill(Id id, Value value) {
     Entry& entry = Get(id);
-    HYDRAD_CHECK(!entry.value && entry.pins == 0);
+    HYDRAD_CHECK(!entry.value && entry.holds == 0);
     Charge(entry, entry.bytes, 0);
     entry.value = std::move(value);
     Enlist(id, entry);
   }
-  // Moves the value out, which is still charged. REQUIRES: filled, not pinned.
+  // Moves the value out, which is still charged. REQUIRES: filled, not held.
   Value Take(Id id) {
     Entry& entry = Get(id);
-    HYDRAD_CHECK(entry.value && entry.pins == 0);
+    HYDRAD_CHECK(entry.value && entry.holds == 0);
     lru_.erase(entry.place);
     return *std::exchange(entry.value, std::nullopt);
   }
@@ -84,17 +84,17 @@ class ByteCache {
     entries_.erase(id);
   }
 
-  // Filled entries are kept while they are pinned, which counts, and are the most recently used ones after
+  // Filled entries are kept while they are held, which counts, and are the most recently used ones after
   // it.
-  void Pin(Id id) {
+  void Hold(Id id) {
     Entry& entry = Get(id);
     HYDRAD_CHECK(entry.value.has_value());
-    if (entry.pins++ == 0) lru_.erase(entry.place);
+    if (entry.holds++ == 0) lru_.erase(entry.place);
   }
-  void Unpin(Id id) {
+  void Release(Id id) {
     Entry& entry = Get(id);
-    HYDRAD_CHECK(entry.pins > 0);
-    if (--entry.pins == 0) Enlist(id, entry);
+    HYDRAD_CHECK(entry.holds > 0);
+    if (--entry.holds == 0) Enlist(id, entry);
   }
 
   bool Has(Id id) const { return entries_.contains(id); }
@@ -107,7 +107,7 @@ class ByteCache {
   template <class Look>
   void ForEach(const Look& look) const {
     for (const auto& [id, entry] : entries_) {
-      look(id, entry.bytes + entry.more, entry.value.has_value() && entry.pins == 0);
+      look(id, entry.bytes + entry.more, entry.value.has_value() && entry.holds == 0);
     }
   }
   uint64_t capacity() const { return capacity_; }
@@ -118,8 +118,8 @@ class ByteCache {
     uint64_t bytes = 0;
     uint64_t more = 0;  // that was thrown out for it and may not be destroyed yet, until it is filled
     std::optional<Value> value;
-    int pins = 0;
-    std::list<Id>::iterator place{};  // in lru_, while filled and not pinned
+    int holds = 0;
+    std::list<Id>::iterator place{};  // in lru_, while filled and not held
   };
 
   Entry& Get(Id id) {
@@ -155,7 +155,7 @@ class ByteCache {
   const uint64_t capacity_;
   uint64_t used_ = 0;  // the sum of what is charged to the entries
   std::unordered_map<Id, Entry> entries_;
-  std::list<Id> lru_;  // filled and not pinned, least recently used first
+  std::list<Id> lru_;  // filled and not held, least recently used first
 };
 
 }  // namespace hydrad

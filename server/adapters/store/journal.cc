@@ -29,30 +29,30 @@ std::string Frame(std::string_view payload) {
   return frame;
 }
 
-const char* Name(PieceInfo::Kind kind) {
+const char* Name(ComponentInfo::Kind kind) {
   switch (kind) {
-    case PieceInfo::Kind::kWhole:
+    case ComponentInfo::Kind::kWhole:
       return "whole";
-    case PieceInfo::Kind::kExpert:
+    case ComponentInfo::Kind::kExpert:
       return "expert";
-    case PieceInfo::Kind::kRouters:
+    case ComponentInfo::Kind::kRouters:
       return "routers";
   }
   return "unknown";
 }
 
-Json ToJson(const PieceInfo& piece) {
-  return {{"kind", Name(piece.kind)},
-          {"expert", piece.expert},
-          {"digest", piece.digest},
-          {"host_bytes", piece.host_bytes},
-          {"reading_bytes", piece.reading_bytes},
-          {"generation", piece.generation}};
+Json ToJson(const ComponentInfo& component) {
+  return {{"kind", Name(component.kind)},
+          {"expert", component.expert},
+          {"digest", component.digest},
+          {"host_bytes", component.host_bytes},
+          {"reading_bytes", component.reading_bytes},
+          {"generation", component.generation}};
 }
 
 Json ToJson(const AdapterInfo& info) {
-  Json pieces = Json::array();
-  for (const PieceInfo& piece : info.pieces) pieces.push_back(ToJson(piece));
+  Json components = Json::array();
+  for (const ComponentInfo& component : info.components) components.push_back(ToJson(component));
   return {{"name", info.name},
           {"path", info.path},
           {"digest", info.digest},
@@ -66,7 +66,7 @@ Json ToJson(const AdapterInfo& info) {
           {"expert_names", info.expert_names},
           {"lenient", info.lenient},
           {"warnings", info.warnings},
-          {"pieces", std::move(pieces)}};
+          {"pieces", std::move(components)}};
 }
 
 Json ToJson(const AnsweredRequest& request) {
@@ -75,16 +75,17 @@ Json ToJson(const AnsweredRequest& request) {
 }
 
 // These throw where the record is not as we write it: Parse catches it.
-PieceInfo PieceFrom(const Json& json, const std::string& path) {
-  PieceInfo piece;
-  piece.path = path;
-  piece.kind = json.at("kind") == "routers" ? PieceInfo::Kind::kRouters : PieceInfo::Kind::kExpert;
-  piece.expert = json.at("expert").get<std::string>();
-  piece.digest = json.at("digest").get<std::string>();
-  piece.host_bytes = json.at("host_bytes").get<uint64_t>();
-  piece.reading_bytes = json.at("reading_bytes").get<uint64_t>();
-  piece.generation = json.at("generation").get<uint64_t>();
-  return piece;
+ComponentInfo ComponentFrom(const Json& json, const std::string& path) {
+  ComponentInfo component;
+  component.path = path;
+  component.kind =
+      json.at("kind") == "routers" ? ComponentInfo::Kind::kRouters : ComponentInfo::Kind::kExpert;
+  component.expert = json.at("expert").get<std::string>();
+  component.digest = json.at("digest").get<std::string>();
+  component.host_bytes = json.at("host_bytes").get<uint64_t>();
+  component.reading_bytes = json.at("reading_bytes").get<uint64_t>();
+  component.generation = json.at("generation").get<uint64_t>();
+  return component;
 }
 
 AdapterInfo InfoFrom(const Json& json) {
@@ -102,8 +103,8 @@ AdapterInfo InfoFrom(const Json& json) {
   info.expert_names = json.at("expert_names").get<std::vector<std::string>>();
   info.lenient = json.value("lenient", false);  // older records have neither
   info.warnings = json.value("warnings", std::vector<std::string>());
-  for (const Json& piece : json.value("pieces", Json::array()))
-    info.pieces.push_back(PieceFrom(piece, info.path));
+  for (const Json& component : json.value("pieces", Json::array()))
+    info.components.push_back(ComponentFrom(component, info.path));
   return info;
 }
 

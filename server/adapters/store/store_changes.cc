@@ -24,8 +24,8 @@ absl::Status CheckDigest(const AdapterEntry& entry, const ChangeOptions& change)
 
 absl::StatusOr<AdapterStore::Impl::EntryPtr> AdapterStore::Impl::EntryToChange(const std::string& name,
                                                                                const ChangeOptions& change) {
-  RETURN_IF_ERROR(registry.MayChange(name));
-  EntryPtr entry = registry.Find(name);
+  RETURN_IF_ERROR(catalogue.MayChange(name));
+  EntryPtr entry = catalogue.Find(name);
   RETURN_IF_ERROR(CheckDigest(*entry, change));
   return entry;
 }
@@ -55,7 +55,7 @@ absl::StatusOr<AdapterStore::Impl::UnloadJob> AdapterStore::Impl::StartUnload(co
                                                                               const ChangeOptions& change,
                                                                               bool only_join) {
   UnloadJob job{.change = change};
-  if (EntryPtr entry = registry.Find(name); entry != nullptr && unloads.contains(entry)) {
+  if (EntryPtr entry = catalogue.Find(name); entry != nullptr && unloads.contains(entry)) {
     RETURN_IF_ERROR(CheckDigest(*entry, change));
     job.entry = std::move(entry);
     job.joins = true;
@@ -101,7 +101,7 @@ void AdapterStore::Impl::BeginUnload(const UnloadJob& job) {
   ForgetPin(entry);
   UnloadUnderWay& begun = unloads[entry];
   begun.waiting.push_back(job.done);
-  if (registry.BeginUnload(*entry)) return UnloadIsOver(entry);  // its load had failed
+  if (catalogue.BeginUnload(*entry)) return UnloadIsOver(entry);  // its load had failed
   if (job.change.force || begun.force) EndClaims(entry);
   FinishUnload(entry);
   KickPump();
@@ -141,7 +141,7 @@ void AdapterStore::Impl::Pin(const std::string& name, bool pinned, const Done& d
     MutexLock lock(&mu);
     entry = EntryToChange(name, change);
     status = entry.status();
-    if (status.ok()) status = registry.Serving(name).status();
+    if (status.ok()) status = catalogue.Serving(name).status();
     if (status.ok() && pinned) status = CheckPinsFit(*entry, DeviceBytesOf(**entry));
     if (status.ok()) (*entry)->changing = true;
   }
@@ -166,7 +166,7 @@ void AdapterStore::Impl::CommitPin(const EntryPtr& entry, bool pinned, const Don
     entry->changing = false;
     if (status.ok()) {
       ForgetPin(entry);
-      registry.SetPinned(*entry, pinned);
+      catalogue.SetPinned(*entry, pinned);
     }
     // It may have been lost meanwhile: the pin counts when it has been loaded again.
     if (status.ok() && entry->serving != nullptr) {
@@ -176,7 +176,7 @@ void AdapterStore::Impl::CommitPin(const EntryPtr& entry, bool pinned, const Don
       if (pinned) WarnOfKeptOut();
       KickPump();
     }
-    info = status.ok() ? absl::StatusOr<AdapterInfo>(Registry::Snapshot(*entry)) : status;
+    info = status.ok() ? absl::StatusOr<AdapterInfo>(Catalogue::Snapshot(*entry)) : status;
   }
   Settle();
   done(info);

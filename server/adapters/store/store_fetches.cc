@@ -26,11 +26,11 @@ void AdapterStore::Impl::Pump() {
       if (!work) NoteBlocked();
     }
     if (!work) break;
-    const PieceId piece = work->piece;
+    const ComponentId component = work->component;
     const bool posted = fetches->Post([this, w = *std::move(work)]() mutable { RunFetch(std::move(w)); });
     if (!posted) {  // the server is stopping
       MutexLock lock(&mu);
-      residency.EndWork(piece);
+      residency.EndWork(component);
     }
   }
   Settle();
@@ -48,12 +48,12 @@ void AdapterStore::Impl::ResumeParked() {
 }
 
 void AdapterStore::Impl::RefreshWanted() {
-  std::vector<PieceId> pieces;
-  std::set<PieceId> seen;
+  std::vector<ComponentId> components;
+  std::set<ComponentId> seen;
   const auto add = [&](const EntryPtr& entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (entry->serving == nullptr) return;
-    for (const PieceId piece : entry->serving->pieces) {
-      if (seen.insert(piece).second) pieces.push_back(piece);
+    for (const ComponentId component : entry->serving->components) {
+      if (seen.insert(component).second) components.push_back(component);
     }
     TryIfNew(entry);
   };
@@ -63,11 +63,11 @@ void AdapterStore::Impl::RefreshWanted() {
   }
   for (const auto* names : {&wanted, &fresh}) {
     for (const std::string& name : *names) {
-      const EntryPtr entry = registry.Find(name);
+      const EntryPtr entry = catalogue.Find(name);
       if (entry != nullptr && entry->waiting > 0) add(entry);
     }
   }
-  residency.SetWanted(pieces);
+  residency.SetWanted(components);
 }
 
 void AdapterStore::Impl::TryPinnedAgain() {
@@ -79,7 +79,7 @@ void AdapterStore::Impl::TryPinnedAgain() {
 
 void AdapterStore::Impl::NoteBlocked() {
   std::set<EntryPtr> now;
-  for (const PieceId piece : residency.blocked()) now.insert(residency.owner(piece));
+  for (const ComponentId component : residency.blocked()) now.insert(residency.owner(component));
   if (now == blocked) return;
   for (const EntryPtr& entry : blocked) entry->blocked = false;
   for (const EntryPtr& entry : now) entry->blocked = true;
@@ -91,61 +91,61 @@ void AdapterStore::Impl::RunFetch(Residency::Work work) {
   work.evicted.clear();  // before what it made room for is taken
   {
     MutexLock lock(&mu);
-    AdapterEntry& entry = *residency.owner(work.piece);
+    AdapterEntry& entry = *residency.owner(work.component);
     if (!entry.fetch_begun) entry.fetch_begun = clock.Now();
   }
   const absl::Status status =
-      work.kind == Residency::Work::Kind::kRead ? ReadAgain(work.piece) : Upload(work.piece);
+      work.kind == Residency::Work::Kind::kRead ? ReadAgain(work.component) : Upload(work.component);
   {
     MutexLock lock(&mu);
-    if (!status.ok()) FetchFailed(work.piece, status);
-    residency.EndWork(work.piece);
+    if (!status.ok()) FetchFailed(work.component, status);
+    residency.EndWork(work.component);
     ApplyMoves();
     KickPump();
   }
   Settle();
 }
 
-absl::Status AdapterStore::Impl::ReadAgain(PieceId piece) {
-  PieceInfo info;
+absl::Status AdapterStore::Impl::ReadAgain(ComponentId component) {
+  ComponentInfo info;
   {
     MutexLock lock(&mu);
     if (stopping) return Cancelled("the server is stopping");
-    info = residency.info(piece);
+    info = residency.info(component);
   }
-  ASSIGN_OR_RETURN(ReadPiece read,
-                   ReadPieceAgain(*disk, info, shape, options.max_file_bytes, options.base.get()));
+  ASSIGN_OR_RETURN(ReadComponent read,
+                   ReadComponentAgain(*disk, info, shape, options.max_file_bytes, options.base.get()));
   const uint64_t known = info.device_bytes;
   info.host_bytes = read.info.host_bytes;
-  info.device_bytes = DeviceBytes(read.piece, backend, shape);
-  auto copy = std::make_shared<const AdapterPiece>(std::move(read.piece));
+  info.device_bytes = DeviceBytes(read.component, backend, shape);
+  auto copy = std::make_shared<const HostComponent>(std::move(read.component));
   Residency::Evicted evicted;
   MutexLock lock(&mu);
   room_changed |= info.device_bytes != known;
-  if (residency.FillHost(piece, info, std::move(copy), &evicted)) return absl::OkStatus();
+  if (residency.FillHost(component, info, std::move(copy), &evicted)) return absl::OkStatus();
   return ResourceExhausted("{}: there is no host memory to read it", info.path);
 }
 
-absl::Status AdapterStore::Impl::Upload(PieceId piece) {
+absl::Status AdapterStore::Impl::Upload(ComponentId component) {
   Residency::HostCopy host;
   std::string path;
   {
     MutexLock lock(&mu);
-    host = residency.host_copy(piece);
-    path = residency.info(piece).path;
+    host = residency.host_copy(component);
+    path = residency.info(component).path;
   }
   auto device = CopyToDevice(*host, backend, shape);
   host.reset();
   if (!device.ok()) return Annotate(device.status(), path);
   MutexLock lock(&mu);
-  residency.FillDevice(piece, *std::move(device));
+  residency.FillDevice(component, *std::move(device));
   return absl::OkStatus();
 }
 
-void AdapterStore::Impl::FetchFailed(PieceId piece, const absl::Status& status) {
-  const EntryPtr entry = residency.owner(piece);
+void AdapterStore::Impl::FetchFailed(ComponentId component, const absl::Status& status) {
+  const EntryPtr entry = residency.owner(component);
   entry->fetch_begun.reset();
-  if (entry->serving == nullptr || !std::ranges::count(entry->serving->pieces, piece)) return;
+  if (entry->serving == nullptr || !std::ranges::count(entry->serving->components, component)) return;
   FailServing(entry, status, absl::IsFailedPrecondition(status));
 }
 
@@ -165,7 +165,7 @@ void AdapterStore::Impl::FailServing(const EntryPtr& entry, const absl::Status& 
     if (claim->bound == nullptr) End(*claim, told);
   }
   entry->backoff.Failed(clock.Now());
-  const std::shared_ptr<Generation> lost = registry.FailServing(*entry, status, forever);
+  const std::shared_ptr<Generation> lost = catalogue.FailServing(*entry, status, forever);
   if (lost == nullptr) return;
   entry->resident = false;
   ForgetPin(entry);
@@ -181,11 +181,11 @@ void AdapterStore::Impl::ApplyMoves() {
 void AdapterStore::Impl::UpdateTier(AdapterEntry& entry, bool evicted) {
   const Tier tier = TierOf(*entry.serving), before = entry.info.tier;
   entry.info.device_bytes = entry.info.host_bytes = 0;
-  for (size_t i = 0; i < entry.serving->pieces.size(); ++i) {
-    const PieceInfo& info = residency.info(entry.serving->pieces[i]);
+  for (size_t i = 0; i < entry.serving->components.size(); ++i) {
+    const ComponentInfo& info = residency.info(entry.serving->components[i]);
     entry.info.device_bytes += info.device_bytes;
     entry.info.host_bytes += info.host_bytes;
-    if (!entry.info.pieces.empty()) entry.info.pieces[i].device_bytes = info.device_bytes;
+    if (!entry.info.components.empty()) entry.info.components[i].device_bytes = info.device_bytes;
   }
   entry.resident = MayRun(*entry.serving);
   if (tier == before) return;
@@ -198,12 +198,13 @@ void AdapterStore::Impl::UpdateTier(AdapterEntry& entry, bool evicted) {
     entry.backoff.Worked();
     wake = true;
   }
-  registry.Moved(entry, tier, evicted && tier < before ? AdapterChange::kEvicted : AdapterChange::kFetched);
+  catalogue.Moved(entry, tier, evicted && tier < before ? AdapterChange::kEvicted : AdapterChange::kFetched);
 }
 
 Tier AdapterStore::Impl::TierOf(const Generation& generation) const {
   Tier lowest = Tier::kDevice;
-  for (const PieceId piece : generation.pieces) lowest = std::min(lowest, residency.TierOf(piece));
+  for (const ComponentId component : generation.components)
+    lowest = std::min(lowest, residency.TierOf(component));
   return lowest;
 }
 
@@ -217,7 +218,7 @@ void AdapterStore::Impl::End(ClaimState& claim, const absl::Status& why) {
 
 void AdapterStore::Impl::DropIfUnused(const Generation& generation) {
   if (generation.serving || generation.bound > 0) return;
-  for (const PieceId piece : generation.pieces) residency.Unrefer(piece);
+  for (const ComponentId component : generation.components) residency.Unrefer(component);
 }
 
 void AdapterStore::Impl::FinishUnload(const EntryPtr& entry) {
@@ -228,8 +229,8 @@ void AdapterStore::Impl::FinishUnload(const EntryPtr& entry) {
     entry->resident = false;
     DropIfUnused(*last);
   }
-  if (entry->pieces > 0) return;  // CollectGarbage asks again
-  registry.Gone(*entry);
+  if (entry->components > 0) return;  // CollectGarbage asks again
+  catalogue.Gone(*entry);
   room_changed = true;
   UnloadIsOver(entry);
 }

@@ -14,11 +14,11 @@
 #include <vector>
 
 #include "server/adapters/formats/disk.h"
-#include "server/adapters/store/adapter_piece.h"
 #include "server/adapters/store/adapter_store.h"
+#include "server/adapters/store/catalogue.h"
+#include "server/adapters/store/executor.h"
+#include "server/adapters/store/host_component.h"
 #include "server/adapters/store/journal.h"
-#include "server/adapters/store/loader.h"
-#include "server/adapters/store/registry.h"
 #include "server/adapters/store/residency.h"
 #include "server/base/mutex.h"
 
@@ -30,7 +30,7 @@ namespace hydrad {
 // events, callbacks) is done by Settle.
 struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   class Claim;
-  using EntryPtr = Registry::EntryPtr;
+  using EntryPtr = Catalogue::EntryPtr;
 
   // A load, or the validation of one.
   struct LoadJob {
@@ -40,11 +40,11 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
     bool validate = false;     // and no more than that
     EntryPtr entry = nullptr;  // null: nothing is to be registered
     TimePoint begin{};
-    PieceId reading = 0;  // what is charged for it, from its beginning until it has been read
+    ComponentId reading = 0;  // what is charged for it, from its beginning until it has been read
     // Once it has been read: what the generation will consist of; and of it what is not part of the one that
     // serves, and what is, and kept on the device meanwhile.
-    std::vector<PieceInfo> infos{};
-    std::vector<PieceId> pieces{}, added{}, held{};
+    std::vector<ComponentInfo> infos{};
+    std::vector<ComponentId> components{}, added{}, held{};
     bool tried = false;  // on the device
   };
   using JobPtr = std::shared_ptr<LoadJob>;
@@ -66,7 +66,7 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   void Release(ClaimState& claim);
   void Want(std::vector<std::string> names);
   void Shutdown();
-  // Sends the registry's events to the watchers. Events leave the registry and reach the watchers under
+  // Sends the catalogue's events to the watchers. Events leave the catalogue and reach the watchers under
   // event_mu, so their order is that of the changes, whoever delivers them; when this returns, those of the
   // caller's own changes have been delivered. Never call it with a lock held.
   void DeliverEvents();
@@ -94,14 +94,14 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   void RunLoad(const JobPtr& job);
   absl::StatusOr<bool> ReserveForReading(const JobPtr& job);
   absl::StatusOr<AdapterInfo> ReadAndPublish(LoadJob& job);
-  absl::StatusOr<std::vector<ReadPiece>> Read(const LoadJob& job, AdapterInfo* info);
+  absl::StatusOr<std::vector<ReadComponent>> Read(const LoadJob& job, AdapterInfo* info);
   // Takes from what serves what it has already; of the rest, reads what is left into its place.
-  absl::Status Place(LoadJob& job, std::vector<ReadPiece> pieces);
-  void Share(LoadJob& job, std::vector<ReadPiece>& pieces) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  PieceId FindServing(const LoadJob& job, const PieceInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  absl::Status FillHost(LoadJob& job, std::vector<ReadPiece>& pieces, Residency::Evicted* evicted)
+  absl::Status Place(LoadJob& job, std::vector<ReadComponent> components);
+  void Share(LoadJob& job, std::vector<ReadComponent>& components) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  ComponentId FindServing(const LoadJob& job, const ComponentInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status FillHost(LoadJob& job, std::vector<ReadComponent>& components, Residency::Evicted* evicted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  absl::Status PutOnDevice(PieceId piece);
+  absl::Status PutOnDevice(ComponentId component);
   absl::Status RecordLoad(LoadJob& job, AdapterInfo* info);
   AdapterInfo Publish(const LoadJob& job, AdapterInfo info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void EndLoad(LoadJob& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
@@ -155,12 +155,12 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   void Pump();
   void ResumeParked();
   void RunFetch(Residency::Work work);
-  absl::Status ReadAgain(PieceId piece);
-  absl::Status Upload(PieceId piece);
+  absl::Status ReadAgain(ComponentId component);
+  absl::Status Upload(ComponentId component);
   void TryPinnedAgain();
   void RefreshWanted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void NoteBlocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  void FetchFailed(PieceId piece, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void FetchFailed(ComponentId component, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // What requests are told that may be made again.
   static absl::Status NotNow(const std::string& name, const absl::Status& why);
   void FailServing(const EntryPtr& entry, const absl::Status& status, bool forever)
@@ -178,7 +178,7 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   void FinishUnload(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
   // store_trials.cc
-  bool OnDevice(const std::vector<PieceId>& pieces) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  bool OnDevice(const std::vector<ComponentId>& components) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Whether requests may be bound to it: it is on the device and, if that is asked for, has been tried.
   bool MayRun(const Generation& generation) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status TryLoaded(LoadJob& job);
@@ -203,7 +203,7 @@ struct AdapterStore::Impl : std::enable_shared_from_this<Impl> {
   std::function<void()> waker ABSL_GUARDED_BY(waker_mu);
 
   mutable Mutex mu;
-  Registry registry ABSL_GUARDED_BY(mu);
+  Catalogue catalogue ABSL_GUARDED_BY(mu);
   Residency residency ABSL_GUARDED_BY(mu);
   std::vector<std::string> wanted ABSL_GUARDED_BY(mu);  // as told by Want
   std::vector<std::string> fresh ABSL_GUARDED_BY(mu);   // acquired since

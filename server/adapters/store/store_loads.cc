@@ -46,12 +46,12 @@ void AdapterStore::Impl::StartLoad(JobPtr job) {
   }
   if (status.ok()) {
     MutexLock lock(&mu);
-    if (!job->validate) status = registry.MayLoad(job->name);
+    if (!job->validate) status = catalogue.MayLoad(job->name);
     // The job cannot overtake BeginLoad: it needs `mu` to begin.
     if (status.ok() && !loads->Submit([this, job] { RunLoad(job); })) {
       status = ResourceExhausted("{} loads are waiting already", options.max_queued_loads);
     }
-    if (status.ok() && !job->validate) job->entry = registry.BeginLoad(job->name, job->path);
+    if (status.ok() && !job->validate) job->entry = catalogue.BeginLoad(job->name, job->path);
   }
   if (!status.ok()) return job->done(status);
   DeliverEvents();
@@ -72,7 +72,7 @@ absl::StatusOr<bool> AdapterStore::Impl::ReserveForReading(const JobPtr& job) {
     if (job->reading == 0) {
       job->begin = clock.Now();
       job->reading = residency.Add(job->entry, {.path = job->path, .digest = {}});
-      if (job->entry != nullptr) ++job->entry->pieces;
+      if (job->entry != nullptr) ++job->entry->components;
     }
   }
   ASSIGN_OR_RETURN(const uint64_t bytes, HostBytesToRead(*disk, job->path, options.max_file_bytes));
@@ -91,7 +91,7 @@ absl::StatusOr<bool> AdapterStore::Impl::ReserveForReading(const JobPtr& job) {
   return room == Residency::Room::kYes;
 }
 
-absl::StatusOr<std::vector<ReadPiece>> AdapterStore::Impl::Read(const LoadJob& job, AdapterInfo* info) {
+absl::StatusOr<std::vector<ReadComponent>> AdapterStore::Impl::Read(const LoadJob& job, AdapterInfo* info) {
   ASSIGN_OR_RETURN(AdapterContents contents, ReadAdapter(*disk, job.path, shape, options.max_file_bytes,
                                                          options.base.get(), job.options.lenient));
   if (!job.options.digest.empty() && contents.digest != job.options.digest) {
@@ -104,88 +104,88 @@ absl::StatusOr<std::vector<ReadPiece>> AdapterStore::Impl::Read(const LoadJob& j
     info->warnings.push_back(fmt::format("its config names the base model '{}'; this is '{}'",
                                          contents.base_model, options.base_names.front()));
   }
-  std::vector<ReadPiece> pieces = TakeApart(job.path, std::move(contents), job.options.lenient);
-  for (ReadPiece& read : pieces) {
-    read.info.device_bytes = DeviceBytes(read.piece, backend, shape);
+  std::vector<ReadComponent> components = TakeApart(job.path, std::move(contents), job.options.lenient);
+  for (ReadComponent& read : components) {
+    read.info.device_bytes = DeviceBytes(read.component, backend, shape);
     info->device_bytes += read.info.device_bytes;
-    if (pieces.size() > 1) info->pieces.push_back(read.info);
+    if (components.size() > 1) info->components.push_back(read.info);
   }
-  if (info->device_bytes <= options.device_bytes) return pieces;
+  if (info->device_bytes <= options.device_bytes) return components;
   return ResourceExhausted("{}: needs {} bytes on the device, where adapters have {}", job.path,
                            info->device_bytes, options.device_bytes);
 }
 
 absl::StatusOr<AdapterInfo> AdapterStore::Impl::ReadAndPublish(LoadJob& job) {
   AdapterInfo info;
-  ASSIGN_OR_RETURN(std::vector<ReadPiece> pieces, Read(job, &info));
+  ASSIGN_OR_RETURN(std::vector<ReadComponent> components, Read(job, &info));
   if (job.validate) return info;
   {
     MutexLock lock(&mu);
     if (job.entry->info.pinned) RETURN_IF_ERROR(CheckPinsFit(job.entry, info.device_bytes));
   }
-  RETURN_IF_ERROR(Place(job, std::move(pieces)));
+  RETURN_IF_ERROR(Place(job, std::move(components)));
   RETURN_IF_ERROR(TryLoaded(job));
   RETURN_IF_ERROR(RecordLoad(job, &info));
   MutexLock lock(&mu);
   return Publish(job, std::move(info));
 }
 
-absl::Status AdapterStore::Impl::Place(LoadJob& job, std::vector<ReadPiece> pieces) {
+absl::Status AdapterStore::Impl::Place(LoadJob& job, std::vector<ReadComponent> components) {
   {
     MutexLock lock(&mu);
-    Share(job, pieces);
+    Share(job, components);
   }
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    if (job.pieces[i] != 0) pieces[i].piece = {};
+  for (size_t i = 0; i < components.size(); ++i) {
+    if (job.components[i] != 0) components[i].component = {};
   }
   Residency::Evicted evicted;
   {
     MutexLock lock(&mu);
-    const absl::Status filled = FillHost(job, pieces, &evicted);
+    const absl::Status filled = FillHost(job, components, &evicted);
     ApplyMoves();
     RETURN_IF_ERROR(filled);
   }
   evicted.clear();
-  for (const PieceId piece : job.added) RETURN_IF_ERROR(PutOnDevice(piece));
+  for (const ComponentId component : job.added) RETURN_IF_ERROR(PutOnDevice(component));
   return absl::OkStatus();
 }
 
 // A job counts as a generation of what it shares: that stays whatever becomes of the one that serves.
-void AdapterStore::Impl::Share(LoadJob& job, std::vector<ReadPiece>& pieces) {
-  for (const ReadPiece& read : pieces) {
-    const PieceId piece = FindServing(job, read.info);
+void AdapterStore::Impl::Share(LoadJob& job, std::vector<ReadComponent>& components) {
+  for (const ReadComponent& read : components) {
+    const ComponentId component = FindServing(job, read.info);
     job.infos.push_back(read.info);
-    job.pieces.push_back(piece);
-    if (piece == 0) continue;
-    residency.Refer(piece);
-    if (residency.TierOf(piece) != Tier::kDevice) continue;
-    residency.Pin(piece);
-    job.held.push_back(piece);
+    job.components.push_back(component);
+    if (component == 0) continue;
+    residency.Refer(component);
+    if (residency.TierOf(component) != Tier::kDevice) continue;
+    residency.Hold(component);
+    job.held.push_back(component);
   }
 }
 
 // The same content, from wherever; 0 if there is none.
-PieceId AdapterStore::Impl::FindServing(const LoadJob& job, const PieceInfo& info) {
+ComponentId AdapterStore::Impl::FindServing(const LoadJob& job, const ComponentInfo& info) {
   if (job.entry->serving == nullptr) return 0;
-  for (const PieceId piece : job.entry->serving->pieces) {
-    const PieceInfo& there = residency.info(piece);
-    const bool taken = std::ranges::count(job.pieces, piece) > 0;
-    if (!taken && there.kind == info.kind && there.digest == info.digest) return piece;
+  for (const ComponentId component : job.entry->serving->components) {
+    const ComponentInfo& there = residency.info(component);
+    const bool taken = std::ranges::count(job.components, component) > 0;
+    if (!taken && there.kind == info.kind && there.digest == info.digest) return component;
   }
   return 0;
 }
 
 // What has been read takes no more than was reserved for reading it.
-absl::Status AdapterStore::Impl::FillHost(LoadJob& job, std::vector<ReadPiece>& pieces,
+absl::Status AdapterStore::Impl::FillHost(LoadJob& job, std::vector<ReadComponent>& components,
                                           Residency::Evicted* evicted) {
   residency.EndWork(std::exchange(job.reading, 0));
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    if (job.pieces[i] != 0) continue;
-    const PieceInfo& info = pieces[i].info;
-    job.pieces[i] = job.added.emplace_back(residency.Add(job.entry, info));
-    ++job.entry->pieces;
-    auto copy = std::make_shared<const AdapterPiece>(std::move(pieces[i].piece));
-    if (residency.FillHost(job.pieces[i], info, std::move(copy), evicted)) continue;
+  for (size_t i = 0; i < components.size(); ++i) {
+    if (job.components[i] != 0) continue;
+    const ComponentInfo& info = components[i].info;
+    job.components[i] = job.added.emplace_back(residency.Add(job.entry, info));
+    ++job.entry->components;
+    auto copy = std::make_shared<const HostComponent>(std::move(components[i].component));
+    if (residency.FillHost(job.components[i], info, std::move(copy), evicted)) continue;
     return ResourceExhausted("{}: needs {} bytes of host memory, where adapters have {}", info.path,
                              info.host_bytes, options.host_bytes);
   }
@@ -196,10 +196,10 @@ absl::Status AdapterStore::Impl::RecordLoad(LoadJob& job, AdapterInfo* info) {
   AdapterInfo wanted;
   {
     MutexLock lock(&mu);
-    info->generation = registry.NextGeneration();
-    for (const PieceId piece : job.added) residency.SetGeneration(piece, info->generation);
-    for (size_t i = 0; i < info->pieces.size(); ++i) {
-      info->pieces[i].generation = residency.info(job.pieces[i]).generation;
+    info->generation = catalogue.NextGeneration();
+    for (const ComponentId component : job.added) residency.SetGeneration(component, info->generation);
+    for (size_t i = 0; i < info->components.size(); ++i) {
+      info->components[i].generation = residency.info(job.components[i]).generation;
     }
     wanted = *info;
     wanted.pinned = job.entry->info.pinned;
@@ -213,33 +213,33 @@ absl::Status AdapterStore::Impl::RecordLoad(LoadJob& job, AdapterInfo* info) {
 }
 
 // If there is room for it. What is not on the device is brought there when somebody asks for it.
-absl::Status AdapterStore::Impl::PutOnDevice(PieceId piece) {
+absl::Status AdapterStore::Impl::PutOnDevice(ComponentId component) {
   Residency::Evicted evicted;
   {
     MutexLock lock(&mu);
-    const Residency::Room room = residency.ReserveDevice(piece, &evicted);
+    const Residency::Room room = residency.ReserveDevice(component, &evicted);
     ApplyMoves();
     if (room != Residency::Room::kYes) return absl::OkStatus();
   }
   evicted.clear();
-  return Upload(piece);
+  return Upload(component);
 }
 
 AdapterInfo AdapterStore::Impl::Publish(const LoadJob& job, AdapterInfo info) {
   AdapterEntry& entry = *job.entry;
   auto generation = std::make_shared<Generation>();
   generation->number = info.generation;
-  generation->pieces = job.pieces;
+  generation->components = job.components;
   generation->tried = job.tried;
-  for (size_t i = 0; i < job.pieces.size(); ++i) {
-    residency.Refer(job.pieces[i]);
-    residency.SetPlace(job.pieces[i], job.infos[i]);
+  for (size_t i = 0; i < job.components.size(); ++i) {
+    residency.Refer(job.components[i]);
+    residency.SetPlace(job.components[i], job.infos[i]);
   }
   info.tier = TierOf(*generation);
   info.load_seconds = Seconds(clock.Now() - job.begin);
-  const auto replaced = registry.Publish(entry, std::move(generation), std::move(info));
+  const auto replaced = catalogue.Publish(entry, std::move(generation), std::move(info));
   if (replaced != nullptr) {
-    for (const PieceId old : replaced->pieces) residency.SetKept(old, false);
+    for (const ComponentId old : replaced->components) residency.SetKept(old, false);
     DropIfUnused(*replaced);
   }
   Keep(job.entry, entry.info.pinned && CheckPinsFit(job.entry, DeviceBytesOf(entry))
@@ -249,17 +249,17 @@ AdapterInfo AdapterStore::Impl::Publish(const LoadJob& job, AdapterInfo info) {
   entry.fetch_begun.reset();
   entry.resident = MayRun(*entry.serving);
   wake = true;
-  return Registry::Snapshot(entry);
+  return Catalogue::Snapshot(entry);
 }
 
 // Lets go of all that the load has held, which only a generation keeps.
 void AdapterStore::Impl::EndLoad(LoadJob& job) {
   if (job.reading != 0) residency.EndWork(std::exchange(job.reading, 0));
-  for (const PieceId piece : job.held) residency.Unpin(piece);
-  for (const PieceId piece : job.pieces) {
-    if (piece != 0 && !std::ranges::count(job.added, piece)) residency.Unrefer(piece);
+  for (const ComponentId component : job.held) residency.Release(component);
+  for (const ComponentId component : job.components) {
+    if (component != 0 && !std::ranges::count(job.added, component)) residency.Unrefer(component);
   }
-  for (const PieceId piece : job.added) residency.EndWork(piece);
+  for (const ComponentId component : job.added) residency.EndWork(component);
 }
 
 void AdapterStore::Impl::FinishLoad(const JobPtr& job, const absl::StatusOr<AdapterInfo>& result) {
@@ -271,11 +271,11 @@ void AdapterStore::Impl::FinishLoad(const JobPtr& job, const absl::StatusOr<Adap
   }
   {
     MutexLock lock(&mu);
-    const bool begun = job->reading != 0 || !job->pieces.empty();
+    const bool begun = job->reading != 0 || !job->components.empty();
     EndLoad(*job);
     if (!result.ok() && job->entry != nullptr) {
       const double seconds = begun ? Seconds(clock.Now() - job->begin) : 0;
-      registry.FailLoad(*job->entry, result.status(), seconds);
+      catalogue.FailLoad(*job->entry, result.status(), seconds);
     }
     ApplyMoves();
   }

@@ -8,21 +8,21 @@ namespace hydrad {
 void AdapterStore::Impl::Restore(const JournalState& state) {
   MutexLock lock(&mu);
   for (const auto& [name, info] : state.adapters) {
-    const EntryPtr entry = registry.Restore(info);
-    std::vector<PieceInfo> pieces = info.pieces;
-    if (pieces.empty()) pieces.push_back({info.path, info.digest, info.host_bytes});
-    for (PieceInfo& known : pieces) {
+    const EntryPtr entry = catalogue.Restore(info);
+    std::vector<ComponentInfo> components = info.components;
+    if (components.empty()) components.push_back({info.path, info.digest, info.host_bytes});
+    for (ComponentInfo& known : components) {
       known.lenient = info.lenient;
-      const PieceId piece = residency.AddKnown(entry, std::move(known));
-      residency.Refer(piece);
-      residency.SetKept(piece, info.pinned);
-      entry->serving->pieces.push_back(piece);
-      ++entry->pieces;
+      const ComponentId component = residency.AddKnown(entry, std::move(known));
+      residency.Refer(component);
+      residency.SetKept(component, info.pinned);
+      entry->serving->components.push_back(component);
+      ++entry->components;
     }
     entry->kept = info.pinned;
     if (info.pinned) kept.insert(entry);
   }
-  registry.SkipGenerations(state.last_generation);
+  catalogue.SkipGenerations(state.last_generation);
   answered.answered = state.answered;
   if (!kept.empty()) KickPump();
 }
@@ -41,7 +41,7 @@ std::optional<absl::StatusOr<AdapterInfo>> AdapterStore::Impl::Repeated(const Ch
   const absl::StatusOr<bool> known = WasAnswered(change.request_id, what);
   if (!known.ok()) return known.status();
   if (!*known) return std::nullopt;
-  if (absl::StatusOr<AdapterInfo> now = registry.Get(name); now.ok()) return now;
+  if (absl::StatusOr<AdapterInfo> now = catalogue.Get(name); now.ok()) return now;
   AdapterInfo gone;
   gone.name = name;
   gone.state = AdapterState::kUnloaded;

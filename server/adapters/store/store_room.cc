@@ -19,7 +19,8 @@ absl::Status NoRoom(const std::string& text) { return Because(ResourceExhausted(
 uint64_t AdapterStore::Impl::DeviceBytesOf(const AdapterEntry& entry) const {
   uint64_t bytes = 0;
   if (entry.serving == nullptr) return 0;
-  for (const PieceId piece : entry.serving->pieces) bytes += residency.info(piece).device_bytes;
+  for (const ComponentId component : entry.serving->components)
+    bytes += residency.info(component).device_bytes;
   return bytes;
 }
 
@@ -30,8 +31,8 @@ absl::Status AdapterStore::Impl::CheckRoom(const std::vector<EntryPtr>& together
     names += fmt::format("{}'{}'", names.empty() ? "adapter " : ", ", entry->name);
     bytes += DeviceBytesOf(*entry);
     if (entry->serving == nullptr) continue;
-    for (const PieceId piece : entry->serving->pieces) {
-      const PieceInfo& info = residency.info(piece);
+    for (const ComponentId component : entry->serving->components) {
+      const ComponentInfo& info = residency.info(component);
       const uint64_t host_bytes = std::max(info.host_bytes, info.reading_bytes);
       if (host_bytes <= options.host_bytes) continue;
       return NoRoom(fmt::format("adapter '{}': needs {} bytes of host memory, where adapters have {}",
@@ -61,7 +62,7 @@ absl::Status AdapterStore::Impl::CheckPinsFit(const EntryPtr& entry, uint64_t by
 void AdapterStore::Impl::LookAtRoom() {
   if (!std::exchange(room_changed, false)) return;
   KeepPinned();
-  for (const auto& [name, entry] : registry.entries()) {
+  for (const auto& [name, entry] : catalogue.entries()) {
     if (entry->waiting == 0) continue;
     for (ClaimState* claim : entry->claims) {
       if (claim->bound != nullptr || claim->ended) continue;
@@ -74,7 +75,7 @@ void AdapterStore::Impl::LookAtRoom() {
 // Those that are kept already go first, then by name.
 void AdapterStore::Impl::KeepPinned() {
   std::vector<EntryPtr> pinned;
-  for (const auto& [name, entry] : registry.entries()) {
+  for (const auto& [name, entry] : catalogue.entries()) {
     if (entry->info.pinned && entry->serving != nullptr && entry->info.state == AdapterState::kAvailable) {
       pinned.push_back(entry);
     }
@@ -104,14 +105,14 @@ void AdapterStore::Impl::Keep(const EntryPtr& entry, bool keep) {
     kept.erase(entry);
   }
   if (entry->serving == nullptr) return;
-  for (const PieceId piece : entry->serving->pieces) residency.SetKept(piece, keep);
+  for (const ComponentId component : entry->serving->components) residency.SetKept(component, keep);
 }
 
 // Pins are the operator's wish; what they keep out is told.
 void AdapterStore::Impl::WarnOfKeptOut() const {
   uint64_t pinned = 0, count = 0, largest = 0;
   for (const EntryPtr& entry : kept) pinned += DeviceBytesOf(*entry);
-  for (const auto& [name, entry] : registry.entries()) {
+  for (const auto& [name, entry] : catalogue.entries()) {
     const uint64_t bytes = entry->kept ? 0 : DeviceBytesOf(*entry);
     if (pinned + bytes <= options.device_bytes) continue;
     ++count;

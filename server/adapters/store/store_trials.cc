@@ -6,14 +6,14 @@
 
 namespace hydrad {
 
-bool AdapterStore::Impl::OnDevice(const std::vector<PieceId>& pieces) const {
-  return std::ranges::all_of(pieces, [this](PieceId piece) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return residency.TierOf(piece) == Tier::kDevice;
+bool AdapterStore::Impl::OnDevice(const std::vector<ComponentId>& components) const {
+  return std::ranges::all_of(components, [this](ComponentId component) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return residency.TierOf(component) == Tier::kDevice;
   });
 }
 
 bool AdapterStore::Impl::MayRun(const Generation& generation) const {
-  return (generation.tried || !options.try_out) && OnDevice(generation.pieces);
+  return (generation.tried || !options.try_out) && OnDevice(generation.components);
 }
 
 // What a load has read, if all of it has found room there. Else it is tried when a request has it brought.
@@ -24,22 +24,23 @@ absl::Status AdapterStore::Impl::TryLoaded(LoadJob& job) {
     MutexLock lock(&mu);
     const Generation* serving = job.entry->serving.get();
     job.tried = job.added.empty() && serving != nullptr && serving->tried;  // the same content again
-    if (job.tried || !OnDevice(job.pieces)) return absl::OkStatus();
+    if (job.tried || !OnDevice(job.components)) return absl::OkStatus();
     std::vector<Residency::DeviceCopy> copies;
-    for (const PieceId piece : job.pieces) copies.push_back(residency.Pin(piece));
+    for (const ComponentId component : job.components) copies.push_back(residency.Hold(component));
     whole = Assemble(job.name, 0, copies);
   }
   const absl::Status status = options.try_out(whole);
   whole.reset();
   MutexLock lock(&mu);
-  for (const PieceId piece : job.pieces) residency.Unpin(piece);
+  for (const ComponentId component : job.components) residency.Release(component);
   job.tried = status.ok();
   return Annotate(status, job.path);
 }
 
 void AdapterStore::Impl::TryIfNew(const EntryPtr& entry) {
   const std::shared_ptr<Generation> generation = entry->serving;
-  if (generation->tried || generation->trying || !options.try_out || !OnDevice(generation->pieces)) return;
+  if (generation->tried || generation->trying || !options.try_out || !OnDevice(generation->components))
+    return;
   generation->trying = true;
   Hold(entry->name, *generation);
   if (fetches->Post([this, entry, generation] { RunTrial(entry, generation); })) return;

@@ -46,7 +46,7 @@ class ReadWholeTest : public ::testing::Test {
   Sha256 digest_;
 };
 
-TEST_F(ReadWholeTest, ReadsAndDigestsInWhateverPieces) {
+TEST_F(ReadWholeTest, ReadsAndDigestsInWhateverComponents) {
   disk_.Put("d", {{"f", "hello world"}});
   disk_.SetChunk(3);
   EXPECT_EQ(*Read(), "hello world");

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "server/adapters/store/adapter_piece.h"
+#include "server/adapters/store/host_component.h"
 #include "tests/fakes/adapter_files.h"
 #include "tests/fakes/fake_disk.h"
 #include "tests/fakes/tiny_base.h"
@@ -69,16 +69,16 @@ TEST_F(HostBytesTest, ABiasOfLoraCounts) {
 }
 
 // A bundle goes when its experts have been taken out of it: what stays is their numbers and the rows.
-TEST_F(HostBytesTest, AnMoaTakesWhatItsPiecesDo) {
+TEST_F(HostBytesTest, AnMoaTakesWhatItsComponentsDo) {
   const AdapterFiles files = Moa();
   const AdapterContents contents = Read(files);
   uint64_t numbers = 0;
   for (const auto& [name, tensor] : files.tensors) numbers += tensor.bytes.size();
   EXPECT_EQ(contents.host_bytes, numbers);
   EXPECT_GE(Bound(), FileBytes("a") + contents.host_bytes) << "while it is taken apart";
-  uint64_t pieces = 0;
-  for (const ReadPiece& read : TakeApart("a", contents)) pieces += read.info.host_bytes;
-  EXPECT_EQ(pieces, contents.host_bytes);
+  uint64_t components = 0;
+  for (const ReadComponent& read : TakeApart("a", contents)) components += read.info.host_bytes;
+  EXPECT_EQ(components, contents.host_bytes);
 }
 
 TEST_F(HostBytesTest, AnExpertsDirectoryTakesItsFile) {

@@ -179,8 +179,8 @@ TEST_F(MoaTest, AnExpertsDirectoryMayBringItsRow) {
   ASSERT_TRUE(contents.ok()) << contents.status();
   const std::vector<float> row = Floats(apart.tensors.at(kRouter0 + "weight"));
   EXPECT_TRUE(std::equal(row.begin(), row.end(), contents->experts_by_name[1].router.begin()));
-  const auto rows =
-      ReadMoaPiece(disk_, "mix", PieceInfo::Kind::kRouters, "", TinyModel().adapter_shape(), kMaxFile);
+  const auto rows = ReadMoaComponent(disk_, "mix", ComponentInfo::Kind::kRouters, "",
+                                     TinyModel().adapter_shape(), kMaxFile);
   ASSERT_TRUE(rows.ok()) << rows.status();
   EXPECT_EQ(rows->experts_by_name[1].router, contents->experts_by_name[1].router);
 }

@@ -39,8 +39,8 @@ class ByteCacheTest : public testing::Test {
 
 TEST_F(ByteCacheTest, TheLeastRecentlyUsedGoesFirstAndNoMoreThanItTakes) {
   ASSERT_TRUE(Put(1, 40) && Put(2, 40) && Put(3, 20));
-  cache_.Pin(1);
-  cache_.Unpin(1);
+  cache_.Hold(1);
+  cache_.Release(1);
   EXPECT_TRUE(Put(4, 30));
   EXPECT_THAT(Evicted(), ElementsAre(2));
   EXPECT_EQ(evicted_[0].value, 2);
@@ -52,7 +52,7 @@ TEST_F(ByteCacheTest, TheLeastRecentlyUsedGoesFirstAndNoMoreThanItTakes) {
 
 TEST_F(ByteCacheTest, NothingIsThrownOutInVain) {
   ASSERT_TRUE(Put(1, 40) && Put(2, 40));
-  cache_.Pin(2);
+  cache_.Hold(2);
   EXPECT_FALSE(Reserve(3, 61));
   EXPECT_FALSE(Reserve(3, 101));
   EXPECT_THAT(Evicted(), IsEmpty());
@@ -63,15 +63,15 @@ TEST_F(ByteCacheTest, NothingIsThrownOutInVain) {
 
 TEST_F(ByteCacheTest, ReservedPinnedAndForbiddenEntriesStay) {
   ASSERT_TRUE(Reserve(1, 30) && Put(2, 30) && Put(3, 30));
-  cache_.Pin(2);
-  cache_.Pin(2);
-  cache_.Unpin(2);
+  cache_.Hold(2);
+  cache_.Hold(2);
+  cache_.Release(2);
   forbidden_ = {3};
   EXPECT_FALSE(Reserve(4, 20));
   forbidden_.clear();
   EXPECT_TRUE(Reserve(4, 20));
   EXPECT_THAT(Evicted(), ElementsAre(3));
-  cache_.Unpin(2);
+  cache_.Release(2);
   EXPECT_TRUE(Reserve(5, 40));
   EXPECT_THAT(Evicted(), ElementsAre(2));
   EXPECT_EQ(cache_.Find(1), nullptr) << "reserved only";
@@ -130,11 +130,11 @@ TEST(ByteCacheDeathTest, MisuseIsABug) {
   const auto all = [](uint64_t) { return true; };
   ASSERT_TRUE(cache.Reserve(1, 5, all, &gone));
   EXPECT_DEATH(cache.Reserve(1, 1, all, &gone), "check failed");
-  EXPECT_DEATH(cache.Pin(1), "check failed");
+  EXPECT_DEATH(cache.Hold(1), "check failed");
   EXPECT_DEATH(cache.Take(1), "check failed");
   cache.Fill(1, 1);
   EXPECT_DEATH(cache.Fill(1, 1), "check failed");
-  EXPECT_DEATH(cache.Unpin(1), "check failed");
+  EXPECT_DEATH(cache.Release(1), "check failed");
   EXPECT_DEATH(cache.Free(1), "check failed");
 }
 
@@ -145,7 +145,7 @@ TEST(ByteCache, AgreesWithAModel) {
     ByteCache<int> cache(50);
     struct Entry {
       uint64_t id, bytes;
-      int pins;
+      int holds;
     };
     std::vector<Entry> model;  // least recently used first
     const auto used = [&] {
@@ -162,7 +162,7 @@ TEST(ByteCache, AgreesWithAModel) {
         std::vector<uint64_t> expected;
         for (const Entry& e : model) {
           if (used() - gain + bytes <= 50) break;
-          if (e.pins > 0) continue;
+          if (e.holds > 0) continue;
           gain += e.bytes;
           expected.push_back(e.id);
         }
@@ -179,12 +179,12 @@ TEST(ByteCache, AgreesWithAModel) {
         std::erase_if(model, [&](const Entry& e) { return std::ranges::count(expected, e.id) > 0; });
         model.push_back({step, bytes, 0});
       } else if (action == 1) {
-        cache.Pin(model[at].id);
-        ++model[at].pins;
-      } else if (action == 2 && model[at].pins > 0) {
-        cache.Unpin(model[at].id);
-        if (--model[at].pins == 0) std::rotate(model.begin() + at, model.begin() + at + 1, model.end());
-      } else if (action == 3 && model[at].pins == 0) {
+        cache.Hold(model[at].id);
+        ++model[at].holds;
+      } else if (action == 2 && model[at].holds > 0) {
+        cache.Release(model[at].id);
+        if (--model[at].holds == 0) std::rotate(model.begin() + at, model.begin() + at + 1, model.end());
+      } else if (action == 3 && model[at].holds == 0) {
         cache.Take(model[at].id);
         cache.Free(model[at].id);
         model.erase(model.begin() + at);

@@ -113,7 +113,7 @@ void LifeCycleTest::Begin(uint32_t seed) {
   asked_ = told_ = 0;
   log_ = FakeLogDirectory();
   for (const char* path : {"p", "q", "m"}) PutFiles(path);
-  moas_ = Draw(2) == 0;  // the rest is about adapters of one piece, with less room
+  moas_ = Draw(2) == 0;  // the rest is about adapters of one component, with less room
   const int room = moas_ ? 2 + Draw(4) : 1 + Draw(3);
   options_.device_bytes = room * bytes_;
   options_.host_bytes = moas_ ? moa_bytes_ + Draw(4) * host_bytes_ : (1 + Draw(3)) * host_bytes_;

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/adapters/store/registry.h"  // AdapterEntry
+#include "server/adapters/store/catalogue.h"  // AdapterEntry
 
 namespace hydrad {
 namespace {
@@ -13,20 +13,20 @@ using testing::IsEmpty;
 using Kind = Residency::Work::Kind;
 using Room = Residency::Room;
 
-// Pieces of 10 bytes in host memory and on the device; room for three and for two of them.
+// Components of 10 bytes in host memory and on the device; room for three and for two of them.
 class ResidencyTest : public testing::Test {
  protected:
   static constexpr uint64_t kBytes = 10;
 
-  // A piece of one generation, as far up as `tier`.
-  PieceId Make(Tier tier) {
-    const PieceId id = residency_.Add(owner_, {"path", ""});
+  // A component of one generation, as far up as `tier`.
+  ComponentId Make(Tier tier) {
+    const ComponentId id = residency_.Add(owner_, {"path", ""});
     residency_.Refer(id);
     if (tier == Tier::kDisk) {
       residency_.EndWork(id);
       residency_.Unrefer(id);
       for (const auto& garbage : residency_.TakeGarbage()) residency_.Free(garbage.id);
-      const PieceId known = residency_.AddKnown(owner_, {"path", "digest", kBytes, kBytes});
+      const ComponentId known = residency_.AddKnown(owner_, {"path", "digest", kBytes, kBytes});
       residency_.Refer(known);
       return known;
     }
@@ -44,25 +44,26 @@ class ResidencyTest : public testing::Test {
     std::vector<std::string> done;
     while (auto work = residency_.Next()) {
       if (work->kind == Kind::kRead) {
-        EXPECT_TRUE(residency_.FillHost(work->piece, residency_.info(work->piece), Host(), &evicted_));
+        EXPECT_TRUE(
+            residency_.FillHost(work->component, residency_.info(work->component), Host(), &evicted_));
       } else {
-        residency_.FillDevice(work->piece, Device());
+        residency_.FillDevice(work->component, Device());
       }
-      residency_.EndWork(work->piece);
-      done.push_back(fmt::format("{} {}", work->kind == Kind::kRead ? "read" : "upload", work->piece));
+      residency_.EndWork(work->component);
+      done.push_back(fmt::format("{} {}", work->kind == Kind::kRead ? "read" : "upload", work->component));
     }
     return done;
   }
-  static Residency::HostCopy Host() { return std::make_shared<const AdapterPiece>(); }
-  static Residency::DeviceCopy Device() { return std::make_shared<const AdapterOnDevice>(); }
+  static Residency::HostCopy Host() { return std::make_shared<const HostComponent>(); }
+  static Residency::DeviceCopy Device() { return std::make_shared<const DeviceComponent>(); }
 
   Residency residency_{3 * kBytes, 2 * kBytes, /*max_fetches=*/1};
   std::shared_ptr<AdapterEntry> owner_ = std::make_shared<AdapterEntry>("a");
   Residency::Evicted evicted_;
 };
 
-TEST_F(ResidencyTest, WantedPiecesComeUpMostUrgentFirst) {
-  const PieceId disk = Make(Tier::kDisk), host = Make(Tier::kHost), other = Make(Tier::kDisk);
+TEST_F(ResidencyTest, WantedComponentsComeUpMostUrgentFirst) {
+  const ComponentId disk = Make(Tier::kDisk), host = Make(Tier::kHost), other = Make(Tier::kDisk);
   residency_.SetWanted({disk, host});
   EXPECT_THAT(Work(), ElementsAre(fmt::format("read {}", disk), fmt::format("upload {}", disk),
                                   fmt::format("upload {}", host)));
@@ -73,8 +74,8 @@ TEST_F(ResidencyTest, WantedPiecesComeUpMostUrgentFirst) {
   EXPECT_THAT(residency_.blocked(), IsEmpty());
 }
 
-TEST_F(ResidencyTest, OnlyLessUrgentAndUnwantedPiecesMakeRoom) {
-  const PieceId a = Make(Tier::kDevice), b = Make(Tier::kDevice), c = Make(Tier::kHost);
+TEST_F(ResidencyTest, OnlyLessUrgentAndUnwantedComponentsMakeRoom) {
+  const ComponentId a = Make(Tier::kDevice), b = Make(Tier::kDevice), c = Make(Tier::kHost);
   residency_.SetWanted({a, b, c});
   EXPECT_THAT(Work(), IsEmpty());
   EXPECT_THAT(residency_.blocked(), ElementsAre(c));
@@ -85,29 +86,29 @@ TEST_F(ResidencyTest, OnlyLessUrgentAndUnwantedPiecesMakeRoom) {
   EXPECT_THAT(Work(), IsEmpty());
 }
 
-TEST_F(ResidencyTest, PinnedAndKeptPiecesStay) {
-  const PieceId a = Make(Tier::kDevice), b = Make(Tier::kDevice), c = Make(Tier::kHost);
-  residency_.Pin(a);
+TEST_F(ResidencyTest, PinnedAndKeptComponentsStay) {
+  const ComponentId a = Make(Tier::kDevice), b = Make(Tier::kDevice), c = Make(Tier::kHost);
+  residency_.Hold(a);
   residency_.SetKept(b, true);
   residency_.SetWanted({c});
   EXPECT_THAT(Work(), IsEmpty());
   EXPECT_THAT(residency_.blocked(), ElementsAre(c));
-  residency_.Unpin(a);
+  residency_.Release(a);
   EXPECT_THAT(Work(), ElementsAre(fmt::format("upload {}", c)));
   EXPECT_EQ(residency_.TierOf(a), Tier::kHost);
   EXPECT_EQ(residency_.TierOf(b), Tier::kDevice);
 }
 
 TEST_F(ResidencyTest, WhoFindsNoRoomIsToldSo) {
-  const PieceId a = Make(Tier::kDevice), big = Make(Tier::kHost), small = Make(Tier::kHost);
-  residency_.Pin(a);
+  const ComponentId a = Make(Tier::kDevice), big = Make(Tier::kHost), small = Make(Tier::kHost);
+  residency_.Hold(a);
   residency_.SetWanted({a, big, small});
   EXPECT_THAT(Work(), ElementsAre(fmt::format("upload {}", big)));
   EXPECT_THAT(residency_.blocked(), ElementsAre(small));
 }
 
 TEST_F(ResidencyTest, WorkIsBounded) {
-  const PieceId a = Make(Tier::kDisk), b = Make(Tier::kDisk);
+  const ComponentId a = Make(Tier::kDisk), b = Make(Tier::kDisk);
   residency_.SetWanted({a, b});
   ASSERT_TRUE(residency_.Next());
   EXPECT_FALSE(residency_.Next()) << "one at a time";
@@ -115,8 +116,8 @@ TEST_F(ResidencyTest, WorkIsBounded) {
   EXPECT_EQ(residency_.host_used(), 0u) << "it was not filled";
 }
 
-TEST_F(ResidencyTest, PiecesGoWithTheirLastGeneration) {
-  const PieceId shared = Make(Tier::kDevice);
+TEST_F(ResidencyTest, ComponentsGoWithTheirLastGeneration) {
+  const ComponentId shared = Make(Tier::kDevice);
   residency_.Refer(shared);
   residency_.Unrefer(shared);
   EXPECT_THAT(residency_.TakeGarbage(), IsEmpty());
@@ -133,7 +134,7 @@ TEST_F(ResidencyTest, PiecesGoWithTheirLastGeneration) {
 }
 
 TEST_F(ResidencyTest, WhatGoesWhileItIsWorkedOnGoesWhenTheWorkEnds) {
-  const PieceId a = Make(Tier::kHost);
+  const ComponentId a = Make(Tier::kHost);
   residency_.SetWanted({a});
   const auto work = residency_.Next();
   ASSERT_TRUE(work);
@@ -145,9 +146,10 @@ TEST_F(ResidencyTest, WhatGoesWhileItIsWorkedOnGoesWhenTheWorkEnds) {
 }
 
 TEST_F(ResidencyTest, LoadsTakeHostMemoryFromWhatIsNotWorkedOn) {
-  const PieceId a = Make(Tier::kHost), b = Make(Tier::kHost), c = Make(Tier::kHost);
+  const ComponentId a = Make(Tier::kHost), b = Make(Tier::kHost), c = Make(Tier::kHost);
   residency_.SetWanted({a, c});
-  const PieceId first = residency_.Add(owner_, {"path", ""}), second = residency_.Add(owner_, {"path", ""});
+  const ComponentId first = residency_.Add(owner_, {"path", ""}),
+                    second = residency_.Add(owner_, {"path", ""});
   EXPECT_EQ(residency_.ReserveHost(first, 4 * kBytes, &evicted_), Room::kNever);
   EXPECT_EQ(residency_.ReserveHost(first, kBytes, &evicted_), Room::kYes);
   EXPECT_EQ(residency_.TierOf(b), Tier::kDisk) << "what nobody wants first";

@@ -10,7 +10,7 @@
 #include <set>
 #include <vector>
 
-#include "server/adapters/store/registry.h"  // AdapterEntry
+#include "server/adapters/store/catalogue.h"  // AdapterEntry
 
 namespace hydrad {
 namespace {
@@ -50,7 +50,7 @@ class RoomOfAllSizesTest : public testing::Test {
  protected:
   static constexpr uint64_t kRoom = 100;
   struct Adapter {
-    PieceId piece = 0;
+    ComponentId component = 0;
     uint64_t bytes = 0;
     int since = -1;  // the turn in which a request began to wait; -1: none does
     int until = -1;  // the turn in which the one that runs ends; -1: none does
@@ -83,8 +83,8 @@ void RoomOfAllSizesTest::Begin(uint32_t seed) {
   for (int i = 0; i < 12; ++i) {
     Adapter adapter;
     adapter.bytes = i < 2 ? 70 + random_() % 31 : 5 + random_() % 26;
-    adapter.piece = residency_->AddKnown(owner_, {"path", "digest", 1, adapter.bytes});
-    residency_->Refer(adapter.piece);
+    adapter.component = residency_->AddKnown(owner_, {"path", "digest", 1, adapter.bytes});
+    residency_->Refer(adapter.component);
     adapters_.push_back(adapter);
   }
 }
@@ -99,7 +99,7 @@ std::vector<RoomOfAllSizesTest::Adapter*> RoomOfAllSizesTest::Waiting() {
 }
 
 void RoomOfAllSizesTest::Start(Adapter& adapter, int now) {
-  residency_->Pin(adapter.piece);
+  residency_->Hold(adapter.component);
   served_large_ += adapter.bytes >= 70;
   ++served_;
   adapter.until = now + 1 + static_cast<int>(random_() % 20);
@@ -115,39 +115,39 @@ uint64_t RoomOfAllSizesTest::InUse() const {
 void RoomOfAllSizesTest::Turn(int now) {
   for (Adapter& adapter : adapters_) {
     if (adapter.until == now) {
-      residency_->Unpin(adapter.piece);
+      residency_->Release(adapter.component);
       adapter.until = -1;
     }
     if (adapter.since < 0 && adapter.until < 0) adapter.since = now;  // always asked for
   }
-  std::vector<PieceId> wanted;
-  for (const Adapter* adapter : Waiting()) wanted.push_back(adapter->piece);
+  std::vector<ComponentId> wanted;
+  for (const Adapter* adapter : Waiting()) wanted.push_back(adapter->component);
   residency_->SetWanted(wanted);
   while (auto work = residency_->Next()) {
     if (work->kind == Residency::Work::Kind::kRead) {
-      ASSERT_TRUE(residency_->FillHost(work->piece, residency_->info(work->piece),
-                                       std::make_shared<const AdapterPiece>(), &evicted_));
+      ASSERT_TRUE(residency_->FillHost(work->component, residency_->info(work->component),
+                                       std::make_shared<const HostComponent>(), &evicted_));
     } else {
-      residency_->FillDevice(work->piece, std::make_shared<const AdapterOnDevice>());
+      residency_->FillDevice(work->component, std::make_shared<const DeviceComponent>());
     }
-    residency_->EndWork(work->piece);
+    residency_->EndWork(work->component);
     ASSERT_LE(residency_->device_used(), kRoom);
   }
   CheckNobodyIsHeldUp();
   // As the gate: when the first has waited for long, what is in use begins no new request.
   const std::vector<Adapter*> waiting = Waiting();
   const auto starves = [&](const Adapter* a) {
-    return residency_->blocked().contains(a->piece) && now - a->since > 5;
+    return residency_->blocked().contains(a->component) && now - a->since > 5;
   };
   const auto found = std::ranges::find_if(waiting, starves);
   const bool starving = found != waiting.end();
   for (Adapter& adapter : adapters_) {
-    const bool there = residency_->TierOf(adapter.piece) == Tier::kDevice;
+    const bool there = residency_->TierOf(adapter.component) == Tier::kDevice;
     const bool later = starving && (adapter.since < 0 || adapter.since > (*found)->since);
     adapter.drained = starving && there && (adapter.until >= 0 || (adapter.drained && later));
   }
   for (Adapter* adapter : waiting) {
-    if (!adapter->drained && residency_->TierOf(adapter->piece) == Tier::kDevice) Start(*adapter, now);
+    if (!adapter->drained && residency_->TierOf(adapter->component) == Tier::kDevice) Start(*adapter, now);
   }
 }
 
@@ -155,7 +155,7 @@ void RoomOfAllSizesTest::Turn(int now) {
 // to wait has left it its room.
 void RoomOfAllSizesTest::CheckNobodyIsHeldUp() {
   const std::vector<Adapter*> waiting = Waiting();
-  const auto is_blocked = [&](const Adapter* a) { return residency_->blocked().contains(a->piece); };
+  const auto is_blocked = [&](const Adapter* a) { return residency_->blocked().contains(a->component); };
   const auto found = std::ranges::find_if(waiting, is_blocked);
   Adapter* const first = found == waiting.end() ? nullptr : *found;
   if (first != first_) {
@@ -173,7 +173,7 @@ void RoomOfAllSizesTest::CheckNobodyIsHeldUp() {
   turn_ |= before + first->bytes <= kRoom;
   uint64_t ahead = 0;  // more urgent, and there
   for (const Adapter* adapter : waiting) {
-    const bool there = residency_->TierOf(adapter->piece) == Tier::kDevice;
+    const bool there = residency_->TierOf(adapter->component) == Tier::kDevice;
     passed_ += there && adapter->since > first->since;
     if (is_blocked(adapter) && InUse() + ahead + adapter->bytes <= kRoom) {
       EXPECT_TRUE(turn_) << "it fits, and is held up";

@@ -112,7 +112,7 @@ TEST_F(StoreTiersTest, AWaitingRequestGetsTheGenerationThatServesWhenItStarts) {
   EXPECT_EQ(waiting.generation(), 3);
 }
 
-TEST_F(StoreTiersTest, TheSameContentAgainIsANewGenerationOfTheSamePiece) {
+TEST_F(StoreTiersTest, TheSameContentAgainIsANewGenerationOfTheSameComponent) {
   const auto store = Narrow();
   ASSERT_TRUE(Load(*store, "a", "one").ok());
   const AdapterHandle old = Bound(*store, "a");

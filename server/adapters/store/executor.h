@@ -1,6 +1,6 @@
 // Who runs the room's work: reading files, copying to the device.
-#ifndef HYDRAD_SERVER_ADAPTERS_STORE_LOADER_H_
-#define HYDRAD_SERVER_ADAPTERS_STORE_LOADER_H_
+#ifndef HYDRAD_SERVER_ADAPTERS_STORE_EXECUTOR_H_
+#define HYDRAD_SERVER_ADAPTERS_STORE_EXECUTOR_H_
 
 #include <absl/functional/any_invocable.h>
 
@@ -28,13 +28,13 @@ class Executor {
 
 // Threads behind a bounded queue. Jobs start in the order in which they came, as many at once as there are
 // threads.
-class Loader final : public Executor {
+class ThreadExecutor final : public Executor {
  public:
-  // At most `queue` submitted jobs wait. Threads may stand back for all others (server/base/background.h).
+  // At most `queue` submitted jobs wait. Threads may run in the background (server/base/background.h).
   // REQUIRES: threads >= 1.
-  Loader(int threads, size_t queue, bool in_background = false);
+  ThreadExecutor(int threads, size_t queue, bool in_background = false);
   // As Stop.
-  ~Loader() override;
+  ~ThreadExecutor() override;
 
   bool Submit(Job job) override { return Push(std::move(job), queue_); }
   bool Post(Job job) override { return Push(std::move(job), SIZE_MAX); }
@@ -53,4 +53,4 @@ class Loader final : public Executor {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_ADAPTERS_STORE_LOADER_H_
+#endif  // HYDRAD_SERVER_ADAPTERS_STORE_EXECUTOR_H_

@@ -1,4 +1,4 @@
-#include "server/adapters/store/loader.h"
+#include "server/adapters/store/executor.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -20,23 +20,23 @@ struct Manner {
   long rests = -1;
 };
 
-// How a thread of a loader goes about a digest of 16 MB.
+// How a thread of an executor goes about a digest of 16 MB.
 Manner MannerOfWork(bool in_background) {
   const std::string text(16 << 20, 'x');
   Manner manner;
-  Loader loader(1, 1, in_background);
-  EXPECT_TRUE(loader.Submit([&] {
+  ThreadExecutor executor(1, 1, in_background);
+  EXPECT_TRUE(executor.Submit([&] {
     rusage before, after;
     getrusage(RUSAGE_THREAD, &before);
     Sha256::Of(text);
     getrusage(RUSAGE_THREAD, &after);
     manner = {sched_getscheduler(0), after.ru_nvcsw - before.ru_nvcsw};
   }));
-  loader.Stop();
+  executor.Stop();
   return manner;
 }
 
-TEST(Loader, ThreadsThatStandBackRestAtWork) {
+TEST(ThreadExecutor, ThreadsThatStandBackRestAtWork) {
   const Manner back = MannerOfWork(/*in_background=*/true);
   EXPECT_EQ(back.policy, SCHED_IDLE);
   EXPECT_GE(back.rests, 1);
@@ -45,63 +45,63 @@ TEST(Loader, ThreadsThatStandBackRestAtWork) {
   EXPECT_EQ(ahead.rests, 0);
 }
 
-TEST(Loader, RunsJobsInOrderOnOneThread) {
+TEST(ThreadExecutor, RunsJobsInOrderOnOneThread) {
   std::vector<int> order;
   {
-    Loader loader(1, 100);
-    for (int i = 0; i < 10; ++i) EXPECT_TRUE(loader.Submit([&order, i] { order.push_back(i); }));
+    ThreadExecutor executor(1, 100);
+    for (int i = 0; i < 10; ++i) EXPECT_TRUE(executor.Submit([&order, i] { order.push_back(i); }));
   }
   EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
-TEST(Loader, RunsAsManyAtOnceAsItHasThreads) {
+TEST(ThreadExecutor, RunsAsManyAtOnceAsItHasThreads) {
   std::barrier together(3);  // passed only when three jobs stand at it
-  Loader loader(3, 100);
+  ThreadExecutor executor(3, 100);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_TRUE(loader.Submit([&] { together.arrive_and_wait(); }));
+    EXPECT_TRUE(executor.Submit([&] { together.arrive_and_wait(); }));
   }
-  loader.Stop();
+  executor.Stop();
 }
 
-TEST(Loader, RefusesBeyondItsQueue) {
-  std::promise<void> started, go;  // outlive the loader's threads
-  Loader loader(1, 2);
-  ASSERT_TRUE(loader.Submit([&] {
+TEST(ThreadExecutor, RefusesBeyondItsQueue) {
+  std::promise<void> started, go;  // outlive the executor's threads
+  ThreadExecutor executor(1, 2);
+  ASSERT_TRUE(executor.Submit([&] {
     started.set_value();
     go.get_future().wait();
   }));
   started.get_future().wait();  // the running job is in no queue
-  EXPECT_TRUE(loader.Submit([] {}));
-  EXPECT_TRUE(loader.Submit([] {}));
-  EXPECT_FALSE(loader.Submit([] {}));
+  EXPECT_TRUE(executor.Submit([] {}));
+  EXPECT_TRUE(executor.Submit([] {}));
+  EXPECT_FALSE(executor.Submit([] {}));
   go.set_value();
 }
 
-TEST(Loader, PostedJobsAreNeverTooMany) {
+TEST(ThreadExecutor, PostedJobsAreNeverTooMany) {
   std::promise<void> started, go;
   std::atomic<int> ran = 0;
-  Loader loader(1, 0, /*in_background=*/true);
-  EXPECT_FALSE(loader.Submit([] {}));
-  ASSERT_TRUE(loader.Post([&] {
+  ThreadExecutor executor(1, 0, /*in_background=*/true);
+  EXPECT_FALSE(executor.Submit([] {}));
+  ASSERT_TRUE(executor.Post([&] {
     started.set_value();
     go.get_future().wait();
   }));
   started.get_future().wait();
-  for (int i = 0; i < 100; ++i) EXPECT_TRUE(loader.Post([&] { ++ran; }));
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(executor.Post([&] { ++ran; }));
   go.set_value();
-  loader.Stop();
+  executor.Stop();
   EXPECT_EQ(ran, 100);
-  EXPECT_FALSE(loader.Post([] {}));
+  EXPECT_FALSE(executor.Post([] {}));
 }
 
-TEST(Loader, StopRunsWhatWaitsAndTakesNoMore) {
+TEST(ThreadExecutor, StopRunsWhatWaitsAndTakesNoMore) {
   std::atomic<int> ran = 0;
-  Loader loader(2, 100);
-  for (int i = 0; i < 50; ++i) EXPECT_TRUE(loader.Submit([&] { ++ran; }));
-  loader.Stop();
+  ThreadExecutor executor(2, 100);
+  for (int i = 0; i < 50; ++i) EXPECT_TRUE(executor.Submit([&] { ++ran; }));
+  executor.Stop();
   EXPECT_EQ(ran, 50);
-  EXPECT_FALSE(loader.Submit([&] { ++ran; }));
-  loader.Stop();
+  EXPECT_FALSE(executor.Submit([&] { ++ran; }));
+  executor.Stop();
   EXPECT_EQ(ran, 50);
 }
 

@@ -1,6 +1,6 @@
 // The adapters' names and where each of them stands: the state machine, without threads, disk or device.
-#ifndef HYDRAD_SERVER_ADAPTERS_STORE_REGISTRY_H_
-#define HYDRAD_SERVER_ADAPTERS_STORE_REGISTRY_H_
+#ifndef HYDRAD_SERVER_ADAPTERS_STORE_CATALOGUE_H_
+#define HYDRAD_SERVER_ADAPTERS_STORE_CATALOGUE_H_
 
 #include <atomic>
 #include <cstdint>
@@ -26,7 +26,7 @@ absl::Status CheckAdapterName(const std::string& name);
 // One load of a name. It serves until it is replaced, and goes when no request is bound to it any more.
 struct Generation {
   uint64_t number = 0;
-  std::vector<PieceId> pieces;                           // of an MoA in TakeApart's order
+  std::vector<ComponentId> components;                   // of an MoA in TakeApart's order
   int bound = 0;                                         // requests that run on it
   std::shared_ptr<const AdapterGeneration> on_device{};  // while there are some
   bool serving = true;
@@ -52,9 +52,9 @@ struct AdapterEntry {
   bool loading = false, changing = false;  // a load, or another change, is under way
   std::shared_ptr<Generation> serving;     // set in AVAILABLE and UNLOADING
   std::set<ClaimState*> claims;
-  int waiting = 0;  // of the claims, those that are neither bound nor ended
-  int pieces = 0;   // of any generation or load, whose memory is not back yet
-  Backoff backoff;  // of bringing it to the device
+  int waiting = 0;     // of the claims, those that are neither bound nor ended
+  int components = 0;  // of any generation or load, whose memory is not back yet
+  Backoff backoff;     // of bringing it to the device
   std::optional<TimePoint> fetch_begun;
   std::atomic<bool> resident = false;  // what serves is on the device, and requests may run on it
   std::atomic<bool> blocked = false;
@@ -68,11 +68,11 @@ struct AdapterEntry {
 //                FailLoad     BeginLoad    |  BeginLoad, then Publish or FailLoad: a replace
 //                       v     |            |
 //                       FAILED <-FailServing   FAILED -BeginUnload-> UNLOADED (none)
-class Registry {
+class Catalogue {
  public:
   using EntryPtr = std::shared_ptr<AdapterEntry>;
 
-  explicit Registry(size_t max_adapters) : max_adapters_(max_adapters) {}
+  explicit Catalogue(size_t max_adapters) : max_adapters_(max_adapters) {}
 
   // Whether a change of `name` may begin: ABORTED while another one is under way; for a load,
   // RESOURCE_EXHAUSTED for a new name beyond the largest number of adapters; for anything else NOT_FOUND.
@@ -130,4 +130,4 @@ class Registry {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_ADAPTERS_STORE_REGISTRY_H_
+#endif  // HYDRAD_SERVER_ADAPTERS_STORE_CATALOGUE_H_

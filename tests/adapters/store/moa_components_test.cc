@@ -16,12 +16,12 @@ using testing::HasSubstr;
 using Experts = std::vector<std::pair<std::string, uint32_t>>;
 
 // "mix" holds three experts of the same size, and routers over them.
-class MoaPiecesTest : public StoreFixture {
+class MoaComponentsTest : public StoreFixture {
  protected:
   static constexpr uint64_t kRow = 2 * 8 * sizeof(float);  // of one expert on the device
   const Experts three_ = {{"poems", 1}, {"sums", 2}, {"jokes", 3}};
 
-  MoaPiecesTest() {
+  MoaComponentsTest() {
     Put("mix", three_);
     const auto mix = *ReadAdapter(disk_, "mix", TinyModel().adapter_shape(), 1 << 20);
     expert_ = backend_.AdapterBytes(mix.experts_by_name[0].weights, TinyModel().adapter_shape());
@@ -47,10 +47,10 @@ class MoaPiecesTest : public StoreFixture {
     return FakeBackend::ContentOf(
         ReadAdapter(disk, "x", TinyModel().adapter_shape(), 1 << 20)->experts_by_name[0].weights);
   }
-  // The generation since which each piece has been as it is: the routers, then the experts.
+  // The generation since which each component has been as it is: the routers, then the experts.
   static std::vector<uint64_t> Since(const AdapterInfo& info) {
     std::vector<uint64_t> since;
-    for (const PieceInfo& piece : info.pieces) since.push_back(piece.generation);
+    for (const ComponentInfo& component : info.components) since.push_back(component.generation);
     return since;
   }
   void ExpectHeld(const AdapterStore& store, uint64_t device, uint64_t host) {
@@ -61,7 +61,7 @@ class MoaPiecesTest : public StoreFixture {
   uint64_t expert_ = 0, whole_ = 0, expert_host_ = 0, whole_host_ = 0;
 };
 
-TEST_F(MoaPiecesTest, ReplacingAnExpertUploadsThatAloneAndChargesTheRestOnce) {
+TEST_F(MoaComponentsTest, ReplacingAnExpertUploadsThatAloneAndChargesTheRestOnce) {
   const auto store = MakeStore();
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   ExpectHeld(*store, whole_, whole_host_);
@@ -87,14 +87,14 @@ TEST_F(MoaPiecesTest, ReplacingAnExpertUploadsThatAloneAndChargesTheRestOnce) {
   ExpectHeld(*store, whole_, whole_host_);
 }
 
-TEST_F(MoaPiecesTest, RequestsOfOneGenerationShareItsMixture) {
+TEST_F(MoaComponentsTest, RequestsOfOneGenerationShareItsMixture) {
   const auto store = MakeStore();
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   const AdapterHandle one = Bound(*store, "a"), two = Bound(*store, "a");
   EXPECT_EQ(one.weights(), two.weights());
 }
 
-TEST_F(MoaPiecesTest, NewRoutersLeaveTheExpertsWhereTheyAre) {
+TEST_F(MoaComponentsTest, NewRoutersLeaveTheExpertsWhereTheyAre) {
   const auto store = MakeStore();
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   const AdapterHandle old = Bound(*store, "a");
@@ -107,7 +107,7 @@ TEST_F(MoaPiecesTest, NewRoutersLeaveTheExpertsWhereTheyAre) {
   ExpectBytes(*store, whole_ + 3 * kRow);
 }
 
-TEST_F(MoaPiecesTest, ExpertsAreAddedAndRemoved) {
+TEST_F(MoaComponentsTest, ExpertsAreAddedAndRemoved) {
   const auto store = MakeStore();
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   int uploads = backend_.calls();
@@ -133,7 +133,7 @@ TEST_F(MoaPiecesTest, ExpertsAreAddedAndRemoved) {
   ExpectHeld(*store, 0, 0);
 }
 
-TEST_F(MoaPiecesTest, AnExpertIsTheSameUnderAnotherNameAndInADirectoryOfItsOwn) {
+TEST_F(MoaComponentsTest, AnExpertIsTheSameUnderAnotherNameAndInADirectoryOfItsOwn) {
   const auto store = MakeStore();
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   const int uploads = backend_.calls();
@@ -166,7 +166,7 @@ TEST_F(MoaPiecesTest, AnExpertIsTheSameUnderAnotherNameAndInADirectoryOfItsOwn) 
   ExpectBytes(*store, whole_);
 }
 
-TEST_F(MoaPiecesTest, AReplaceNeedsRoomForWhatIsNewAlone) {
+TEST_F(MoaComponentsTest, AReplaceNeedsRoomForWhatIsNewAlone) {
   const auto store = MakeStore({.device_bytes = whole_});
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   const int uploads = backend_.calls();
@@ -178,7 +178,7 @@ TEST_F(MoaPiecesTest, AReplaceNeedsRoomForWhatIsNewAlone) {
   ExpectBytes(*store, whole_);
 }
 
-TEST_F(MoaPiecesTest, WhatWasThrownOutComesBackPieceByPiece) {
+TEST_F(MoaComponentsTest, WhatWasThrownOutComesBackComponentByComponent) {
   const auto store = MakeStore({.device_bytes = whole_, .host_bytes = 20 * whole_host_});
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   disk_.Put("other", MoaOf({{"x", 11}, {"y", 12}, {"z", 13}}).Bytes());
@@ -192,7 +192,7 @@ TEST_F(MoaPiecesTest, WhatWasThrownOutComesBackPieceByPiece) {
 }
 
 // Room in host memory for reading one of them: the other one is on disk.
-TEST_F(MoaPiecesTest, AnExpertThatHasChangedOnDiskIsNeverServed) {
+TEST_F(MoaComponentsTest, AnExpertThatHasChangedOnDiskIsNeverServed) {
   for (const bool changed : {false, true}) {
     disk_.Put("mix", MoaOf(three_).Bytes());
     disk_.Put("other", MoaOf({{"x", 11}, {"y", 12}, {"z", 13}}).Bytes());
@@ -218,7 +218,7 @@ TEST_F(MoaPiecesTest, AnExpertThatHasChangedOnDiskIsNeverServed) {
   }
 }
 
-TEST_F(MoaPiecesTest, AReplaceSurvivesEveryFailureOfTheDiskAndTheDevice) {
+TEST_F(MoaComponentsTest, AReplaceSurvivesEveryFailureOfTheDiskAndTheDevice) {
   const auto store = MakeStore();
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   Put("mix", {{"poems", 8}, {"sums", 9}, {"jokes", 3}}, 5);
@@ -238,7 +238,7 @@ TEST_F(MoaPiecesTest, AReplaceSurvivesEveryFailureOfTheDiskAndTheDevice) {
   EXPECT_GT(failures, 10);
 }
 
-TEST_F(MoaPiecesTest, PiecesSurviveARestart) {
+TEST_F(MoaComponentsTest, ComponentsSurviveARestart) {
   FakeLogDirectory log;
   const auto open = [&] {
     AdapterStore::Parts parts;
@@ -266,7 +266,7 @@ TEST_F(MoaPiecesTest, PiecesSurviveARestart) {
   EXPECT_EQ(backend_.calls(), uploads + 1) << "what was restored is shared too";
 }
 
-TEST_F(MoaPiecesTest, APinHoldsEveryPiece) {
+TEST_F(MoaComponentsTest, APinHoldsEveryComponent) {
   const auto store = MakeStore({.device_bytes = whole_ + expert_});
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   Pending pin;

@@ -1,4 +1,4 @@
-#include "server/adapters/store/registry.h"
+#include "server/adapters/store/catalogue.h"
 
 #include <algorithm>
 #include <utility>
@@ -59,19 +59,19 @@ absl::Status CheckAdapterName(const std::string& name) {
   return InvalidArgument("name: {}", kAdapterNameRule);
 }
 
-absl::Status Registry::MayLoad(const std::string& name) const {
+absl::Status Catalogue::MayLoad(const std::string& name) const {
   const EntryPtr entry = Find(name);
   if (entry != nullptr) return CheckNotBusy(*entry);
   if (entries_.size() < max_adapters_) return absl::OkStatus();
   return ResourceExhausted("there are {} adapters, which is the limit", entries_.size());
 }
 
-absl::Status Registry::MayChange(const std::string& name) const {
+absl::Status Catalogue::MayChange(const std::string& name) const {
   const EntryPtr entry = Find(name);
   return entry == nullptr ? NotLoaded(name) : CheckNotBusy(*entry);
 }
 
-Registry::EntryPtr Registry::BeginLoad(const std::string& name, const std::string& path) {
+Catalogue::EntryPtr Catalogue::BeginLoad(const std::string& name, const std::string& path) {
   EntryPtr& entry = entries_[name];
   if (entry == nullptr) {
     entry = std::make_shared<AdapterEntry>(name);
@@ -86,8 +86,8 @@ Registry::EntryPtr Registry::BeginLoad(const std::string& name, const std::strin
   return entry;
 }
 
-std::shared_ptr<Generation> Registry::Publish(AdapterEntry& entry, std::shared_ptr<Generation> generation,
-                                              AdapterInfo info) {
+std::shared_ptr<Generation> Catalogue::Publish(AdapterEntry& entry, std::shared_ptr<Generation> generation,
+                                               AdapterInfo info) {
   HYDRAD_CHECK(entry.loading && generation->number > entry.info.generation);
   entry.loading = false;
   info.name = entry.name;
@@ -101,7 +101,7 @@ std::shared_ptr<Generation> Registry::Publish(AdapterEntry& entry, std::shared_p
   return before;
 }
 
-void Registry::FailLoad(AdapterEntry& entry, absl::Status error, double seconds) {
+void Catalogue::FailLoad(AdapterEntry& entry, absl::Status error, double seconds) {
   HYDRAD_CHECK(entry.loading);
   entry.loading = false;
   entry.info.error = std::move(error);
@@ -109,7 +109,7 @@ void Registry::FailLoad(AdapterEntry& entry, absl::Status error, double seconds)
   Transition(entry, entry.serving ? AdapterState::kAvailable : AdapterState::kFailed, AdapterChange::kLoaded);
 }
 
-std::shared_ptr<Generation> Registry::FailServing(AdapterEntry& entry, absl::Status error, bool forever) {
+std::shared_ptr<Generation> Catalogue::FailServing(AdapterEntry& entry, absl::Status error, bool forever) {
   entry.info.error = std::move(error);
   if (!forever || entry.info.state != AdapterState::kAvailable) {
     events_.push_back({Snapshot(entry), AdapterChange::kFetchFailed});
@@ -122,7 +122,7 @@ std::shared_ptr<Generation> Registry::FailServing(AdapterEntry& entry, absl::Sta
   return lost;
 }
 
-Registry::EntryPtr Registry::Restore(const AdapterInfo& info) {
+Catalogue::EntryPtr Catalogue::Restore(const AdapterInfo& info) {
   EntryPtr& entry = entries_[info.name];
   HYDRAD_CHECK(entry == nullptr);
   entry = std::make_shared<AdapterEntry>(info.name);
@@ -135,7 +135,7 @@ Registry::EntryPtr Registry::Restore(const AdapterInfo& info) {
   return entry;
 }
 
-bool Registry::BeginUnload(AdapterEntry& entry) {
+bool Catalogue::BeginUnload(AdapterEntry& entry) {
   if (entry.info.state == AdapterState::kFailed) {
     Gone(entry);
     return true;
@@ -144,27 +144,27 @@ bool Registry::BeginUnload(AdapterEntry& entry) {
   return false;
 }
 
-void Registry::Gone(AdapterEntry& entry) {
+void Catalogue::Gone(AdapterEntry& entry) {
   Transition(entry, AdapterState::kUnloaded, AdapterChange::kState);
   entries_.erase(std::string(entry.name));  // a copy: the entry may go with it
 }
 
-void Registry::Moved(AdapterEntry& entry, Tier tier, AdapterChange change) {
+void Catalogue::Moved(AdapterEntry& entry, Tier tier, AdapterChange change) {
   entry.info.tier = tier;
   events_.push_back({Snapshot(entry), change});
 }
 
-void Registry::SetPinned(AdapterEntry& entry, bool pinned) {
+void Catalogue::SetPinned(AdapterEntry& entry, bool pinned) {
   entry.info.pinned = pinned;
   events_.push_back({Snapshot(entry), AdapterChange::kState});
 }
 
-Registry::EntryPtr Registry::Find(const std::string& name) const {
+Catalogue::EntryPtr Catalogue::Find(const std::string& name) const {
   const auto found = entries_.find(name);
   return found == entries_.end() ? nullptr : found->second;
 }
 
-absl::StatusOr<Registry::EntryPtr> Registry::Serving(const std::string& name) const {
+absl::StatusOr<Catalogue::EntryPtr> Catalogue::Serving(const std::string& name) const {
   EntryPtr entry = Find(name);
   if (entry == nullptr) return NotLoaded(name);
   switch (entry->info.state) {
@@ -178,26 +178,26 @@ absl::StatusOr<Registry::EntryPtr> Registry::Serving(const std::string& name) co
   }
 }
 
-absl::StatusOr<AdapterInfo> Registry::Get(const std::string& name) const {
+absl::StatusOr<AdapterInfo> Catalogue::Get(const std::string& name) const {
   const EntryPtr entry = Find(name);
   if (entry == nullptr) return NotLoaded(name);
   return Snapshot(*entry);
 }
 
-std::vector<AdapterInfo> Registry::List() const {
+std::vector<AdapterInfo> Catalogue::List() const {
   std::vector<AdapterInfo> list;
   list.reserve(entries_.size());
   for (const auto& [name, entry] : entries_) list.push_back(Snapshot(*entry));
   return list;
 }
 
-void Registry::Transition(AdapterEntry& entry, AdapterState to, AdapterChange change) {
+void Catalogue::Transition(AdapterEntry& entry, AdapterState to, AdapterChange change) {
   HYDRAD_CHECK(Follows(entry.info.state, to));
   entry.info.state = to;
   events_.push_back({Snapshot(entry), change});
 }
 
-AdapterInfo Registry::Snapshot(const AdapterEntry& entry) {
+AdapterInfo Catalogue::Snapshot(const AdapterEntry& entry) {
   AdapterInfo info = entry.info;
   info.handles = static_cast<int64_t>(entry.claims.size());
   return info;

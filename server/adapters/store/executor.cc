@@ -1,4 +1,4 @@
-#include "server/adapters/store/loader.h"
+#include "server/adapters/store/executor.h"
 
 #include <utility>
 
@@ -8,21 +8,21 @@
 
 namespace hydrad {
 
-Loader::Loader(int threads, size_t queue, bool in_background) : queue_(queue) {
+ThreadExecutor::ThreadExecutor(int threads, size_t queue, bool in_background) : queue_(queue) {
   HYDRAD_CHECK(threads >= 1);
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this, in_background] { Run(in_background); });
 }
 
-Loader::~Loader() { Stop(); }
+ThreadExecutor::~ThreadExecutor() { Stop(); }
 
-bool Loader::Push(Job job, size_t most) {
+bool ThreadExecutor::Push(Job job, size_t most) {
   MutexLock lock(&mu_);
   if (stopped_ || jobs_.size() >= most) return false;
   jobs_.push_back(std::move(job));
   return true;
 }
 
-void Loader::Stop() {
+void ThreadExecutor::Stop() {
   {
     MutexLock lock(&mu_);
     stopped_ = true;
@@ -32,7 +32,7 @@ void Loader::Stop() {
   }
 }
 
-void Loader::Run(bool in_background) {
+void ThreadExecutor::Run(bool in_background) {
   if (in_background && !RunInBackground()) {
     Log()->warn("loader threads run at the priority of the others: SCHED_IDLE was refused");
   }

@@ -1,4 +1,4 @@
-#include "server/adapters/store/adapter_piece.h"
+#include "server/adapters/store/host_component.h"
 
 #include <algorithm>
 #include <span>
@@ -10,9 +10,9 @@
 namespace hydrad {
 namespace {
 
-using Kind = PieceInfo::Kind;
+using Kind = ComponentInfo::Kind;
 
-// A digest over what a piece says, wherever it stands.
+// A digest over what a component says, wherever it stands.
 class ContentDigest {
  public:
   template <class T>
@@ -69,9 +69,9 @@ uint64_t RowBytes(const ExpertWeights& expert) {
   return (expert.router.size() + expert.router_bias.size()) * sizeof(float);
 }
 
-ReadPiece Routers(const std::string& path, AdapterContents& contents) {
-  ReadPiece read;
-  MoaRouters& routers = read.piece.routers.emplace();
+ReadComponent Routers(const std::string& path, AdapterContents& contents) {
+  ReadComponent read;
+  MoaRouters& routers = read.component.routers.emplace();
   routers.pool = contents.pool;
   routers.decision = contents.decision;
   for (ExpertWeights& expert : contents.experts_by_name) {
@@ -86,9 +86,9 @@ ReadPiece Routers(const std::string& path, AdapterContents& contents) {
   return read;
 }
 
-ReadPiece Expert(const std::string& path, AdapterContents& contents, size_t e) {
+ReadComponent Expert(const std::string& path, AdapterContents& contents, size_t e) {
   ExpertWeights& expert = contents.experts_by_name[e];
-  ReadPiece read;
+  ReadComponent read;
   read.info.path = path;
   read.info.kind = Kind::kExpert;
   read.info.expert = expert.name;
@@ -96,29 +96,29 @@ ReadPiece Expert(const std::string& path, AdapterContents& contents, size_t e) {
   read.info.host_bytes = contents.expert_host_bytes[e];
   // A bundle's tensors stand beside their copy, rows beside the file of an expert's own.
   read.info.reading_bytes = 2 * read.info.host_bytes;
-  read.piece.traits = TraitsOf(expert.weights);
-  read.piece.weights = std::move(expert.weights);
+  read.component.traits = TraitsOf(expert.weights);
+  read.component.weights = std::move(expert.weights);
   return read;
 }
 
-ReadPiece Whole(const std::string& path, AdapterContents contents) {
-  ReadPiece read;
+ReadComponent Whole(const std::string& path, AdapterContents contents) {
+  ReadComponent read;
   read.info = {path, contents.digest, contents.host_bytes};
-  read.piece = {std::move(contents.weights), contents.traits, std::move(contents.invocation)};
+  read.component = {std::move(contents.weights), contents.traits, std::move(contents.invocation)};
   return read;
 }
 
-absl::StatusOr<ReadPiece> ReadFiles(Disk& disk, const PieceInfo& info, const AdapterShape& shape,
-                                    uint64_t max_file_bytes, const BaseWeights* base) {
+absl::StatusOr<ReadComponent> ReadFiles(Disk& disk, const ComponentInfo& info, const AdapterShape& shape,
+                                        uint64_t max_file_bytes, const BaseWeights* base) {
   if (info.kind == Kind::kWhole) {
     ASSIGN_OR_RETURN(AdapterContents contents,
                      ReadAdapter(disk, info.path, shape, max_file_bytes, base, info.lenient));
-    // From a journal of before MoAs had pieces.
+    // From a journal of before MoAs had components.
     if (!contents.experts_by_name.empty()) return FailedPrecondition("{}: must be loaded again", info.path);
     return Whole(info.path, std::move(contents));
   }
-  ASSIGN_OR_RETURN(AdapterContents contents, ReadMoaPiece(disk, info.path, info.kind, info.expert, shape,
-                                                          max_file_bytes, info.lenient));
+  ASSIGN_OR_RETURN(AdapterContents contents, ReadMoaComponent(disk, info.path, info.kind, info.expert, shape,
+                                                              max_file_bytes, info.lenient));
   if (info.kind == Kind::kRouters) return Routers(info.path, contents);
   const auto& experts = contents.experts_by_name;
   const auto found = std::ranges::find(experts, info.expert, &ExpertWeights::name);
@@ -140,25 +140,27 @@ absl::Status AsFinal(const absl::Status& status) {
 
 }  // namespace
 
-std::vector<ReadPiece> TakeApart(const std::string& path, AdapterContents contents, bool lenient) {
-  std::vector<ReadPiece> pieces;
+std::vector<ReadComponent> TakeApart(const std::string& path, AdapterContents contents, bool lenient) {
+  std::vector<ReadComponent> components;
   if (contents.experts_by_name.empty()) {
-    pieces.push_back(Whole(path, std::move(contents)));
+    components.push_back(Whole(path, std::move(contents)));
   } else {
-    pieces.push_back(Routers(path, contents));
-    for (size_t e = 0; e < contents.experts_by_name.size(); ++e) pieces.push_back(Expert(path, contents, e));
+    components.push_back(Routers(path, contents));
+    for (size_t e = 0; e < contents.experts_by_name.size(); ++e)
+      components.push_back(Expert(path, contents, e));
   }
-  for (ReadPiece& piece : pieces) piece.info.lenient = lenient;
-  return pieces;
+  for (ReadComponent& component : components) component.info.lenient = lenient;
+  return components;
 }
 
-absl::StatusOr<ReadPiece> ReadPieceAgain(Disk& disk, const PieceInfo& info, const AdapterShape& shape,
-                                         uint64_t max_file_bytes, const BaseWeights* base) {
+absl::StatusOr<ReadComponent> ReadComponentAgain(Disk& disk, const ComponentInfo& info,
+                                                 const AdapterShape& shape, uint64_t max_file_bytes,
+                                                 const BaseWeights* base) {
   WatchedDisk watched(disk);
-  absl::StatusOr<ReadPiece> files = ReadFiles(watched, info, shape, max_file_bytes, base);
+  absl::StatusOr<ReadComponent> files = ReadFiles(watched, info, shape, max_file_bytes, base);
   if (!files.ok())
     return MayPass(files.status(), watched.failed()) ? AsPassing(files.status()) : AsFinal(files.status());
-  ReadPiece read = *std::move(files);
+  ReadComponent read = *std::move(files);
   if (read.info.digest == info.digest) return read;
   const std::string what = info.kind == Kind::kExpert
                                ? fmt::format("{}: expert '{}' has", info.path, info.expert)
