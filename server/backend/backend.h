@@ -179,6 +179,9 @@ class Backend {
   virtual void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) = 0;
   // kernels/sampling.h Score of one row of logits. Waits for the device.
   virtual Sampled Score(Tensor logits, int32_t token, int top) = 0;
+  // The end of the step: returns when the device has run all of its ops. The first error that any of them met
+  // since BeginStep, or that the device reports now; the results of a step that failed mean nothing.
+  virtual absl::Status FinishStep() { return absl::OkStatus(); }
   // Copies a tensor to host floats, row by row. Waits for the device.
   virtual void ReadBack(Tensor x, std::span<float> out) = 0;
 };

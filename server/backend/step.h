@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "kernels/sampling.h"
+
 namespace hydrad {
 
 class DeviceAdapter;
@@ -66,6 +68,29 @@ struct Batch {
   std::vector<int32_t> logit_rows;  // ascending rows whose logits are wanted
 
   int rows() const { return static_cast<int>(tokens.size()); }
+};
+
+// A row of logits to draw from: logit_rows[index] of the step's batch. What `row` refers to must stay until
+// the step has been launched.
+struct Draw {
+  int32_t index;
+  SampleRow row;
+};
+
+// A row of logits under which a token is to be scored: logit_rows[index] of the step's batch.
+struct ScoreRow {
+  int32_t index;
+  int32_t token;
+  int32_t top;  // how many of the most likely tokens are wanted beside it
+};
+
+// All that a step gives back, in the memory of whoever ran it: valid until the next step is launched. The
+// samples may be moved out of.
+struct StepResult {
+  std::span<Sampled> sampled;                     // [draws]
+  std::span<Sampled> scores;                      // [score rows]
+  std::span<const std::span<const float>> gates;  // [records] of Batch::Run::gates, each [rows of the run,
+                                                  // gate_count() of its adapter]
 };
 
 }  // namespace hydrad

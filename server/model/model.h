@@ -4,11 +4,13 @@
 
 #include <span>
 
-#include "kernels/sampling.h"
 #include "server/backend/step.h"
+#include "server/base/status.h"
 #include "server/model/model_config.h"
 
 namespace hydrad {
+
+class Model;
 
 // How large a step and how much cache a model was built for.
 struct ModelLimits {
@@ -21,6 +23,18 @@ struct ModelLimits {
       0;  // where the device has not room for kv_blocks, down to this many will do; 0: no fewer
 };
 
+// A step that has been launched. Wait must be called before the next Launch.
+class [[nodiscard]] Step {
+ public:
+  explicit Step(Model& model) : model_(&model) {}
+  // Returns when the step is over: what it gave, or why it failed. The keys and values that a failed step
+  // wrote mean nothing, and neither do those of its sequences before it where the device is at fault.
+  absl::StatusOr<StepResult> Wait();
+
+ private:
+  Model* model_;
+};
+
 // Every method is for the scheduler thread. Tests use a fake.
 class Model {
  public:
@@ -28,22 +42,19 @@ class Model {
   virtual const ModelConfig& config() const = 0;
   virtual const ModelLimits& limits() const = 0;
 
-  // Runs the batch through the network: its K/V are in the cache afterwards, and the logits of
-  // batch.logit_rows wait for Sample and Score. REQUIRES: the batch keeps to limits().
-  virtual void Forward(const Batch& batch) = 0;
+  // Runs the batch through the network: its K/V are in the cache afterwards. Then scores and draws from the
+  // logits of batch.logit_rows; the indices of the draws ascend, as do those of the scores, and no row has
+  // both. Errors of the device are for Step::Wait to tell. The batch must outlive the step. REQUIRES: the
+  // batch keeps to limits(), and the step before has been waited for.
+  virtual Step Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) = 0;
 
-  // Backend::Gates of the batch. Valid until the next Forward.
-  virtual std::span<const float> Gates(int record) = 0;
-
-  // Draws from the logits of logit_rows[i], for i in the ascending `indices`: rows and out have as many
-  // entries.
-  virtual void Sample(std::span<const int> indices, std::span<const SampleRow> rows,
-                      std::span<Sampled> out) = 0;
-
-  // Log-probability of `token` under the logits of logit_rows[index], and of the `top` most likely. Before
-  // Sample.
-  virtual Sampled Score(int index, int32_t token, int top) = 0;
+ protected:
+  friend class Step;
+  // Step::Wait of the step that was launched last; its result is valid until the next Launch.
+  virtual absl::StatusOr<StepResult> Finish() = 0;
 };
+
+inline absl::StatusOr<StepResult> Step::Wait() { return model_->Finish(); }
 
 }  // namespace hydrad
 

@@ -18,8 +18,27 @@ Transformer::Transformer(Backend& backend, const ModelConfig& config, const Mode
       attention_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_dim)))),
       host_logits_(config.vocab_size) {}
 
-void Transformer::Forward(const Batch& batch) {
+Step Transformer::Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) {
   CheckBatch(batch);
+  Forward(batch);
+  gates_.clear();
+  for (const Batch::Run& run : batch.runs) {
+    if (run.gates >= 0) gates_.push_back(backend_.Gates(run.gates));
+  }
+  scores_.clear();
+  for (const ScoreRow& score : scores) {
+    scores_.push_back(backend_.Score(LogitRows(score.index, 1), score.token, score.top));
+  }
+  Sample(draws);
+  return Step(*this);
+}
+
+absl::StatusOr<StepResult> Transformer::Finish() {
+  RETURN_IF_ERROR(backend_.FinishStep());
+  return StepResult{.sampled = sampled_, .scores = scores_, .gates = gates_};
+}
+
+void Transformer::Forward(const Batch& batch) {
   const int rows = backend_.PaddedRows(batch), logit_rows = static_cast<int>(batch.logit_rows.size());
   a_.Narrow(rows, logit_rows == batch.rows() ? rows : logit_rows);
   backend_.BeginStep(batch, inv_freq_, /*attention_factor=*/1);
@@ -41,19 +60,17 @@ void Transformer::Network(const Batch& batch) {
   backend_.AdaptHead(a_.logits, a_.last);
 }
 
-void Transformer::Sample(std::span<const int> indices, std::span<const SampleRow> rows,
-                         std::span<Sampled> out) {
-  HYDRAD_CHECK(indices.size() == rows.size() && rows.size() == out.size());
-  for (size_t begin = 0, end; begin < indices.size(); begin = end) {
+void Transformer::Sample(std::span<const Draw> draws) {
+  sampled_.assign(draws.size(), {});
+  sample_rows_.clear();
+  for (const Draw& draw : draws) sample_rows_.push_back(draw.row);
+  for (size_t begin = 0, end; begin < draws.size(); begin = end) {
     end = begin + 1;
-    while (end < indices.size() && indices[end] == indices[end - 1] + 1) ++end;
-    const Tensor logits = LogitRows(indices[begin], static_cast<int>(end - begin));
-    backend_.Sample(logits, rows.subspan(begin, end - begin), out.subspan(begin, end - begin));
+    while (end < draws.size() && draws[end].index == draws[end - 1].index + 1) ++end;
+    const Tensor logits = LogitRows(draws[begin].index, static_cast<int>(end - begin));
+    backend_.Sample(logits, std::span(sample_rows_).subspan(begin, end - begin),
+                    std::span(sampled_).subspan(begin, end - begin));
   }
-}
-
-Sampled Transformer::Score(int index, int32_t token, int top) {
-  return backend_.Score(LogitRows(index, 1), token, top);
 }
 
 std::span<const float> Transformer::Logits(int index) {

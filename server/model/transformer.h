@@ -31,15 +31,18 @@ class Transformer : public Model {
   const ModelLimits& limits() const override { return limits_; }
 
   // A batch outside the limits ends the process: it would write over another sequence's cache.
-  void Forward(const Batch& batch) override;
-  std::span<const float> Gates(int record) override { return backend_.Gates(record); }
-  void Sample(std::span<const int> indices, std::span<const SampleRow> rows, std::span<Sampled> out) override;
-  Sampled Score(int index, int32_t token, int top) override;
+  Step Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) override;
 
-  // The logits [vocab] of logit_rows[index] as they are. Before Sample. Valid until the next call.
+  // The logits [vocab] of logit_rows[index] as they are, of the last step, where it has not drawn from them.
+  // Valid until the next call.
   std::span<const float> Logits(int index);
 
+ protected:
+  absl::StatusOr<StepResult> Finish() override;
+
  private:
+  void Forward(const Batch& batch);
+  void Sample(std::span<const Draw> draws);
   void Network(const Batch& batch);
   void Layer(int layer, const LayerWeights& w, bool routes);
   void Project(Tensor y, Tensor x, const Weight& weight, int layer, ProjectionGroup group);
@@ -55,6 +58,11 @@ class Transformer : public Model {
   const std::vector<double> inv_freq_;  // [head_dim / 2]
   const float attention_scale_;
   std::vector<float> host_logits_;  // [vocab]  one row, for Logits
+
+  // Of the last step.
+  std::vector<SampleRow> sample_rows_;
+  std::vector<Sampled> sampled_, scores_;
+  std::vector<std::span<const float>> gates_;
 };
 
 // Loads `dir` (config.json, *.safetensors with or without an index) onto `backend`, which must outlive the

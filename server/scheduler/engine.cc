@@ -204,15 +204,16 @@ void Engine::RunModel() {
   const bool prefills =
       !std::ranges::all_of(parts_, [](const auto& part) { return part.sequence->decoding(); });
   batch_.Build(parts_);
+  AskForLogits();
   const TimePoint begin = clock_.Now();
-  model_.Forward(batch_.batch());
+  absl::StatusOr<StepResult> result = model_.Launch(batch_.batch(), draws_, scores_).Wait();
+  if (!result.ok()) return FailStep(result.status());
   for (const BatchBuilder::Part& part : parts_) {
     const int fresh = part.sequence->Advance(part.rows);
     roster_.fair_share().Charge(roster_.FindSequence(part.sequence->id()).request->tenant, fresh, 0);
   }
-  TallyGates();
-  ScorePrompts();
-  Draw();
+  TallyGates(*result);
+  TakeScores(result->scores);
   const TimePoint now = clock_.Now();
   metrics_.Step(Phase(decodes, prefills), Seconds(now - begin), batch_.batch().rows(),
                 batch_.distinct_adapters());
@@ -220,11 +221,38 @@ void Engine::RunModel() {
     if (ActiveRequest* active = roster_.FindSequence(id).request)
       EndRequest(*active, DataLoss("the model gave no finite logits for the prompt"));
   }
-  for (size_t i = 0; i < drawing_.size(); ++i) Absorb(drawing_[i], std::move(drawn_[i]), now);
+  for (size_t i = 0; i < drawing_.size(); ++i) Absorb(drawing_[i], std::move(result->sampled[i]), now);
+}
+
+void Engine::AskForLogits() {
+  drawing_.clear();
+  draws_.clear();
+  scores_.clear();
+  const auto uses = batch_.logit_uses();
+  for (size_t i = 0; i < uses.size(); ++i) {
+    const Sequence& sequence = *uses[i].sequence;
+    const auto index = static_cast<int32_t>(i);
+    if (uses[i].draw) {
+      drawing_.push_back(sequence.id());
+      draws_.push_back({index, sequence.sample_row()});
+    } else {
+      scores_.push_back(
+          {index, sequence.token(uses[i].position + 1), sequence.request().output.prompt_logprobs});
+    }
+  }
+}
+
+// What the step was to write is not there: its requests cannot go on, and the others can.
+void Engine::FailStep(const absl::Status& status) {
+  std::vector<SequenceId> failed;
+  for (const BatchBuilder::Part& part : parts_) failed.push_back(part.sequence->id());
+  for (const SequenceId id : failed) {
+    if (ActiveRequest* active = roster_.FindSequence(id).request) EndRequest(*active, status);
+  }
 }
 
 // After Advance: a sequence whose last token has run draws the next one from that row.
-void Engine::TallyGates() {
+void Engine::TallyGates(const StepResult& result) {
   for (const BatchBuilder::GateUse& use : batch_.gate_uses()) {
     ActiveRequest& active = *roster_.FindSequence(use.sequence->id()).request;
     const Request& request = active.request;
@@ -235,7 +263,7 @@ void Engine::TallyGates() {
                                   request.output.routing);
       }
     }
-    const std::span<const float> record = model_.Gates(use.record);
+    const std::span<const float> record = result.gates[static_cast<size_t>(use.record)];
     const auto width = static_cast<size_t>(request.adapter_at(use.adapter).device()->gate_count());
     const int last = use.sequence->length() - 1 - use.position;  // the row that is drawn from, if it is here
     for (int r = request.output.routing ? 0 : std::max(0, last); r < use.rows; ++r) {
@@ -245,34 +273,17 @@ void Engine::TallyGates() {
   }
 }
 
-void Engine::ScorePrompts() {
+void Engine::TakeScores(std::span<Sampled> scores) {
   unscored_.clear();
-  const auto uses = batch_.logit_uses();
-  for (size_t i = 0; i < uses.size(); ++i) {
-    if (uses[i].draw) continue;
-    Sequence& sequence = *uses[i].sequence;
-    const int top = sequence.request().output.prompt_logprobs;
-    ActiveRequest* active = roster_.FindSequence(sequence.id()).request;
-    Sampled score = model_.Score(static_cast<int>(i), sequence.token(uses[i].position + 1), top);
+  size_t taken = 0;
+  for (const BatchBuilder::LogitUse& use : batch_.logit_uses()) {
+    if (use.draw) continue;
+    Sequence& sequence = *use.sequence;
+    Sampled& score = scores[taken++];
     if (score.token < 0) unscored_.push_back(sequence.id());
-    active->prompt_logprobs.push_back(std::move(score));
-    sequence.Scored(uses[i].position);
+    roster_.FindSequence(sequence.id()).request->prompt_logprobs.push_back(std::move(score));
+    sequence.Scored(use.position);
   }
-}
-
-void Engine::Draw() {
-  drawing_.clear();
-  draw_indices_.clear();
-  draw_rows_.clear();
-  const auto uses = batch_.logit_uses();
-  for (size_t i = 0; i < uses.size(); ++i) {
-    if (!uses[i].draw) continue;
-    drawing_.push_back(uses[i].sequence->id());
-    draw_indices_.push_back(static_cast<int>(i));
-    draw_rows_.push_back(uses[i].sequence->sample_row());
-  }
-  drawn_.assign(drawing_.size(), Sampled{});
-  if (!drawing_.empty()) model_.Sample(draw_indices_, draw_rows_, drawn_);
 }
 
 void Engine::Absorb(SequenceId id, Sampled drawn, TimePoint now) {

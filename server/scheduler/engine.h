@@ -1,9 +1,9 @@
 // The scheduler without its thread: takes requests, runs steps, hands out tokens. scheduler.h puts it behind
 // an inbox; tests drive it by hand.
 //
-// A step is: snapshot -> plan (policy.h) -> preempt, start, reserve blocks -> batch (batch.h) -> Forward ->
-// score prompt rows -> draw -> each drawn token to its sequence (sequence.h), its piece to the sink, and what
-// has ended out of the roster (roster.h).
+// A step is: snapshot -> plan (policy.h) -> preempt, start, reserve blocks -> batch (batch_builder.h) ->
+// launch, wait -> each drawn token to its sequence (sequence.h), its piece to the sink, and what has ended
+// out of the roster (roster.h). A step that fails ends the requests that had a part in it.
 #ifndef HYDRAD_SERVER_SCHEDULER_ENGINE_H_
 #define HYDRAD_SERVER_SCHEDULER_ENGINE_H_
 
@@ -55,9 +55,10 @@ class Engine {
   bool CarryOut();  // whether anything has changed but what runs
   bool MayStart(Roster::Entry entry, int rows);
   void RunModel();
-  void TallyGates();
-  void ScorePrompts();
-  void Draw();
+  void AskForLogits();
+  void FailStep(const absl::Status& status);
+  void TallyGates(const StepResult& result);
+  void TakeScores(std::span<Sampled> scores);
   void Absorb(SequenceId id, Sampled drawn, TimePoint now);
   void NoteToken(ActiveRequest& active, const Sequence& sequence, TimePoint now);
   void EndRequest(ActiveRequest& active, const absl::Status& status);
@@ -76,9 +77,8 @@ class Engine {
   std::vector<BatchBuilder::Part> parts_;
   std::vector<SequenceId> unscored_;  // whose prompt has logits that are not numbers
   std::vector<SequenceId> drawing_;   // whose logits are drawn from
-  std::vector<int> draw_indices_;     // [drawing_] into logit_rows
-  std::vector<SampleRow> draw_rows_;  // [drawing_]
-  std::vector<Sampled> drawn_;        // [drawing_]
+  std::vector<Draw> draws_;           // [drawing_]
+  std::vector<ScoreRow> scores_;
 };
 
 }  // namespace hydrad

@@ -22,7 +22,7 @@ Batch FiveRows() {
 
 TEST(Step, PointsSegmentsAtTheirBlocks) {
   const Batch batch = FiveRows();
-  Step<bf16> step;
+  CpuStep<bf16> step;
   step.Begin(batch, kInvFreq, 1);
   ASSERT_EQ(step.segments().size(), 3);
   EXPECT_EQ(step.segments()[1].table[1], 9);
@@ -32,7 +32,7 @@ TEST(Step, PointsSegmentsAtTheirBlocks) {
 
 TEST(Step, TurnsEveryRowByItsPosition) {
   const Batch batch = FiveRows();
-  Step<bf16> step;
+  CpuStep<bf16> step;
   step.Begin(batch, kInvFreq, 1);
   const Mat<const float> table = step.cos_sin();
   ASSERT_EQ(table.rows, 5);
@@ -49,7 +49,7 @@ TEST(Step, ListsOnlyRunsWhoseAdapterChangesTheGroup) {
       RandomAdapter(2, kShape, {.targets = {Projection::kUp, Projection::kO}}), kShape);
   Batch batch = FiveRows();
   batch.runs = {{0, 2, attention.get()}, {3, 5, feed_forward.get()}};
-  Step<bf16> step;
+  CpuStep<bf16> step;
   step.Begin(batch, kInvFreq, 1);
   for (int layer = 0; layer < kShape.layers; ++layer) {
     ASSERT_EQ(step.runs(0, layer, ProjectionGroup::kQkv).size(), 1);
@@ -68,7 +68,7 @@ TEST(Step, ForgetsTheRunsOfTheStepBefore) {
   Batch with = FiveRows();
   with.runs = {{0, 5, adapter.get()}};
   const Batch without = FiveRows();
-  Step<float> step;
+  CpuStep<float> step;
   step.Begin(with, kInvFreq, 1);
   EXPECT_FALSE(step.runs(0, 1, ProjectionGroup::kDown).empty());
   step.Begin(without, kInvFreq, 1);
@@ -82,7 +82,7 @@ TEST(Step, GoesPassByPass) {
   batch.runs = {{0, 2, x.get()}, {2, 5, y.get()}, {0, 2, y.get()}};
   batch.runs[2].weight = 0.5f, batch.runs[2].top_k = 3;
   batch.pass_begin = {2};
-  Step<float> step;
+  CpuStep<float> step;
   step.Begin(batch, kInvFreq, 1);
   ASSERT_EQ(step.passes(), 2);
   EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO).size(), 2);
@@ -100,7 +100,7 @@ TEST(Step, ReadsTheAdapterOfTheLayer) {
   const DeviceAdapter* by_layer[] = {x.get(), nullptr};
   Batch batch = FiveRows();
   batch.runs = {{0, 2, nullptr, by_layer}};
-  Step<float> step;
+  CpuStep<float> step;
   step.Begin(batch, kInvFreq, 1);
   EXPECT_EQ(step.runs(0, 0, ProjectionGroup::kO)[0].group, &x->group(0, ProjectionGroup::kO));
   by_layer[1] = y.get();
@@ -117,7 +117,7 @@ TEST(Step, GivesEveryRecordItsPlace) {
   Batch batch = FiveRows();
   batch.runs = {{0, 2, x.get()}, {2, 3, x.get()}, {3, 5, y.get()}};
   batch.runs[0].gates = 0, batch.runs[2].gates = 1;
-  Step<float> step;
+  CpuStep<float> step;
   step.Begin(batch, kInvFreq, 1);
   const auto first = step.gates(0), second = step.gates(1);
   EXPECT_EQ(first.size(), 2 * 8);

@@ -74,55 +74,69 @@ class FakeModel final : public Model {
   const ModelConfig& config() const override { return config_; }
   const ModelLimits& limits() const override { return options_.limits; }
 
-  // Called at the start of every Forward.
+  // Called at the start of every Launch.
   std::function<void(const Batch&)> on_forward;
+  // What Wait says of each step, if it is set; of one that failed the cache is overwritten.
+  std::function<absl::Status()> on_wait;
 
-  void Forward(const Batch& batch) override {
+  Step Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) override {
+    HYDRAD_CHECK(!in_flight_);
+    in_flight_ = true;
+    Forward(batch);
+    gates_.clear();
+    for (const Batch::Run& run : batch.runs) {
+      if (run.gates >= 0) gates_.push_back(Gates(run));
+    }
+    gate_views_.assign(gates_.begin(), gates_.end());
+    scores_.clear();
+    for (const ScoreRow& score : scores) {
+      scores_.push_back(hydrad::Score(Logits(score.index), score.token, score.top));
+    }
+    sampled_.clear();
+    for (size_t i = 0; i < draws.size(); ++i) {
+      HYDRAD_CHECK(i == 0 || draws[i - 1].index < draws[i].index);
+      std::vector<float> logits = Logits(draws[i].index);
+      sampled_.push_back(hydrad::Sample(logits, draws[i].row));
+    }
+    return Step(*this);
+  }
+
+  int64_t steps() const { return steps_; }
+  int64_t rows_run() const { return rows_run_; }
+
+ protected:
+  absl::StatusOr<StepResult> Finish() override {
+    HYDRAD_CHECK(in_flight_);
+    in_flight_ = false;
+    if (const absl::Status status = on_wait ? on_wait() : absl::OkStatus(); !status.ok()) return status;
+    return StepResult{.sampled = sampled_, .scores = scores_, .gates = gate_views_};
+  }
+
+ private:
+  void Forward(const Batch& batch) {
     if (on_forward) on_forward(batch);
     CheckShape(batch);
     MarkWriters(batch);
     rows_.assign(batch.rows(), Cell{});
     for (const Batch::Probe& probe : batch.probes) RunProbe(batch, probe);
     for (size_t s = 0; s < batch.segments.size(); ++s) RunSegment(batch, static_cast<int>(s));
-    runs_ = batch.runs;
     logit_rows_ = batch.logit_rows;
     ++steps_;
     rows_run_ += batch.rows();
   }
 
   // The row's own expert, GateOf, has a weight of 3/4; the others share the rest.
-  std::span<const float> Gates(int record) override {
-    const auto run =
-        std::find_if(runs_.begin(), runs_.end(), [&](const auto& r) { return r.gates == record; });
-    HYDRAD_CHECK(run != runs_.end());
-    gates_.clear();
-    const int experts = run->adapter->gate_count();
-    for (int row = run->row_begin; row < run->row_end; ++row) {
+  std::vector<float> Gates(const Batch::Run& run) const {
+    std::vector<float> gates;
+    const int experts = run.adapter->gate_count();
+    for (int row = run.row_begin; row < run.row_end; ++row) {
       const int most = static_cast<int>(rows_[row].hash % static_cast<uint64_t>(experts));
       for (int e = 0; e < experts; ++e)
-        gates_.push_back(e == most ? 0.75f : 0.25f / static_cast<float>(experts - 1));
+        gates.push_back(e == most ? 0.75f : 0.25f / static_cast<float>(experts - 1));
     }
-    return gates_;
+    return gates;
   }
 
-  void Sample(std::span<const int> indices, std::span<const SampleRow> rows,
-              std::span<Sampled> out) override {
-    HYDRAD_CHECK(indices.size() == rows.size() && rows.size() == out.size());
-    for (size_t i = 0; i < indices.size(); ++i) {
-      HYDRAD_CHECK(i == 0 || indices[i - 1] < indices[i]);
-      std::vector<float> logits = Logits(indices[i]);
-      out[i] = hydrad::Sample(logits, rows[i]);
-    }
-  }
-
-  Sampled Score(int index, int32_t token, int top) override {
-    return hydrad::Score(Logits(index), token, top);
-  }
-
-  int64_t steps() const { return steps_; }
-  int64_t rows_run() const { return rows_run_; }
-
- private:
   struct Cell {
     uint64_t hash = 0;
     bool poisoned = false;
@@ -276,8 +290,10 @@ class FakeModel final : public Model {
   std::vector<int> writer_;  // [kv_blocks] the segment that writes it in this step, or -1
   std::vector<Cell> rows_;   // [rows] of the last step
   std::vector<int32_t> logit_rows_;
-  std::vector<Batch::Run> runs_;
-  std::vector<float> gates_;
+  bool in_flight_ = false;
+  std::vector<Sampled> sampled_, scores_;
+  std::vector<std::vector<float>> gates_;
+  std::vector<std::span<const float>> gate_views_;
   int64_t steps_ = 0, rows_run_ = 0;
 };
 

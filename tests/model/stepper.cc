@@ -100,7 +100,7 @@ std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std
   for (const Chunk& chunk : chunks) parts.push_back(PartOf(*chunk.sequence, chunk.tokens, block_size, pool));
   NumberAdapters(parts);
   builder.Build(parts);
-  model.Forward(builder.batch());
+  HYDRAD_CHECK(model.Launch(builder.batch(), {}, {}).Wait().ok());
   for (const Chunk& chunk : chunks) chunk.sequence->stepped->sequence->Advance(chunk.tokens);
   std::vector<std::vector<float>> logits;
   const auto uses = builder.logit_uses();

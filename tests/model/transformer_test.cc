@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "server/backend/cpu/cpu_backend.h"
-#include "tests/model/stepper.h"
 
 namespace hydrad {
 namespace {
@@ -71,50 +71,64 @@ TEST_F(TransformerTest, CountsTheBytesOfABlock) {
   EXPECT_EQ(KvBlockBytes(config, {.block_size = 16}, DType::kF32), 2 * 30 * 3 * 64 * 16 * 4);
 }
 
-// Four rows' logits wait; those of rows 0, 1 and 3 are drawn from.
+// The prompt of one sequence, whose logits are all wanted.
+Batch Rows(const std::vector<int32_t>& tokens) {
+  Batch batch = OneRow();
+  batch.tokens = tokens;
+  batch.positions.resize(tokens.size());
+  std::iota(batch.positions.begin(), batch.positions.end(), 0);
+  batch.slots = batch.logit_rows = batch.positions;
+  batch.segments = {{0, batch.rows(), 0, 0}};
+  return batch;
+}
+
+// Of four rows with logits those of rows 0, 1 and 3 are drawn from.
 TEST_F(TransformerTest, SamplesTheRowsThatAreAskedFor) {
   const auto model = Load(kLlama, {});
-  BlockPool pool(4);
-  TestSequence sequence{.tokens = {5, 6, 7, 8}};
-  const Chunk all{&sequence, 4};
-  const auto logits = RunStep(*model, pool, {&all, 1});
+  const Batch batch = Rows({5, 6, 7, 8});
+  ASSERT_TRUE(model->Launch(batch, {}, {}).Wait().ok());
+  std::vector<int32_t> largest;
+  for (int i = 0; i < 4; ++i) {
+    const auto values = model->Logits(i);
+    largest.push_back(static_cast<int32_t>(std::ranges::max_element(values) - values.begin()));
+  }
   SamplingParams greedy;
   greedy.temperature = 0;
-  const SampleRow row{.params = &greedy,
+  std::vector<Draw> draws;
+  for (const int32_t index : {0, 1, 3}) {
+    draws.push_back({index,
+                     {.params = &greedy,
                       .prompt = {},
                       .generated = {},
                       .banned = {},
                       .seed = 0,
                       .step = 0,
-                      .top_logprobs = 0};
-  const std::vector<SampleRow> rows(3, row);
-  std::vector<Sampled> drawn(3);
-  const int indices[] = {0, 1, 3};
-  model->Sample(indices, rows, drawn);
-  for (int i = 0; i < 3; ++i) {
-    const auto& values = logits[indices[i]];
-    EXPECT_EQ(drawn[i].token, std::max_element(values.begin(), values.end()) - values.begin()) << i;
+                      .top_logprobs = 0}});
   }
+  const auto result = model->Launch(batch, draws, {}).Wait();
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->sampled.size(), 3);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(result->sampled[i].token, largest[draws[i].index]) << i;
 }
 
 TEST_F(TransformerTest, ScoresUnderTheRawLogits) {
   const auto model = Load(kLlama, {});
-  BlockPool pool(4);
-  TestSequence sequence{.tokens = {5, 6}};
-  const Chunk all{&sequence, 2};
-  const auto logits = RunStep(*model, pool, {&all, 1});
-  const Sampled score = model->Score(0, 17, 3);
-  const Sampled expected = Score(std::span<const float>(logits[0]), 17, 3);
-  EXPECT_EQ(score.token, 17);
-  EXPECT_EQ(score.logprob, expected.logprob);
-  EXPECT_EQ(score.top.size(), 3);
+  const Batch batch = Rows({5, 6});
+  const ScoreRow row{.index = 0, .token = 17, .top = 3};
+  const auto result = model->Launch(batch, {}, {&row, 1}).Wait();
+  ASSERT_TRUE(result.ok()) << result.status();
+  const Sampled expected = Score(model->Logits(0), 17, 3);
+  ASSERT_EQ(result->scores.size(), 1);
+  EXPECT_EQ(result->scores[0].token, 17);
+  EXPECT_EQ(result->scores[0].logprob, expected.logprob);
+  EXPECT_EQ(result->scores[0].top.size(), 3);
 }
 
 TEST_F(TransformerTest, TakesAStepThatWantsNoLogits) {
   const auto model = Load(kLlama, {});
   Batch batch = OneRow();
   batch.logit_rows.clear();
-  model->Forward(batch);
+  EXPECT_TRUE(model->Launch(batch, {}, {}).Wait().ok());
 }
 
 using TransformerDeathTest = TransformerTest;
@@ -131,11 +145,11 @@ TEST_F(TransformerDeathTest, StopsOnABatchBeyondTheLimits) {
       [](Batch& b) { b.slots = {-1}; },      [](Batch& b) { b.block_tables = {3}; },
       [](Batch& b) { b.logit_rows = {1}; },  [](Batch& b) { b.logit_rows = {0, 0}; },
   };
-  model->Forward(OneRow());
+  EXPECT_TRUE(model->Launch(OneRow(), {}, {}).Wait().ok());
   for (const auto fault : faults) {
     Batch batch = OneRow();
     fault(batch);
-    EXPECT_DEATH(model->Forward(batch), "check failed");
+    EXPECT_DEATH(static_cast<void>(model->Launch(batch, {}, {})), "check failed");
   }
 }
 

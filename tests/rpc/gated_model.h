@@ -3,6 +3,7 @@
 #define HYDRAD_TESTS_RPC_GATED_MODEL_H_
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "server/base/mutex.h"
@@ -10,7 +11,7 @@
 
 namespace hydrad {
 
-// The wrapped model, whose Forward waits while the gate is closed. The gate may be used from any thread; open
+// The wrapped model, whose Launch waits while the gate is closed. The gate may be used from any thread; open
 // it before the scheduler goes.
 class GatedModel final : public Model {
  public:
@@ -32,24 +33,23 @@ class GatedModel final : public Model {
 
   const ModelConfig& config() const override { return model_->config(); }
   const ModelLimits& limits() const override { return model_->limits(); }
-  void Forward(const Batch& batch) override {
+  Step Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) override {
     {
       MutexLock lock(&mu_);
       waiting_ = !open_;
       mu_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return open_; });
       waiting_ = false;
     }
-    model_->Forward(batch);
+    step_.emplace(model_->Launch(batch, draws, scores));
+    return Step(*this);
   }
-  std::span<const float> Gates(int record) override { return model_->Gates(record); }
-  void Sample(std::span<const int> indices, std::span<const SampleRow> rows,
-              std::span<Sampled> out) override {
-    model_->Sample(indices, rows, out);
-  }
-  Sampled Score(int index, int32_t token, int top) override { return model_->Score(index, token, top); }
+
+ protected:
+  absl::StatusOr<StepResult> Finish() override { return step_->Wait(); }
 
  private:
   const std::unique_ptr<Model> model_;
+  std::optional<Step> step_;  // of the wrapped model
   Mutex mu_;
   bool open_ ABSL_GUARDED_BY(mu_) = true;
   bool waiting_ ABSL_GUARDED_BY(mu_) = false;

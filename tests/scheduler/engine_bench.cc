@@ -19,16 +19,21 @@ class IdleModel final : public Model {
   }
   const ModelConfig& config() const override { return config_; }
   const ModelLimits& limits() const override { return limits_; }
-  void Forward(const Batch&) override {}
-  std::span<const float> Gates(int) override { return {}; }
-  void Sample(std::span<const int>, std::span<const SampleRow>, std::span<Sampled> out) override {
-    for (Sampled& drawn : out) drawn.token = token::kAb;
+  Step Launch(const Batch&, std::span<const Draw> draws, std::span<const ScoreRow>) override {
+    sampled_.resize(draws.size());
+    for (Sampled& drawn : sampled_) drawn.token = token::kAb;
+    return Step(*this);
   }
-  Sampled Score(int, int32_t, int) override { return {}; }
+
+ protected:
+  absl::StatusOr<StepResult> Finish() override {
+    return StepResult{.sampled = sampled_, .scores = {}, .gates = {}};
+  }
 
  private:
   ModelConfig config_;
   ModelLimits limits_;
+  std::vector<Sampled> sampled_;
 };
 
 class SilentSink final : public TokenSink {

@@ -153,6 +153,27 @@ TEST_F(EngineTest, LogitsThatAreNotNumbersEndTheirRequestAlone) {
 }
 
 // Not after the rest of the prompt has run: what is told of the prompt would be no number.
+// Of a step of prompts, of a mixed one, and of one that decodes.
+TEST_F(EngineTest, AFailedStepEndsItsRequestsAndNoOthers) {
+  for (const int failing : {1, 2, 5}) {
+    EngineRig rig(world_, {.max_running = 3, .prefill_chunk = 8}, kSmall);
+    rig.model.on_wait = [&rig, failing] {
+      return rig.model.steps() == failing ? Unavailable("the device is lost") : absl::OkStatus();
+    };
+    RequestSpec choices = Long(6, 20), other = Long(9, 4);
+    choices.n = 2, other.adapter = 1;
+    const auto first = rig.Add(1, choices), second = rig.Add(2, choices), third = rig.Add(3, other);
+    rig.RunToEnd();
+    EXPECT_EQ(first->record().status.message(), "the device is lost") << failing;
+    EXPECT_EQ(first->record().dones, 1);
+    EXPECT_EQ(first->record().status.code(), absl::StatusCode::kUnavailable);
+    ExpectSameAsAlone(third->record(), RunAlone(world_, other));
+    EXPECT_TRUE(third->record().status.ok() || failing > 1);
+    EXPECT_EQ(second->record().dones, 1);
+    ExpectAllBack(rig);
+  }
+}
+
 TEST_F(EngineTest, APromptWithLogitsThatAreNotNumbersEndsWhereTheyAreScored) {
   EngineRig rig(world_, {.prefill_chunk = 5}, kSmall);
   RequestSpec poisoned = Long(15, 5);
@@ -309,7 +330,7 @@ std::vector<std::string> BaseVotes(const Mixture& mixture, const std::vector<int
   batch.segments = {{0, batch.rows(), 0, 0}};
   for (int block = 0; block * kRoomy.block_size < batch.rows(); ++block) batch.block_tables.push_back(block);
   batch.probes = {*route.Probe(0, batch.rows(), 0)};
-  model.Forward(batch);
+  HYDRAD_CHECK(model.Launch(batch, {}, {}).Wait().ok());
   route.Decide();
   return route.taken().votes;
 }

@@ -189,7 +189,7 @@ class CpuBackend : public Backend {
   }
 
   simd::Pool pool_;
-  Step<T> step_;
+  CpuStep<T> step_;
   std::vector<const float*> router_rows_;  // of one probe
   Scratch scratch_;
 };

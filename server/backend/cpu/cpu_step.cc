@@ -6,7 +6,7 @@
 namespace hydrad {
 
 template <class T>
-void Step<T>::Begin(const Batch& batch, std::span<const double> inv_freq, float attention_factor) {
+void CpuStep<T>::Begin(const Batch& batch, std::span<const double> inv_freq, float attention_factor) {
   batch_ = &batch;
   segments_.clear();
   for (const Batch::Segment& s : batch.segments) {
@@ -21,7 +21,7 @@ void Step<T>::Begin(const Batch& batch, std::span<const double> inv_freq, float 
 }
 
 template <class T>
-void Step<T>::PlaceRecords() {
+void CpuStep<T>::PlaceRecords() {
   record_begin_.assign(1, 0);
   for (const Batch::Run& run : batch_->runs) {
     if (run.gates < 0) continue;
@@ -33,7 +33,7 @@ void Step<T>::PlaceRecords() {
 }
 
 template <class T>
-std::span<const LoraRun<T>> Step<T>::runs(size_t pass, int layer, ProjectionGroup group) {
+std::span<const LoraRun<T>> CpuStep<T>::runs(size_t pass, int layer, ProjectionGroup group) {
   runs_.clear();
   for (const Batch::Run& run : batch_->pass(pass)) {
     const LoraRun<T> made = MakeRun(run, layer, group);
@@ -43,7 +43,7 @@ std::span<const LoraRun<T>> Step<T>::runs(size_t pass, int layer, ProjectionGrou
 }
 
 template <class T>
-LoraRun<T> Step<T>::MakeRun(const Batch::Run& run, int layer, ProjectionGroup group) {
+LoraRun<T> CpuStep<T>::MakeRun(const Batch::Run& run, int layer, ProjectionGroup group) {
   const DeviceAdapter* adapter = run.by_layer != nullptr ? run.by_layer[layer] : run.adapter;
   const PackedAdapter<T>& packed = static_cast<const PackedAdapter<T>&>(*adapter);
   LoraRun<T> made{run.row_begin, run.row_end, &packed.group(layer, group), run.weight, run.top_k};
@@ -55,12 +55,12 @@ LoraRun<T> Step<T>::MakeRun(const Batch::Run& run, int layer, ProjectionGroup gr
 }
 
 template <class T>
-std::span<const float> Step<T>::gates(int record) const {
+std::span<const float> CpuStep<T>::gates(int record) const {
   const std::span<const float> all = gates_;
   return all.subspan(record_begin_[record], record_begin_[record + 1] - record_begin_[record]);
 }
 
-template class Step<bf16>;
-template class Step<float>;
+template class CpuStep<bf16>;
+template class CpuStep<float>;
 
 }  // namespace hydrad

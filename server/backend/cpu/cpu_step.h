@@ -13,7 +13,7 @@ namespace hydrad {
 
 // Owned by the scheduler thread. Its vectors grow to the largest step and then stay.
 template <class T>  // element type of adapters, bf16 or float
-class Step {
+class CpuStep {
  public:
   // Plans `batch`, which must outlive the step. Its adapters are PackedAdapter<T>.
   void Begin(const Batch& batch, std::span<const double> inv_freq, float attention_factor);

@@ -127,7 +127,7 @@ class Bench {
       const Batch batch = MakeBatch(c, model_->limits(), model_->config().vocab_size, *adapters_);
       backend_.seconds().clear();
       const double begin = now_();
-      model_->Forward(batch);
+      HYDRAD_CHECK(model_->Launch(batch, {}, {}).Wait().ok());
       const double seconds = now_() - begin;
       Result& result = results[c.name];
       result.seconds.push_back(seconds);

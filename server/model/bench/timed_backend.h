@@ -102,6 +102,7 @@ class TimedBackend : public Backend {
   void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
     Time("sample", [&] { inner_.Sample(logits, rows, out); });
   }
+  absl::Status FinishStep() override { return inner_.FinishStep(); }
   void ReadBack(Tensor x, std::span<float> out) override { inner_.ReadBack(x, out); }
 
   size_t weight_bytes() const { return weight_bytes_; }  // of all base weights loaded so far
