@@ -145,11 +145,13 @@ absl::Status Daemon::LoadModel() {
 
 // Before the adapters, which are tried out on it as they are loaded.
 absl::Status Daemon::StartScheduler() {
+  delivery_ = std::make_unique<Delivery>(config_.unread_per_answer);
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerOptions{.max_running = config_.max_running,
                        .max_waiting = config_.max_waiting,
                        .prefill_chunk = config_.prefill_chunk,
-                       .want_adapters = [this](const auto& names) { adapters_->Want(names); }},
+                       .want_adapters = [this](const auto& names) { adapters_->Want(names); },
+                       .step_done = [this] { delivery_->StepDone(); }},
       *model_, *tokenizer_, clock_, metrics_);
   self_test_ =
       std::make_unique<SelfTest>(*scheduler_, model_->config().vocab_size, model_->limits().max_context);
@@ -226,6 +228,7 @@ absl::Status Daemon::Serve() {
                                            .tokenizer = *tokenizer_,
                                            .metrics = metrics_,
                                            .audit = *audit_,
+                                           .delivery = *delivery_,
                                            .clock = clock_,
                                            .limits = {.vocab_size = model_->config().vocab_size,
                                                       .max_context = max_context,
@@ -282,6 +285,7 @@ void Daemon::Drain(Signals& signals, Watchdog& watchdog) {
   intake_->Close();
   watchdog.Enter("drain of the scheduler");
   scheduler_->Drain(FromSeconds(config_.drain_timeout));
+  delivery_->Flush();
   watchdog.Enter("end of the listeners");
   server_->Shutdown(kFlushTime);
   Log()->info("drained");

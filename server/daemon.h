@@ -15,11 +15,12 @@
 #include "server/base/clock.h"
 #include "server/base/status.h"
 #include "server/config.h"
+#include "server/front/audit.h"
+#include "server/front/delivery.h"
 #include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
 #include "server/model/base_weights.h"
 #include "server/model/model.h"
-#include "server/rpc/audit.h"
 #include "server/rpc/server.h"
 #include "server/scheduler/scheduler.h"
 #include "server/scheduler/self_test.h"
@@ -87,6 +88,7 @@ class Daemon {
   std::set<std::string>
       away_;  // adapters that could not be brought, until they are; under the store's event lock
   std::unique_ptr<AdapterStore> adapters_;
+  std::unique_ptr<Delivery> delivery_;
   std::unique_ptr<Scheduler> scheduler_;
   SchedulerCalls calls_;
   StallReport stalls_;

@@ -6,10 +6,10 @@
 #include <utility>
 
 #include "hydrad/v1/admin.grpc.pb.h"
+#include "server/front/error_details.h"
 #include "server/rpc/adapter_feed.h"
 #include "server/rpc/adapter_page.h"
 #include "server/rpc/caller.h"
-#include "server/rpc/error_details.h"
 #include "server/rpc/incoming.h"
 #include "server/rpc/reactors.h"
 #include "server/rpc/wire.h"

@@ -4,8 +4,8 @@
 
 #include <memory>
 
+#include "server/front/unread_output.h"
 #include "server/rpc/intake.h"
-#include "server/rpc/unread_output.h"
 
 namespace grpc {
 class Service;

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 
 namespace hydrad {
 namespace {

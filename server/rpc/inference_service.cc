@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "hydrad/v1/inference.grpc.pb.h"
+#include "server/front/cancel_point.h"
 #include "server/rpc/caller.h"
-#include "server/rpc/cancel_point.h"
 #include "server/rpc/incoming.h"
 #include "server/rpc/output_sinks.h"
 #include "server/rpc/reactors.h"
@@ -150,7 +150,7 @@ class InferenceService final : public UnreadService<v1::Inference> {
     const RequestId id = prepared.request.id;
     const std::shared_ptr<TokenSink> sink =
         make_sink(HeadOf(prepared, message, base_model_, rooms_.tokenizer), prepared.request.n);
-    prepared.request.sink = sink;
+    prepared.request.sink = rooms_.delivery.To(sink);
     const absl::Status submitted = intake_.Submit(std::move(prepared.request));
     if (!submitted.ok()) {
       sink->OnDone(submitted, {});

@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "server/front/text_pool.h"
+#include "server/front/unread_output.h"
 #include "server/rpc/intake.h"
-#include "server/rpc/text_pool.h"
-#include "server/rpc/unread_output.h"
 
 namespace grpc {
 class Service;

@@ -5,7 +5,7 @@
 #include <random>
 #include <utility>
 
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 #include "server/rpc/wire.h"
 
 namespace hydrad {

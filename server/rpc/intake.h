@@ -13,10 +13,11 @@
 #include "hydrad/v1/inference.pb.h"
 #include "server/adapters/store/adapter_store.h"
 #include "server/admission/admission.h"
+#include "server/front/audit.h"
+#include "server/front/delivery.h"
+#include "server/front/request_names.h"
+#include "server/front/scheduler_calls.h"
 #include "server/metrics/metrics.h"
-#include "server/rpc/audit.h"
-#include "server/rpc/request_names.h"
-#include "server/rpc/scheduler_calls.h"
 #include "server/rpc/validate.h"
 #include "server/text/tokenizer.h"
 
@@ -30,6 +31,7 @@ struct Rooms {
   const Tokenizer& tokenizer;
   Metrics& metrics;
   AuditLog& audit;
+  Delivery& delivery;
   const Clock& clock;
   RequestLimits limits;
 };

@@ -11,8 +11,8 @@
 
 #include "server/base/mutex.h"
 #include "server/base/status.h"
+#include "server/front/unread_output.h"
 #include "server/rpc/memory_of.h"
-#include "server/rpc/unread_output.h"
 
 namespace hydrad {
 

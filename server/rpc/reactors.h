@@ -15,10 +15,10 @@
 
 #include "server/admission/admission.h"
 #include "server/base/mutex.h"
+#include "server/front/unread_output.h"
 #include "server/rpc/call_ref.h"
 #include "server/rpc/message_queue.h"
 #include "server/rpc/status_map.h"
-#include "server/rpc/unread_output.h"
 
 namespace hydrad {
 

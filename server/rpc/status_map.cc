@@ -5,14 +5,12 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "server/base/reason.h"
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 
 namespace hydrad {
 namespace {
 
-// UNAVAILABLE is always worth trying again; who does not know better says after how long.
-constexpr Duration kRetryUnavailable = std::chrono::seconds(1);
+constexpr char kErrorDomain[] = "hydrad";
 
 std::string Cut(std::string text) {
   if (text.size() <= kMaxErrorText) return text;
@@ -22,28 +20,51 @@ std::string Cut(std::string text) {
   return text;
 }
 
+google::rpc::ErrorInfo ErrorInfoOf(const ErrorDetails& details) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(details.reason);
+  info.set_domain(kErrorDomain);
+  info.mutable_metadata()->insert(details.metadata.begin(), details.metadata.end());
+  return info;
+}
+
+google::rpc::RetryInfo RetryInfoOf(Duration delay) {
+  constexpr int64_t kNanos = 1'000'000'000;
+  const int64_t nanos = std::chrono::nanoseconds(delay).count();
+  google::rpc::RetryInfo info;
+  info.mutable_retry_delay()->set_seconds(nanos / kNanos);
+  info.mutable_retry_delay()->set_nanos(static_cast<int32_t>(nanos % kNanos));
+  return info;
+}
+
+google::rpc::BadRequest BadRequestOf(const std::vector<FieldViolation>& violations) {
+  google::rpc::BadRequest bad;
+  for (const FieldViolation& violation : violations) {
+    auto* out = bad.add_field_violations();
+    out->set_field(violation.field);
+    out->set_description(violation.description);
+  }
+  return bad;
+}
+
 }  // namespace
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const bool has_info = status.GetPayload(std::string(kErrorInfoType)).has_value();
-  absl::Status with_reason = has_info ? status : WithReason(status, ReasonOf(status));
-  if (absl::IsUnavailable(status) && !status.GetPayload(std::string(kRetryInfoType))) {
-    with_reason = WithRetry(with_reason, kRetryUnavailable);
-  }
+  const ErrorDetails details = DetailsOf(status);
   google::rpc::Status out;
   out.set_code(static_cast<int>(status.code()));
   out.set_message(Cut(std::string(status.message())));
-  size_t bytes = 0;
-  with_reason.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
-    const std::string url(type);
-    if (url == kReasonPayload) return;  // it stands in the ErrorInfo
-    if (url != kErrorInfoType && bytes + payload.size() > kMaxErrorDetails) return;
-    bytes += payload.size();
-    auto* detail = out.add_details();
-    detail->set_type_url(url);
-    detail->set_value(std::string(payload));
-  });
+  const google::rpc::ErrorInfo info = ErrorInfoOf(details);
+  out.add_details()->PackFrom(info);
+  size_t bytes = info.ByteSizeLong();
+  const auto add = [&](const google::protobuf::Message& detail) {
+    if (bytes + detail.ByteSizeLong() > kMaxErrorDetails) return;
+    bytes += detail.ByteSizeLong();
+    out.add_details()->PackFrom(detail);
+  };
+  if (details.retry) add(RetryInfoOf(*details.retry));
+  if (!details.violations.empty()) add(BadRequestOf(details.violations));
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), out.message(), out.SerializeAsString());
 }
 

@@ -9,9 +9,9 @@
 namespace hydrad {
 
 // The same code; the text cut to kMaxErrorText bytes between two UTF-8 sequences; and a serialized
-// google.rpc.Status with the status's details (error_details.h). An error without an ErrorInfo gets one named
-// after its code, so that every error of ours can be told from one made by a proxy on the way. UNAVAILABLE
-// always carries a RetryInfo.
+// google.rpc.Status with the status's details (front/error_details.h) as google.rpc's ErrorInfo (of the
+// domain "hydrad"), RetryInfo and BadRequest. Every error of ours has an ErrorInfo, so that it can be told
+// from one made by a proxy on the way.
 grpc::Status ToGrpc(const absl::Status& status);
 
 // Errors travel in HTTP/2 trailers, which clients bound to 8 KiB in all.

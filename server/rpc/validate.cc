@@ -7,7 +7,7 @@
 
 #include "server/adapters/formats/moa_config.h"  // IsExpertName
 #include "server/base/names.h"
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 #include "server/text/tokenizer/utf8.h"  // IsUtf8
 
 namespace hydrad {

@@ -44,6 +44,7 @@ struct Scheduler::Impl {
       : vocab_size(model.config().vocab_size),
         limits(model.limits()),
         clock(clock_in),
+        step_done(options.step_done),
         queue(options.max_waiting),
         self_tests(INT_MAX),
         engine(options, model, tokenizer, clock_in, metrics),
@@ -61,6 +62,7 @@ struct Scheduler::Impl {
   const int vocab_size;
   const ModelLimits limits;
   const Clock& clock;
+  const std::function<void()> step_done;  // may be null
 
   // Thread-safe themselves.
   QueueLimit queue, self_tests;
@@ -104,7 +106,9 @@ bool Scheduler::Impl::RunOnce(Duration wait) {
   const bool told = !messages.empty();
   for (Message& message : messages) Handle(std::move(message));
   engine.Expire();
+  if (step_done) step_done();  // before the step, which takes its time
   const bool stepped = engine.Step();
+  if (step_done) step_done();
   Heartbeat();
   return told || stepped;
 }
@@ -129,6 +133,7 @@ void Scheduler::Impl::Stop() {
   inbox.Close();
   for (Message& message : inbox.ReceiveAll(Duration::zero())) Handle(std::move(message));
   engine.EndAll(Draining());
+  if (step_done) step_done();
   Heartbeat();
   MutexLock lock(&mu);
   stopped = true;

@@ -43,6 +43,9 @@ struct SchedulerOptions {
   // Is told, on the scheduler's thread, the adapters that waiting requests need, most urgent first, whenever
   // that changes. Must not wait.
   std::function<void(const std::vector<std::string>&)> want_adapters{};
+  // The scheduler's thread calls this when it has told the sinks all that a step, or the messages before one,
+  // had for them. It must not wait.
+  std::function<void()> step_done{};
 };
 
 // A glance from outside.

@@ -5,7 +5,7 @@
 
 #include "hydrad/v1/admin.pb.h"
 #include "hydrad/v1/inference.pb.h"
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 
 namespace hydrad {
 namespace {

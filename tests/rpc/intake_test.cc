@@ -6,8 +6,8 @@
 
 #include <set>
 
-#include "server/rpc/error_details.h"
-#include "tests/rpc/front_fixture.h"
+#include "server/front/error_details.h"
+#include "tests/front/front_fixture.h"
 
 namespace hydrad {
 namespace {
@@ -49,7 +49,7 @@ class IntakeTest : public FrontFixture {
     return Held{std::move(prepared), std::move(ticket)};
   }
   static bool HasRetry(const absl::Status& status) {
-    return status.GetPayload(std::string(kRetryInfoType)).has_value();
+    return DetailsOf(status).retry.has_value();
   }
 };
 

@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "hydrad/v1/inference.pb.h"
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 #include "tests/fakes/fake_clock.h"
 
 namespace hydrad {

@@ -15,7 +15,7 @@
 #include "hydrad/v1/inference.grpc.pb.h"
 #include "server/rpc/server.h"
 #include "tests/fakes/keep_grpc.h"
-#include "tests/rpc/front_fixture.h"
+#include "tests/front/front_fixture.h"
 
 namespace hydrad {
 

@@ -78,6 +78,7 @@ class ServingTest : public testing::Test {
     audit_ = *AuditLog::Open("", SteadyClock());
     store_ = std::make_unique<AdapterStore>(AdapterStoreOptions{}, std::make_unique<FakeDisk>(disk_),
                                             *backend_, model_->config(), SteadyClock());
+    options.step_done = [this] { delivery_.StepDone(); };
     scheduler_ = std::make_unique<Scheduler>(options, *model_, *tokenizer_, SteadyClock(), metrics_);
     calls_ = CallsOf(*scheduler_);
     intake_ = std::make_unique<Intake>(Rooms{.scheduler = calls_,
@@ -86,6 +87,7 @@ class ServingTest : public testing::Test {
                                              .tokenizer = *tokenizer_,
                                              .metrics = metrics_,
                                              .audit = *audit_,
+                                             .delivery = delivery_,
                                              .clock = SteadyClock(),
                                              .limits = {.vocab_size = model_->config().vocab_size,
                                                         .max_context = limits.max_context,
@@ -167,6 +169,7 @@ class ServingTest : public testing::Test {
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<GatedModel> model_;
   std::unique_ptr<AdapterStore> store_;
+  Delivery delivery_{16 << 20};
   std::unique_ptr<Scheduler> scheduler_;
   SchedulerCalls calls_;
   std::unique_ptr<Intake> intake_;

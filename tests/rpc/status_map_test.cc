@@ -5,7 +5,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/base/reason.h"
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 #include "server/rpc/validate.h"
 #include "server/text/tokenizer/utf8.h"
 
@@ -62,6 +62,41 @@ TEST(StatusMapTest, AReasonGivenElsewhereIsTheErrorInfos) {
   ASSERT_EQ(details.details_size(), 1);
   ASSERT_TRUE(details.details(0).UnpackTo(&info));
   EXPECT_EQ(info.reason(), "NO_ROOM");
+}
+
+TEST(StatusMapTest, AReasonIsAnErrorInfoOfOurDomain) {
+  const google::rpc::Status details = Details(
+      ToGrpc(WithReason(NotFound("no such adapter"), "ADAPTER_NOT_FOUND", {{"adapter", "sql"}})));
+  google::rpc::ErrorInfo info;
+  ASSERT_EQ(details.details_size(), 1);
+  EXPECT_EQ(details.details(0).type_url(), "type.googleapis.com/google.rpc.ErrorInfo");
+  ASSERT_TRUE(details.details(0).UnpackTo(&info));
+  EXPECT_EQ(info.reason(), "ADAPTER_NOT_FOUND");
+  EXPECT_EQ(info.domain(), "hydrad");
+  EXPECT_EQ(info.metadata().at("adapter"), "sql");
+}
+
+TEST(StatusMapTest, ADelayKeepsItsNanoseconds) {
+  const auto delay_of = [](Duration delay) {
+    google::rpc::RetryInfo info;
+    EXPECT_TRUE(Details(ToGrpc(WithRetry(Unavailable("later"), delay))).details(1).UnpackTo(&info));
+    return info.retry_delay();
+  };
+  EXPECT_EQ(delay_of(std::chrono::milliseconds(2250)).seconds(), 2);
+  EXPECT_EQ(delay_of(std::chrono::milliseconds(2250)).nanos(), 250'000'000);
+  EXPECT_EQ(delay_of(Duration(-5)).seconds(), 0);
+  EXPECT_EQ(delay_of(Duration(-5)).nanos(), 0);
+}
+
+TEST(StatusMapTest, BadFieldsAreABadRequest) {
+  const google::rpc::Status details =
+      Details(ToGrpc(BadFields({{"a.b", "must be 1"}, {"c[2]", "must be 2"}})));
+  google::rpc::BadRequest bad;
+  ASSERT_EQ(details.details_size(), 2);
+  ASSERT_TRUE(details.details(1).UnpackTo(&bad));
+  ASSERT_EQ(bad.field_violations_size(), 2);
+  EXPECT_EQ(bad.field_violations(1).field(), "c[2]");
+  EXPECT_EQ(bad.field_violations(1).description(), "must be 2");
 }
 
 TEST(StatusMapTest, DetailsTravelAsAny) {

@@ -6,8 +6,7 @@
 
 #include <limits>
 
-#include "google/rpc/error_details.pb.h"
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 
 namespace hydrad {
 namespace {
@@ -22,9 +21,7 @@ std::vector<std::string> BadFieldsOf(const absl::Status& status) {
   std::vector<std::string> fields;
   if (status.ok()) return fields;
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  google::rpc::BadRequest bad;
-  EXPECT_TRUE(bad.ParseFromString(std::string(status.GetPayload(std::string(kBadRequestType)).value())));
-  for (const auto& violation : bad.field_violations()) fields.push_back(violation.field());
+  for (const FieldViolation& violation : DetailsOf(status).violations) fields.push_back(violation.field);
   return fields;
 }
 

@@ -1,6 +1,6 @@
 // What clients are told that a request is called.
-#ifndef HYDRAD_SERVER_RPC_REQUEST_NAMES_H_
-#define HYDRAD_SERVER_RPC_REQUEST_NAMES_H_
+#ifndef HYDRAD_SERVER_FRONT_REQUEST_NAMES_H_
+#define HYDRAD_SERVER_FRONT_REQUEST_NAMES_H_
 
 #include <string>
 
@@ -22,4 +22,4 @@ class RequestNames {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_REQUEST_NAMES_H_
+#endif  // HYDRAD_SERVER_FRONT_REQUEST_NAMES_H_

@@ -1,8 +1,8 @@
-#include "server/rpc/unread_output.h"
+#include "server/front/unread_output.h"
 
 #include <algorithm>
 
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 
 namespace hydrad {
 namespace {
@@ -16,9 +16,9 @@ std::shared_ptr<UnreadOutput::Account> UnreadOutput::Open(std::string_view tenan
   return std::make_shared<Account>(shared_from_this(), tenant, std::move(end));
 }
 
-absl::Status UnreadOutput::TooLarge() const {
+absl::Status TooMuchUnread(size_t stream_bytes) {
   return Stalled(ResourceExhausted(
-      "the reader did not keep up: more than {} bytes of the answer wait to be read", bounds_.stream_bytes));
+      "the reader did not keep up: more than {} bytes of the answer wait to be read", stream_bytes));
 }
 
 void UnreadOutput::Sweep() {

@@ -1,6 +1,6 @@
 // Work on callers' texts that may take long: parsing, validating, tokenising.
-#ifndef HYDRAD_SERVER_RPC_TEXT_POOL_H_
-#define HYDRAD_SERVER_RPC_TEXT_POOL_H_
+#ifndef HYDRAD_SERVER_FRONT_TEXT_POOL_H_
+#define HYDRAD_SERVER_FRONT_TEXT_POOL_H_
 
 #include <deque>
 #include <functional>
@@ -72,4 +72,4 @@ class TextPool {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_TEXT_POOL_H_
+#endif  // HYDRAD_SERVER_FRONT_TEXT_POOL_H_

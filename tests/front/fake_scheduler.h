@@ -1,20 +1,48 @@
 // A scheduler that does nothing by itself: a test looks at what was submitted and plays the tokens.
-#ifndef HYDRAD_TESTS_RPC_FAKE_SCHEDULER_H_
-#define HYDRAD_TESTS_RPC_FAKE_SCHEDULER_H_
+#ifndef HYDRAD_TESTS_FRONT_FAKE_SCHEDULER_H_
+#define HYDRAD_TESTS_FRONT_FAKE_SCHEDULER_H_
 
 #include <deque>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "server/base/mutex.h"
-#include "server/rpc/scheduler_calls.h"
+#include "server/front/delivery.h"
+#include "server/front/scheduler_calls.h"
 
 namespace hydrad {
+
+// What a test gives out is handed over before it goes on, as if each call were a step.
+class StepSink final : public TokenSink {
+ public:
+  StepSink(std::shared_ptr<TokenSink> sink, Delivery& delivery)
+      : sink_(std::move(sink)), delivery_(delivery) {}
+  void OnStart(OutputStart start) override {
+    sink_->OnStart(std::move(start));
+    delivery_.Flush();
+  }
+  bool OnPiece(OutputPiece piece) override {
+    const bool taken = sink_->OnPiece(std::move(piece));
+    delivery_.Flush();
+    return taken;
+  }
+  void OnDone(absl::Status status, const Usage& usage) override {
+    sink_->OnDone(std::move(status), usage);
+    delivery_.Flush();
+  }
+
+ private:
+  const std::shared_ptr<TokenSink> sink_;
+  Delivery& delivery_;
+};
 
 // Thread-safe. Submitted requests are kept until they are taken; those that are not are ended by EndAll, as a
 // scheduler that drains would.
 class FakeScheduler {
  public:
+  // `delivery` hands over what the requests are given, and must outlive this.
+  explicit FakeScheduler(Delivery& delivery) : delivery_(delivery) {}
   ~FakeScheduler() { EndAll(); }
 
   void EndAll() {
@@ -80,10 +108,12 @@ class FakeScheduler {
     MutexLock lock(&mu_);
     if (!answer_.ok()) return answer_;
     ++submitted_;
+    request.sink = std::make_shared<StepSink>(std::move(request.sink), delivery_);
     requests_.push_back(std::move(request));
     return absl::OkStatus();
   }
 
+  Delivery& delivery_;
   mutable Mutex mu_;
   absl::Status answer_ ABSL_GUARDED_BY(mu_);
   SchedulerStatus status_ ABSL_GUARDED_BY(mu_);
@@ -94,4 +124,4 @@ class FakeScheduler {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_TESTS_RPC_FAKE_SCHEDULER_H_
+#endif  // HYDRAD_TESTS_FRONT_FAKE_SCHEDULER_H_

@@ -1,11 +1,11 @@
-#include "server/rpc/text_pool.h"
+#include "server/front/text_pool.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <future>
 
-#include "server/rpc/cancel_point.h"
+#include "server/front/cancel_point.h"
 
 namespace hydrad {
 namespace {

@@ -1,6 +1,6 @@
 // Output that its reader has not taken yet: how much of it there may be, and for how long.
-#ifndef HYDRAD_SERVER_RPC_UNREAD_OUTPUT_H_
-#define HYDRAD_SERVER_RPC_UNREAD_OUTPUT_H_
+#ifndef HYDRAD_SERVER_FRONT_UNREAD_OUTPUT_H_
+#define HYDRAD_SERVER_FRONT_UNREAD_OUTPUT_H_
 
 #include <cstdint>
 #include <functional>
@@ -25,6 +25,9 @@ struct UnreadBounds {
   Duration stall = std::chrono::seconds(30);
 };
 
+// Why an answer is refused more when so many bytes of it wait: RESOURCE_EXHAUSTED (READER_STALLED).
+absl::Status TooMuchUnread(size_t stream_bytes);
+
 // The books of a listener. Bytes are those in memory. An answer is charged for what waits to be sent and for
 // what the transport holds of it. Two things end an answer whose reader does not read: the transport has held
 // a message of it for `stall`, or its tenant is over the bound and no other answer of that tenant is larger.
@@ -48,8 +51,8 @@ class UnreadOutput : public std::enable_shared_from_this<UnreadOutput> {
   size_t bytes() const;
   int64_t ended() const;  // so far
 
-  // Why an answer is refused more: RESOURCE_EXHAUSTED (READER_STALLED).
-  absl::Status TooLarge() const;
+  // Why an answer is refused more.
+  absl::Status TooLarge() const { return TooMuchUnread(bounds_.stream_bytes); }
 
  private:
   struct Tenant {
@@ -107,4 +110,4 @@ class UnreadOutput::Account : public std::enable_shared_from_this<Account> {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_UNREAD_OUTPUT_H_
+#endif  // HYDRAD_SERVER_FRONT_UNREAD_OUTPUT_H_

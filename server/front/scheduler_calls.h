@@ -1,7 +1,7 @@
 // What a front end asks of the scheduler, as three functions: so that a front end can be run against any
 // answer a scheduler may give.
-#ifndef HYDRAD_SERVER_RPC_SCHEDULER_CALLS_H_
-#define HYDRAD_SERVER_RPC_SCHEDULER_CALLS_H_
+#ifndef HYDRAD_SERVER_FRONT_SCHEDULER_CALLS_H_
+#define HYDRAD_SERVER_FRONT_SCHEDULER_CALLS_H_
 
 #include <functional>
 #include <utility>
@@ -27,4 +27,4 @@ inline SchedulerCalls CallsOf(Scheduler& scheduler) {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_SCHEDULER_CALLS_H_
+#endif  // HYDRAD_SERVER_FRONT_SCHEDULER_CALLS_H_

@@ -1,6 +1,6 @@
 // The audit log: who did what to the server, and who was turned away. One JSON object a line.
-#ifndef HYDRAD_SERVER_RPC_AUDIT_H_
-#define HYDRAD_SERVER_RPC_AUDIT_H_
+#ifndef HYDRAD_SERVER_FRONT_AUDIT_H_
+#define HYDRAD_SERVER_FRONT_AUDIT_H_
 
 #include <memory>
 #include <string>
@@ -63,4 +63,4 @@ class AuditLog {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_AUDIT_H_
+#endif  // HYDRAD_SERVER_FRONT_AUDIT_H_

@@ -1,6 +1,6 @@
 // Where a client's cancel meets the work on its call, which goes from thread to thread.
-#ifndef HYDRAD_SERVER_RPC_CANCEL_POINT_H_
-#define HYDRAD_SERVER_RPC_CANCEL_POINT_H_
+#ifndef HYDRAD_SERVER_FRONT_CANCEL_POINT_H_
+#define HYDRAD_SERVER_FRONT_CANCEL_POINT_H_
 
 #include <functional>
 #include <utility>
@@ -53,4 +53,4 @@ class CancelPoint {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_CANCEL_POINT_H_
+#endif  // HYDRAD_SERVER_FRONT_CANCEL_POINT_H_

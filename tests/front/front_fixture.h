@@ -1,7 +1,7 @@
 // The rooms behind a front end, for tests: a scheduler that the test plays, a device and a disk in memory,
 // and the tokenizer of the tiny model.
-#ifndef HYDRAD_TESTS_RPC_FRONT_FIXTURE_H_
-#define HYDRAD_TESTS_RPC_FRONT_FIXTURE_H_
+#ifndef HYDRAD_TESTS_FRONT_FRONT_FIXTURE_H_
+#define HYDRAD_TESTS_FRONT_FRONT_FIXTURE_H_
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -18,7 +18,7 @@
 #include "tests/fakes/fake_backend.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_disk.h"
-#include "tests/rpc/fake_scheduler.h"
+#include "tests/front/fake_scheduler.h"
 
 namespace hydrad {
 
@@ -45,6 +45,7 @@ class FrontFixture : public testing::Test {
         .tokenizer = *tokenizer_,
         .metrics = metrics_,
         .audit = *audit_,
+        .delivery = delivery_,
         .clock = clock_,
         .limits = {.vocab_size = tokenizer_->vocab_size(), .max_context = 64, .max_prompt_bytes = 4096}});
   }
@@ -89,11 +90,12 @@ class FrontFixture : public testing::Test {
   std::unique_ptr<AuditLog> audit_;
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<AdapterStore> store_;
-  FakeScheduler scheduler_;  // after the store: its requests hold adapters
+  Delivery delivery_{16 << 20};
+  FakeScheduler scheduler_{delivery_};  // after the store: its requests hold adapters
   SchedulerCalls calls_;
   std::unique_ptr<Intake> intake_;
 };
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_TESTS_RPC_FRONT_FIXTURE_H_
+#endif  // HYDRAD_TESTS_FRONT_FRONT_FIXTURE_H_

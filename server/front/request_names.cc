@@ -1,4 +1,4 @@
-#include "server/rpc/request_names.h"
+#include "server/front/request_names.h"
 
 #include <random>
 

@@ -1,4 +1,4 @@
-#include "server/rpc/unread_output.h"
+#include "server/front/unread_output.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <atomic>
 #include <thread>
 
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 #include "tests/fakes/fake_clock.h"
 
 namespace hydrad {

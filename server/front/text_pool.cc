@@ -1,4 +1,4 @@
-#include "server/rpc/text_pool.h"
+#include "server/front/text_pool.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "server/rpc/audit.h"
+#include "server/front/audit.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 #include <sstream>
 #include <vector>
 
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 #include "tests/fakes/fake_clock.h"
 
 namespace hydrad {

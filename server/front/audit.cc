@@ -1,4 +1,4 @@
-#include "server/rpc/audit.h"
+#include "server/front/audit.h"
 
 #include <fcntl.h>
 #include <fmt/chrono.h>
@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "server/base/log.h"
-#include "server/rpc/error_details.h"
+#include "server/front/error_details.h"
 
 namespace hydrad {
 namespace {
