@@ -48,9 +48,7 @@ class IntakeTest : public FrontFixture {
                      intake_->Prepare(message, caller, {ticket.tenant(), ticket.weight()}));
     return Held{std::move(prepared), std::move(ticket)};
   }
-  static bool HasRetry(const absl::Status& status) {
-    return DetailsOf(status).retry.has_value();
-  }
+  static bool HasRetry(const absl::Status& status) { return DetailsOf(status).retry.has_value(); }
 };
 
 TEST_F(IntakeTest, MakesARequestOfAMessage) {

@@ -65,8 +65,8 @@ TEST(StatusMapTest, AReasonGivenElsewhereIsTheErrorInfos) {
 }
 
 TEST(StatusMapTest, AReasonIsAnErrorInfoOfOurDomain) {
-  const google::rpc::Status details = Details(
-      ToGrpc(WithReason(NotFound("no such adapter"), "ADAPTER_NOT_FOUND", {{"adapter", "sql"}})));
+  const google::rpc::Status details =
+      Details(ToGrpc(WithReason(NotFound("no such adapter"), "ADAPTER_NOT_FOUND", {{"adapter", "sql"}})));
   google::rpc::ErrorInfo info;
   ASSERT_EQ(details.details_size(), 1);
   EXPECT_EQ(details.details(0).type_url(), "type.googleapis.com/google.rpc.ErrorInfo");
