@@ -1,6 +1,7 @@
 #include "client/error_text.h"
 
 #include <absl/strings/cord.h>
+#include <fmt/format.h>
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"

@@ -10,6 +10,7 @@
 #include "hydrad/v1/admin.grpc.pb.h"
 #include "hydrad/v1/inference.grpc.pb.h"
 #include "server/base/mutex.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

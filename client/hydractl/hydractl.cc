@@ -6,6 +6,7 @@
 #include "client/error_text.h"
 #include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
+#include "server/base/clock.h"
 #include "server/base/unknown_word.h"
 
 namespace hydrad {
