@@ -93,6 +93,9 @@ class Backend {
   // Of the GPU that it runs on, "00000000:65:00.0"; empty without one.
   virtual std::string pci_address() const { return ""; }
 
+  // OK until the device is lost, then why (device_errors.h): some step or load has met it. Thread-safe.
+  virtual absl::Status device_status() const { return absl::OkStatus(); }
+
   // Bytes that Allocate and the loads below may still take together; nullopt where nobody has set a limit.
   virtual std::optional<size_t> free_bytes() const { return std::nullopt; }
   // What the memory has gone to, for the log; empty without a limit.

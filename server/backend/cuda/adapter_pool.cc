@@ -45,7 +45,7 @@ absl::StatusOr<std::unique_ptr<AdapterPool::Piece>> AdapterPool::Take(size_t byt
       return std::make_unique<Piece>(*this, *begin, bytes);
     }
     if (await == 0) break;
-    clock_.Await(await);
+    RETURN_IF_ERROR(clock_.Await(await));
   }
   MutexLock lock(&mu_);
   return ResourceExhausted(

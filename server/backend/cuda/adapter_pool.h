@@ -53,7 +53,8 @@ class AdapterPool {
     const size_t begin_, bytes_;
   };
 
-  // `bytes` rounded up to kAlignment, aligned to it. May wait for steps that are running. RESOURCE_EXHAUSTED.
+  // `bytes` rounded up to kAlignment, aligned to it. May wait for steps that are running. RESOURCE_EXHAUSTED,
+  // and errors of the device.
   absl::StatusOr<std::unique_ptr<Piece>> Take(size_t bytes);
 
  private:

@@ -18,6 +18,7 @@
 #include "server/backend/cuda/sampler.h"
 #include "server/backend/cuda/step_tables.h"
 #include "server/backend/cuda/uploader.h"
+#include "server/backend/device_errors.h"
 #include "server/backend/host_rows.h"
 
 namespace hydrad {
@@ -64,7 +65,9 @@ class CudaBackend final : public Backend {
  public:
   CudaBackend(const CudaBackendOptions& options, const cudaDeviceProp& properties, size_t budget)
       : options_(options), properties_(properties), memory_(budget) {}
-  ~CudaBackend() override { cudaStreamSynchronize(stream_.get()); }
+  ~CudaBackend() override {
+    if (stream_ != nullptr) cudaStreamSynchronize(stream_.get());
+  }
 
   // Takes what does not depend on the model.
   absl::Status Open();
@@ -96,7 +99,7 @@ class CudaBackend final : public Backend {
   }
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
                                                      std::span<const float> bias) override {
-    return CudaWeight::Load(parts, bias, memory_, uploader_);
+    return CudaWeight::Load(parts, bias, memory_, *uploader_);
   }
   absl::StatusOr<std::unique_ptr<Buffer>> LoadVector(std::span<const float> values) override;
 
@@ -112,69 +115,101 @@ class CudaBackend final : public Backend {
   void RunStep(absl::FunctionRef<void()> ops) override;
 
   void Embed(Tensor out, const Weight& embedding) override {
-    HYDRAD_CUDA_CHECK(
-        cuda::Embed(View<float>(out), OnCuda(embedding).values(), tables_->tokens(), stream_.get()));
+    Op("Embed", [&] {
+      return cuda::Embed(View<float>(out), OnCuda(embedding).values(), tables_->tokens(), stream_.get());
+    });
   }
   void RmsNorm(Tensor y, Tensor x, const Buffer& weight, float eps) override {
-    HYDRAD_CUDA_CHECK(
-        cuda::RmsNorm(View<bf16>(y), View<const float>(x), nullptr, Values(&weight), eps, stream_.get()));
+    Op("RmsNorm", [&] {
+      return cuda::RmsNorm(View<bf16>(y), View<const float>(x), nullptr, Values(&weight), eps, stream_.get());
+    });
   }
   void AddRmsNorm(Tensor y, Tensor x, Tensor delta, const Buffer& weight, float eps) override {
-    HYDRAD_CUDA_CHECK(cuda::AddRmsNorm(View<bf16>(y), View<float>(x), View<const bf16>(delta),
-                                       Values(&weight), eps, stream_.get()));
+    Op("AddRmsNorm", [&] {
+      return cuda::AddRmsNorm(View<bf16>(y), View<float>(x), View<const bf16>(delta), Values(&weight), eps,
+                              stream_.get());
+    });
   }
   void RmsNormRows(Tensor y, Tensor x, std::span<const int32_t> rows, const Buffer& weight,
                    float eps) override {
     HYDRAD_CHECK(rows.data() == batch_->logit_rows.data());
-    HYDRAD_CUDA_CHECK(cuda::RmsNorm(View<bf16>(y), View<const float>(x), tables_->logit_rows(),
-                                    Values(&weight), eps, stream_.get()));
+    Op("RmsNormRows", [&] {
+      return cuda::RmsNorm(View<bf16>(y), View<const float>(x), tables_->logit_rows(), Values(&weight), eps,
+                           stream_.get());
+    });
   }
   void Gemm(Tensor y, Tensor x, const Weight& weight) override {
-    gemm_->Multiply(y, x, OnCuda(weight).values(), OnCuda(weight).bias(), stream_.get());
+    if (!step_.ok()) return;
+    step_ = gemm_->Multiply(y, x, OnCuda(weight).values(), OnCuda(weight).bias(), stream_.get());
   }
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override;
   void AdaptEmbedding(Tensor out) override {
-    if (!tables_->ends().embedding) return;
-    HYDRAD_CUDA_CHECK(
-        cuda::AdaptEmbedding(View<float>(out), tables_->tokens(), tables_->vocabulary(), stream_.get()));
+    Op("AdaptEmbedding", [&] {
+      if (!tables_->ends().embedding) return cudaSuccess;
+      return cuda::AdaptEmbedding(View<float>(out), tables_->tokens(), tables_->vocabulary(), stream_.get());
+    });
   }
   void AdaptHead(Tensor logits, Tensor x) override;
   void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
-    const int q_heads = qkv.cols / kv.head_dim - 2 * kv.kv_heads;
-    const cuda::RopeArgs args = {q_heads,         Values(norms.q),       Values(norms.k),
-                                 norms.eps,       Values(angles_.get()), tables_->positions(),
-                                 tables_->slots()};
-    HYDRAD_CUDA_CHECK(cuda::RopeWriteKv(View<bf16>(qkv), args, Layer(kv), stream_.get()));
+    Op("RopeAndWriteKv", [&] {
+      const int q_heads = qkv.cols / kv.head_dim - 2 * kv.kv_heads;
+      const cuda::RopeArgs args = {q_heads,         Values(norms.q),       Values(norms.k),
+                                   norms.eps,       Values(angles_.get()), tables_->positions(),
+                                   tables_->slots()};
+      return cuda::RopeWriteKv(View<bf16>(qkv), args, Layer(kv), stream_.get());
+    });
   }
   void Attend(Tensor out, Tensor q, const KvCacheView& kv, float scale) override {
-    HYDRAD_CUDA_CHECK(cuda::Attend(View<bf16>(out), View<const bf16>(q), Layer(kv), tables_->attention(),
-                                   scale, attention_, stream_.get()));
+    Op("Attend", [&] {
+      return cuda::Attend(View<bf16>(out), View<const bf16>(q), Layer(kv), tables_->attention(), scale,
+                          attention_, stream_.get());
+    });
   }
   void SiluMul(Tensor y, Tensor gate_up) override {
-    HYDRAD_CUDA_CHECK(cuda::SiluMul(View<bf16>(y), View<const bf16>(gate_up), stream_.get()));
+    Op("SiluMul", [&] { return cuda::SiluMul(View<bf16>(y), View<const bf16>(gate_up), stream_.get()); });
   }
   void Add(Tensor y, Tensor x) override {
-    HYDRAD_CUDA_CHECK(cuda::Add(View<float>(y), View<const bf16>(x), stream_.get()));
+    Op("Add", [&] { return cuda::Add(View<float>(y), View<const bf16>(x), stream_.get()); });
   }
 
   bool can_route() const override { return true; }
   void Route(Tensor x, int layer) override {
-    HYDRAD_CUDA_CHECK(cuda::ProbeRouters(tables_->probes(layer), tables_->probe_count(), tables_->probes(),
-                                         View<const float>(x), stream_.get()));
+    LayerOp("Route", layer, [&] {
+      return cuda::ProbeRouters(tables_->probes(layer), tables_->probe_count(), tables_->probes(),
+                                View<const float>(x), stream_.get());
+    });
   }
-  void FinishProbes() override { tables_->FinishProbes(stream_.get()); }
-  std::span<const float> Gates(int record) override { return tables_->Gates(record, stream_.get()); }
+  void FinishProbes() override {
+    if (step_.ok()) step_ = tables_->FinishProbes(stream_.get());
+  }
+  std::span<const float> Gates(int record) override;
   void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
-    sampler_->Draw(logits, rows, out, stream_.get());
+    if (step_.ok()) step_ = sampler_->Draw(logits, rows, out, stream_.get());
   }
-  Sampled Score(Tensor logits, int32_t token, int top) override {
-    return sampler_->Score(logits, token, top, stream_.get());
-  }
+  Sampled Score(Tensor logits, int32_t token, int top) override;
+  absl::Status FinishStep() override;
+  absl::Status device_status() const override;
   void ReadBack(Tensor x, std::span<float> out) override;
 
  private:
+  // Launches an op of the step, unless one before it has failed, and keeps the error if it does.
+  template <class Launch>
+  void Op(const char* what, Launch launch) {
+    if (!step_.ok()) return;
+    if (const cudaError_t error = launch(); error != cudaSuccess) step_ = CudaStatus(error, what);
+  }
+  template <class Launch>
+  void LayerOp(const char* what, int layer, Launch launch) {
+    if (!step_.ok()) return;
+    if (const cudaError_t error = launch(); error != cudaSuccess)
+      step_ = CudaStatus(error, fmt::format("{}, layer {}", what, layer));
+  }
+  cudaError_t LaunchLora(Tensor y, Tensor x, cuda::LoraSite site, size_t pass);
+  // The status, having noted the loss of the device where it tells of one.
+  absl::Status Noted(absl::Status status);
   absl::Status ReserveRegrouping(int rows);
-  void ExtendAngles(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
+  absl::Status TryBeginStep(std::span<const double> inv_freq, float attention_factor);
+  absl::Status ExtendAngles(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
   // Whether a step may be recorded: one row of each sequence, its logits wanted, at most one adapter a row.
   bool MayRecord(const Batch& batch) const;
   int LoraBlocks() const { return cuda::kLoraBlocks * properties_.multiProcessorCount; }
@@ -182,9 +217,13 @@ class CudaBackend final : public Backend {
   const CudaBackendOptions options_;
   const cudaDeviceProp properties_;
   DeviceMemory memory_;
-  const CudaStream stream_ = MakeStream();
-  StepClock clock_;
-  Uploader uploader_;
+  mutable Mutex mu_;
+  absl::Status lost_ ABSL_GUARDED_BY(mu_);  // OK until the device is
+
+  // From Open.
+  CudaStream stream_;
+  std::unique_ptr<StepClock> clock_;
+  std::unique_ptr<Uploader> uploader_;
   std::unique_ptr<Buffer> workspace_, adapter_memory_;
   std::unique_ptr<CudaGemm> gemm_;
   std::unique_ptr<AdapterPool> pool_;
@@ -204,42 +243,63 @@ class CudaBackend final : public Backend {
 
   // Of the step.
   const Batch* batch_ = nullptr;
+  absl::Status step_;  // the first error: the ops after it do nothing
   cuda::LoraScratch lora_{};
   StepGraphs graphs_;
 };
 
 absl::Status CudaBackend::Open() {
+  ASSIGN_OR_RETURN(stream_, MakeStream());
+  ASSIGN_OR_RETURN(clock_, StepClock::Make());
+  ASSIGN_OR_RETURN(uploader_, Uploader::Make());
   ASSIGN_OR_RETURN(workspace_, memory_.Allocate(CudaGemm::kWorkspaceBytes, MemoryUse::kScratch));
-  gemm_ = std::make_unique<CudaGemm>(workspace_->data(), workspace_->bytes());
+  ASSIGN_OR_RETURN(gemm_, CudaGemm::Make(workspace_->data(), workspace_->bytes()));
   // Pieces are rounded up, of which nobody who reserves bytes knows.
   const size_t pool_bytes = options_.adapter_bytes + options_.adapter_bytes / 64;
   ASSIGN_OR_RETURN(adapter_memory_, memory_.Allocate(pool_bytes, MemoryUse::kAdapters));
-  pool_ = std::make_unique<AdapterPool>(static_cast<std::byte*>(adapter_memory_->data()), pool_bytes, clock_);
+  pool_ =
+      std::make_unique<AdapterPool>(static_cast<std::byte*>(adapter_memory_->data()), pool_bytes, *clock_);
   return absl::OkStatus();
+}
+
+absl::Status CudaBackend::Noted(absl::Status status) {
+  if (IsDeviceLost(status)) {
+    MutexLock lock(&mu_);
+    lost_.Update(status);
+  }
+  return status;
+}
+
+absl::Status CudaBackend::device_status() const {
+  MutexLock lock(&mu_);
+  return lost_;
 }
 
 // Once the model's weights are there, vectors are those of adapters and come from their pool.
 absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::LoadVector(std::span<const float> values) {
-  if (!model_loaded_) return LoadModelVector(values, memory_, uploader_);
-  RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
-  return LoadAdapterVector(values, *pool_, uploader_);
+  if (!model_loaded_) return LoadModelVector(values, memory_, *uploader_);
+  RETURN_IF_ERROR(Noted(CudaStatus(cudaSetDevice(options_.device), "choosing the device")));
+  auto vector = LoadAdapterVector(values, *pool_, *uploader_);
+  Noted(vector.status()).IgnoreError();
+  return vector;
 }
 
 absl::StatusOr<std::unique_ptr<DeviceAdapter>> CudaBackend::LoadAdapter(const AdapterWeights& weights,
                                                                         const AdapterShape& shape) {
-  RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
-  ASSIGN_OR_RETURN(auto adapter, CudaAdapter::Load(weights, shape, *pool_, uploader_));
-  RETURN_IF_ERROR(lora_space_->WidenFor(adapter->extents()));
-  return adapter;
+  RETURN_IF_ERROR(Noted(CudaStatus(cudaSetDevice(options_.device), "choosing the device")));
+  auto adapter = CudaAdapter::Load(weights, shape, *pool_, *uploader_);
+  RETURN_IF_ERROR(Noted(adapter.status()));
+  RETURN_IF_ERROR(Noted(lora_space_->WidenFor((*adapter)->extents())));
+  return *std::move(adapter);
 }
 
 absl::Status CudaBackend::Reserve(const StepLimits& limits) {
-  graphs_.Clear(stream_.get());
+  graphs_.Forget();
   limits_ = limits;
   const int partials = kPartialsPerRow * limits.max_logit_rows;
   ASSIGN_OR_RETURN(tables_, StepTables::Make(memory_, limits, partials, options_.regroup_products));
   ASSIGN_OR_RETURN(sampler_, CudaSampler::Make(memory_, limits.max_logit_rows));
-  lora_space_ = std::make_unique<LoraScratchSpace>(memory_, uploader_, limits.max_rows, LoraBlocks());
+  lora_space_ = std::make_unique<LoraScratchSpace>(memory_, *uploader_, limits.max_rows, LoraBlocks());
   RETURN_IF_ERROR(ReserveRegrouping(limits.max_rows));
   const size_t angles = static_cast<size_t>(limits.max_context) * limits.head_dim;
   ASSIGN_OR_RETURN(angles_, memory_.Allocate(sizeof(float) * angles, MemoryUse::kScratch));
@@ -280,82 +340,128 @@ int CudaBackend::PaddedRows(const Batch& batch) const {
 }
 
 void CudaBackend::BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) {
-  HYDRAD_CUDA_CHECK(cudaSetDevice(options_.device));
-  clock_.Begin();
+  clock_->Begin();
   batch_ = &batch;
-  ExtendAngles(batch, inv_freq, attention_factor);
-  bool moved = tables_->Begin(batch, PaddedRows(batch), MayRecord(batch), stream_.get());
-  if (!batch.runs.empty()) {
-    const cuda::LoraScratch& scratch = lora_space_->Use(stream_.get());
+  step_ = TryBeginStep(inv_freq, attention_factor);
+}
+
+absl::Status CudaBackend::TryBeginStep(std::span<const double> inv_freq, float attention_factor) {
+  RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
+  RETURN_IF_ERROR(ExtendAngles(*batch_, inv_freq, attention_factor));
+  ASSIGN_OR_RETURN(bool moved,
+                   tables_->Begin(*batch_, PaddedRows(*batch_), MayRecord(*batch_), stream_.get()));
+  if (!batch_->runs.empty()) {
+    ASSIGN_OR_RETURN(const cuda::LoraScratch scratch, lora_space_->Use(stream_.get()));
     moved = moved || scratch.u != lora_.u;
     lora_ = scratch;
   }
-  if (moved) graphs_.Clear(stream_.get());
+  if (moved) graphs_.Forget();
+  return absl::OkStatus();
 }
 
 void CudaBackend::RunStep(absl::FunctionRef<void()> ops) {
-  if (MayRecord(*batch_)) {
-    graphs_.Run({PaddedRows(*batch_), !batch_->runs.empty(), tables_->ends()}, stream_.get(), ops);
+  if (step_.ok() && MayRecord(*batch_)) {
+    const StepForm form = {PaddedRows(*batch_), !batch_->runs.empty(), tables_->ends()};
+    step_ = graphs_.Run(form, stream_.get(), [&] {
+      step_ = absl::OkStatus();  // also when what they did was recorded in vain
+      ops();
+      return step_;
+    });
   } else {
     ops();
   }
-  clock_.End(stream_.get());
+  step_.Update(clock_->End(stream_.get()));
 }
 
-void CudaBackend::ExtendAngles(const Batch& batch, std::span<const double> inv_freq, float attention_factor) {
+// A failed step leaves nothing under way, and the next begins as if none had been recorded: what moved before
+// it failed is not known.
+absl::Status CudaBackend::FinishStep() {
+  if (step_.ok()) step_ = CudaStatus(cudaStreamSynchronize(stream_.get()), "waiting for the step");
+  if (step_.ok()) return absl::OkStatus();
+  graphs_.Forget();
+  step_ = Noted(Settle(stream_.get(), std::move(step_)));
+  if (IsDeviceLost(step_)) return step_;
+  return Because(Internal("{}", std::string(step_.message())), kDeviceError);
+}
+
+absl::Status CudaBackend::ExtendAngles(const Batch& batch, std::span<const double> inv_freq,
+                                       float attention_factor) {
   const int width = static_cast<int>(2 * inv_freq.size());
   const int last = *std::max_element(batch.positions.begin(), batch.positions.end());
-  if (last < angles_filled_) return;
+  if (last < angles_filled_) return absl::OkStatus();
   const int end = std::min(limits_.max_context, (last / kRopeChunk + 1) * kRopeChunk);
   std::vector<int32_t> positions(end - angles_filled_);
   std::iota(positions.begin(), positions.end(), angles_filled_);
   std::vector<float> angles(positions.size() * width);
   RopeTable({angles.data(), static_cast<int>(positions.size()), width, width}, positions, inv_freq,
             attention_factor);
-  uploader_.Copy(static_cast<std::byte*>(angles_->data()) + sizeof(float) * width * angles_filled_,
-                 reinterpret_cast<const std::byte*>(angles.data()), sizeof(float) * angles.size());
-  uploader_.Await();
+  RETURN_IF_ERROR(
+      uploader_->Copy(static_cast<std::byte*>(angles_->data()) + sizeof(float) * width * angles_filled_,
+                      reinterpret_cast<const std::byte*>(angles.data()), sizeof(float) * angles.size()));
+  RETURN_IF_ERROR(uploader_->Await());
   angles_filled_ = end;
+  return absl::OkStatus();
 }
 
 void CudaBackend::AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) {
-  const cuda::LoraSite site = {layer, static_cast<int>(group), kProjectionGroups};
-  for (size_t pass = 0; pass < tables_->passes(); ++pass) {
-    const cuda::LoraPlan* plan = tables_->lora(pass);
-    HYDRAD_CUDA_CHECK(cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get()));
-    if (tables_->regroups(pass, group)) {
-      const cuda::LoraPlan* some = tables_->regrouped(pass);
-      HYDRAD_CUDA_CHECK(cuda::LoraRegroup(some, site, lora_, regrouped_, stream_.get()));
-      HYDRAD_CUDA_CHECK(
-          cuda::LoraExpandRegrouped(View<bf16>(y), some, site, lora_, regrouped_, stream_.get()));
-      plan = tables_->rest(pass);
-    }
-    if (plan != nullptr) {
-      HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<bf16>(y), plan, site, lora_, stream_.get()));
-    }
+  for (size_t pass = 0; step_.ok() && pass < tables_->passes(); ++pass) {
+    LayerOp("AddLora", layer, [&] {
+      return LaunchLora(y, x, {layer, static_cast<int>(group), kProjectionGroups}, pass);
+    });
   }
 }
 
+cudaError_t CudaBackend::LaunchLora(Tensor y, Tensor x, cuda::LoraSite site, size_t pass) {
+  const cuda::LoraPlan* plan = tables_->lora(pass);
+  cudaError_t error = cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get());
+  if (tables_->regroups(pass, static_cast<ProjectionGroup>(site.kind))) {
+    const cuda::LoraPlan* some = tables_->regrouped(pass);
+    if (error == cudaSuccess) error = cuda::LoraRegroup(some, site, lora_, regrouped_, stream_.get());
+    if (error == cudaSuccess)
+      error = cuda::LoraExpandRegrouped(View<bf16>(y), some, site, lora_, regrouped_, stream_.get());
+    plan = tables_->rest(pass);
+  }
+  if (error != cudaSuccess || plan == nullptr) return error;
+  return cuda::LoraExpand(View<bf16>(y), plan, site, lora_, stream_.get());
+}
+
 void CudaBackend::AdaptHead(Tensor logits, Tensor x) {
-  if (tables_->ends().own_logits) {
-    HYDRAD_CUDA_CHECK(cuda::OwnLogits(View<float>(logits), View<const bf16>(x), tables_->vocabulary(),
-                                      LoraBlocks(), stream_.get()));
-  }
+  Op("AdaptHead", [&] {
+    if (!tables_->ends().own_logits) return cudaSuccess;
+    return cuda::OwnLogits(View<float>(logits), View<const bf16>(x), tables_->vocabulary(), LoraBlocks(),
+                           stream_.get());
+  });
   const cuda::LoraSite site = {.layer = 0, .kind = 0, .kinds = 1};
-  for (size_t i = 0; i < tables_->head_passes(); ++i) {
+  for (size_t i = 0; step_.ok() && i < tables_->head_passes(); ++i) {
     const cuda::LoraPlan* plan = tables_->head_lora(i);
-    HYDRAD_CUDA_CHECK(cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get()));
-    HYDRAD_CUDA_CHECK(cuda::LoraExpand(View<float>(logits), plan, site, lora_, stream_.get()));
+    Op("AdaptHead", [&] { return cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get()); });
+    Op("AdaptHead", [&] { return cuda::LoraExpand(View<float>(logits), plan, site, lora_, stream_.get()); });
   }
+}
+
+std::span<const float> CudaBackend::Gates(int record) {
+  if (!step_.ok()) return {};
+  const absl::StatusOr<std::span<const float>> gates = tables_->Gates(record, stream_.get());
+  step_ = gates.status();
+  return gates.value_or(std::span<const float>());
+}
+
+Sampled CudaBackend::Score(Tensor logits, int32_t token, int top) {
+  if (!step_.ok()) return {};
+  absl::StatusOr<Sampled> score = sampler_->Score(logits, token, top, stream_.get());
+  step_ = score.status();
+  return score.ok() ? *std::move(score) : Sampled{};
 }
 
 void CudaBackend::ReadBack(Tensor x, std::span<float> out) {
   const size_t row_bytes = static_cast<size_t>(x.cols) * SizeOf(x.dtype);
   std::vector<std::byte> row(row_bytes);
   for (int r = 0; r < x.rows; ++r) {
-    HYDRAD_CUDA_CHECK(
-        cudaMemcpyAsync(row.data(), x.Rows(r, 1).data, row_bytes, cudaMemcpyDeviceToHost, stream_.get()));
-    HYDRAD_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    Op("ReadBack", [&] {
+      const cudaError_t error =
+          cudaMemcpyAsync(row.data(), x.Rows(r, 1).data, row_bytes, cudaMemcpyDeviceToHost, stream_.get());
+      return error != cudaSuccess ? error : cudaStreamSynchronize(stream_.get());
+    });
     CopyRows(HostMatrix{row.data(), x.dtype, 1, x.cols}, 0, 1, out.data() + static_cast<size_t>(r) * x.cols);
   }
 }

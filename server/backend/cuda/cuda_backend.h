@@ -24,9 +24,8 @@ struct CudaBackendOptions {
 };
 
 // Weights, adapters, KV cache and activations are bf16, logits f32. UNAVAILABLE without a driver or device;
-// RESOURCE_EXHAUSTED when the memory set aside for adapters is not there. See Backend for threads and errors;
-// a fault of the device itself (a kernel that failed) ends the process, because nothing that was on it can be
-// trusted.
+// RESOURCE_EXHAUSTED when the memory set aside for adapters is not there. See Backend for threads, and
+// device_errors.h for what becomes of an error of the device.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options);
 
 }  // namespace hydrad

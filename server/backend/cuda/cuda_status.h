@@ -9,44 +9,19 @@
 
 namespace hydrad {
 
-// For what the world may cause: memory that is not there is RESOURCE_EXHAUSTED, a missing driver or device
-// UNAVAILABLE, the rest INTERNAL. `what` says what was tried. Takes the error back, so that the next call
-// does not report it again.
-inline absl::Status CudaStatus(cudaError_t error, std::string_view what) {
-  if (error == cudaSuccess) return absl::OkStatus();
-  cudaGetLastError();
-  const char* text = cudaGetErrorString(error);
-  switch (error) {
-    case cudaErrorMemoryAllocation:
-      return ResourceExhausted("{}: {}", what, text);
-    case cudaErrorNoDevice:
-    case cudaErrorInsufficientDriver:
-    case cudaErrorSystemDriverMismatch:
-    case cudaErrorNoKernelImageForDevice:
-      return Unavailable("{}: {}", what, text);
-    default:
-      return Internal("{}: {}", what, text);
-  }
-}
+// `what` says what was tried. Memory that is not there is RESOURCE_EXHAUSTED, a missing driver or device
+// UNAVAILABLE. An error after which CUDA does nothing more in this process is UNAVAILABLE with the reason
+// kDeviceLost, every other one INTERNAL with kDeviceError (server/backend/device_errors.h). CudaStatus takes
+// the error back, so that the next call does not report it again.
+absl::Status CudaStatus(cudaError_t error, std::string_view what);
+// The library's own errors do not say whether the device is lost: CUDA's last error is asked, and where that
+// knows nothing either, the next call of CUDA tells.
+absl::Status CublasStatus(cublasStatus_t status, std::string_view what);
 
-// For what cannot fail unless the device or this program is broken, inside a step above all.
-[[noreturn]] inline void CudaFailed(const char* file, int line, const char* call, const char* text) {
-  std::fprintf(stderr, "%s:%d: %s: %s\n", file, line, call, text);
-  std::abort();
-}
+// For after a failure: returns when nothing is under way on `stream` any more, so that the memory of what was
+// can be used again. The failure, or that the device is lost if it does not come to rest.
+absl::Status Settle(cudaStream_t stream, absl::Status failure);
 
 }  // namespace hydrad
-
-#define HYDRAD_CUDA_CHECK(call)                                                    \
-  do {                                                                             \
-    if (const cudaError_t error_ = (call); error_ != cudaSuccess)                  \
-      ::hydrad::CudaFailed(__FILE__, __LINE__, #call, cudaGetErrorString(error_)); \
-  } while (false)
-
-#define HYDRAD_CUBLAS_CHECK(call)                                                        \
-  do {                                                                                   \
-    if (const cublasStatus_t status_ = (call); status_ != CUBLAS_STATUS_SUCCESS)         \
-      ::hydrad::CudaFailed(__FILE__, __LINE__, #call, cublasLtGetStatusString(status_)); \
-  } while (false)
 
 #endif  // HYDRAD_SERVER_BACKEND_CUDA_CUDA_STATUS_H_

@@ -25,7 +25,8 @@ class PooledVector final : public Buffer {
 absl::StatusOr<std::unique_ptr<Buffer>> Upload(const void* values, size_t bytes, DeviceMemory& memory,
                                                Uploader& uploader) {
   ASSIGN_OR_RETURN(auto buffer, memory.Allocate(bytes, MemoryUse::kWeights));
-  uploader.Copy(static_cast<std::byte*>(buffer->data()), static_cast<const std::byte*>(values), bytes);
+  RETURN_IF_ERROR(
+      uploader.Copy(static_cast<std::byte*>(buffer->data()), static_cast<const std::byte*>(values), bytes));
   return buffer;
 }
 
@@ -41,10 +42,11 @@ absl::StatusOr<std::unique_ptr<CudaWeight>> CudaWeight::Load(std::span<const Hos
   ASSIGN_OR_RETURN(auto values, memory.Allocate(rows * row_bytes, MemoryUse::kWeights));
   std::byte* to = static_cast<std::byte*>(values->data());
   for (const HostMatrix& part : parts) {
-    uploader.Copy(to, part.rows * row_bytes, row_bytes, [&](size_t begin, size_t count, std::byte* out) {
-      CopyRows(part, static_cast<int>(begin / row_bytes), static_cast<int>(count / row_bytes),
-               reinterpret_cast<bf16*>(out));
-    });
+    RETURN_IF_ERROR(
+        uploader.Copy(to, part.rows * row_bytes, row_bytes, [&](size_t begin, size_t count, std::byte* out) {
+          CopyRows(part, static_cast<int>(begin / row_bytes), static_cast<int>(count / row_bytes),
+                   reinterpret_cast<bf16*>(out));
+        }));
     to += part.rows * row_bytes;
   }
   std::unique_ptr<Buffer> device_bias;
@@ -53,22 +55,23 @@ absl::StatusOr<std::unique_ptr<CudaWeight>> CudaWeight::Load(std::span<const Hos
     std::transform(bias.begin(), bias.end(), narrow.begin(), [](float x) { return ToBf16(x); });
     ASSIGN_OR_RETURN(device_bias, Upload(narrow.data(), narrow.size() * sizeof(bf16), memory, uploader));
   }
-  uploader.Await();
+  RETURN_IF_ERROR(uploader.Await());
   return std::unique_ptr<CudaWeight>(new CudaWeight(rows, cols, std::move(values), std::move(device_bias)));
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> LoadModelVector(std::span<const float> values, DeviceMemory& memory,
                                                         Uploader& uploader) {
   ASSIGN_OR_RETURN(auto buffer, Upload(values.data(), values.size_bytes(), memory, uploader));
-  uploader.Await();
+  RETURN_IF_ERROR(uploader.Await());
   return buffer;
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> LoadAdapterVector(std::span<const float> values, AdapterPool& pool,
                                                           Uploader& uploader) {
   ASSIGN_OR_RETURN(auto piece, pool.Take(values.size_bytes()));
-  uploader.Copy(piece->data(), reinterpret_cast<const std::byte*>(values.data()), values.size_bytes());
-  uploader.Await();
+  RETURN_IF_ERROR(
+      uploader.Copy(piece->data(), reinterpret_cast<const std::byte*>(values.data()), values.size_bytes()));
+  RETURN_IF_ERROR(uploader.Await());
   return std::make_unique<PooledVector>(std::move(piece), values.size_bytes());
 }
 

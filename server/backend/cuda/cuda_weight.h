@@ -34,7 +34,7 @@ class CudaWeight final : public Weight {
 };
 
 // A vector of the model's, from its memory, and one of an adapter's, from the pool: on the device when they
-// return. RESOURCE_EXHAUSTED.
+// return. RESOURCE_EXHAUSTED, and errors of the device.
 absl::StatusOr<std::unique_ptr<Buffer>> LoadModelVector(std::span<const float> values, DeviceMemory& memory,
                                                         Uploader& uploader);
 absl::StatusOr<std::unique_ptr<Buffer>> LoadAdapterVector(std::span<const float> values, AdapterPool& pool,

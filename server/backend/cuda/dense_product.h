@@ -17,14 +17,13 @@ class CudaGemm {
  public:
   // `workspace` [workspace_bytes] in device memory serves every product: they follow each other on one
   // stream.
-  CudaGemm(void* workspace, size_t workspace_bytes);
+  static absl::StatusOr<std::unique_ptr<CudaGemm>> Make(void* workspace, size_t workspace_bytes);
 
   static constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 
   // y [rows, n] = x [rows, k] W^T + bias, with x and W [n, k] bf16 and sums in f32; y is bf16 or f32. `bias`
-  // [n] is bf16 or null, and null for an f32 y. W and bias are aligned to 256 bytes. A fault of the library
-  // ends the process.
-  void Multiply(Tensor y, Tensor x, const void* weight, const void* bias, cudaStream_t stream);
+  // [n] is bf16 or null, and null for an f32 y. W and bias are aligned to 256 bytes.
+  absl::Status Multiply(Tensor y, Tensor x, const void* weight, const void* bias, cudaStream_t stream);
 
  private:
   struct Shape {
@@ -40,10 +39,13 @@ class CudaGemm {
     CudaHandle<cublasLtMatrixLayout_t, &cublasLtMatrixLayoutDestroy> w, x, y;
     cublasLtMatmulAlgo_t algorithm;
   };
-  Plan MakePlan(const Shape& shape, const void* bias) const;
-  void Choose(const Shape& shape, Plan& plan) const;
+  using Library = CudaHandle<cublasLtHandle_t, &cublasLtDestroy>;
+  CudaGemm(Library library, void* workspace, size_t workspace_bytes)
+      : library_(std::move(library)), workspace_(workspace), workspace_bytes_(workspace_bytes) {}
+  absl::StatusOr<Plan> MakePlan(const Shape& shape, const void* bias) const;
+  absl::Status Choose(const Shape& shape, Plan& plan) const;
 
-  CudaHandle<cublasLtHandle_t, &cublasLtDestroy> library_;
+  const Library library_;
   void* const workspace_;
   const size_t workspace_bytes_;
   std::map<Shape, Plan> plans_;

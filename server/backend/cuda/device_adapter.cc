@@ -34,12 +34,12 @@ class Tables {
            members * sizeof(cuda::LoraMember);
   }
 
-  void Upload(Uploader& uploader) const {
-    uploader.Copy(base_, packed_.memory().data(), packed_.memory().size());
-    uploader.Copy(base_ + groups_begin_, reinterpret_cast<const std::byte*>(groups_.data()),
-                  groups_.size() * sizeof(cuda::LoraGroup));
-    uploader.Copy(base_ + members_begin_, reinterpret_cast<const std::byte*>(members_.data()),
-                  members_.size() * sizeof(cuda::LoraMember));
+  absl::Status Upload(Uploader& uploader) const {
+    RETURN_IF_ERROR(uploader.Copy(base_, packed_.memory().data(), packed_.memory().size()));
+    RETURN_IF_ERROR(uploader.Copy(base_ + groups_begin_, reinterpret_cast<const std::byte*>(groups_.data()),
+                                  groups_.size() * sizeof(cuda::LoraGroup)));
+    return uploader.Copy(base_ + members_begin_, reinterpret_cast<const std::byte*>(members_.data()),
+                         members_.size() * sizeof(cuda::LoraMember));
   }
 
   const cuda::LoraGroup* groups() const {
@@ -113,7 +113,7 @@ absl::StatusOr<std::unique_ptr<CudaAdapter>> CudaAdapter::Load(const AdapterWeig
   const size_t ends = EndsBegin(packed->memory().size(), weights, shape);
   ASSIGN_OR_RETURN(adapter->memory_, pool.Take(ends + EndsBytes(weights, shape)));
   const Tables tables(*packed, MembersOf(weights), adapter->memory_->data());
-  tables.Upload(uploader);
+  RETURN_IF_ERROR(tables.Upload(uploader));
   ASSIGN_OR_RETURN(adapter->ends_, UploadEnds(weights, shape, adapter->memory_->data() + ends, uploader));
   adapter->groups_ = tables.groups();
   adapter->layers_ = packed->layers();
@@ -122,8 +122,8 @@ absl::StatusOr<std::unique_ptr<CudaAdapter>> CudaAdapter::Load(const AdapterWeig
   adapter->picking_ = tables.picking();
   adapter->extents_.head_down_rows = adapter->ends_.head_down_rows;
   adapter->extents_.z_cols = std::max(adapter->extents_.z_cols, adapter->ends_.head_z_cols);
-  adapter->uploaded_ = MakeEvent();
-  uploader.Mark(adapter->uploaded_.get());
+  ASSIGN_OR_RETURN(adapter->uploaded_, MakeEvent());
+  RETURN_IF_ERROR(uploader.Mark(adapter->uploaded_.get()));
   return adapter;
 }
 
@@ -133,10 +133,11 @@ int64_t CudaAdapter::Picking::ZeroProducts(int top_k) const {
   return used.rule == GateRule::kTopK ? products * (experts - used.top_k) / experts : 0;
 }
 
-void CudaAdapter::Use(cudaStream_t stream) const {
-  if (awaited_) return;
-  HYDRAD_CUDA_CHECK(cudaStreamWaitEvent(stream, uploaded_.get(), 0));
+absl::Status CudaAdapter::Use(cudaStream_t stream) const {
+  if (awaited_) return absl::OkStatus();
+  RETURN_IF_ERROR(CudaStatus(cudaStreamWaitEvent(stream, uploaded_.get(), 0), "awaiting an adapter"));
   awaited_ = true;
+  return absl::OkStatus();
 }
 
 }  // namespace hydrad

@@ -22,7 +22,8 @@ class CudaAdapter final : public DeviceAdapter {
   // Bytes that Load will take; 0 for weights that it refuses.
   static size_t Bytes(const AdapterWeights& weights, const AdapterShape& shape);
 
-  // Errors of PackedAdapter::Pack and of the pool. Returns before the bytes are on the device: see Use.
+  // Errors of PackedAdapter::Pack, of the pool and of the device. Returns before the bytes are on the device:
+  // see Use.
   static absl::StatusOr<std::unique_ptr<CudaAdapter>> Load(const AdapterWeights& weights,
                                                            const AdapterShape& shape, AdapterPool& pool,
                                                            Uploader& uploader);
@@ -59,7 +60,7 @@ class CudaAdapter final : public DeviceAdapter {
   int64_t ZeroProducts(int kind, int top_k) const { return picking_[kind].ZeroProducts(top_k); }
 
   // What is launched on `stream` from now on finds the adapter uploaded. For the scheduler thread.
-  void Use(cudaStream_t stream) const;
+  absl::Status Use(cudaStream_t stream) const;
 
  private:
   CudaAdapter() = default;

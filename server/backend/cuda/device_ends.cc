@@ -38,16 +38,17 @@ std::vector<int32_t> OrderOf(const TokenRows& own) {
 }
 
 // Straight from the file's memory: a whole matrix may be a gigabyte.
-void UploadRows(const TokenRows& own, std::byte* to, Uploader& uploader) {
-  if (own.rows.data == nullptr) return;
+absl::Status UploadRows(const TokenRows& own, std::byte* to, Uploader& uploader) {
+  if (own.rows.data == nullptr) return absl::OkStatus();
   const std::vector<int32_t> order = OrderOf(own);
   const size_t row_bytes = sizeof(bf16) * own.rows.cols;
-  uploader.Copy(to, row_bytes * own.rows.rows, row_bytes, [&](size_t begin, size_t count, std::byte* out) {
-    for (size_t i = begin / row_bytes; i < (begin + count) / row_bytes; ++i, out += row_bytes) {
-      const int row = order.empty() ? static_cast<int>(i) : order[i];
-      CopyRows(own.rows, row, 1, reinterpret_cast<bf16*>(out));
-    }
-  });
+  return uploader.Copy(
+      to, row_bytes * own.rows.rows, row_bytes, [&](size_t begin, size_t count, std::byte* out) {
+        for (size_t i = begin / row_bytes; i < (begin + count) / row_bytes; ++i, out += row_bytes) {
+          const int row = order.empty() ? static_cast<int>(i) : order[i];
+          CopyRows(own.rows, row, 1, reinterpret_cast<bf16*>(out));
+        }
+      });
 }
 
 // What stands in the block; null while measuring.
@@ -142,9 +143,10 @@ absl::StatusOr<DeviceEnds> UploadEnds(const AdapterWeights& weights, const Adapt
   Arena arena(block.data());
   const Rest rest = LayRest(weights, shape, arena);
   const DeviceEnds ends = EndsOnDevice(weights, rest, base, Mirror(block, base + rows));
-  UploadRows(weights.embedding, base, uploader);
-  if (!SameAtBothEnds(weights)) UploadRows(weights.head, base + RowsBytes(weights.embedding), uploader);
-  uploader.Copy(base + rows, block.data(), block.size());
+  RETURN_IF_ERROR(UploadRows(weights.embedding, base, uploader));
+  if (!SameAtBothEnds(weights))
+    RETURN_IF_ERROR(UploadRows(weights.head, base + RowsBytes(weights.embedding), uploader));
+  RETURN_IF_ERROR(uploader.Copy(base + rows, block.data(), block.size()));
   return ends;
 }
 

@@ -23,7 +23,7 @@ struct DeviceEnds {
 size_t EndsBytes(const AdapterWeights& weights, const AdapterShape& shape);
 
 // Puts them to `base` [EndsBytes], aligned to AdapterPool::kAlignment. Returns when the last copy is on its
-// way. RESOURCE_EXHAUSTED.
+// way. RESOURCE_EXHAUSTED, and errors of the device.
 absl::StatusOr<DeviceEnds> UploadEnds(const AdapterWeights& weights, const AdapterShape& shape,
                                       std::byte* base, Uploader& uploader);
 

@@ -1,6 +1,7 @@
 #include "server/backend/cuda/device_memory.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <numeric>
 
 #include "server/backend/cuda/cuda_status.h"
@@ -11,8 +12,10 @@ class DeviceMemory::Allocation final : public Buffer {
  public:
   Allocation(DeviceMemory& memory, void* data, size_t bytes, MemoryUse use)
       : memory_(memory), data_(data), bytes_(bytes), use_(use) {}
+  // An error is that of an earlier call, or the device is lost, and its memory with it.
   ~Allocation() override {
-    HYDRAD_CUDA_CHECK(cudaFree(data_));
+    if (const absl::Status freed = CudaStatus(cudaFree(data_), "giving memory back"); !freed.ok())
+      memory_.NoteLoss(freed);
     memory_.GiveBack(bytes_, use_);
   }
   void* data() const override { return data_; }
@@ -66,6 +69,11 @@ std::string DeviceMemory::Report() const {
 void DeviceMemory::GiveBack(size_t bytes, MemoryUse use) {
   MutexLock lock(&mu_);
   used_[static_cast<int>(use)] -= bytes;
+}
+
+void DeviceMemory::NoteLoss(const absl::Status& freed) {
+  if (loss_told_.exchange(true)) return;
+  std::fprintf(stderr, "hydrad: %s; told once\n", std::string(freed.message()).c_str());
 }
 
 size_t DeviceMemory::FreeLocked(MemoryUse use) const {

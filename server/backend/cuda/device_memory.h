@@ -3,6 +3,7 @@
 #define HYDRAD_SERVER_BACKEND_CUDA_DEVICE_MEMORY_H_
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -35,9 +36,11 @@ class DeviceMemory {
  private:
   class Allocation;
   void GiveBack(size_t bytes, MemoryUse use);
+  void NoteLoss(const absl::Status& freed);
   size_t FreeLocked(MemoryUse use) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const size_t budget_;
+  std::atomic<bool> loss_told_ = false;  // that memory could not be given back
   mutable Mutex mu_;
   std::array<size_t, kMemoryUses> used_ ABSL_GUARDED_BY(mu_) = {};
   size_t for_scratch_ ABSL_GUARDED_BY(mu_) = 0;

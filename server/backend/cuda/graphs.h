@@ -24,13 +24,21 @@ struct StepForm {
 class StepGraphs {
  public:
   // The first step of a form runs `ops` as they are, which also loads kernels and picks algorithms; the
-  // second is recorded; from then on `ops` is not called. `ops` launches on `stream` and waits for nothing.
-  void Run(const StepForm& form, cudaStream_t stream, absl::FunctionRef<void()> ops);
-  // For when an address that was recorded is no longer right. Waits for the stream.
-  void Clear(cudaStream_t stream);
+  // second is recorded; from then on `ops` is not called. `ops` launches on `stream`, waits for nothing and
+  // returns its first error. A step that cannot be recorded runs as it is, as do those of its form after it.
+  absl::Status Run(const StepForm& form, cudaStream_t stream, absl::FunctionRef<absl::Status()> ops);
+  // For when an address that was recorded may no longer be right: nothing recorded so far is launched again.
+  void Forget() { forgotten_ = true; }
 
  private:
-  std::map<StepForm, CudaGraph> graphs_;  // null: has run once
+  struct Form {
+    CudaGraph graph;       // null: not recorded yet
+    bool refused = false;  // recording it has failed
+  };
+  absl::Status Clear(cudaStream_t stream);
+
+  std::map<StepForm, Form> forms_;  // that have run
+  bool forgotten_ = false;          // forms_ are to go before the next run
 };
 
 }  // namespace hydrad

@@ -45,9 +45,9 @@ absl::StatusOr<std::unique_ptr<LoraScratchSpace::Space>> LoraScratchSpace::Make(
   ASSIGN_OR_RETURN(void* const u, take(sizeof(float) * cuda::kLoraMaxSplits * rows * u_stride));
   ASSIGN_OR_RETURN(void* const z, take(sizeof(bf16) * rows * z_stride));
   ASSIGN_OR_RETURN(void* const arrivals, take(arrivals_bytes));
-  uploader_.Zero(static_cast<std::byte*>(arrivals), arrivals_bytes);
-  space->zeroed = MakeEvent();
-  uploader_.Mark(space->zeroed.get());
+  ASSIGN_OR_RETURN(space->zeroed, MakeEvent());
+  RETURN_IF_ERROR(uploader_.Zero(static_cast<std::byte*>(arrivals), arrivals_bytes));
+  RETURN_IF_ERROR(uploader_.Mark(space->zeroed.get()));
   space->view = {.u = static_cast<float*>(u),
                  .u_stride = u_stride,
                  .z = static_cast<bf16*>(z),
@@ -58,11 +58,12 @@ absl::StatusOr<std::unique_ptr<LoraScratchSpace::Space>> LoraScratchSpace::Make(
   return space;
 }
 
-const cuda::LoraScratch& LoraScratchSpace::Use(cudaStream_t stream) {
+absl::StatusOr<cuda::LoraScratch> LoraScratchSpace::Use(cudaStream_t stream) {
   MutexLock lock(&mu_);
   HYDRAD_CHECK(!spaces_.empty());
   Space& space = *spaces_.back();
-  if (!space.awaited) HYDRAD_CUDA_CHECK(cudaStreamWaitEvent(stream, space.zeroed.get(), 0));
+  if (!space.awaited)
+    RETURN_IF_ERROR(CudaStatus(cudaStreamWaitEvent(stream, space.zeroed.get(), 0), "awaiting scratch"));
   space.awaited = true;
   return space.view;
 }

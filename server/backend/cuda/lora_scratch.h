@@ -27,7 +27,7 @@ class LoraScratchSpace {
 
   // The widest, ready for what is launched on `stream` from now on. For the scheduler thread, after a
   // WidenFor.
-  const cuda::LoraScratch& Use(cudaStream_t stream);
+  absl::StatusOr<cuda::LoraScratch> Use(cudaStream_t stream);
 
  private:
   struct Space {

@@ -19,21 +19,23 @@ class CudaSampler {
   static absl::StatusOr<std::unique_ptr<CudaSampler>> Make(DeviceMemory& memory, int rows);
 
   // One draw per row of `logits` (f32), as Backend::Sample. Waits for `stream`.
-  void Draw(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out, cudaStream_t stream);
+  absl::Status Draw(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out,
+                    cudaStream_t stream);
   // Of the one row of `logits`, as Backend::Score. Likewise.
-  Sampled Score(Tensor logits, int32_t token, int top, cudaStream_t stream);
+  absl::StatusOr<Sampled> Score(Tensor logits, int32_t token, int top, cudaStream_t stream);
 
  private:
   CudaSampler(DeviceMemory& memory, int max_rows) : memory_(memory), max_rows_(max_rows) {}
-  absl::Status Grow(int edits, int top);
-  void Run(Tensor logits, int top, std::span<Sampled> out, cudaStream_t stream);
+  absl::Status GrowInput(int edits);
+  absl::Status GrowOutput(int top);
+  absl::Status Run(Tensor logits, int top, std::span<Sampled> out, cudaStream_t stream);
   size_t InputBytes(size_t edits) const;
   size_t OutputBytes(size_t top) const;
 
   DeviceMemory& memory_;
   const int max_rows_;
-  int max_edits_ = 0;  // of one call
-  int max_top_ = 0;    // of one row
+  int max_edits_ = -1;  // of one call; -1: there is no room for any input
+  int max_top_ = -1;    // of one row; likewise for output
   std::unique_ptr<Buffer> device_input_, device_output_;
   PinnedBuffer input_, output_;  // rows and edits; results and their most likely tokens
   std::vector<cuda::SampleRow> planned_;

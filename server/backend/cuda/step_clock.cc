@@ -2,19 +2,36 @@
 
 #include <algorithm>
 
+#include "server/backend/device_errors.h"
+
 namespace hydrad {
 
-StepClock::StepClock() : ended_{MakeEvent(), MakeEvent(), MakeEvent(), MakeEvent()} {}
+absl::StatusOr<std::unique_ptr<StepClock>> StepClock::Make() {
+  Events ended;
+  for (CudaEvent& event : ended) {
+    ASSIGN_OR_RETURN(event, MakeEvent());
+  }
+  return std::unique_ptr<StepClock>(new StepClock(std::move(ended)));
+}
 
 void StepClock::Begin() {
   MutexLock lock(&mu_);
   ++begun_;
 }
 
-void StepClock::End(cudaStream_t stream) {
+absl::Status StepClock::End(cudaStream_t stream) {
   MutexLock lock(&mu_);
   launched_ = begun_;
-  HYDRAD_CUDA_CHECK(cudaEventRecord(ended_[launched_ % kRing].get(), stream));
+  absl::Status recorded =
+      CudaStatus(cudaEventRecord(ended_[launched_ % kRing].get(), stream), "marking the end of the step");
+  if (recorded.ok()) return recorded;
+  recorded = Settle(stream, std::move(recorded));
+  if (IsDeviceLost(recorded)) {
+    lost_ = recorded;
+  } else {
+    finished_ = launched_;
+  }
+  return recorded;
 }
 
 int64_t StepClock::begun() const {
@@ -31,21 +48,23 @@ int64_t StepClock::Finished() {
       finished_ = step;
       break;
     }
-    if (state != cudaErrorNotReady) HYDRAD_CUDA_CHECK(state);
+    if (state != cudaErrorNotReady) cudaGetLastError();  // who awaits the step will hear of it
   }
   return finished_;
 }
 
 // The step's event may have been recorded again by a later one: then more is waited for than need be.
-void StepClock::Await(int64_t step) {
+absl::Status StepClock::Await(int64_t step) {
   {
     MutexLock lock(&mu_);
     mu_.Await([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return launched_ >= step; });
-    if (finished_ >= step) return;
+    if (finished_ >= step) return absl::OkStatus();
+    RETURN_IF_ERROR(lost_);
   }
-  HYDRAD_CUDA_CHECK(cudaEventSynchronize(ended_[step % kRing].get()));
+  RETURN_IF_ERROR(CudaStatus(cudaEventSynchronize(ended_[step % kRing].get()), "waiting for a step"));
   MutexLock lock(&mu_);
   finished_ = std::max(finished_, step);
+  return absl::OkStatus();
 }
 
 }  // namespace hydrad

@@ -82,26 +82,30 @@ void StepTables::WriteProbe(const Batch::Probe& probe, std::span<cuda::RouterPro
   probe_picks_.push_back(picked);
 }
 
-void StepTables::FinishProbes(cudaStream_t stream) {
+absl::Status StepTables::FinishProbes(cudaStream_t stream) {
+  constexpr char kFetching[] = "fetching what the routers picked";
   std::vector<std::vector<int32_t>> picked(batch_->probes.size());
   for (size_t i = 0; i < batch_->probes.size(); ++i) {
     const Batch::Probe& probe = batch_->probes[i];
     const size_t layers = static_cast<size_t>(limits_.layers),
                  choices = static_cast<size_t>(probe.router->choices());
-    HYDRAD_CUDA_CHECK(cudaMemcpyAsync(probe.sums, probe_sums_[i], layers * choices * sizeof(double),
-                                      cudaMemcpyDeviceToHost, stream));
+    RETURN_IF_ERROR(CudaStatus(cudaMemcpyAsync(probe.sums, probe_sums_[i], layers * choices * sizeof(double),
+                                               cudaMemcpyDeviceToHost, stream),
+                               kFetching));
     if (probe_picks_[i] == nullptr) continue;
     picked[i].resize(layers);
-    HYDRAD_CUDA_CHECK(cudaMemcpyAsync(picked[i].data(), probe_picks_[i], layers * sizeof(int32_t),
-                                      cudaMemcpyDeviceToHost, stream));
+    RETURN_IF_ERROR(CudaStatus(cudaMemcpyAsync(picked[i].data(), probe_picks_[i], layers * sizeof(int32_t),
+                                               cudaMemcpyDeviceToHost, stream),
+                               kFetching));
   }
-  HYDRAD_CUDA_CHECK(cudaStreamSynchronize(stream));
+  RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream), kFetching));
   for (size_t i = 0; i < batch_->probes.size(); ++i) {
     const Batch::Probe& probe = batch_->probes[i];
     for (size_t layer = 0; layer < picked[i].size(); ++layer) {
       probe.by_layer[layer] = probe.router->experts[static_cast<size_t>(picked[i][layer])];
     }
   }
+  return absl::OkStatus();
 }
 
 }  // namespace hydrad

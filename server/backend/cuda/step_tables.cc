@@ -40,6 +40,9 @@ absl::StatusOr<std::unique_ptr<StepTables>> StepTables::Make(DeviceMemory& memor
                                                              int partials, int64_t regroup_products) {
   std::unique_ptr<StepTables> tables(new StepTables(memory, limits, partials, regroup_products));
   tables->column_bytes_ = Padded(sizeof(int32_t) * std::max(limits.max_rows, limits.max_logit_rows));
+  for (Stage& stage : tables->stages_) {
+    ASSIGN_OR_RETURN(stage.copied, MakeEvent());
+  }
   // A step of as many sequences as logits may be asked for, each as long as it gets, and as many runs.
   const size_t blocks = static_cast<size_t>(limits.max_context / limits.block_size + 1);
   const size_t sequences = static_cast<size_t>(limits.max_logit_rows);
@@ -56,25 +59,28 @@ size_t StepTables::HeadPlace() const { return VocabularyPlace() + Padded(sizeof(
 
 absl::Status StepTables::Grow(size_t bytes) {
   device_.reset();
+  for (Stage& stage : stages_) {
+    ASSIGN_OR_RETURN(stage.memory, PinnedBuffer::Make(bytes));
+  }
   ASSIGN_OR_RETURN(device_, memory_.Allocate(bytes, MemoryUse::kScratch));
-  for (Stage& stage : stages_) stage.memory = PinnedBuffer(bytes);
   return absl::OkStatus();
 }
 
-bool StepTables::Begin(const Batch& batch, int rows, bool recorded, cudaStream_t stream) {
+absl::StatusOr<bool> StepTables::Begin(const Batch& batch, int rows, bool recorded, cudaStream_t stream) {
+  constexpr char kTables[] = "copying the step's tables";
   may_regroup_ = !recorded;
   items_.clear();
   merges_.clear();
   cuda::PlanAttention(SegmentsOf(batch), limits_.heads / limits_.kv_heads, partials_, &items_, &merges_);
-  PlaceRecords(batch);
+  RETURN_IF_ERROR(PlaceRecords(batch));
   const size_t bytes = BytesFor(batch);
-  const bool grows = bytes > device_->bytes();
+  const bool grows = device_ == nullptr || bytes > device_->bytes();
   if (grows) {
-    HYDRAD_CUDA_CHECK(cudaStreamSynchronize(stream));
-    HYDRAD_CHECK(Grow(2 * bytes).ok());
+    RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream), kTables));
+    RETURN_IF_ERROR(Grow(2 * bytes));
   }
   Stage& stage = stages_[next_stage_++ % stages_.size()];
-  HYDRAD_CUDA_CHECK(cudaEventSynchronize(stage.copied.get()));
+  RETURN_IF_ERROR(CudaStatus(cudaEventSynchronize(stage.copied.get()), kTables));
   host_ = stage.memory.data();
   used_ = FixedBytes();
   WriteRows(batch, rows);
@@ -83,12 +89,20 @@ bool StepTables::Begin(const Batch& batch, int rows, bool recorded, cudaStream_t
   WriteEnds(batch);
   WriteProbes(batch);
   HYDRAD_CHECK(used_ <= bytes);
-  HYDRAD_CUDA_CHECK(cudaMemcpyAsync(device_->data(), host_, used_, cudaMemcpyHostToDevice, stream));
-  HYDRAD_CUDA_CHECK(cudaEventRecord(stage.copied.get(), stream));
-  for (const Batch::Run& run : batch.runs) {
-    ForEachAdapter(batch, run, limits_.layers, [&](const CudaAdapter& adapter) { adapter.Use(stream); });
-  }
+  RETURN_IF_ERROR(
+      CudaStatus(cudaMemcpyAsync(device_->data(), host_, used_, cudaMemcpyHostToDevice, stream), kTables));
+  RETURN_IF_ERROR(CudaStatus(cudaEventRecord(stage.copied.get(), stream), kTables));
+  RETURN_IF_ERROR(AwaitAdapters(batch, stream));
   return grows;
+}
+
+absl::Status StepTables::AwaitAdapters(const Batch& batch, cudaStream_t stream) const {
+  absl::Status awaited;
+  for (const Batch::Run& run : batch.runs) {
+    ForEachAdapter(batch, run, limits_.layers,
+                   [&](const CudaAdapter& adapter) { awaited.Update(adapter.Use(stream)); });
+  }
+  return awaited;
 }
 
 size_t StepTables::BytesFor(const Batch& batch) const {
@@ -111,7 +125,7 @@ size_t StepTables::LoraBytes(size_t runs, int rows) {
          Padded(cuda::LoraTilesAtMost(static_cast<int>(runs), rows) * sizeof(cuda::LoraTile));
 }
 
-void StepTables::PlaceRecords(const Batch& batch) {
+absl::Status StepTables::PlaceRecords(const Batch& batch) {
   host_gates_.clear();
   record_begin_.assign(1, 0);
   for (const Batch::Run& run : batch.runs) {
@@ -121,11 +135,10 @@ void StepTables::PlaceRecords(const Batch& batch) {
     record_begin_.push_back(record_begin_.back() + rows * run.adapter->gate_count());
   }
   const size_t bytes = sizeof(float) * record_begin_.back();
-  if (bytes == 0 || (gates_ != nullptr && gates_->bytes() >= bytes)) return;
+  if (bytes == 0 || (gates_ != nullptr && gates_->bytes() >= bytes)) return absl::OkStatus();
   gates_.reset();
-  absl::StatusOr<std::unique_ptr<Buffer>> grown = memory_.Allocate(2 * bytes, MemoryUse::kScratch);
-  HYDRAD_CHECK(grown.ok());
-  gates_ = *std::move(grown);
+  ASSIGN_OR_RETURN(gates_, memory_.Allocate(2 * bytes, MemoryUse::kScratch));
+  return absl::OkStatus();
 }
 
 // A padded row is token 0 at position 0; it belongs to no sequence, and its K and V are not kept.
@@ -215,12 +228,15 @@ const cuda::LoraGroup** StepTables::PutByLayer(const Batch::Run& run) {
   return by_layer_.back().second;
 }
 
-std::span<const float> StepTables::Gates(int record, cudaStream_t stream) {
+absl::StatusOr<std::span<const float>> StepTables::Gates(int record, cudaStream_t stream) {
+  constexpr char kFetching[] = "fetching gates";
   if (host_gates_.empty() && record_begin_.back() > 0) {
     host_gates_.resize(record_begin_.back());
-    HYDRAD_CUDA_CHECK(cudaMemcpyAsync(host_gates_.data(), gates_->data(), sizeof(float) * host_gates_.size(),
-                                      cudaMemcpyDeviceToHost, stream));
-    HYDRAD_CUDA_CHECK(cudaStreamSynchronize(stream));
+    RETURN_IF_ERROR(
+        CudaStatus(cudaMemcpyAsync(host_gates_.data(), gates_->data(), sizeof(float) * host_gates_.size(),
+                                   cudaMemcpyDeviceToHost, stream),
+                   kFetching));
+    RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream), kFetching));
   }
   const std::span<const float> all = host_gates_;
   return all.subspan(record_begin_[record], record_begin_[record + 1] - record_begin_[record]);

@@ -34,8 +34,8 @@ class StepTables {
 
   // Plans `batch`, padded to `rows` rows, and puts it on its way on `stream`; what a step that is `recorded`
   // launches depends on its form alone. Returns whether addresses have changed: the block table of a step may
-  // be longer than any before.
-  bool Begin(const Batch& batch, int rows, bool recorded, cudaStream_t stream);
+  // be longer than any before. An error says nothing about addresses: take them as changed.
+  absl::StatusOr<bool> Begin(const Batch& batch, int rows, bool recorded, cudaStream_t stream);
 
   const int32_t* tokens() const { return At<int32_t>(0); }
   const int32_t* positions() const { return At<int32_t>(Column(1)); }
@@ -69,11 +69,11 @@ class StepTables {
   const int32_t* probe_count() const { return At<int32_t>(probe_count_begin_); }
   int probes() const { return probes_; }
   // Takes what the routers have summed and picked to where the probes want it. Waits for `stream`.
-  void FinishProbes(cudaStream_t stream);
+  absl::Status FinishProbes(cudaStream_t stream);
 
   // [rows of the run, gate_count() of its adapter], once the step is over: see Backend::Gates. Waits for
   // `stream`.
-  std::span<const float> Gates(int record, cudaStream_t stream);
+  absl::StatusOr<std::span<const float>> Gates(int record, cudaStream_t stream);
 
  private:
   StepTables(DeviceMemory& memory, const StepLimits& limits, int partials, int64_t regroup_products)
@@ -93,7 +93,8 @@ class StepTables {
   size_t BytesFor(const Batch& batch) const;
   static size_t LoraBytes(size_t runs, int rows);
   static size_t EndsBytes(const Batch& batch);
-  void PlaceRecords(const Batch& batch);
+  absl::Status PlaceRecords(const Batch& batch);
+  absl::Status AwaitAdapters(const Batch& batch, cudaStream_t stream) const;
   void WriteRows(const Batch& batch, int rows);
   void WriteAttention(const Batch& batch);
   void WriteAdapters(const Batch& batch);
@@ -129,10 +130,10 @@ class StepTables {
 
   struct Stage {
     PinnedBuffer memory;
-    CudaEvent copied = MakeEvent();
+    CudaEvent copied;
   };
-  std::unique_ptr<Buffer> device_;
-  std::array<Stage, 2> stages_;  // a step is written while the one before is copied
+  std::unique_ptr<Buffer> device_;  // null after a Grow that failed
+  std::array<Stage, 2> stages_;     // a step is written while the one before is copied
   size_t next_stage_ = 0;
   std::byte* host_ = nullptr;  // of the stage at hand
   size_t used_ = 0;            // bytes of it

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "server/backend/device_errors.h"
 #include "tests/ptxsim/ptxsim.h"
 
 namespace hydrad {
@@ -44,10 +45,11 @@ class AdapterPoolTest : public testing::Test {
  protected:
   void Step() {
     clock_.Begin();
-    clock_.End(stream_.get());
+    EXPECT_TRUE(clock_.End(stream_.get()).ok());
   }
-  CudaStream stream_ = MakeStream();
-  StepClock clock_;
+  CudaStream stream_ = *MakeStream();
+  const std::unique_ptr<StepClock> made_ = *StepClock::Make();
+  StepClock& clock_ = *made_;
   std::byte* const base_ = reinterpret_cast<std::byte*>(4096);  // only addresses are handed out
   AdapterPool pool_{base_, 1024, clock_};
 };
@@ -73,7 +75,7 @@ TEST_F(AdapterPoolTest, WaitsForTheStepThatMayUseThePiece) {
   clock_.Begin();
   piece->reset();
   EXPECT_LT(clock_.Finished(), clock_.begun());
-  clock_.End(stream_.get());
+  EXPECT_TRUE(clock_.End(stream_.get()).ok());
   EXPECT_TRUE(pool_.Take(1024).ok());
   EXPECT_EQ(clock_.Finished(), clock_.begun());
 }
@@ -86,7 +88,7 @@ TEST_F(AdapterPoolTest, MemoryOfARunningStepGoesToNobody) {
   const auto next = pool_.Take(512);
   ASSERT_TRUE(next.ok());
   EXPECT_EQ((*next)->data(), base_ + 512);
-  clock_.End(stream_.get());
+  EXPECT_TRUE(clock_.End(stream_.get()).ok());
 }
 
 TEST_F(AdapterPoolTest, AStepThatWasLaunchedIsNotOver) {
@@ -95,19 +97,49 @@ TEST_F(AdapterPoolTest, AStepThatWasLaunchedIsNotOver) {
   const auto wait = [](void* flag) {
     while (!static_cast<std::atomic<bool>*>(flag)->load()) std::this_thread::yield();
   };
-  for (int i = 0; i < 3; ++i) HYDRAD_CUDA_CHECK(cudaLaunchHostFunc(stream_.get(), wait, &go_on));
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(cudaLaunchHostFunc(stream_.get(), wait, &go_on), cudaSuccess);
   Step();
   EXPECT_EQ(clock_.Finished(), 0);
   go_on = true;
-  clock_.Await(1);
+  EXPECT_TRUE(clock_.Await(1).ok());
   EXPECT_EQ(clock_.Finished(), 1);
 }
 
 TEST_F(AdapterPoolTest, ManyStepsLaterTheClockKnowsThemAll) {
   for (int i = 0; i < 20; ++i) Step();
-  clock_.Await(3);
-  HYDRAD_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  EXPECT_TRUE(clock_.Await(3).ok());
+  ASSERT_EQ(cudaStreamSynchronize(stream_.get()), cudaSuccess);
   EXPECT_EQ(clock_.Finished(), 20);
+}
+
+// What the steps may use is free again although the end of one could not be marked: it was waited for.
+TEST_F(AdapterPoolTest, AStepWhoseEndCannotBeMarkedIsOver) {
+  const ptxsim_api* sim = ptxsim_get();
+  if (sim == nullptr) GTEST_SKIP() << "a device does not fail when it is told to";
+  auto piece = pool_.Take(1024);
+  ASSERT_TRUE(piece.ok());
+  clock_.Begin();
+  piece->reset();
+  sim->fail_call(1, cudaErrorUnknown, /*lost=*/0);
+  EXPECT_EQ(clock_.End(stream_.get()).code(), absl::StatusCode::kInternal);
+  EXPECT_STREQ(sim->failed_call(), "cudaEventRecord");
+  sim->clear();
+  EXPECT_EQ(clock_.Finished(), 1);
+  EXPECT_TRUE(pool_.Take(1024).ok());
+}
+
+// Nobody waits for the steps of a device that is lost.
+TEST_F(AdapterPoolTest, OfALostDeviceNothingIsAwaited) {
+  const ptxsim_api* sim = ptxsim_get();
+  if (sim == nullptr) GTEST_SKIP() << "a device does not fail when it is told to";
+  auto piece = pool_.Take(1024);
+  ASSERT_TRUE(piece.ok());
+  clock_.Begin();
+  piece->reset();
+  sim->fail_call(1, cudaErrorECCUncorrectable, /*lost=*/1);
+  EXPECT_TRUE(IsDeviceLost(clock_.End(stream_.get())));
+  EXPECT_TRUE(IsDeviceLost(pool_.Take(1024).status()));
+  sim->clear();
 }
 
 }  // namespace
