@@ -2,7 +2,7 @@
 
 #include <chrono>
 
-#include "server/rpc/wire.h"
+#include "server/rpc/to_proto.h"
 
 namespace hydrad {
 

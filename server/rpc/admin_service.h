@@ -4,8 +4,8 @@
 
 #include <memory>
 
+#include "server/front/intake.h"
 #include "server/front/unread_output.h"
-#include "server/rpc/intake.h"
 
 namespace grpc {
 class Service;

@@ -5,34 +5,21 @@
 #include <utility>
 
 #include "hydrad/v1/inference.grpc.pb.h"
-#include "server/front/cancel_point.h"
-#include "server/rpc/caller.h"
+#include "server/front/answers.h"
+#include "server/rpc/context_caller.h"
+#include "server/rpc/from_proto.h"
 #include "server/rpc/incoming.h"
 #include "server/rpc/output_sinks.h"
 #include "server/rpc/reactors.h"
-#include "server/rpc/wire.h"
-#include "server/text/tokenizer/utf8.h"  // IsUtf8
+#include "server/rpc/to_proto.h"
 
 namespace hydrad {
 namespace {
 
-OutputHead HeadOf(Prepared& prepared, const v1::GenerateRequest& message, const std::string& base_model,
-                  const Tokenizer& tokenizer) {
-  OutputHead head;
-  head.token_bytes = [&tokenizer](int32_t token) { return tokenizer.TokenBytes(token); };
-  head.start.set_model(base_model);
-  head.start.set_prompt_tokens(static_cast<int>(prepared.request.prompt.size()));
-  head.start.set_adapter(message.adapter());
-  for (int i = 0; i < message.adapters_size(); ++i) {
-    v1::UsedAdapter* used = head.start.add_adapters();
-    used->set_name(message.adapters(i).name());
-    used->set_weight(prepared.request.weight_at(static_cast<size_t>(i)));
-  }
-  head.start.set_request_id(prepared.name);
-  head.echo = std::move(prepared.echo);
-  head.token_ids = message.output().token_ids();
-  return head;
-}
+// A call with its message, unread.
+struct UnreadCall : EnteredCall {
+  grpc::ByteBuffer bytes{};
+};
 
 class InferenceService final : public UnreadService<v1::Inference> {
  public:
@@ -54,33 +41,22 @@ class InferenceService final : public UnreadService<v1::Inference> {
   }
 
  private:
-  // A call that was let in, as it goes from thread to thread.
-  struct Call {
-    Caller caller;
-    Asker asker;
-    std::shared_ptr<CancelPoint> cancel = std::make_shared<CancelPoint>();
-    grpc::ByteBuffer bytes{};  // its message
-  };
-  using MakeSink = std::function<std::shared_ptr<TokenSink>(OutputHead head, int choices)>;
-
   grpc::ServerWriteReactor<v1::GenerateResponse>* OnGenerate(grpc::CallbackServerContext& context,
                                                              const Incoming<v1::GenerateRequest>& incoming) {
     auto* writer = new QueueWriter<v1::GenerateResponse>;  // deletes itself
-    Call call{.caller = CallerOf(context, rooms_.clock), .asker = {}};
+    UnreadCall call = CallOf(context);
     absl::StatusOr<Ticket> ticket = intake_.Enter(call.caller);
     if (!ticket.ok()) {
       writer->queue()->Close(ticket.status());
       return writer;
     }
     Begin(context, incoming, *std::move(ticket), *writer, &call);
-    Work(call, [this, call, queue = writer->queue()](absl::Status status) {
-      if (status.ok()) {
-        status = Start(call, [queue](OutputHead head, int) {
+    Generate(
+        call,
+        [queue = writer->queue()](OutputHead head, int) {
           return std::make_shared<StreamSink>(std::move(head), queue);
-        });
-      }
-      if (!status.ok()) queue->Close(status);
-    });
+        },
+        [queue = writer->queue()](const absl::Status& refused) { queue->Close(refused); });
     return writer;
   }
 
@@ -88,37 +64,41 @@ class InferenceService final : public UnreadService<v1::Inference> {
                                             const Incoming<v1::GenerateRequest>& incoming,
                                             v1::GenerateResult* result) {
     auto* reply = new LaterReply;  // deletes itself
-    Call call{.caller = CallerOf(context, rooms_.clock), .asker = {}};
+    UnreadCall call = CallOf(context);
     absl::StatusOr<Ticket> ticket = intake_.Enter(call.caller);
     if (!ticket.ok()) {
       reply->Answer(ticket.status());
       return reply;
     }
     Begin(context, incoming, *std::move(ticket), *reply, &call);
-    Work(call, [this, call, reply, result](absl::Status status) {
-      if (status.ok()) {
-        status = Start(call, [reply, result](OutputHead head, int choices) {
+    Generate(
+        call,
+        [reply, result](OutputHead head, int choices) {
           return std::make_shared<GatherSink>(
               std::move(head), choices, result, reply->account(),
               [reply, result](const absl::Status& done) { reply->Answer(done, result, /*charged=*/true); });
-        });
-      }
-      if (!status.ok()) reply->Answer(status);
-    });
+        },
+        [reply](const absl::Status& refused) { reply->Answer(refused); });
     return reply;
+  }
+
+  UnreadCall CallOf(const grpc::CallbackServerContext& context) const {
+    UnreadCall call;
+    call.caller = CallerOf(context, rooms_.clock);
+    return call;
   }
 
   // The call's reactor is told whom it belongs to.
   template <class Message, class Reactor>
   void Begin(grpc::CallbackServerContext& context, const Incoming<Message>& incoming, Ticket ticket,
-             Reactor& reactor, Call* call) {
+             Reactor& reactor, UnreadCall* call) {
     call->asker = {ticket.tenant(), ticket.weight()};
     reactor.set_ticket(std::move(ticket));
     Begin(context, incoming, reactor, call);
   }
   template <class Message, class Reactor>
   void Begin(grpc::CallbackServerContext& context, const Incoming<Message>& incoming, Reactor& reactor,
-             Call* call) {
+             UnreadCall* call) {
     call->bytes = incoming.Take();
     reactor.Charge(context, unread_, call->asker.tenant);
     reactor.set_on_cancel([this, cancel = call->cancel, deadline = call->caller.deadline] {
@@ -126,83 +106,65 @@ class InferenceService final : public UnreadService<v1::Inference> {
     });
   }
 
-  // Does the work, unless it has become pointless: here if the message is short, else on the pool.
-  void Work(const Call& call, std::function<void(absl::Status)> work, bool may_be_long = false) {
-    if (call.bytes.Length() <= kShortMessage && !may_be_long) return work(absl::OkStatus());
-    const absl::Status taken =
-        texts_.Submit(call.asker.tenant, {.bytes = call.bytes.Length(),
-                                          .wanted =
-                                              [this, cancel = call.cancel, deadline = call.caller.deadline] {
-                                                if (deadline && rooms_.clock.Now() >= *deadline)
-                                                  return CancelStatus(deadline, rooms_.clock);
-                                                return cancel->status();
-                                              },
-                                          .run = work});
-    if (!taken.ok()) work(intake_.TextsFull(taken));
+  // Reads the message and starts the request, now or on a thread for long texts. Either `make_sink` gives
+  // what is told of its end, or `refuse` is called with why there is no request.
+  using MakeSink = std::function<std::shared_ptr<TokenSink>(OutputHead head, int choices)>;
+  void Generate(const UnreadCall& call, MakeSink make_sink, std::function<void(const absl::Status&)> refuse) {
+    intake_.Work(
+        texts_, call, call.bytes.Length(),
+        [this, call, make_sink = std::move(make_sink), refuse = std::move(refuse)](absl::Status status) {
+          if (status.ok()) status = Start(call, make_sink);
+          if (!status.ok()) refuse(status);
+        });
   }
-
-  // Hands the request on. After an OK its sink is told of its end.
-  absl::Status Start(const Call& call, const MakeSink& make_sink) {
+  absl::Status Start(const UnreadCall& call, const MakeSink& make_sink) {
     v1::GenerateRequest message;
     if (const absl::Status parsed = ParseMessage(call.bytes, &message); !parsed.ok())
-      return intake_.Invalid(parsed);
-    ASSIGN_OR_RETURN(Prepared prepared, intake_.Prepare(message, call.caller, call.asker));
-    const RequestId id = prepared.request.id;
-    const std::shared_ptr<TokenSink> sink =
-        make_sink(HeadOf(prepared, message, base_model_, rooms_.tokenizer), prepared.request.n);
-    prepared.request.sink = rooms_.delivery.To(sink);
-    const absl::Status submitted = intake_.Submit(std::move(prepared.request));
-    if (!submitted.ok()) {
-      sink->OnDone(submitted, {});
-    } else {
-      call.cancel->Bind([this, id](const absl::Status& why) { rooms_.scheduler.cancel(id, why); });
-    }
+      return intake_.Invalid(parsed, call.caller);
+    return intake_.Start(call, FromProto(std::move(message)), [&](AnswerHead head) {
+      return make_sink({.start = ToProto(head, base_model_),
+                        .echo = std::move(head.echo),
+                        .token_ids = head.token_ids,
+                        .token_bytes = [&tokenizer = rooms_.tokenizer](
+                                           int32_t token) { return tokenizer.TokenBytes(token); }},
+                       head.choices);
+    });
+  }
+
+  absl::Status OnTokenize(const std::string&, v1::TokenizeRequest message, v1::TokenizeResponse* out) const {
+    ASSIGN_OR_RETURN(Tokenized tokenized, hydrad::Tokenize(rooms_, FromProto(std::move(message))));
+    out->mutable_token_ids()->Add(tokenized.ids.begin(), tokenized.ids.end());
+    for (std::string& token : tokenized.tokens) out->add_tokens(std::move(token));
     return absl::OkStatus();
   }
 
-  absl::Status OnTokenize(const std::string&, const v1::TokenizeRequest& message,
-                          v1::TokenizeResponse* out) const {
-    RETURN_IF_ERROR(Validate(message, rooms_.limits));
-    const std::vector<int32_t> ids =
-        rooms_.tokenizer.Encode(message.text(), !message.no_special(), message.parse_special());
-    out->mutable_token_ids()->Add(ids.begin(), ids.end());
-    for (const int32_t id : ids) {
-      std::string bytes = rooms_.tokenizer.TokenBytes(id);
-      out->add_tokens(IsUtf8(bytes) ? std::move(bytes) : "\uFFFD");
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status OnDetokenize(const std::string&, const v1::DetokenizeRequest& message,
+  absl::Status OnDetokenize(const std::string&, v1::DetokenizeRequest message,
                             v1::DetokenizeResponse* out) const {
-    RETURN_IF_ERROR(Validate(message, rooms_.limits));
-    const std::vector<int32_t> ids(message.token_ids().begin(), message.token_ids().end());
-    out->set_text(rooms_.tokenizer.Decode(ids, !message.keep_special_tokens()));
+    ASSIGN_OR_RETURN(std::string text, hydrad::Detokenize(rooms_, FromProto(message)));
+    out->set_text(std::move(text));
     return absl::OkStatus();
   }
 
-  absl::Status OnListModels(const std::string& tenant, const v1::ListModelsRequest&,
+  absl::Status OnListModels(const std::string& tenant, v1::ListModelsRequest,
                             v1::ListModelsResponse* out) const {
     out->set_base_model(base_model_);
-    if (rooms_.admission.Allowed(tenant, "")) out->add_models();
-    for (const AdapterInfo& info : rooms_.adapters.List()) {
-      if (info.state != AdapterState::kAvailable || !rooms_.admission.Allowed(tenant, info.name)) continue;
+    for (ServedModel& served : ModelsFor(rooms_, tenant)) {
       auto* model = out->add_models();
-      model->set_name(info.name);
-      model->set_generation(info.generation);
+      model->set_name(std::move(served.name));
+      model->set_generation(served.generation);
     }
     return absl::OkStatus();
   }
 
   template <class Message, class Response>
-  using Fill = absl::Status (InferenceService::*)(const std::string& tenant, const Message&, Response*) const;
+  using Fill = absl::Status (InferenceService::*)(const std::string& tenant, Message, Response*) const;
 
   // A method that needs no scheduler: `fill` returns what is wrong with the message.
   template <class Message, class Response>
   void SetAnswer(const char* name, Fill<Message, Response> fill) {
     SetUnary<Message, Response>(name, [this, fill](auto* context, auto* incoming, auto* out) {
       auto* reply = new LaterReply;  // deletes itself
-      Call call{.caller = CallerOf(*context, rooms_.clock), .asker = {}};
+      UnreadCall call = CallOf(*context);
       const absl::StatusOr<std::string> tenant = intake_.EnterCall(call.caller);
       if (!tenant.ok()) {
         reply->Answer(tenant.status());
@@ -211,8 +173,8 @@ class InferenceService final : public UnreadService<v1::Inference> {
       call.asker.tenant = *tenant;
       Begin(*context, *incoming, *reply, &call);
       constexpr bool kLong = std::is_same_v<Message, v1::ListModelsRequest>;  // there may be thousands
-      Work(
-          call,
+      intake_.Work(
+          texts_, call, call.bytes.Length(),
           [this, call, reply, fill, out](absl::Status status) {
             if (status.ok()) status = Answer<Message, Response>(call, fill, out);
             reply->Answer(status, out);
@@ -222,15 +184,12 @@ class InferenceService final : public UnreadService<v1::Inference> {
     });
   }
   template <class Message, class Response>
-  absl::Status Answer(const Call& call, Fill<Message, Response> fill, Response* out) {
+  absl::Status Answer(const UnreadCall& call, Fill<Message, Response> fill, Response* out) {
     Message message;
     absl::Status status = ParseMessage(call.bytes, &message);
-    if (status.ok()) status = (this->*fill)(call.asker.tenant, message, out);
-    return status.ok() ? status : intake_.Invalid(status);
+    if (status.ok()) status = (this->*fill)(call.asker.tenant, std::move(message), out);
+    return status.ok() ? status : intake_.Invalid(status, call.caller);
   }
-
-  // Messages up to this size are dealt with on gRPC's threads: the worst take less than a millisecond.
-  static constexpr size_t kShortMessage = 2048;
 
   Intake& intake_;
   const Rooms& rooms_;

@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "server/front/intake.h"
 #include "server/front/text_pool.h"
 #include "server/front/unread_output.h"
-#include "server/rpc/intake.h"
 
 namespace grpc {
 class Service;

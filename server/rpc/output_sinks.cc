@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/rpc/wire.h"
+#include "server/rpc/to_proto.h"
 
 namespace hydrad {
 namespace {

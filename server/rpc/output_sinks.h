@@ -9,7 +9,7 @@
 
 #include "hydrad/v1/inference.pb.h"
 #include "server/rpc/message_queue.h"
-#include "server/rpc/wire.h"  // TokenBytes
+#include "server/rpc/to_proto.h"  // TokenBytes
 #include "server/scheduler/token_sink.h"
 
 namespace hydrad {

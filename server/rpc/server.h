@@ -10,12 +10,12 @@
 #include "server/base/clock.h"
 #include "server/base/listen_socket.h"
 #include "server/base/status.h"
+#include "server/front/intake.h"
 #include "server/front/text_pool.h"
 #include "server/front/unread_output.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/connection_book.h"
 #include "server/rpc/health.h"
-#include "server/rpc/intake.h"
 #include "server/rpc/listener_probe.h"
 
 namespace hydrad {

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "server/rpc/intake.h"
+#include "server/front/intake.h"
 #include "tests/fakes/adapter_files.h"
 #include "tests/fakes/fake_backend.h"
 #include "tests/fakes/fake_clock.h"

@@ -8,8 +8,9 @@
 
 #include "kernels/philox.h"
 #include "server/base/status.h"
-#include "server/rpc/validate.h"
-#include "server/rpc/wire.h"
+#include "server/front/make_request.h"
+#include "server/front/validate.h"
+#include "server/rpc/from_proto.h"
 
 namespace hydrad {
 namespace {
@@ -56,7 +57,7 @@ Ends FindEnds(int64_t valid, const Put& put) {
     v1::GenerateRequest request;
     request.set_text("x");
     put(request.mutable_sampling(), place);
-    return Validate(request, {.vocab_size = 1, .max_context = 1}).ok();
+    return Validate(FromProto(request), {.vocab_size = 1, .max_context = 1}).ok();
   };
   HYDRAD_CHECK(taken(valid));
   const auto end = [&](int64_t inside, int64_t outside) {
@@ -306,9 +307,9 @@ SamplingCase MakeSamplingCase(Choices& choices, int vocab) {
   v1::GenerateRequest request;
   request.set_text("x");
   *request.mutable_sampling() = MakeSampling(choices, vocab);
-  const absl::Status valid = Validate(request, {.vocab_size = vocab, .max_context = 1});
+  const absl::Status valid = Validate(FromProto(request), {.vocab_size = vocab, .max_context = 1});
   HYDRAD_CHECK(valid.ok());
-  c.params = FromProto(request.sampling());
+  c.params = ParamsOf(FromProto(request.sampling()));
   c.seed = request.sampling().seed() + static_cast<uint64_t>(request.sampling().n());
   c.step = choices.Byte();
   c.logits = MakeLogits(choices, vocab);

@@ -390,8 +390,9 @@ TEST_F(ServingTest, ReplacingAnExpertLeavesRunningStreamsWhatTheyHave) {
     disk_.Put("mix", TinyMoa(layers, 500).Bytes());
     ASSERT_TRUE(LoadAdapter("mix", "mix").ok());
     const AdapterInfo info = *store_->Get("mix");
-    ASSERT_EQ(info.pieces.size(), 3u);
-    EXPECT_EQ(store_->device_bytes_used(), bytes + info.pieces[2].device_bytes) << "the rest is there once";
+    ASSERT_EQ(info.components.size(), 3u);
+    EXPECT_EQ(store_->device_bytes_used(), bytes + info.components[2].device_bytes)
+        << "the rest is there once";
     model_->Open();
     EXPECT_TRUE(first.Finish().ok() && second.Finish().ok());
     EXPECT_EQ(first.text, poems);

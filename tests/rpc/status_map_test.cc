@@ -6,7 +6,8 @@
 #include "google/rpc/status.pb.h"
 #include "server/base/reason.h"
 #include "server/front/error_details.h"
-#include "server/rpc/validate.h"
+#include "server/front/validate.h"
+#include "server/rpc/from_proto.h"
 #include "server/text/tokenizer/utf8.h"
 
 namespace hydrad {
@@ -134,7 +135,7 @@ TEST(StatusMapTest, TheLargestValidationErrorFitsTheTrailers) {
   v1::GenerateRequest request;
   request.set_text("x");
   for (int i = 0; i < 1000; ++i) (*request.mutable_sampling()->mutable_logit_bias())[100'000 + i] = 1e9f;
-  const grpc::Status status = ToGrpc(Validate(request, {.vocab_size = 10, .max_context = 10}));
+  const grpc::Status status = ToGrpc(Validate(FromProto(request), {.vocab_size = 10, .max_context = 10}));
   EXPECT_EQ(Details(status).details_size(), 2);
   EXPECT_LT(status.error_details().size() + status.error_message().size(), 8000u);
 }

@@ -1,4 +1,4 @@
-#include "server/rpc/validate.h"
+#include "server/front/validate.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "server/front/error_details.h"
+#include "server/rpc/from_proto.h"
 
 namespace hydrad {
 namespace {
@@ -39,7 +40,7 @@ struct Case {
 
 TEST(ValidateAdaptersTest, BoundsCompositions) {
   const auto fields = [](const std::string& text) {
-    return BadFieldsOf(Validate(Parse<v1::GenerateRequest>("text: 'a' " + text), kLimits));
+    return BadFieldsOf(Validate(FromProto(Parse<v1::GenerateRequest>("text: 'a' " + text)), kLimits));
   };
   std::string nine;
   for (int i = 0; i < 9; ++i) nine += fmt::format("adapters {{ name: 'a{}' }} ", i);
@@ -57,7 +58,7 @@ TEST(ValidateAdaptersTest, BoundsCompositions) {
 
 TEST(ValidateStoppingTest, SomeTokenMayComeBeforeMinTokens) {
   const auto fields = [](const std::string& text) {
-    return BadFieldsOf(Validate(Parse<v1::GenerateRequest>("text: 'a' stopping {" + text + "}"),
+    return BadFieldsOf(Validate(FromProto(Parse<v1::GenerateRequest>("text: 'a' stopping {" + text + "}")),
                                 {.vocab_size = 2, .max_context = 16}));
   };
   EXPECT_THAT(fields("stop_token_ids: [0, 1]"), IsEmpty());
@@ -68,7 +69,7 @@ TEST(ValidateStoppingTest, SomeTokenMayComeBeforeMinTokens) {
 class GenerateTest : public testing::TestWithParam<Case> {};
 
 TEST_P(GenerateTest, NamesTheField) {
-  const absl::Status status = Validate(Parse<v1::GenerateRequest>(GetParam().request), kLimits);
+  const absl::Status status = Validate(FromProto(Parse<v1::GenerateRequest>(GetParam().request)), kLimits);
   if (GetParam().field == nullptr) {
     EXPECT_TRUE(status.ok()) << status;
   } else {
@@ -154,7 +155,7 @@ TEST(ValidateTest, ListsHaveBounds) {
   for (int i = 0; i < 17; ++i) request.mutable_stopping()->add_stop("s");
   for (int i = 0; i < 65; ++i) request.mutable_stopping()->add_stop_token_ids(1);
   for (int i = 0; i < 1025; ++i) (*request.mutable_sampling()->mutable_logit_bias())[i] = 0;
-  EXPECT_THAT(BadFieldsOf(Validate(request, kLimits)),
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(request), kLimits)),
               ElementsAre("sampling.logit_bias", "stopping.stop", "stopping.stop_token_ids"));
 }
 
@@ -162,40 +163,40 @@ TEST(ValidateTest, StopStringsHaveBounds) {
   v1::GenerateRequest request;
   request.set_text("x");
   request.mutable_stopping()->add_stop(std::string(256, 's'));
-  EXPECT_TRUE(Validate(request, kLimits).ok());
+  EXPECT_TRUE(Validate(FromProto(request), kLimits).ok());
   request.mutable_stopping()->add_stop(std::string(257, 's'));
-  EXPECT_THAT(BadFieldsOf(Validate(request, kLimits)), ElementsAre("stopping.stop[1]"));
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(request), kLimits)), ElementsAre("stopping.stop[1]"));
 }
 
 TEST(ValidateTest, EveryBadFieldIsNamedUpToABound) {
   v1::GenerateRequest request =
       Parse<v1::GenerateRequest>("sampling { top_p: 2 n: 0 } output { logprobs: 99 }");
-  EXPECT_THAT(BadFieldsOf(Validate(request, kLimits)),
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(request), kLimits)),
               ElementsAre("prompt", "sampling.top_p", "sampling.n", "output.logprobs"));
   for (int i = 0; i < 60; ++i) request.mutable_stopping()->add_stop_token_ids(-1);
-  EXPECT_EQ(BadFieldsOf(Validate(request, kLimits)).size(), kMaxViolations);
+  EXPECT_EQ(BadFieldsOf(Validate(FromProto(request), kLimits)).size(), kMaxViolations);
 }
 
 TEST(ValidateTest, TextMustBeUtf8) {
   v1::GenerateRequest request;
   for (const char* text : {"\xc3\x28", "\xff", "\xe4\xb8", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80"}) {
     request.set_text(text);
-    EXPECT_THAT(BadFieldsOf(Validate(request, kLimits)), ElementsAre("text"));
+    EXPECT_THAT(BadFieldsOf(Validate(FromProto(request), kLimits)), ElementsAre("text"));
   }
 }
 
 TEST(ValidateTest, TokenizeAndDetokenize) {
   v1::TokenizeRequest tokenize;
-  EXPECT_TRUE(Validate(tokenize, kLimits).ok()) << "no text has no tokens";
+  EXPECT_TRUE(Validate(FromProto(tokenize), kLimits).ok()) << "no text has no tokens";
   tokenize.set_text(std::string(41, 'x'));
-  EXPECT_THAT(BadFieldsOf(Validate(tokenize, kLimits)), ElementsAre("text"));
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(tokenize), kLimits)), ElementsAre("text"));
   v1::DetokenizeRequest detokenize;
   detokenize.add_token_ids(999);
-  EXPECT_TRUE(Validate(detokenize, kLimits).ok());
+  EXPECT_TRUE(Validate(FromProto(detokenize), kLimits).ok());
   detokenize.add_token_ids(1000);
-  EXPECT_THAT(BadFieldsOf(Validate(detokenize, kLimits)), ElementsAre("token_ids[1]"));
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(detokenize), kLimits)), ElementsAre("token_ids[1]"));
   for (int i = 0; i < 40; ++i) detokenize.add_token_ids(0);
-  EXPECT_THAT(BadFieldsOf(Validate(detokenize, kLimits)), ElementsAre("token_ids"));
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(detokenize), kLimits)), ElementsAre("token_ids"));
 }
 
 TEST(ValidateTest, LoadAdapter) {
@@ -203,7 +204,7 @@ TEST(ValidateTest, LoadAdapter) {
     v1::LoadAdapterRequest request;
     request.set_name(name);
     request.set_path(path);
-    return BadFieldsOf(Validate(request));
+    return BadFieldsOf(Validate(FromProto(request)));
   };
   EXPECT_THAT(fields("sql", "sql/v1"), IsEmpty());
   EXPECT_THAT(fields("sql", "a..b"), IsEmpty());
@@ -217,12 +218,14 @@ TEST(ValidateTest, LoadAdapter) {
 }
 
 TEST(ValidateTest, OtherAdminRequests) {
-  EXPECT_THAT(BadFieldsOf(Validate(Parse<v1::GetAdapterRequest>("name: '.'"))), ElementsAre("name"));
-  EXPECT_THAT(BadFieldsOf(Validate(Parse<v1::UnloadAdapterRequest>("name: ''"))), ElementsAre("name"));
-  EXPECT_TRUE(Validate(Parse<v1::ListAdaptersRequest>("page_size: 1000")).ok());
-  EXPECT_THAT(BadFieldsOf(Validate(Parse<v1::ListAdaptersRequest>("page_size: 1001"))),
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(Parse<v1::GetAdapterRequest>("name: '.'")))),
+              ElementsAre("name"));
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(Parse<v1::UnloadAdapterRequest>("name: ''")))),
+              ElementsAre("name"));
+  EXPECT_TRUE(Validate(FromProto(Parse<v1::ListAdaptersRequest>("page_size: 1000"))).ok());
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(Parse<v1::ListAdaptersRequest>("page_size: 1001")))),
               ElementsAre("page_size"));
-  EXPECT_THAT(BadFieldsOf(Validate(Parse<v1::ListAdaptersRequest>("page_size: -1"))),
+  EXPECT_THAT(BadFieldsOf(Validate(FromProto(Parse<v1::ListAdaptersRequest>("page_size: -1")))),
               ElementsAre("page_size"));
 }
 

@@ -1,4 +1,4 @@
-#include "server/rpc/wire.h"
+#include "server/rpc/to_proto.h"
 
 #include <utility>
 
@@ -55,37 +55,6 @@ v1::Adapter::State ToProto(AdapterState state) {
 }
 
 }  // namespace
-
-SamplingParams FromProto(const v1::Sampling& s) {
-  SamplingParams out;
-  if (s.has_temperature()) out.temperature = s.temperature();
-  if (s.has_top_p()) out.top_p = s.top_p();
-  if (s.has_top_k()) out.top_k = s.top_k();
-  if (s.has_min_p()) out.min_p = s.min_p();
-  if (s.has_repetition_penalty()) out.repetition_penalty = s.repetition_penalty();
-  if (s.has_presence_penalty()) out.presence_penalty = s.presence_penalty();
-  if (s.has_frequency_penalty()) out.frequency_penalty = s.frequency_penalty();
-  for (const auto& [token, bias] : s.logit_bias()) out.logit_bias.push_back({token, bias});
-  return out;
-}
-
-OutputOptions FromProto(const v1::Output& output) {
-  OutputOptions out;
-  if (output.has_logprobs()) out.top_logprobs = output.logprobs();
-  if (output.has_prompt_logprobs()) out.prompt_logprobs = output.prompt_logprobs();
-  out.skip_special_tokens = !output.keep_special_tokens();
-  out.routing = output.routing();
-  return out;
-}
-
-Stopping FromProto(const v1::Stopping& s) {
-  Stopping out;
-  out.min_tokens = s.min_tokens();
-  out.stop.assign(s.stop().begin(), s.stop().end());
-  out.stop_ids.assign(s.stop_token_ids().begin(), s.stop_token_ids().end());
-  out.ignore_eos = s.ignore_eos();
-  return out;
-}
 
 v1::Logprob ToProto(const Sampled& sampled, const TokenBytes& token_bytes) {
   const auto fill = [&](int32_t token, float logprob, v1::TokenLogprob* entry) {
@@ -159,19 +128,6 @@ v1::ExpertRoute ToProto(const RouteTaken& route) {
   return out;
 }
 
-Decision FromProto(v1::Decision decision) {
-  switch (decision) {
-    case v1::DECISION_LAST:
-      return Decision::kLast;
-    case v1::DECISION_VOTE:
-      return Decision::kVote;
-    case v1::DECISION_LAYER:
-      return Decision::kLayer;
-    default:
-      return Decision::kLabel;
-  }
-}
-
 v1::ApplyAdaptersResponse ToProto(const std::vector<AppliedChange>& changes) {
   v1::ApplyAdaptersResponse out;
   for (const AppliedChange& change : changes) {
@@ -210,6 +166,27 @@ v1::Adapter ToProto(const AdapterInfo& info) {
   out.set_host_bytes(info.host_bytes);
   out.set_lenient(info.lenient);
   for (const std::string& warning : info.warnings) out.add_warnings(warning);
+  return out;
+}
+
+v1::ListAdaptersResponse ToProto(const AdapterPage& page) {
+  v1::ListAdaptersResponse out;
+  for (const AdapterInfo& info : page.adapters) *out.add_adapters() = ToProto(info);
+  out.set_next_page_token(page.next);
+  return out;
+}
+
+v1::Start ToProto(const AnswerHead& head, const std::string& base_model) {
+  v1::Start out;
+  out.set_model(base_model);
+  out.set_prompt_tokens(head.prompt_tokens);
+  out.set_adapter(head.adapter);
+  for (const AnswerHead::Adapter& adapter : head.adapters) {
+    v1::UsedAdapter* used = out.add_adapters();
+    used->set_name(adapter.name);
+    used->set_weight(adapter.weight);
+  }
+  out.set_request_id(head.request_id);
   return out;
 }
 

@@ -1,4 +1,4 @@
-#include "server/rpc/intake.h"
+#include "server/front/intake.h"
 
 #include <gmock/gmock.h>
 #include <prometheus/collectable.h>
@@ -23,11 +23,11 @@ class NullSink final : public TokenSink {
 
 class IntakeTest : public FrontFixture {
  protected:
-  static v1::GenerateRequest Ask(const std::string& text, const std::string& adapter = "") {
-    v1::GenerateRequest message;
-    message.set_text(text);
-    message.set_adapter(adapter);
-    return message;
+  static GenerateCall Ask(const std::string& text, const std::string& adapter = "") {
+    GenerateCall call;
+    call.prompt = text;
+    call.adapter = adapter;
+    return call;
   }
   static Caller As(const std::string& key) { return {.key = key, .peer = "test:", .deadline = std::nullopt}; }
   // Refused with this code and reason, and counted.
@@ -38,27 +38,33 @@ class IntakeTest : public FrontFixture {
     EXPECT_THAT(prometheus::TextSerializer().Serialize(metrics_.collectable()->Collect()),
                 HasSubstr("hydrad_rejected_total{reason=\"" + metric + "\"} 1\n"));
   }
-  // All that a front end does with a message.
-  struct Held : Prepared {
+  // All that a front end does with a call, until the scheduler, which the test plays, has the request.
+  struct Held {
+    Request request;
+    std::string echo, name;
     Ticket ticket;
   };
-  absl::StatusOr<Held> Prepare(const v1::GenerateRequest& message, const Caller& caller) {
+  absl::StatusOr<Held> Prepare(const GenerateCall& message, const Caller& caller) {
     ASSIGN_OR_RETURN(Ticket ticket, intake_->Enter(caller));
-    ASSIGN_OR_RETURN(Prepared prepared,
-                     intake_->Prepare(message, caller, {ticket.tenant(), ticket.weight()}));
-    return Held{std::move(prepared), std::move(ticket)};
+    EnteredCall call{.caller = caller, .asker = {ticket.tenant(), ticket.weight()}};
+    AnswerHead head;
+    RETURN_IF_ERROR(intake_->Start(call, message, [&](AnswerHead known) {
+      head = std::move(known);
+      return std::make_shared<NullSink>();
+    }));
+    return Held{scheduler_.Take(), head.echo, head.request_id, std::move(ticket)};
   }
   static bool HasRetry(const absl::Status& status) { return DetailsOf(status).retry.has_value(); }
 };
 
 TEST_F(IntakeTest, MakesARequestOfAMessage) {
   ASSERT_TRUE(Load("one", "one").ok());
-  v1::GenerateRequest message = Ask("Once upon a time", "one");
-  message.mutable_sampling()->set_temperature(0.5f);
-  message.mutable_sampling()->set_seed(7);
-  message.mutable_sampling()->set_n(3);
-  message.mutable_stopping()->set_max_tokens(9);
-  message.mutable_output()->set_logprobs(2);
+  GenerateCall message = Ask("Once upon a time", "one");
+  message.sampling.temperature = 0.5f;
+  message.sampling.seed = 7;
+  message.sampling.n = 3;
+  message.stopping.max_tokens = 9;
+  message.output.logprobs = 2;
   Caller caller = As("key-acme");
   caller.deadline = clock_.Now() + std::chrono::seconds(5);
   const auto prepared = Prepare(message, caller);
@@ -80,12 +86,10 @@ TEST_F(IntakeTest, MakesARequestOfAMessage) {
 TEST_F(IntakeTest, HoldsEveryAdapterOfAComposition) {
   ASSERT_TRUE(Load("one", "one").ok());
   ASSERT_TRUE(Load("two", "two").ok());
-  v1::GenerateRequest message = Ask("Once upon a time");
-  message.add_adapters()->set_name("two");
-  message.add_adapters()->set_name("one");
-  message.mutable_adapters(1)->set_weight(-0.5f);
-  message.set_adapter_top_k(2);
-  message.mutable_output()->set_routing(true);
+  GenerateCall message = Ask("Once upon a time");
+  message.adapters = {{"two", std::nullopt}, {"one", -0.5f}};
+  message.adapter_top_k = 2;
+  message.output.routing = true;
   const auto prepared = Prepare(message, As("key-globex"));
   ASSERT_TRUE(prepared.ok()) << prepared.status();
   const Request& request = prepared->request;
@@ -100,9 +104,8 @@ TEST_F(IntakeTest, HoldsEveryAdapterOfAComposition) {
 
 TEST_F(IntakeTest, EveryAdapterOfACompositionMustBeAllowedAndThere) {
   ASSERT_TRUE(Load("one", "one").ok());
-  v1::GenerateRequest message = Ask("Once upon a time");
-  message.add_adapters()->set_name("one");
-  message.add_adapters()->set_name("two");
+  GenerateCall message = Ask("Once upon a time");
+  message.adapters = {{"one", std::nullopt}, {"two", std::nullopt}};
   const absl::Status refused = Prepare(message, As("key-acme")).status();
   EXPECT_THAT(std::string(refused.message()), HasSubstr("tenant 'acme' may not use adapter 'two'"));
   ExpectRefusal(refused, absl::StatusCode::kPermissionDenied, "ADAPTER_NOT_ALLOWED", "permission");
@@ -133,10 +136,9 @@ TEST_F(IntakeTest, IdsAndSeedsAreTheServersAndDiffer) {
 }
 
 TEST_F(IntakeTest, TokenIdsAreTakenAsTheyAre) {
-  v1::GenerateRequest message;
-  message.mutable_token_ids()->add_ids(5);
-  message.mutable_token_ids()->add_ids(6);
-  message.mutable_output()->set_echo(true);
+  GenerateCall message;
+  message.prompt = std::vector<int32_t>{5, 6};
+  message.output.echo = true;
   const auto prepared = Prepare(message, As("key-acme"));
   ASSERT_TRUE(prepared.ok()) << prepared.status();
   EXPECT_EQ(prepared->request.prompt, (std::vector<int32_t>{5, 6}));
@@ -144,11 +146,11 @@ TEST_F(IntakeTest, TokenIdsAreTakenAsTheyAre) {
 }
 
 TEST_F(IntakeTest, AnEchoEndsWhereTheTextBehindThePromptBegins) {
-  v1::GenerateRequest message;
-  message.mutable_token_ids()->add_ids(tokenizer_->TokenId("a"));
-  message.mutable_token_ids()->add_ids(tokenizer_->TokenId("Ã"));  // the first byte of é
+  GenerateCall message;
+  // The second is the first byte of é.
+  message.prompt = std::vector<int32_t>{tokenizer_->TokenId("a"), tokenizer_->TokenId("Ã")};
   for (const bool echo : {false, true}) {
-    message.mutable_output()->set_echo(echo);
+    message.output.echo = echo;
     const auto prepared = Prepare(message, As("key-acme"));
     ASSERT_TRUE(prepared.ok()) << prepared.status();
     EXPECT_EQ(prepared->echo, echo ? "a" : "");
@@ -158,8 +160,8 @@ TEST_F(IntakeTest, AnEchoEndsWhereTheTextBehindThePromptBegins) {
 }
 
 TEST_F(IntakeTest, TheEchoOfATextIsTheText) {
-  v1::GenerateRequest message = Ask("Once  upon");
-  message.mutable_output()->set_echo(true);
+  GenerateCall message = Ask("Once  upon");
+  message.output.echo = true;
   EXPECT_EQ(Prepare(message, As("key-acme"))->echo, "Once  upon");
 }
 
@@ -277,14 +279,31 @@ TEST_F(IntakeTest, ClosedRefusesEverythingWithAHintToRetry) {
   EXPECT_TRUE(HasRetry(status));
 }
 
+// The sink that keeps how its request ended.
+class EndSink final : public TokenSink {
+ public:
+  explicit EndSink(absl::Status* end) : end_(end) {}
+  void OnStart(OutputStart) override {}
+  bool OnPiece(OutputPiece) override { return true; }
+  void OnDone(absl::Status status, const Usage&) override { *end_ = std::move(status); }
+
+ private:
+  absl::Status* const end_;
+};
+
 class IntakeSubmitTest : public IntakeTest {
  protected:
+  // How the request ended at once; OK if it did not.
   absl::Status Submit() {
-    auto prepared = Prepare(Ask("x"), As("key-globex"));
-    EXPECT_TRUE(prepared.ok()) << prepared.status();
-    prepared->request.sink = std::make_shared<NullSink>();
-    return intake_->Submit(std::move(prepared->request));
+    absl::StatusOr<Ticket> ticket = intake_->Enter(As("key-globex"));
+    EXPECT_TRUE(ticket.ok()) << ticket.status();
+    const EnteredCall call{.caller = As("key-globex"), .asker = {"globex"}};
+    EXPECT_TRUE(
+        intake_->Start(call, Ask("x"), [this](const AnswerHead&) { return std::make_shared<EndSink>(&end_); })
+            .ok());
+    return end_;
   }
+  absl::Status end_;
 };
 
 TEST_F(IntakeSubmitTest, HandsOver) {
@@ -311,15 +330,15 @@ TEST_F(IntakeSubmitTest, ARequestThatCanNeverFit) {
 
 TEST_F(IntakeTest, AnExpertOrADecisionGoesOnAsItIs) {
   ASSERT_TRUE(Load("one", "one").ok());
-  v1::GenerateRequest message = Ask("x", "one");
+  GenerateCall message = Ask("x", "one");
   auto prepared = Prepare(message, As("key-globex"));
   ASSERT_TRUE(prepared.ok()) << prepared.status();
   EXPECT_EQ(prepared->request.expert, "");
   EXPECT_FALSE(prepared->request.decision.has_value());
-  message.set_expert("sums");
+  message.expert = "sums";
   EXPECT_EQ(Prepare(message, As("key-globex"))->request.expert, "sums");
-  message.clear_expert();
-  message.set_decision(v1::DECISION_LAYER);
+  message.expert = "";
+  message.decision = Decision::kLayer;
   EXPECT_EQ(Prepare(message, As("key-globex"))->request.decision, Decision::kLayer);
 }
 

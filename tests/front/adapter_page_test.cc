@@ -1,4 +1,4 @@
-#include "server/rpc/adapter_page.h"
+#include "server/front/adapter_page.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,40 +15,34 @@ std::vector<AdapterInfo> Named(const std::vector<std::string>& names) {
   return infos;
 }
 
-std::vector<std::string> NamesOf(const v1::ListAdaptersResponse& page) {
+std::vector<std::string> NamesOf(const AdapterPage& page) {
   std::vector<std::string> names;
-  for (const v1::Adapter& adapter : page.adapters()) names.push_back(adapter.name());
+  for (const AdapterInfo& adapter : page.adapters) names.push_back(adapter.name);
   return names;
 }
 
-v1::ListAdaptersRequest Ask(int size, const std::string& token = "") {
-  v1::ListAdaptersRequest request;
-  request.set_page_size(size);
-  request.set_page_token(token);
-  return request;
-}
+ListCall Ask(int size, const std::string& token = "") { return {.page_size = size, .page_token = token}; }
 
 TEST(AdapterPageTest, PagesFollowEachOther) {
   const auto all = Named({"a", "b", "c", "d", "e"});
   const auto first = PageOf(all, Ask(2));
   EXPECT_THAT(NamesOf(first), ElementsAre("a", "b"));
-  const auto second = PageOf(all, Ask(2, first.next_page_token()));
+  const auto second = PageOf(all, Ask(2, first.next));
   EXPECT_THAT(NamesOf(second), ElementsAre("c", "d"));
-  const auto third = PageOf(all, Ask(2, second.next_page_token()));
+  const auto third = PageOf(all, Ask(2, second.next));
   EXPECT_THAT(NamesOf(third), ElementsAre("e"));
-  EXPECT_EQ(third.next_page_token(), "");
+  EXPECT_EQ(third.next, "");
 }
 
 TEST(AdapterPageTest, AFullLastPageHasNoNext) {
   const auto page = PageOf(Named({"a", "b"}), Ask(2));
   EXPECT_THAT(NamesOf(page), ElementsAre("a", "b"));
-  EXPECT_EQ(page.next_page_token(), "");
+  EXPECT_EQ(page.next, "");
 }
 
 TEST(AdapterPageTest, NamesThatComeOrGoDoNotDisturbTheOrder) {
   const auto first = PageOf(Named({"a", "b", "c", "d"}), Ask(2));
-  EXPECT_THAT(NamesOf(PageOf(Named({"a", "aa", "c", "d"}), Ask(2, first.next_page_token()))),
-              ElementsAre("c", "d"));
+  EXPECT_THAT(NamesOf(PageOf(Named({"a", "aa", "c", "d"}), Ask(2, first.next))), ElementsAre("c", "d"));
 }
 
 TEST(AdapterPageTest, NothingToList) {
@@ -60,8 +54,8 @@ TEST(AdapterPageTest, TheDefaultSizeIsAThousand) {
   std::vector<std::string> names;
   for (int i = 0; i < 1001; ++i) names.push_back(fmt::format("{:04}", i));
   const auto page = PageOf(Named(names), Ask(0));
-  EXPECT_EQ(page.adapters_size(), 1000);
-  EXPECT_EQ(page.next_page_token(), "0999");
+  EXPECT_EQ(page.adapters.size(), 1000u);
+  EXPECT_EQ(page.next, "0999");
 }
 
 }  // namespace

@@ -1,20 +1,15 @@
-// Who calls, read from what gRPC knows about a call.
-#ifndef HYDRAD_SERVER_RPC_CALLER_H_
-#define HYDRAD_SERVER_RPC_CALLER_H_
+// Who calls (front/caller.h), read from what gRPC knows about a call.
+#ifndef HYDRAD_SERVER_RPC_CONTEXT_CALLER_H_
+#define HYDRAD_SERVER_RPC_CONTEXT_CALLER_H_
 
 #include <grpc/support/time.h>
 #include <grpcpp/server_context.h>
 
 #include <optional>
-#include <string>
-#include <string_view>
 
-#include "server/rpc/intake.h"
+#include "server/front/caller.h"
 
 namespace hydrad {
-
-// KEY of "Bearer KEY" (the scheme in any case). UNAUTHENTICATED for anything else.
-absl::StatusOr<std::string> BearerKey(std::string_view authorization);
 
 // The caller of `context`: its key from the metadata entry "authorization" (one at most), its peer, and its
 // deadline on `clock`.
@@ -24,9 +19,6 @@ Caller CallerOf(const grpc::CallbackServerContext& context, const Clock& clock);
 // name so many hours that they fit no time of the system.
 std::optional<TimePoint> DeadlineAfter(gpr_timespec left, const Clock& clock);
 
-// How a call that its client gave up, or whose time ran out, ends.
-absl::Status CancelStatus(const std::optional<TimePoint>& deadline, const Clock& clock);
-
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_CALLER_H_
+#endif  // HYDRAD_SERVER_RPC_CONTEXT_CALLER_H_

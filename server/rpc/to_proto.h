@@ -1,6 +1,6 @@
-// Between the messages of hydrad.v1 and the program's own types. Only here are the two seen side by side.
-#ifndef HYDRAD_SERVER_RPC_WIRE_H_
-#define HYDRAD_SERVER_RPC_WIRE_H_
+// From the program's own types to the messages of hydrad.v1.
+#ifndef HYDRAD_SERVER_RPC_TO_PROTO_H_
+#define HYDRAD_SERVER_RPC_TO_PROTO_H_
 
 #include <chrono>
 #include <functional>
@@ -9,18 +9,12 @@
 
 #include "hydrad/v1/admin.pb.h"
 #include "hydrad/v1/inference.pb.h"
-#include "server/adapters/store/adapter_store.h"
 #include "server/adapters/store/apply.h"
-#include "server/scheduler/request.h"
+#include "server/front/adapter_page.h"
+#include "server/front/make_request.h"  // AnswerHead
 #include "server/scheduler/token_sink.h"
 
 namespace hydrad {
-
-// Unset fields take the defaults of the .proto. REQUIRES: validated.
-SamplingParams FromProto(const v1::Sampling& sampling);
-OutputOptions FromProto(const v1::Output& output);
-// All but max_tokens, whose default depends on the prompt.
-Stopping FromProto(const v1::Stopping& stopping);
 
 // What a token writes (Tokenizer::TokenBytes). Null: nobody tells, and log-probabilities come without it.
 using TokenBytes = std::function<std::string(int32_t token)>;
@@ -30,12 +24,13 @@ v1::Logprob ToProto(const Sampled& sampled, const TokenBytes& token_bytes);
 v1::Usage ToProto(const Usage& usage);
 v1::Routing ToProto(const AdapterRouting& routing);
 v1::ExpertRoute ToProto(const RouteTaken& route);
-// REQUIRES: not unspecified.
-Decision FromProto(v1::Decision decision);
 v1::Adapter ToProto(const AdapterInfo& info);
 v1::ApplyAdaptersResponse ToProto(const std::vector<AppliedChange>& changes);
+v1::ListAdaptersResponse ToProto(const AdapterPage& page);
+// Without what OutputStart tells. `base_model` is the base model's name.
+v1::Start ToProto(const AnswerHead& head, const std::string& base_model);
 google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time);
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_WIRE_H_
+#endif  // HYDRAD_SERVER_RPC_TO_PROTO_H_

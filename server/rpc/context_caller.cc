@@ -1,11 +1,8 @@
-#include "server/rpc/caller.h"
-
-#include <strings.h>
+#include "server/rpc/context_caller.h"
 
 #include <algorithm>
 #include <chrono>
-
-#include "server/front/error_details.h"
+#include <string>
 
 namespace hydrad {
 namespace {
@@ -24,15 +21,6 @@ std::optional<TimePoint> DeadlineOf(const grpc::CallbackServerContext& context, 
 
 }  // namespace
 
-absl::StatusOr<std::string> BearerKey(std::string_view authorization) {
-  constexpr std::string_view kScheme = "Bearer ";
-  if (authorization.size() <= kScheme.size() ||
-      strncasecmp(authorization.data(), kScheme.data(), kScheme.size()) != 0) {
-    return Unauthenticated("the authorization entry is not 'Bearer KEY'");
-  }
-  return std::string(authorization.substr(kScheme.size()));
-}
-
 Caller CallerOf(const grpc::CallbackServerContext& context, const Clock& clock) {
   return {.key = KeyOf(context), .peer = context.peer(), .deadline = DeadlineOf(context, clock)};
 }
@@ -42,11 +30,6 @@ std::optional<TimePoint> DeadlineAfter(gpr_timespec left, const Clock& clock) {
   if (left.tv_sec > kYear) return std::nullopt;
   const int64_t seconds = std::max(left.tv_sec, -kYear);
   return clock.Now() + std::chrono::seconds(seconds) + std::chrono::nanoseconds(left.tv_nsec);
-}
-
-absl::Status CancelStatus(const std::optional<TimePoint>& deadline, const Clock& clock) {
-  if (deadline && clock.Now() >= *deadline) return DeadlineExceeded("the call's deadline has passed");
-  return Cancelled("the client cancelled the call");
 }
 
 }  // namespace hydrad

@@ -1,0 +1,36 @@
+#include "server/front/answers.h"
+
+#include <utility>
+
+#include "server/front/validate.h"
+#include "server/text/tokenizer/utf8.h"  // IsUtf8
+
+namespace hydrad {
+
+absl::StatusOr<Tokenized> Tokenize(const Rooms& rooms, const TokenizeCall& call) {
+  RETURN_IF_ERROR(Validate(call, rooms.limits));
+  Tokenized out;
+  out.ids = rooms.tokenizer.Encode(call.text, !call.no_special, call.parse_special);
+  for (const int32_t id : out.ids) {
+    std::string bytes = rooms.tokenizer.TokenBytes(id);
+    out.tokens.push_back(IsUtf8(bytes) ? std::move(bytes) : "\uFFFD");
+  }
+  return out;
+}
+
+absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const DetokenizeCall& call) {
+  RETURN_IF_ERROR(Validate(call, rooms.limits));
+  return rooms.tokenizer.Decode(call.token_ids, !call.keep_special_tokens);
+}
+
+std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant) {
+  std::vector<ServedModel> models;
+  if (rooms.admission.Allowed(tenant, "")) models.emplace_back();
+  for (const AdapterInfo& info : rooms.adapters.List()) {
+    if (info.state == AdapterState::kAvailable && rooms.admission.Allowed(tenant, info.name))
+      models.push_back({info.name, info.generation});
+  }
+  return models;
+}
+
+}  // namespace hydrad

@@ -1,0 +1,31 @@
+// Calls that are answered at once, without the scheduler.
+#ifndef HYDRAD_SERVER_FRONT_ANSWERS_H_
+#define HYDRAD_SERVER_FRONT_ANSWERS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "server/front/generate_call.h"
+#include "server/front/rooms.h"
+
+namespace hydrad {
+
+struct Tokenized {
+  std::vector<int32_t> ids;
+  std::vector<std::string> tokens;  // [ids] the text of each, U+FFFD for bytes that are not UTF-8 alone
+};
+// INVALID_FIELD; so does the next.
+absl::StatusOr<Tokenized> Tokenize(const Rooms& rooms, const TokenizeCall& call);
+absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const DetokenizeCall& call);
+
+struct ServedModel {
+  std::string name;  // "": the base model
+  uint64_t generation = 0;
+};
+// What the tenant may use now, the base model first.
+std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_FRONT_ANSWERS_H_

@@ -1,0 +1,44 @@
+// Who calls.
+#ifndef HYDRAD_SERVER_FRONT_CALLER_H_
+#define HYDRAD_SERVER_FRONT_CALLER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "server/base/clock.h"
+#include "server/base/status.h"
+#include "server/front/cancel_point.h"
+
+namespace hydrad {
+
+// As the transport knows it.
+struct Caller {
+  absl::StatusOr<std::string> key;    // bearer key, "" when none was sent
+  std::string peer;                   // for the audit log
+  std::optional<TimePoint> deadline;  // of the call
+};
+
+// KEY of "Bearer KEY" (the scheme in any case). UNAUTHENTICATED for anything else.
+absl::StatusOr<std::string> BearerKey(std::string_view authorization);
+
+// How a call that its client gave up, or whose time ran out, ends.
+absl::Status CancelStatus(const std::optional<TimePoint>& deadline, const Clock& clock);
+
+// Whose request it is.
+struct Asker {
+  std::string tenant;
+  double weight = 1;
+};
+
+// A call that was let in, as it goes from thread to thread.
+struct EnteredCall {
+  Caller caller;
+  Asker asker;
+  std::shared_ptr<CancelPoint> cancel = std::make_shared<CancelPoint>();
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_FRONT_CALLER_H_

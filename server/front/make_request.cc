@@ -1,0 +1,192 @@
+#include "server/front/make_request.h"
+
+#include <fmt/ranges.h>
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <random>
+#include <utility>
+
+#include "server/front/error_details.h"
+#include "server/front/validate.h"
+
+namespace hydrad {
+namespace {
+
+using Names = std::vector<std::string>;
+
+uint64_t Random64() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+Refusal Invalid(absl::Status status) { return {.status = std::move(status), .metric = "invalid"}; }
+
+// All that the call uses; of the base model none.
+Names AdaptersOf(const GenerateCall& call) {
+  Names names;
+  if (!call.adapter.empty()) names.push_back(call.adapter);
+  for (const AdapterWeight& composed : call.adapters) names.push_back(composed.name);
+  return names;
+}
+
+// The first of the adapters, or the base model, that the tenant may not use.
+std::optional<Refusal> Forbidden(const Admission& admission, const std::string& tenant, const Names& names) {
+  const auto refuse = [&](const std::string& adapter) -> std::optional<Refusal> {
+    if (admission.Allowed(tenant, adapter)) return std::nullopt;
+    const absl::Status denied =
+        adapter.empty() ? PermissionDenied("tenant '{}' may not use the base model", tenant)
+                        : PermissionDenied("tenant '{}' may not use adapter '{}'", tenant, adapter);
+    return Refusal{
+        .status = WithReason(denied, "ADAPTER_NOT_ALLOWED", {{"tenant", tenant}, {"adapter", adapter}}),
+        .metric = "permission",
+        .audited = true,
+        .actor = tenant,
+        .adapter = adapter};
+  };
+  if (names.empty()) return refuse("");
+  for (const std::string& name : names) {
+    if (auto refusal = refuse(name)) return refusal;
+  }
+  return std::nullopt;
+}
+
+Refusal AdaptersRefused(const absl::Status& why, const Names& names, const std::string& tenant) {
+  const std::string adapters = fmt::format("{}", fmt::join(names, ","));
+  const std::map<std::string, std::string> metadata = {{"adapter", adapters}};
+  switch (why.code()) {
+    case absl::StatusCode::kNotFound:
+      return {.status = WithReason(why, "ADAPTER_NOT_FOUND", metadata), .metric = "unknown_adapter"};
+    case absl::StatusCode::kUnavailable:
+      return {
+          .status = WithRetry(WithReason(why, "ADAPTER_NOT_READY", metadata), std::chrono::milliseconds(500)),
+          .metric = "adapter_not_ready"};
+    case absl::StatusCode::kResourceExhausted:
+      return {.status = WithReason(why, "NO_ROOM", metadata),
+              .metric = "no_room",
+              .audited = true,
+              .actor = tenant,
+              .adapter = adapters};
+    default:
+      return {.status = WithReason(why, "ADAPTER_FAILED", metadata), .metric = "adapter_failed"};
+  }
+}
+
+OrRefusal<std::vector<AdapterHandle>> Hold(AdapterStore& store, const Names& names,
+                                           const std::string& tenant) {
+  if (names.empty()) return std::vector<AdapterHandle>(1);  // the base model
+  absl::StatusOr<std::vector<AdapterHandle>> handles = store.AcquireAll(names);
+  if (!handles.ok()) return AdaptersRefused(handles.status(), names, tenant);
+  return *std::move(handles);
+}
+
+OrRefusal<std::vector<int32_t>> ReadPrompt(const Rooms& rooms, const GenerateCall& call) {
+  if (const auto* ids = std::get_if<std::vector<int32_t>>(&call.prompt)) return *ids;
+  std::vector<int32_t> prompt =
+      rooms.tokenizer.Encode(std::get<std::string>(call.prompt), !call.no_special, call.parse_special);
+  const int tokens = static_cast<int>(prompt.size());
+  if (tokens == 0) return Invalid(BadFields({{"text", "has no tokens"}}));
+  if (tokens < rooms.limits.max_context) return prompt;
+  return Invalid(BadFields(
+      {{"text", fmt::format("has {} tokens: a prompt may have at most {}, so that one more fits the context",
+                            tokens, rooms.limits.max_context - 1)}}));
+}
+
+float WeightAt(const GenerateCall& call, size_t i) {
+  return i < call.adapters.size() ? call.adapters[i].weight.value_or(1) : 1;
+}
+
+void SetAdapters(const GenerateCall& call, std::vector<AdapterHandle> handles, Request* request) {
+  request->adapter_top_k = call.adapter_top_k.value_or(0);
+  request->adapter = std::move(handles.front());
+  request->adapter_weight = WeightAt(call, 0);
+  for (size_t i = 1; i < handles.size(); ++i)
+    request->composed.push_back({std::move(handles[i]), WeightAt(call, i)});
+}
+
+// The text behind the prompt, and the echo before it.
+void SetTexts(const Tokenizer& tokenizer, GenerateCall* call, Prepared* prepared) {
+  Request& request = prepared->request;
+  std::string& echo = prepared->head.echo;
+  auto* text = std::get_if<std::string>(&call->prompt);
+  request.behind_prompt.emplace(tokenizer, request.output.skip_special_tokens, request.prompt,
+                                call->output.echo && text == nullptr ? &echo : nullptr);
+  if (call->output.echo && text != nullptr) echo = std::move(*text);
+}
+
+AnswerHead HeadOf(const GenerateCall& call, const Request& request) {
+  AnswerHead head;
+  head.prompt_tokens = static_cast<int>(request.prompt.size());
+  head.adapter = call.adapter;
+  for (size_t i = 0; i < call.adapters.size(); ++i)
+    head.adapters.push_back({call.adapters[i].name, WeightAt(call, i)});
+  head.choices = request.n;
+  head.token_ids = call.output.token_ids;
+  return head;
+}
+
+}  // namespace
+
+SamplingParams ParamsOf(const SamplingFields& f) {
+  SamplingParams out;
+  out.temperature = f.temperature.value_or(out.temperature);
+  out.top_p = f.top_p.value_or(out.top_p);
+  out.top_k = f.top_k.value_or(out.top_k);
+  out.min_p = f.min_p.value_or(out.min_p);
+  out.repetition_penalty = f.repetition_penalty.value_or(out.repetition_penalty);
+  out.presence_penalty = f.presence_penalty.value_or(out.presence_penalty);
+  out.frequency_penalty = f.frequency_penalty.value_or(out.frequency_penalty);
+  out.logit_bias = f.logit_bias;
+  return out;
+}
+
+OutputOptions OptionsOf(const OutputFields& f) {
+  OutputOptions out;
+  out.top_logprobs = f.logprobs.value_or(out.top_logprobs);
+  out.prompt_logprobs = f.prompt_logprobs.value_or(out.prompt_logprobs);
+  out.skip_special_tokens = !f.keep_special_tokens;
+  out.routing = f.routing;
+  return out;
+}
+
+Stopping StoppingOf(StoppingFields f) {
+  Stopping out;
+  out.max_tokens = f.max_tokens.value_or(kDefaultMaxTokens);
+  out.min_tokens = f.min_tokens.value_or(0);
+  out.stop = std::move(f.stop);
+  out.stop_ids = std::move(f.stop_token_ids);
+  out.ignore_eos = f.ignore_eos;
+  return out;
+}
+
+OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const EnteredCall& from) {
+  if (absl::Status valid = Validate(call, rooms.limits); !valid.ok()) return Invalid(std::move(valid));
+  const Names names = AdaptersOf(call);
+  const std::string& tenant = from.asker.tenant;
+  if (auto refusal = Forbidden(rooms.admission, tenant, names)) return *std::move(refusal);
+  Prepared prepared;
+  Request& request = prepared.request;
+  request.arrival = rooms.clock.Now();
+  OrRefusal<std::vector<AdapterHandle>> handles = Hold(rooms.adapters, names, tenant);
+  if (!handles.ok()) return std::move(handles.refusal());
+  OrRefusal<std::vector<int32_t>> prompt = ReadPrompt(rooms, call);
+  if (!prompt.ok()) return std::move(prompt.refusal());
+  request.prompt = std::move(*prompt);
+  SetAdapters(call, std::move(*handles), &request);
+  request.deadline = from.caller.deadline;
+  request.tenant = tenant;
+  request.weight = from.asker.weight;
+  request.expert = call.expert;
+  request.decision = call.decision;
+  request.sampling = ParamsOf(call.sampling);
+  request.seed = call.sampling.seed ? *call.sampling.seed : Random64();
+  request.n = call.sampling.n.value_or(1);
+  request.output = OptionsOf(call.output);
+  request.stopping = StoppingOf(std::move(call.stopping));
+  prepared.head = HeadOf(call, request);
+  SetTexts(rooms.tokenizer, &call, &prepared);
+  return prepared;
+}
+
+}  // namespace hydrad

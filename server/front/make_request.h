@@ -1,0 +1,53 @@
+// The stages between a call that was let in and the scheduler: each takes what the one before gave, and gives
+// the next its value or a refusal. All of it takes long for a long text.
+#ifndef HYDRAD_SERVER_FRONT_MAKE_REQUEST_H_
+#define HYDRAD_SERVER_FRONT_MAKE_REQUEST_H_
+
+#include <string>
+#include <vector>
+
+#include "server/front/caller.h"
+#include "server/front/generate_call.h"
+#include "server/front/refusal.h"
+#include "server/front/rooms.h"
+#include "server/scheduler/request.h"
+
+namespace hydrad {
+
+// What an answer says beside its tokens, known before the first of them.
+struct AnswerHead {
+  struct Adapter {
+    std::string name;
+    float weight = 1;
+  };
+  std::string request_id;  // what the client is told that its request is called
+  int prompt_tokens = 0;
+  std::string adapter;  // as GenerateCall's; so is the next
+  std::vector<Adapter> adapters;
+  int choices = 1;
+  // The prompt's text, when it is to be repeated: as it was sent, or of ids all whole characters, so that
+  // each choice's text goes on where it ends.
+  std::string echo;
+  bool token_ids = false;  // send ids beside the text
+};
+
+// A request that may be submitted once it has an id and a sink.
+struct Prepared {
+  Request request;
+  AnswerHead head;  // without its request_id
+};
+
+// Valid, permitted, adapters held, text read: in that order. Refusals: INVALID_FIELD, ADAPTER_NOT_ALLOWED,
+// ADAPTER_NOT_FOUND, ADAPTER_NOT_READY, NO_ROOM, ADAPTER_FAILED, INVALID_FIELD. Fields that were left out
+// have the defaults of the .proto.
+OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const EnteredCall& from);
+
+// Parts of it, for tests and for whoever draws without a request. REQUIRES: validated.
+SamplingParams ParamsOf(const SamplingFields& fields);
+OutputOptions OptionsOf(const OutputFields& fields);
+// `fields` gives its lists away.
+Stopping StoppingOf(StoppingFields fields);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_FRONT_MAKE_REQUEST_H_

@@ -1,0 +1,31 @@
+// What stands behind the front ends.
+#ifndef HYDRAD_SERVER_FRONT_ROOMS_H_
+#define HYDRAD_SERVER_FRONT_ROOMS_H_
+
+#include "server/adapters/store/adapter_store.h"
+#include "server/admission/admission.h"
+#include "server/front/audit.h"
+#include "server/front/delivery.h"
+#include "server/front/scheduler_calls.h"
+#include "server/front/validate.h"
+#include "server/metrics/metrics.h"
+#include "server/text/tokenizer.h"
+
+namespace hydrad {
+
+// Each must outlive whatever is given this.
+struct Rooms {
+  const SchedulerCalls& scheduler;
+  AdapterStore& adapters;
+  Admission& admission;
+  const Tokenizer& tokenizer;
+  Metrics& metrics;
+  AuditLog& audit;
+  Delivery& delivery;
+  const Clock& clock;
+  RequestLimits limits;
+};
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_FRONT_ROOMS_H_

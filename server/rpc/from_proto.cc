@@ -1,0 +1,140 @@
+#include "server/rpc/from_proto.h"
+
+#include <utility>
+
+namespace hydrad {
+namespace {
+
+// A number that is none of ours, which a client of a later version may send, stays none.
+std::optional<Decision> FromProto(v1::Decision decision) {
+  switch (decision) {
+    case v1::DECISION_UNSPECIFIED:
+      return std::nullopt;
+    case v1::DECISION_LABEL:
+      return Decision::kLabel;
+    case v1::DECISION_LAST:
+      return Decision::kLast;
+    case v1::DECISION_VOTE:
+      return Decision::kVote;
+    case v1::DECISION_LAYER:
+      return Decision::kLayer;
+    default:
+      return static_cast<Decision>(0xFF);
+  }
+}
+
+}  // namespace
+
+SamplingFields FromProto(const v1::Sampling& s) {
+  SamplingFields out;
+  if (s.has_temperature()) out.temperature = s.temperature();
+  if (s.has_top_p()) out.top_p = s.top_p();
+  if (s.has_top_k()) out.top_k = s.top_k();
+  if (s.has_min_p()) out.min_p = s.min_p();
+  if (s.has_repetition_penalty()) out.repetition_penalty = s.repetition_penalty();
+  if (s.has_presence_penalty()) out.presence_penalty = s.presence_penalty();
+  if (s.has_frequency_penalty()) out.frequency_penalty = s.frequency_penalty();
+  for (const auto& [token, bias] : s.logit_bias()) out.logit_bias.push_back({token, bias});
+  if (s.has_seed()) out.seed = s.seed();
+  if (s.has_n()) out.n = s.n();
+  return out;
+}
+
+StoppingFields FromProto(const v1::Stopping& s) {
+  StoppingFields out;
+  if (s.has_max_tokens()) out.max_tokens = s.max_tokens();
+  if (s.has_min_tokens()) out.min_tokens = s.min_tokens();
+  out.stop.assign(s.stop().begin(), s.stop().end());
+  out.stop_token_ids.assign(s.stop_token_ids().begin(), s.stop_token_ids().end());
+  out.ignore_eos = s.ignore_eos();
+  return out;
+}
+
+OutputFields FromProto(const v1::Output& output) {
+  OutputFields out;
+  out.token_ids = output.token_ids();
+  if (output.has_logprobs()) out.logprobs = output.logprobs();
+  if (output.has_prompt_logprobs()) out.prompt_logprobs = output.prompt_logprobs();
+  out.echo = output.echo();
+  out.keep_special_tokens = output.keep_special_tokens();
+  out.routing = output.routing();
+  return out;
+}
+
+GenerateCall FromProto(v1::GenerateRequest message) {
+  GenerateCall out;
+  if (message.has_text()) {
+    out.prompt = std::move(*message.mutable_text());
+  } else if (message.has_token_ids()) {
+    const auto& ids = message.token_ids().ids();
+    out.prompt = std::vector<int32_t>(ids.begin(), ids.end());
+  }
+  out.parse_special = message.parse_special();
+  out.no_special = message.no_special();
+  out.adapter = std::move(*message.mutable_adapter());
+  for (v1::WeightedAdapter& adapter : *message.mutable_adapters()) {
+    AdapterWeight& to = out.adapters.emplace_back();
+    to.name = std::move(*adapter.mutable_name());
+    if (adapter.has_weight()) to.weight = adapter.weight();
+  }
+  if (message.has_adapter_top_k()) out.adapter_top_k = message.adapter_top_k();
+  out.expert = std::move(*message.mutable_expert());
+  out.decision = FromProto(message.decision());
+  out.sampling = FromProto(message.sampling());
+  out.stopping = FromProto(message.stopping());
+  out.output = FromProto(message.output());
+  return out;
+}
+
+TokenizeCall FromProto(v1::TokenizeRequest message) {
+  return {.text = std::move(*message.mutable_text()),
+          .parse_special = message.parse_special(),
+          .no_special = message.no_special()};
+}
+
+DetokenizeCall FromProto(const v1::DetokenizeRequest& message) {
+  return {.token_ids = {message.token_ids().begin(), message.token_ids().end()},
+          .keep_special_tokens = message.keep_special_tokens()};
+}
+
+LoadCall FromProto(const v1::LoadAdapterRequest& message) {
+  return {.name = message.name(),
+          .path = message.path(),
+          .etag = message.etag(),
+          .request_id = message.request_id(),
+          .lenient = message.lenient(),
+          .validate_only = message.validate_only()};
+}
+
+UnloadCall FromProto(const v1::UnloadAdapterRequest& message) {
+  return {.name = message.name(),
+          .etag = message.etag(),
+          .request_id = message.request_id(),
+          .force = message.force()};
+}
+
+PinCall FromProto(const v1::PinAdapterRequest& message) {
+  return {.name = message.name(), .request_id = message.request_id(), .pinned = true};
+}
+
+PinCall FromProto(const v1::UnpinAdapterRequest& message) {
+  return {.name = message.name(), .request_id = message.request_id(), .pinned = false};
+}
+
+ApplyCall FromProto(const v1::ApplyAdaptersRequest& message) {
+  ApplyCall out;
+  for (const v1::WantedAdapter& w : message.adapters())
+    out.adapters.push_back({w.name(), w.path(), w.etag(), w.pinned(), w.lenient()});
+  out.request_id = message.request_id();
+  out.validate_only = message.validate_only();
+  out.force = message.force();
+  return out;
+}
+
+GetCall FromProto(const v1::GetAdapterRequest& message) { return {.name = message.name()}; }
+
+ListCall FromProto(const v1::ListAdaptersRequest& message) {
+  return {.page_size = message.page_size(), .page_token = message.page_token()};
+}
+
+}  // namespace hydrad
