@@ -128,7 +128,7 @@ void Daemon::OpenMeter() {
 absl::Status Daemon::LoadModel() {
   ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(config_.model));
   RETURN_IF_ERROR(OpenBackend());
-  ASSIGN_OR_RETURN(const ModelLimits limits, SizeModel(config_, model, backend_->weight_type(),
+  ASSIGN_OR_RETURN(const ModelLimits limits, SizeModel(config_, model, backend_->kv_type(),
                                                        /*budgeted=*/backend_->free_bytes().has_value()));
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model + "/tokenizer.json"));
   ASSIGN_OR_RETURN(base_weights_, BaseWeights::Open(config_.model, model));
@@ -136,8 +136,10 @@ absl::Status Daemon::LoadModel() {
   metrics_.SetBuildInfo(HYDRAD_VERSION, backend_->description(), ModelName(config_));
   const int blocks = model_->limits().kv_blocks;
   Log()->info("model {}: context {}, KV cache {} MiB in {} blocks, device {}", ModelName(config_),
-              limits.max_context, (blocks * KvBlockBytes(model, limits, backend_->weight_type())) >> 20,
-              blocks, backend_->description());
+              limits.max_context, (blocks * KvBlockBytes(model, limits, backend_->kv_type())) >> 20, blocks,
+              backend_->description());
+  Log()->info("types: base weights {}, adapters {}, KV cache {}", backend_->weight_format().name,
+              Name(backend_->adapter_type()), Name(backend_->kv_type()));
   if (const std::string memory = backend_->memory_report(); !memory.empty())
     Log()->info("memory: {}", memory);
   return absl::OkStatus();
@@ -236,7 +238,7 @@ absl::Status Daemon::Serve() {
   const ServerFacts facts = {.version = HYDRAD_VERSION,
                              .base_model = ModelName(config_),
                              .device = backend_->description(),
-                             .weight_type = config_.weights};
+                             .weight_type = std::string(backend_->weight_format().name)};
   ASSIGN_OR_RETURN(server_, Server::Start(
                                 options_, *intake_, *admins_, facts, [this] { Tick(); },
                                 *std::exchange(sockets_, std::nullopt)));

@@ -27,7 +27,7 @@ int MostThreads(const Config& config) {
 // they are packed, cache, adapters, stacks, and what libraries take.
 uint64_t MostAddresses(const Config& config, const ModelConfig& model, const ModelLimits& limits) {
   uint64_t bytes = kLibraryBytes + config.adapter_device_memory + config.adapter_host_memory;
-  bytes += limits.kv_blocks * KvBlockBytes(model, limits, WeightType(config));
+  bytes += limits.kv_blocks * KvBlockBytes(model, limits, KvType(config));
   std::error_code error;
   for (const auto& file : std::filesystem::directory_iterator(config.model, error)) {
     if (file.path().extension() == ".safetensors") bytes += 2 * file.file_size(error);
@@ -42,6 +42,8 @@ uint64_t MostAddresses(const Config& config, const ModelConfig& model, const Mod
 
 DType WeightType(const Config& config) { return config.weights == "f32" ? DType::kF32 : DType::kBf16; }
 
+DType KvType(const Config& config) { return WeightType(config); }
+
 absl::Status CheckConfig(const Config& config) {
   RETURN_IF_ERROR(CheckExposures(config));
   RETURN_IF_ERROR(Tenants(config).status());
@@ -50,14 +52,13 @@ absl::Status CheckConfig(const Config& config) {
     return NotFound("--adapter-root '{}' is not a directory", config.adapter_root);
   }
   ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(config.model));
-  return SizeModel(config, model, WeightType(config), /*budgeted=*/false).status();
+  return SizeModel(config, model, KvType(config), /*budgeted=*/false).status();
 }
 
 absl::Status CheckSystem(const Config& config) {
   RETURN_IF_ERROR(CheckThreads(MostThreads(config)));
   ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(config.model));
-  ASSIGN_OR_RETURN(const ModelLimits limits,
-                   SizeModel(config, model, WeightType(config), /*budgeted=*/false));
+  ASSIGN_OR_RETURN(const ModelLimits limits, SizeModel(config, model, KvType(config), /*budgeted=*/false));
   return CheckAddressSpace(MostAddresses(config, model, limits));
 }
 

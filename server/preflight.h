@@ -8,8 +8,9 @@
 
 namespace hydrad {
 
-// The type of weights and cache that is asked for.
+// The types that the weights and the KV cache are asked to have. Nobody asks for the cache's apart yet.
 DType WeightType(const Config& config);
+DType KvType(const Config& config);
 
 // What can be said of a configuration without loading weights or binding a port. Errors name the option or
 // file.

@@ -16,6 +16,7 @@
 #include "server/backend/expert_router.h"
 #include "server/backend/step.h"
 #include "server/backend/tensor.h"
+#include "server/backend/weight_format.h"
 #include "server/base/status.h"
 
 namespace hydrad {
@@ -32,9 +33,9 @@ class Buffer {
 class Weight {
  public:
   virtual ~Weight() = default;
-  virtual int rows() const = 0;  // out features
-  virtual int cols() const = 0;  // in features
-  virtual size_t bytes() const = 0;
+  virtual int rows() const = 0;      // out features
+  virtual int cols() const = 0;      // in features
+  virtual size_t bytes() const = 0;  // of all that it holds: values, scales and bias
 };
 
 // One generation of one adapter on the device. Immutable. May be destroyed on any thread once no step uses
@@ -88,7 +89,11 @@ class Backend {
   virtual DType activation_type() const = 0;                       // of every activation but these two:
   virtual DType stream_type() const { return activation_type(); }  // the residual stream
   virtual DType logits_type() const { return activation_type(); }
-  virtual DType weight_type() const = 0;  // of base weights, adapters and the KV cache
+  // How what stays on the device lies there, whatever the files hold: base weights, adapters' factors, and
+  // the keys and values of the cache.
+  virtual WeightFormat weight_format() const = 0;
+  virtual DType adapter_type() const = 0;
+  virtual DType kv_type() const = 0;
 
   // Of the GPU that it runs on, "00000000:65:00.0"; empty without one.
   virtual std::string pci_address() const { return ""; }

@@ -43,7 +43,7 @@ float HalfToFloat(uint16_t half) {
 template <class T>
 void CopyRows(const HostMatrix& matrix, int row_begin, int rows, T* out) {
   const size_t skipped = static_cast<size_t>(row_begin) * matrix.cols;
-  const std::byte* from = static_cast<const std::byte*>(matrix.data) + skipped * SizeOf(matrix.dtype);
+  const std::byte* from = static_cast<const std::byte*>(matrix.data) + BytesOf(skipped, matrix.dtype);
   const size_t count = static_cast<size_t>(rows) * matrix.cols;
   switch (matrix.dtype) {
     case DType::kF32:

@@ -6,7 +6,7 @@ namespace hydrad {
 namespace {
 
 size_t PaddedBytes(const Tensor& t) {
-  const size_t bytes = static_cast<size_t>(t.rows) * t.stride * SizeOf(t.dtype);
+  const size_t bytes = BytesOf(static_cast<size_t>(t.rows) * t.stride, t.dtype);
   return (bytes + 255) / 256 * 256;
 }
 

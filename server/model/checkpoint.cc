@@ -121,7 +121,7 @@ absl::StatusOr<OwnedMatrix> Checkpoint::Read(std::string_view name, int rows, in
 absl::Status Checkpoint::Visit(std::string_view name, int rows, int cols, Visitor visit) const {
   Place place;
   ASSIGN_OR_RETURN(HostMatrix block, Find(name, rows, cols, &place));
-  const size_t row_bytes = static_cast<size_t>(cols) * SizeOf(block.dtype);
+  const size_t row_bytes = BytesOf(cols, block.dtype);
   const int at_once = static_cast<int>(std::max<size_t>(1, kReadAtOnce / std::max<size_t>(1, row_bytes)));
   std::vector<std::byte> bytes(row_bytes * static_cast<size_t>(std::min(at_once, rows)));
   block.data = bytes.data();

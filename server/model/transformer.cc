@@ -129,13 +129,13 @@ namespace {
 
 // One layer's keys (or values), rounded up so that every layer begins on a cache line.
 size_t KvSideBytes(const ModelConfig& config, const ModelLimits& limits, DType type) {
-  const size_t row = static_cast<size_t>(config.num_kv_heads) * config.head_dim * SizeOf(type);
-  return (static_cast<size_t>(limits.kv_blocks) * limits.block_size * row + 63) / 64 * 64;
+  const size_t row = static_cast<size_t>(config.num_kv_heads) * config.head_dim;
+  return (BytesOf(static_cast<size_t>(limits.kv_blocks) * limits.block_size * row, type) + 63) / 64 * 64;
 }
 
 absl::StatusOr<KvCache> AllocateCache(Backend& backend, const ModelConfig& config,
                                       const ModelLimits& limits) {
-  const DType type = backend.weight_type();
+  const DType type = backend.kv_type();
   const size_t side = KvSideBytes(config, limits, type);
   KvCache cache;
   ASSIGN_OR_RETURN(cache.memory, backend.Allocate(2 * side * config.num_layers));
@@ -154,8 +154,7 @@ void FitCache(const Backend& backend, const ModelConfig& config, ModelLimits& li
   const std::optional<size_t> free = backend.free_bytes();
   if (!free || limits.min_kv_blocks == 0) return;
   const size_t padding = 128 * static_cast<size_t>(config.num_layers);  // of every layer's two sides
-  const size_t room =
-      (*free - std::min(*free, padding)) / KvBlockBytes(config, limits, backend.weight_type());
+  const size_t room = (*free - std::min(*free, padding)) / KvBlockBytes(config, limits, backend.kv_type());
   if (room < static_cast<size_t>(limits.kv_blocks)) {
     limits.kv_blocks = std::max(limits.min_kv_blocks, static_cast<int>(room));
   }
@@ -186,8 +185,8 @@ absl::StatusOr<ModelLimits> FillIn(ModelLimits limits, const ModelConfig& config
 }  // namespace
 
 size_t KvBlockBytes(const ModelConfig& config, const ModelLimits& limits, DType type) {
-  const size_t row = static_cast<size_t>(config.num_kv_heads) * config.head_dim * SizeOf(type);
-  return 2 * row * limits.block_size * config.num_layers;
+  const size_t row = static_cast<size_t>(config.num_kv_heads) * config.head_dim;
+  return 2 * BytesOf(row * limits.block_size, type) * config.num_layers;
 }
 
 absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const std::string& dir, Backend& backend,

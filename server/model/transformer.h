@@ -78,7 +78,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> LoadTransformer(const BaseWeights& 
                                                              const ModelConfig& config, Backend& backend,
                                                              ModelLimits limits);
 
-// Bytes of KV cache per block, over all layers, of this configuration and element type.
+// Bytes of KV cache per block, over all layers, of this configuration, in Backend::kv_type().
 size_t KvBlockBytes(const ModelConfig& config, const ModelLimits& limits, DType type);
 
 }  // namespace hydrad

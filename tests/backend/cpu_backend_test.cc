@@ -46,8 +46,18 @@ class CpuBackendTest : public ::testing::TestWithParam<DType> {
 
 TEST_P(CpuBackendTest, SaysWhatItIs) {
   EXPECT_EQ(backend_->activation_type(), DType::kF32);
-  EXPECT_EQ(backend_->weight_type(), GetParam());
+  EXPECT_EQ(backend_->weight_format().name, Name(GetParam()));
+  EXPECT_EQ(backend_->weight_format().bits, BitsOf(GetParam()));
+  EXPECT_EQ(backend_->adapter_type(), GetParam());
+  EXPECT_EQ(backend_->kv_type(), GetParam());
   EXPECT_NE(backend_->description().find("2 threads"), std::string::npos) << backend_->description();
+}
+
+TEST_P(CpuBackendTest, AWeightHoldsItsFormatsBytesAndItsBias) {
+  const std::vector<float> values(32 * 64, 1.f), bias(32, 1.f);  // whole tiles of every instruction set
+  const size_t plain = Load(values, 32, 64)->bytes();
+  EXPECT_EQ(plain, backend_->weight_format().Bytes(32, 64));
+  EXPECT_EQ(Load(values, 32, 64, bias)->bytes(), plain + bias.size() * sizeof(float));
 }
 
 TEST_P(CpuBackendTest, EmbedsTheTokensOfTheBatch) {
@@ -98,7 +108,7 @@ TEST_P(CpuBackendTest, NormsTheRowsThatAreAskedFor) {
 
 // Each head by itself, with its own mean square; v is not normed.
 TEST_P(CpuBackendTest, NormsTheHeadsWhereTheNetworkDoes) {
-  const size_t bytes = 2 * 4 * SizeOf(GetParam());
+  const size_t bytes = BytesOf(2 * 4, GetParam());
   const auto k_memory = *backend_->Allocate(bytes), v_memory = *backend_->Allocate(bytes);
   const KvCacheView kv{
       {k_memory->data(), GetParam(), 2, 4, 4}, {v_memory->data(), GetParam(), 2, 4, 4}, 2, 1, 4};
@@ -149,7 +159,7 @@ TEST_P(CpuBackendTest, RefusesAnAdapterOfAnotherModel) {
 
 // One head each of q, k and v: q and k turn, v stays.
 TEST_P(CpuBackendTest, RotatesByTheTableOfTheStep) {
-  const size_t bytes = 2 * 4 * SizeOf(GetParam());
+  const size_t bytes = BytesOf(2 * 4, GetParam());
   const auto k_memory = *backend_->Allocate(bytes), v_memory = *backend_->Allocate(bytes);
   const KvCacheView kv{
       {k_memory->data(), GetParam(), 2, 4, 4}, {v_memory->data(), GetParam(), 2, 4, 4}, 2, 1, 4};
@@ -172,7 +182,7 @@ TEST_P(CpuBackendTest, RotatesByTheTableOfTheStep) {
 
 // One head, values equal to the position: with keys of zero the attention is the mean over the past.
 TEST_P(CpuBackendTest, AttendsToWhatItWroteThroughTheBlockTable) {
-  const size_t bytes = 2 * 2 * 4 * SizeOf(GetParam());  // two blocks of two positions of four numbers
+  const size_t bytes = 2 * BytesOf(2 * 4, GetParam());  // two blocks of two positions of four numbers
   const auto k_memory = *backend_->Allocate(bytes), v_memory = *backend_->Allocate(bytes);
   const KvCacheView kv{
       {k_memory->data(), GetParam(), 4, 4, 4}, {v_memory->data(), GetParam(), 4, 4, 4}, 2, 1, 4};

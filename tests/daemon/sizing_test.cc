@@ -41,6 +41,11 @@ TEST_F(SizingTest, ByDefaultEveryRunningSequenceFits) {
   EXPECT_EQ(limits->kv_blocks, 3 * 7);  // 7 blocks of 16 for 100 positions
 }
 
+TEST_F(SizingTest, ABlockTakesWhatItsNumbersTake) {
+  EXPECT_EQ(block_bytes_, 2u * 2 * (4 * 8) * 16 * 2);  // keys and values, layers, head rows, positions, bf16
+  EXPECT_EQ(KvBlockBytes(model_, ModelLimits(), DType::kF32), 2 * block_bytes_);
+}
+
 TEST_F(SizingTest, AWindowedModelIsServedUpToItsWindow) {
   model_.sliding_window = 40;
   ASSERT_TRUE(Size().ok()) << Size().status();

@@ -109,7 +109,9 @@ class FakeBackend final : public Backend {
 
   std::string description() const override { return "fake"; }
   DType activation_type() const override { return DType::kF32; }
-  DType weight_type() const override { return DType::kBf16; }
+  WeightFormat weight_format() const override { return kBf16Weights; }
+  DType adapter_type() const override { return DType::kBf16; }
+  DType kv_type() const override { return DType::kBf16; }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t) override { Unused(); }
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix>,
                                                      std::span<const float>) override {

@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto matrix = hydrad::MatrixOf(name, tensor.dtype, tensor.shape);
     if (!matrix.ok()) continue;
     const size_t elements = static_cast<size_t>(matrix->rows) * static_cast<size_t>(matrix->cols);
-    HYDRAD_CHECK(elements * hydrad::SizeOf(matrix->dtype) == tensor.data.size());
+    HYDRAD_CHECK(hydrad::BytesOf(elements, matrix->dtype) == tensor.data.size());
   }
   HYDRAD_CHECK(total <= size);
   return 0;

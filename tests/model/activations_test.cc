@@ -38,7 +38,7 @@ TEST(Activations, DoNotOverlapAndFillTheirMemory) {
     const std::byte* begin = static_cast<std::byte*>(t.data);
     EXPECT_GE(begin, next);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(begin) % 64, 0);
-    next = begin + t.rows * t.stride * SizeOf(t.dtype);
+    next = begin + BytesOf(t.rows * t.stride, t.dtype);
   }
   EXPECT_LE(next, static_cast<std::byte*>(a->memory->data()) + a->memory->bytes());
 }

@@ -69,7 +69,8 @@ TEST(HasHeadOfItsOwn, DecidesWhatTheModelUses) {
   ASSERT_TRUE(base.ok()) << base.status();
   std::string head;
   const absl::Status shown = (*base)->Visit("lm_head", [&](int, const HostMatrix& block) {
-    head.append(static_cast<const char*>(block.data), SizeOf(block.dtype) * block.rows * block.cols);
+    head.append(static_cast<const char*>(block.data),
+                BytesOf(static_cast<size_t>(block.rows) * block.cols, block.dtype));
   });
   EXPECT_TRUE(shown.ok()) << shown;
   EXPECT_EQ(head, bytes);

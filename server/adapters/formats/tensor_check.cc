@@ -103,7 +103,7 @@ absl::StatusOr<std::vector<float>> CheckedVector(const TensorInfo& tensor, int s
 }
 
 void Keep(HostMatrix& matrix, TensorStorage& storage) {
-  const size_t bytes = static_cast<size_t>(matrix.rows) * matrix.cols * SizeOf(matrix.dtype);
+  const size_t bytes = BytesOf(static_cast<size_t>(matrix.rows) * matrix.cols, matrix.dtype);
   float* const copy = storage.Take((bytes + sizeof(float) - 1) / sizeof(float));
   std::memcpy(copy, matrix.data, bytes);
   matrix.data = copy;

@@ -28,7 +28,7 @@ class ContentDigest {
   void AddNumber(uint64_t number) { sha_.Update(std::as_bytes(std::span(&number, 1))); }
   void Add(const HostMatrix& m) {
     for (const int number : {static_cast<int>(m.dtype), m.rows, m.cols}) AddNumber(number);
-    const size_t bytes = static_cast<size_t>(m.rows) * m.cols * SizeOf(m.dtype);
+    const size_t bytes = BytesOf(static_cast<size_t>(m.rows) * m.cols, m.dtype);
     sha_.Update({static_cast<const std::byte*>(m.data), bytes});
   }
   std::string Finish() { return "sha256:" + Hex(sha_.Finish()); }

@@ -42,10 +42,12 @@ class CpuBackend : public Backend {
 
   std::string description() const override {
     return fmt::format("cpu {}, {} threads, {} weights", simd::Name(simd::ActiveIsa()), pool_.threads(),
-                       kIsBf16 ? "bf16" : "f32");
+                       weight_format().name);
   }
   DType activation_type() const override { return DType::kF32; }
-  DType weight_type() const override { return kIsBf16 ? DType::kBf16 : DType::kF32; }
+  WeightFormat weight_format() const override { return kIsBf16 ? kBf16Weights : kF32Weights; }
+  DType adapter_type() const override { return kIsBf16 ? DType::kBf16 : DType::kF32; }
+  DType kv_type() const override { return kIsBf16 ? DType::kBf16 : DType::kF32; }
 
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return AlignedBuffer::Allocate(bytes);

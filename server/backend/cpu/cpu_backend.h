@@ -10,12 +10,11 @@ namespace hydrad {
 
 struct CpuBackendOptions {
   int threads = 0;                   // workers, the scheduler thread included; 0: one per usable core
-  DType weight_type = DType::kBf16;  // kBf16 or kF32
+  DType weight_type = DType::kBf16;  // kBf16 or kF32; of adapters and of the KV cache too
 };
 
-// Activations are f32; weights, adapters and the KV cache are of weight_type, whatever their files hold. See
-// Backend for threads and errors. Scratch grows with the largest step, so a step allocates only while it is
-// the largest yet.
+// Activations are f32. See Backend for threads and errors. Scratch grows with the largest step, so a step
+// allocates only while it is the largest yet.
 std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options);
 
 }  // namespace hydrad

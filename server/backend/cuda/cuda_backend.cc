@@ -85,7 +85,9 @@ class CudaBackend final : public Backend {
   DType activation_type() const override { return DType::kBf16; }
   DType stream_type() const override { return DType::kF32; }
   DType logits_type() const override { return DType::kF32; }
-  DType weight_type() const override { return DType::kBf16; }
+  WeightFormat weight_format() const override { return kBf16Weights; }
+  DType adapter_type() const override { return DType::kBf16; }
+  DType kv_type() const override { return DType::kBf16; }
 
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return memory_.Allocate(bytes, MemoryUse::kModel);
@@ -454,7 +456,7 @@ Sampled CudaBackend::Score(Tensor logits, int32_t token, int top) {
 }
 
 void CudaBackend::ReadBack(Tensor x, std::span<float> out) {
-  const size_t row_bytes = static_cast<size_t>(x.cols) * SizeOf(x.dtype);
+  const size_t row_bytes = BytesOf(x.cols, x.dtype);
   std::vector<std::byte> row(row_bytes);
   for (int r = 0; r < x.rows; ++r) {
     Op("ReadBack", [&] {

@@ -38,8 +38,8 @@ absl::StatusOr<std::unique_ptr<CudaWeight>> CudaWeight::Load(std::span<const Hos
   int rows = 0;
   const int cols = parts.front().cols;
   for (const HostMatrix& part : parts) rows += part.rows;
-  const size_t row_bytes = sizeof(bf16) * cols;
-  ASSIGN_OR_RETURN(auto values, memory.Allocate(rows * row_bytes, MemoryUse::kWeights));
+  const size_t row_bytes = kBf16Weights.Bytes(1, cols);
+  ASSIGN_OR_RETURN(auto values, memory.Allocate(kBf16Weights.Bytes(rows, cols), MemoryUse::kWeights));
   std::byte* to = static_cast<std::byte*>(values->data());
   for (const HostMatrix& part : parts) {
     RETURN_IF_ERROR(

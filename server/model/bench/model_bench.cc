@@ -162,8 +162,9 @@ class Bench {
   }
   double Bytes(const Case& c) const {
     const int positions = c.rows_each == 1 ? kContext + 1 : c.rows_each;
-    const double kv = static_cast<double>(KvBlockBytes(model_->config(), model_->limits(), DType::kBf16)) /
-                      model_->limits().block_size * positions * c.sequences;
+    const double kv =
+        static_cast<double>(KvBlockBytes(model_->config(), model_->limits(), backend_.kv_type())) /
+        model_->limits().block_size * positions * c.sequences;
     const double adapters = c.adapters ? static_cast<double>(adapters_->at(0)->bytes()) * c.sequences : 0;
     return static_cast<double>(backend_.weight_bytes()) + kv + adapters;
   }

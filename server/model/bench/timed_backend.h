@@ -32,7 +32,9 @@ class TimedBackend : public Backend {
 
   std::string description() const override { return inner_.description(); }
   DType activation_type() const override { return inner_.activation_type(); }
-  DType weight_type() const override { return inner_.weight_type(); }
+  WeightFormat weight_format() const override { return inner_.weight_format(); }
+  DType adapter_type() const override { return inner_.adapter_type(); }
+  DType kv_type() const override { return inner_.kv_type(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return inner_.Allocate(bytes); }
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
                                                      std::span<const float> bias) override {

@@ -41,7 +41,7 @@ class Both {
     std::mt19937 random(seed);
     std::uniform_real_distribution<float> number(-size, size);
     for (float& x : host_) x = ToFloat(ToBf16(number(random)));
-    memory_ = *cuda.Allocate(host_.size() * SizeOf(type));
+    memory_ = *cuda.Allocate(BytesOf(host_.size(), type));
     Upload();
   }
 
