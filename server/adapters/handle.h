@@ -25,27 +25,32 @@ struct AdapterGeneration {
   std::vector<int32_t> invocation{};              // of an aLoRA, see TokenFields
 };
 
-// What the store keeps for a handle: that a request wants an adapter and, once bound, which generation it
-// runs on. Its destruction, on any thread, gives that up. `ready` and the other glances cost an atomic read.
+// The store's side of a handle: a request wants an adapter and, once bound, runs on one generation of it. The
+// destructor, on any thread, gives that up. The answers before status() cost an atomic read each.
 class AdapterClaim {
  public:
   virtual ~AdapterClaim() = default;
   virtual const std::string& name() const = 0;
-  virtual const void* key()
-      const = 0;                     // the same for all claims on a name, from its first load to its unload
-  virtual bool ready() const = 0;    // what serves is on the device now
-  virtual bool blocked() const = 0;  // it is not, and only adapters in use are in its way
-  virtual bool kept() const = 0;     // an operator has pinned it to the device
-  virtual absl::Status status() const = 0;  // OK, or why the request must end
-  // Fixes the generation that serves now and keeps it on the device; null when it is not there (any more).
+  // The same for all claims on a name, from its first load to its unload.
+  virtual const void* key() const = 0;
+  // What serves is on the device now, and may be bound.
+  virtual bool ready() const = 0;
+  // What serves is not on the device, and only what is held there or kept is in its way.
+  virtual bool blocked() const = 0;
+  // An operator has pinned the adapter, and the device has room for that.
+  virtual bool kept() const = 0;
+  // OK, or why the request must end.
+  virtual absl::Status status() const = 0;
+  // Fixes the generation that serves now and holds it on the device; null when it is not there (any more).
   virtual std::shared_ptr<const AdapterGeneration> Bind() = 0;
-  virtual void Unbind() = 0;  // undoes it
+  // Undoes Bind.
+  virtual void Unbind() = 0;
 };
 
-// Held by a request from its arrival to its end. The adapter need not be on the device: the store brings it,
-// and the request waits until then, holding nothing else. Bind() then fixes the generation, which stays on
-// the device until the handle goes. Unloading waits for the last handle, so hold it for one request and no
-// longer. Move-only; may be destroyed on any thread; the rest is for one thread at a time.
+// A request has a handle from its arrival to its end. The adapter need not be on the device: the store
+// fetches it, and the request waits until then, holding nothing else. Bind() then fixes the generation, which
+// stays on the device until the handle goes. Unloading waits for the last handle, so keep it for one request
+// and no longer. Move-only; may be destroyed on any thread; the rest is for one thread at a time.
 class AdapterHandle {
  public:
   AdapterHandle() = default;  // no adapter: the base model
@@ -63,16 +68,16 @@ class AdapterHandle {
     return claim_ != nullptr ? claim_->name() : base;
   }
 
-  // Before it is bound.
+  // For a handle that is not bound yet.
   bool bound() const { return claim_ == nullptr || held_ != nullptr; }  // nothing to bind: the base model
   bool ready() const { return bound() || claim_->ready(); }             // Bind is worth trying
   bool blocked() const { return !bound() && claim_->blocked(); }
-  // True when it is bound now. False: the adapter is not on the device.
+  // Binds it, if it is not bound. False: the adapter is not on the device.
   bool Bind() {
     if (!bound()) held_ = claim_->Bind();
     return bound();
   }
-  // Undoes Bind, before anything has run: others of the same request are not there.
+  // Undoes Bind before anything has run: another adapter of the same request is not on the device.
   void Unbind() {
     if (held_ == nullptr) return;
     held_.reset();
@@ -85,17 +90,17 @@ class AdapterHandle {
   // Tells adapters apart; null for the base model.
   const void* key() const { return claim_ != nullptr ? claim_->key() : nullptr; }
 
-  // REQUIRES, from here on: bound. Which generation will serve is not known before, and what was read of one
+  // REQUIRES, from here on: bound. Nobody knows before which generation will serve, and what was read of one
   // does not hold for the next. One of the first two is not null, unless this is the base model.
   const DeviceAdapter* device() const { return held() != nullptr ? held_->device.get() : nullptr; }
   const Mixture* mixture() const { return held() != nullptr ? held_->mixture.get() : nullptr; }
-  // Tells apart what generations hold.
+  // Tells the weights of generations apart.
   const void* weights() const {
     return mixture() != nullptr ? static_cast<const void*>(mixture()) : static_cast<const void*>(device());
   }
   uint64_t generation() const { return held() != nullptr ? held_->generation : 0; }  // 0: the base model
   AdapterTraits traits() const { return held() != nullptr ? held_->traits : AdapterTraits{}; }
-  // The tokens of the prompt from whose last occurrence on the adapter counts; empty: it counts everywhere.
+  // The adapter counts from the last occurrence of these tokens in the prompt; empty: it counts everywhere.
   std::span<const int32_t> invocation() const {
     return held() != nullptr ? std::span<const int32_t>(held_->invocation) : std::span<const int32_t>();
   }
@@ -107,7 +112,7 @@ class AdapterHandle {
   }
 
   std::unique_ptr<AdapterClaim> claim_;
-  std::shared_ptr<const AdapterGeneration> held_;  // last: goes before the claim that keeps it in its place
+  std::shared_ptr<const AdapterGeneration> held_;  // last: it goes before the claim that holds it there
 };
 
 }  // namespace hydrad

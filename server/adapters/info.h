@@ -1,4 +1,4 @@
-// What is told of an adapter: where it stands, what it is, and what has changed.
+// The info of an adapter: where it stands, what it is, and what has changed.
 #ifndef HYDRAD_SERVER_ADAPTERS_INFO_H_
 #define HYDRAD_SERVER_ADAPTERS_INFO_H_
 
@@ -22,13 +22,13 @@ enum class AdapterState : uint8_t {
 };
 const char* Name(AdapterState state);
 
-// Where the serving generation's weights are; copies below are not told.
+// Where the serving generation is: the lowest tier of its components. Copies in the tiers below are not told.
 enum class Tier : uint8_t { kDisk, kHost, kDevice };
 const char* Name(Tier tier);
 
-// A component of an adapter is what is read, held and thrown out as one: the adapter itself; of an MoA, each
-// of its experts, and its routers. Where a load finds the component in what the name serves already, it is
-// shared.
+// A component of an adapter is what is read, kept and thrown out as one: the adapter itself; of an MoA, each
+// of its experts, and its routers. A load shares the components that it finds in what the name serves
+// already.
 struct ComponentInfo {
   enum class Kind : uint8_t {
     kWhole,

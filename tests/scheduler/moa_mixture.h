@@ -18,8 +18,8 @@ inline absl::StatusOr<std::shared_ptr<const Mixture>> LoadMixture(const std::str
   const auto disk = MakePosixDisk(".");
   ASSIGN_OR_RETURN(AdapterContents contents, ReadAdapter(*disk, path, shape, 1u << 30));
   std::vector<std::shared_ptr<const DeviceComponent>> components;
-  for (const ReadComponent& read : TakeApart(path, std::move(contents))) {
-    ASSIGN_OR_RETURN(components.emplace_back(), CopyToDevice(read.component, backend, shape));
+  for (const LoadedComponent& read : TakeApart(path, std::move(contents))) {
+    ASSIGN_OR_RETURN(components.emplace_back(), UploadComponent(read.component, backend, shape));
   }
   return MakeMixture(components, shape.layers);
 }

@@ -196,8 +196,8 @@ absl::StatusOr<AdapterContents> Read(Disk& disk, const std::string& path, const 
   return contents;
 }
 
-absl::StatusOr<AdapterContents> ReadComponent(Disk& disk, const std::string& path, const WantedOfMoa& part,
-                                              const AdapterShape& shape, uint64_t max_file_bytes) {
+absl::StatusOr<AdapterContents> ReadWanted(Disk& disk, const std::string& path, const WantedOfMoa& part,
+                                           const AdapterShape& shape, uint64_t max_file_bytes) {
   ASSIGN_OR_RETURN(const auto directory, disk.OpenDirectory(path));
   Sha256 unused;
   const auto config = ReadConfig(*directory, unused);
@@ -232,7 +232,7 @@ absl::StatusOr<AdapterContents> ReadMoaComponent(Disk& disk, const std::string& 
                                                  const AdapterShape& shape, uint64_t max_file_bytes,
                                                  bool lenient) {
   return Guarded(path, [&] {
-    return ReadComponent(disk, path, {kind, expert, lenient}, shape, max_file_bytes);
+    return ReadWanted(disk, path, {kind, expert, lenient}, shape, max_file_bytes);
   });
 }
 

@@ -26,8 +26,8 @@ Action ActionFor(const WantedAdapter& wanted, const AdapterInfo* present) {
   return present->pinned == wanted.pinned ? Action::kUnchanged : Action::kPin;
 }
 
-// One Apply under way: steps of a few store calls at once, the next step when all of one have worked. Kept
-// alive by the calls that it waits for.
+// One Apply under way. It makes a few calls of the store at once, stage by stage; the next stage begins when
+// all calls of one have worked. The calls that it waits for keep it alive.
 class ApplyRun : public std::enable_shared_from_this<ApplyRun> {
  public:
   using Call = std::function<void(AdapterStore::Done)>;
@@ -91,8 +91,8 @@ AdapterStore::Done ApplyRun::Told(const char* action, const WantedAdapter& wante
   };
 }
 
-// Starts what may be started. A call may return before it comes back from the store: then its return finds
-// `going_` set and leaves the next to this loop, which keeps the stack flat.
+// Starts the calls that may be started. A call may return before it comes back from the store: then its
+// return finds `going_` set and leaves the next call to this loop, which keeps the stack flat.
 void ApplyRun::Go() {
   {
     MutexLock lock(&mu_);
@@ -114,7 +114,7 @@ bool ApplyRun::NextCall(Call* call) {
     const int last = options_.validate_only ? kValidate : kUnload;
     while (in_flight_ == 0 && errors_.empty() && step_ <= last && calls_[step_].empty()) ++step_;
     const bool over = !errors_.empty() || step_ > last;
-    // A check goes on after an error, to tell all that is wrong.
+    // Validation goes on after an error, to tell all that is wrong.
     const bool more = step_ <= last && !calls_[step_].empty() && (errors_.empty() || step_ == kValidate);
     if (more && in_flight_ < kAtOnce) {
       *call = std::move(calls_[step_].front());

@@ -1,4 +1,4 @@
-// The whole set of wanted adapters at once.
+// Changes the whole set of adapters at once, to what is wanted.
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_APPLY_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_APPLY_H_
 
@@ -16,7 +16,7 @@ namespace hydrad {
 
 struct WantedAdapter {
   std::string name, path;
-  std::string digest{};  // "": whatever is there; what serves from `path` is left alone
+  std::string digest{};  // "": whatever is there, and what serves from `path` already is left alone
   bool pinned = false;
   bool lenient =
       false;  // loaded so; one that serves and was loaded leniently is loaded again where it is not
@@ -28,12 +28,12 @@ struct AppliedChange {
   Action action = Action::kUnchanged;
 };
 
-// What must be done about each name so that `wanted` is what there is; by name. A pure function. REQUIRES: no
-// name stands twice in `wanted`.
+// What must be done about each name so that what is `present` becomes what is `wanted`; sorted by name. A
+// pure function. REQUIRES: no name stands twice in `wanted`.
 std::vector<AppliedChange> PlanApply(const std::vector<WantedAdapter>& wanted,
                                      const std::vector<AdapterInfo>& present);
 
-// Thread-safe; nothing waits.
+// Applies such sets to a store, one at a time. Thread-safe; nothing waits.
 class AdapterApplier {
  public:
   struct Options {
@@ -48,11 +48,11 @@ class AdapterApplier {
   // `store` must outlive what has been begun; this need not.
   explicit AdapterApplier(AdapterStore& store) : store_(store) {}
 
-  // Checks everything that is to be loaded; loads it, a few at once; pins; and when all that has worked,
-  // unloads, joining unloads that are under way (which `force` makes forced ones). `done` is called once,
-  // when it is finished and durable. INVALID_ARGUMENT (a name twice; or adapters that cannot be loaded, with
-  // the reasons: nothing has been changed), ABORTED (another Apply is under way, or another change got in the
-  // way: what has been done so far stays, and Apply can be asked again).
+  // Validates everything that is to be loaded; then loads it, a few at once; then pins; and when all that has
+  // worked, unloads, joining unloads that are under way (which `force` makes forced ones). `done` is called
+  // once, when all is finished and durable. Errors: INVALID_ARGUMENT (a name stands twice; or adapters cannot
+  // be loaded, with the reasons, and nothing has been changed), ABORTED (another Apply is under way, or
+  // another change got in the way: what has been done so far stays, and Apply can be asked again).
   void Apply(std::vector<WantedAdapter> wanted, Options options, Done done);
 
  private:

@@ -1,5 +1,5 @@
-// One tier of memory: values charged in bytes, the least recently used thrown out to make room. Host and
-// device memory each have one.
+// One tier of memory: values are charged in bytes, and the least recently used are thrown out to make room.
+// Host and device memory each have one.
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_BYTE_CACHE_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_BYTE_CACHE_H_
 
@@ -16,13 +16,14 @@
 namespace hydrad {
 
 // Bytes are charged before the memory is taken and given back after it has gone, so what is charged is never
-// less than what is held. An entry is
+// less than what is in memory. An entry is
 //
 //   (none) -Reserve-> reserved -Fill-> filled -Take or thrown out-> (bytes only) -Free-> (none)
 //
-// and nothing is thrown out while it is reserved or held. A thrown-out value goes to the caller, who
-// destroys it (outside of its lock) before it takes the memory that it was thrown out for; all its bytes are
-// the new entry's until that is filled, so there is no Free. Not thread-safe.
+// Nothing is thrown out while it is reserved or held. A value that is thrown out goes to the caller, who
+// destroys it (outside of its lock) before it takes the memory that the value made room for. All its bytes
+// are charged to the new entry until that is filled, so the caller need not call Free for it. Not
+// thread-safe.
 template <class Value>
 class ByteCache {
  public:
@@ -38,8 +39,8 @@ class ByteCache {
   ByteCache& operator=(const ByteCache&) = delete;
 
   // Charges `bytes` to a new entry, throwing out the least recently used ones that `may_evict` allows, no
-  // more of them than it takes. False when even all of them would not do: then nothing has changed.
-  // REQUIRES: `id` has no entry.
+  // more of them than it takes. False when even all of them would not do: then nothing has changed. REQUIRES:
+  // `id` has no entry.
   bool Reserve(Id id, uint64_t bytes, const MayEvict& may_evict, std::vector<Evicted>* evicted) {
     const std::optional<uint64_t> gained = MakeRoom(bytes, may_evict, evicted);
     if (!gained) return false;
@@ -48,7 +49,7 @@ class ByteCache {
     Charge(entries_[id], bytes, *gained > bytes ? *gained - bytes : 0);
     return true;
   }
-  // Changes what a reserved entry is charged, as Reserve.
+  // Changes what a reserved entry is charged, on Reserve's terms.
   bool Resize(Id id, uint64_t bytes, const MayEvict& may_evict, std::vector<Evicted>* evicted) {
     Entry& entry = Get(id);
     uint64_t gained = 0;
@@ -84,8 +85,7 @@ class ByteCache {
     entries_.erase(id);
   }
 
-  // Filled entries are kept while they are held, which counts, and are the most recently used ones after
-  // it.
+  // A filled entry stays while it is held, which counts, and is the most recently used one after that.
   void Hold(Id id) {
     Entry& entry = Get(id);
     HYDRAD_CHECK(entry.value.has_value());
@@ -134,7 +134,7 @@ class ByteCache {
   }
   void Enlist(Id id, Entry& entry) { entry.place = lru_.insert(lru_.end(), id); }
 
-  // What was thrown out; nullopt when there is no room.
+  // The bytes of what was thrown out; nullopt when there is no room.
   std::optional<uint64_t> MakeRoom(uint64_t bytes, const MayEvict& may_evict, std::vector<Evicted>* evicted) {
     if (bytes > capacity_) return std::nullopt;
     uint64_t gained = 0;

@@ -109,9 +109,9 @@ void Catalogue::FailLoad(AdapterEntry& entry, absl::Status error, double seconds
   Transition(entry, entry.serving ? AdapterState::kAvailable : AdapterState::kFailed, AdapterChange::kLoaded);
 }
 
-std::shared_ptr<Generation> Catalogue::FailServing(AdapterEntry& entry, absl::Status error, bool forever) {
+std::shared_ptr<Generation> Catalogue::FailServing(AdapterEntry& entry, absl::Status error, bool for_good) {
   entry.info.error = std::move(error);
-  if (!forever || entry.info.state != AdapterState::kAvailable) {
+  if (!for_good || entry.info.state != AdapterState::kAvailable) {
     events_.push_back({Snapshot(entry), AdapterChange::kFetchFailed});
     return nullptr;
   }
@@ -189,6 +189,24 @@ std::vector<AdapterInfo> Catalogue::List() const {
   list.reserve(entries_.size());
   for (const auto& [name, entry] : entries_) list.push_back(Snapshot(*entry));
   return list;
+}
+
+void Catalogue::EndClaim(ClaimState& claim, const absl::Status& why) {
+  if (claim.ended) return;
+  if (claim.bound == nullptr) --claim.entry->waiting;
+  claim.why = why;
+  claim.ended = true;
+  WakeRequests();
+}
+
+void Catalogue::EndWaiting(AdapterEntry& entry, const absl::Status& why) {
+  for (ClaimState* claim : entry.claims) {
+    if (claim->bound == nullptr) EndClaim(*claim, why);
+  }
+}
+
+void Catalogue::EndClaims(AdapterEntry& entry, const absl::Status& why) {
+  for (ClaimState* claim : entry.claims) EndClaim(*claim, why);
 }
 
 void Catalogue::Transition(AdapterEntry& entry, AdapterState to, AdapterChange change) {

@@ -1,4 +1,5 @@
-// The adapters' names and where each of them stands: the state machine, without threads, disk or device.
+// The catalogue of adapters: which names there are, where each of them stands, and which generation of it
+// serves.
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_CATALOGUE_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_CATALOGUE_H_
 
@@ -23,17 +24,17 @@ namespace hydrad {
 // INVALID_ARGUMENT unless IsAdapterName (server/base/names.h).
 absl::Status CheckAdapterName(const std::string& name);
 
-// One load of a name. It serves until it is replaced, and goes when no request is bound to it any more.
+// One load of a name. It serves until it is replaced, and goes when nobody holds it any more.
 struct Generation {
   uint64_t number = 0;
   std::vector<ComponentId> components;                   // of an MoA in TakeApart's order
-  int bound = 0;                                         // requests that run on it
+  int holders = 0;                                       // requests that run on it, and trials
   std::shared_ptr<const AdapterGeneration> on_device{};  // while there are some
   bool serving = true;
-  bool tried = false, trying = false;  // by AdapterStoreOptions::try_out, once
+  bool tried = false, trying = false;  // its trial (AdapterStoreOptions::try_out) has worked, or is under way
 };
 
-// A request's claim on a name, as the store's lock guards it.
+// A request's claim on a name. The store's lock guards it; `ended` may be read without.
 struct ClaimState {
   std::shared_ptr<AdapterEntry> entry;
   // What its request needs on the device at the same time: this entry, and those of its other claims.
@@ -56,12 +57,13 @@ struct AdapterEntry {
   int components = 0;  // of any generation or load, whose memory is not back yet
   Backoff backoff;     // of bringing it to the device
   std::optional<TimePoint> fetch_begun;
-  std::atomic<bool> resident = false;  // what serves is on the device, and requests may run on it
-  std::atomic<bool> blocked = false;
-  std::atomic<bool> kept = false;
+  std::atomic<bool> ready = false;    // what serves is on the device, and requests may run on it
+  std::atomic<bool> blocked = false;  // it is not there, and only what is held or kept is in its way
+  std::atomic<bool> kept = false;     // see DeviceRoom
 };
 
-// Not thread-safe: the store calls it under its lock.
+// The state machine of names, and of claims on them, without threads, disk or device. Not thread-safe: the
+// store calls it under its lock.
 //
 //   (none) -BeginLoad-> LOADING -Publish-> AVAILABLE -BeginUnload-> UNLOADING -Gone-> UNLOADED (none)
 //                       |     ^            |  |    ^
@@ -80,21 +82,21 @@ class Catalogue {
   absl::Status MayChange(const std::string& name) const;
   // A load of `name` begins. REQUIRES: MayLoad.
   EntryPtr BeginLoad(const std::string& name, const std::string& path);
-  // It succeeded: `generation` serves from now on, described by `info`. Returns what served before, or null.
-  // REQUIRES: a load of it is under way; the number is above those of the name before.
+  // The load succeeded: `generation` serves from now on, described by `info`. Returns what served before, or
+  // null. REQUIRES: a load of it is under way; the number is above those of the name before.
   std::shared_ptr<Generation> Publish(AdapterEntry& entry, std::shared_ptr<Generation> generation,
                                       AdapterInfo info);
-  // It failed. What served before goes on serving.
+  // The load failed. What served before goes on serving.
   void FailLoad(AdapterEntry& entry, absl::Status error, double seconds);
-  // What serves cannot be brought back to memory. `forever`: it does not serve any more; returns it then.
-  std::shared_ptr<Generation> FailServing(AdapterEntry& entry, absl::Status error, bool forever);
-  // From a journal: it serves, with the generation that `info` tells.
+  // What serves cannot be fetched. `for_good`: it does not serve any more, and is returned.
+  std::shared_ptr<Generation> FailServing(AdapterEntry& entry, absl::Status error, bool for_good);
+  // From a journal: the name serves, with the generation that `info` tells.
   EntryPtr Restore(const AdapterInfo& info);
-  // No new handles. True: a name whose load had failed is gone at once, else Gone tells when it is.
-  // REQUIRES: MayChange.
+  // The name takes no new handles. True: its load had failed, and it is gone at once. Else it is gone with
+  // Gone. REQUIRES: MayChange.
   bool BeginUnload(AdapterEntry& entry);
   void Gone(AdapterEntry& entry);
-  // What serves is at another tier, or pinned or not, now.
+  // What serves is at another tier now, or is pinned or not.
   void Moved(AdapterEntry& entry, Tier tier, AdapterChange change);
   void SetPinned(AdapterEntry& entry, bool pinned);
 
@@ -113,6 +115,16 @@ class Catalogue {
   static AdapterInfo Snapshot(const AdapterEntry& entry);
   const std::map<std::string, EntryPtr>& entries() const { return entries_; }
 
+  // Ends a claim: its request must end, for `why`. Nothing for one that has ended.
+  void EndClaim(ClaimState& claim, const absl::Status& why);
+  // Ends the claims on a name that are not bound, or all of them.
+  void EndWaiting(AdapterEntry& entry, const absl::Status& why);
+  void EndClaims(AdapterEntry& entry, const absl::Status& why);
+  // What requests read of their claims may have changed: they are to be woken.
+  void WakeRequests() { wake_ = true; }
+  // Whether they are to be, since the last call.
+  bool TakeWake() { return std::exchange(wake_, false); }
+
   // The changes since the last call, in order.
   std::vector<AdapterEvent> TakeEvents() { return std::exchange(events_, {}); }
   // Forgets every name, without events.
@@ -126,6 +138,7 @@ class Catalogue {
   std::map<std::string, EntryPtr> entries_;
   std::vector<AdapterEvent> events_;
   uint64_t last_generation_ = 0;
+  bool wake_ = false;
 };
 
 }  // namespace hydrad

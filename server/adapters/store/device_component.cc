@@ -34,8 +34,8 @@ uint64_t DeviceBytes(const HostComponent& component, const Backend& backend, con
                            : backend.AdapterBytes(component.weights, shape);
 }
 
-absl::StatusOr<Copy> CopyToDevice(const HostComponent& component, Backend& backend,
-                                  const AdapterShape& shape) {
+absl::StatusOr<Copy> UploadComponent(const HostComponent& component, Backend& backend,
+                                     const AdapterShape& shape) {
   auto copy = std::make_shared<DeviceComponent>();
   if (component.routers) {
     RETURN_IF_ERROR(CopyRows(*component.routers, backend, copy.get()));

@@ -1,4 +1,4 @@
-// From a component in host memory to what the device holds of it.
+// The components of adapters on the device (see ComponentInfo).
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_DEVICE_COMPONENT_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_DEVICE_COMPONENT_H_
 
@@ -15,7 +15,7 @@
 
 namespace hydrad {
 
-// A component on the device. Immutable.
+// One component on the device. Immutable.
 struct DeviceComponent {
   std::shared_ptr<const DeviceAdapter> device;  // of a whole adapter or an expert
   AdapterTraits traits;                         // of `device`
@@ -26,15 +26,16 @@ struct DeviceComponent {
   std::vector<std::shared_ptr<const Buffer>> rows;  // of each expert
 };
 
-// Exactly what CopyToDevice takes of the device.
+// The bytes that UploadComponent takes of the device, exactly.
 uint64_t DeviceBytes(const HostComponent& component, const Backend& backend, const AdapterShape& shape);
 
-// INTERNAL when the device fails, or takes another number of bytes than was said. ThreadExecutor threads.
-absl::StatusOr<std::shared_ptr<const DeviceComponent>> CopyToDevice(const HostComponent& component,
-                                                                    Backend& backend,
-                                                                    const AdapterShape& shape);
+// Copies a component to the device, and waits for that. INTERNAL when the device fails, or takes another
+// number of bytes than DeviceBytes says.
+absl::StatusOr<std::shared_ptr<const DeviceComponent>> UploadComponent(const HostComponent& component,
+                                                                       Backend& backend,
+                                                                       const AdapterShape& shape);
 
-// The MoA that `components` are, in TakeApart's order: it shares what they hold of the device.
+// The MoA that consists of `components`, in TakeApart's order. It shares what they have on the device.
 std::shared_ptr<const Mixture> MakeMixture(std::span<const std::shared_ptr<const DeviceComponent>> components,
                                            int layers);
 

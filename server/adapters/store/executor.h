@@ -1,4 +1,4 @@
-// Who runs the room's work: reading files, copying to the device.
+// Runs the room's jobs, which read files, wait for the device and write the journal.
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_EXECUTOR_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_EXECUTOR_H_
 
@@ -30,8 +30,8 @@ class Executor {
 // threads.
 class ThreadExecutor final : public Executor {
  public:
-  // At most `queue` submitted jobs wait. Threads may run in the background (server/base/background.h).
-  // REQUIRES: threads >= 1.
+  // At most `queue` jobs that were submitted wait. Threads may run in the background
+  // (server/base/background.h). REQUIRES: threads >= 1.
   ThreadExecutor(int threads, size_t queue, bool in_background = false);
   // As Stop.
   ~ThreadExecutor() override;

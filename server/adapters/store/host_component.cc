@@ -12,7 +12,7 @@ namespace {
 
 using Kind = ComponentInfo::Kind;
 
-// A digest over what a component says, wherever it stands.
+// Makes the digest of what a component says, wherever that stands.
 class ContentDigest {
  public:
   template <class T>
@@ -37,7 +37,7 @@ class ContentDigest {
   Sha256 sha_;
 };
 
-// Of an expert: a plain LoRA of the layers' projections.
+// The digest of an expert, which is a plain LoRA of the layers' projections.
 std::string DigestOf(const AdapterWeights& weights) {
   ContentDigest digest;
   for (const ProjectionWeights& p : weights.projections) {
@@ -69,8 +69,8 @@ uint64_t RowBytes(const ExpertWeights& expert) {
   return (expert.router.size() + expert.router_bias.size()) * sizeof(float);
 }
 
-ReadComponent Routers(const std::string& path, AdapterContents& contents) {
-  ReadComponent read;
+LoadedComponent Routers(const std::string& path, AdapterContents& contents) {
+  LoadedComponent read;
   MoaRouters& routers = read.component.routers.emplace();
   routers.pool = contents.pool;
   routers.decision = contents.decision;
@@ -86,9 +86,9 @@ ReadComponent Routers(const std::string& path, AdapterContents& contents) {
   return read;
 }
 
-ReadComponent Expert(const std::string& path, AdapterContents& contents, size_t e) {
+LoadedComponent Expert(const std::string& path, AdapterContents& contents, size_t e) {
   ExpertWeights& expert = contents.experts_by_name[e];
-  ReadComponent read;
+  LoadedComponent read;
   read.info.path = path;
   read.info.kind = Kind::kExpert;
   read.info.expert = expert.name;
@@ -101,19 +101,19 @@ ReadComponent Expert(const std::string& path, AdapterContents& contents, size_t 
   return read;
 }
 
-ReadComponent Whole(const std::string& path, AdapterContents contents) {
-  ReadComponent read;
+LoadedComponent Whole(const std::string& path, AdapterContents contents) {
+  LoadedComponent read;
   read.info = {path, contents.digest, contents.host_bytes};
   read.component = {std::move(contents.weights), contents.traits, std::move(contents.invocation)};
   return read;
 }
 
-absl::StatusOr<ReadComponent> ReadFiles(Disk& disk, const ComponentInfo& info, const AdapterShape& shape,
-                                        uint64_t max_file_bytes, const BaseWeights* base) {
+absl::StatusOr<LoadedComponent> ReadFiles(Disk& disk, const ComponentInfo& info, const AdapterShape& shape,
+                                          uint64_t max_file_bytes, const BaseWeights* base) {
   if (info.kind == Kind::kWhole) {
     ASSIGN_OR_RETURN(AdapterContents contents,
                      ReadAdapter(disk, info.path, shape, max_file_bytes, base, info.lenient));
-    // From a journal of before MoAs had components.
+    // A journal from before MoAs had components tells of it as a whole.
     if (!contents.experts_by_name.empty()) return FailedPrecondition("{}: must be loaded again", info.path);
     return Whole(info.path, std::move(contents));
   }
@@ -125,8 +125,8 @@ absl::StatusOr<ReadComponent> ReadFiles(Disk& disk, const ComponentInfo& info, c
   return Expert(info.path, contents, static_cast<size_t>(found - experts.begin()));
 }
 
-// Whether trying again could go better: the disk was at fault, or what it holds is being changed, or there
-// was no memory. What was read to its end and cannot be an adapter any more is other content than was loaded.
+// Whether another try could go better: the disk was at fault, or what it holds is being changed, or there was
+// no memory. Files that were read to their end and are no adapter any more are other content than was loaded.
 bool MayPass(const absl::Status& status, bool disk_failed) {
   return disk_failed || absl::IsUnavailable(status) || absl::IsResourceExhausted(status) ||
          absl::IsInternal(status);
@@ -140,8 +140,8 @@ absl::Status AsFinal(const absl::Status& status) {
 
 }  // namespace
 
-std::vector<ReadComponent> TakeApart(const std::string& path, AdapterContents contents, bool lenient) {
-  std::vector<ReadComponent> components;
+std::vector<LoadedComponent> TakeApart(const std::string& path, AdapterContents contents, bool lenient) {
+  std::vector<LoadedComponent> components;
   if (contents.experts_by_name.empty()) {
     components.push_back(Whole(path, std::move(contents)));
   } else {
@@ -149,18 +149,18 @@ std::vector<ReadComponent> TakeApart(const std::string& path, AdapterContents co
     for (size_t e = 0; e < contents.experts_by_name.size(); ++e)
       components.push_back(Expert(path, contents, e));
   }
-  for (ReadComponent& component : components) component.info.lenient = lenient;
+  for (LoadedComponent& component : components) component.info.lenient = lenient;
   return components;
 }
 
-absl::StatusOr<ReadComponent> ReadComponentAgain(Disk& disk, const ComponentInfo& info,
-                                                 const AdapterShape& shape, uint64_t max_file_bytes,
-                                                 const BaseWeights* base) {
+absl::StatusOr<LoadedComponent> ReadComponent(Disk& disk, const ComponentInfo& info,
+                                              const AdapterShape& shape, uint64_t max_file_bytes,
+                                              const BaseWeights* base) {
   WatchedDisk watched(disk);
-  absl::StatusOr<ReadComponent> files = ReadFiles(watched, info, shape, max_file_bytes, base);
+  absl::StatusOr<LoadedComponent> files = ReadFiles(watched, info, shape, max_file_bytes, base);
   if (!files.ok())
     return MayPass(files.status(), watched.failed()) ? AsPassing(files.status()) : AsFinal(files.status());
-  ReadComponent read = *std::move(files);
+  LoadedComponent read = *std::move(files);
   if (read.info.digest == info.digest) return read;
   const std::string what = info.kind == Kind::kExpert
                                ? fmt::format("{}: expert '{}' has", info.path, info.expert)

@@ -1,4 +1,4 @@
-// Adapters in host memory, taken apart into components (see ComponentInfo).
+// The components of adapters in host memory (see ComponentInfo).
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_HOST_COMPONENT_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_HOST_COMPONENT_H_
 
@@ -29,29 +29,31 @@ struct MoaRouters {
   Decision decision = Decision::kVote;
 };
 
-// One component. Immutable once it is made.
+// One component in host memory. Immutable once it is made.
 struct HostComponent {
   AdapterWeights weights{};             // of a whole adapter or an expert
   AdapterTraits traits{};               // of `weights`
   std::vector<int32_t> invocation{};    // of a whole adapter, see TokenFields
-  std::optional<MoaRouters> routers{};  // then there is nothing of the above
+  std::optional<MoaRouters> routers{};  // of routers, which have nothing of the above
 };
 
-struct ReadComponent {
+// A component as it has been read, and what is told of it.
+struct LoadedComponent {
   ComponentInfo info;  // without device_bytes and generation
   HostComponent component;
 };
 
-// The components of what ReadAdapter read from `path`: one; or of an MoA the routers, then the experts.
+// The components of what ReadAdapter has read from `path`: one; or of an MoA the routers, then the experts.
 // They remember whether they were read leniently.
-std::vector<ReadComponent> TakeApart(const std::string& path, AdapterContents contents, bool lenient = false);
+std::vector<LoadedComponent> TakeApart(const std::string& path, AdapterContents contents,
+                                       bool lenient = false);
 
-// Reads the component that `info` tells of again. FAILED_PRECONDITION when what is there is other content
-// than was loaded, which only a new load helps; any other error may pass by itself: nothing is there, it may
-// not be read, the disk fails.
-absl::StatusOr<ReadComponent> ReadComponentAgain(Disk& disk, const ComponentInfo& info,
-                                                 const AdapterShape& shape, uint64_t max_file_bytes,
-                                                 const BaseWeights* base);
+// Reads one component from the disk, as `info` tells of it from when it was loaded. FAILED_PRECONDITION: the
+// files hold other content than was loaded, and only a new load helps. Any other error may pass by itself:
+// nothing is there, it may not be read, the disk fails. Waits for the disk.
+absl::StatusOr<LoadedComponent> ReadComponent(Disk& disk, const ComponentInfo& info,
+                                              const AdapterShape& shape, uint64_t max_file_bytes,
+                                              const BaseWeights* base);
 
 }  // namespace hydrad
 

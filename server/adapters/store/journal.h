@@ -1,4 +1,4 @@
-// Which adapters are wanted, so that it survives a restart: an append-only file of checksummed records.
+// The file that remembers over a restart which adapters are wanted: append-only, of checksummed records.
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_JOURNAL_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_JOURNAL_H_
 
@@ -18,14 +18,14 @@
 
 namespace hydrad {
 
-// A change that was made for a client's request id, so that the same request again is not made twice.
+// A change that was made under a client's request id. The same request again is not made twice.
 struct AnsweredRequest {
   std::string id, what;  // what: the change in words; another one under the same id is a mistake
   std::string name;      // the adapter; "" for a whole set
   uint64_t generation = 0;
 };
 
-// What the records add up to.
+// The sum of the records.
 struct JournalState {
   // Wanted adapters by name. Of the info: name, path, digest, generation, pinned, family, host_bytes,
   // max_rank, experts, targets, expert_names, lenient, warnings, components (without device_bytes).
@@ -50,12 +50,12 @@ struct JournalRecord {
 std::string EncodeHeader();
 std::string EncodeRecord(const JournalRecord& record);
 void Apply(const JournalRecord& record, JournalState* state);
-// Adds up a file. `*whole` is where its last whole record ends: what follows was being written when the
-// process or the machine stopped, and counts for nothing. FAILED_PRECONDITION for a file of another version;
-// DATA_LOSS, with the place, for one that was damaged before its end.
+// Adds up the records of a file. `*whole` becomes the place where the last whole record ends: what follows
+// was being written when the process or the machine stopped, and counts for nothing. FAILED_PRECONDITION for
+// a file of another version; DATA_LOSS, with the place, for one that was damaged before its end.
 absl::StatusOr<JournalState> Replay(std::string_view file, size_t* whole);
 
-// Thread-safe; waits for the disk.
+// Keeps the file up, and rewrites it when it is mostly history. Thread-safe; waits for the disk.
 class Journal {
  public:
   static constexpr char kFile[] = "adapters.journal";
@@ -63,11 +63,11 @@ class Journal {
   // Reads what is there, and cuts off what was not wholly written. Errors as Replay's and the directory's.
   static absl::StatusOr<std::unique_ptr<Journal>> Open(std::unique_ptr<LogDirectory> directory);
 
-  // What was there when it was opened.
+  // The sum of the records that were there when it was opened.
   const JournalState& opened() const { return opened_; }
 
-  // Durable when it answers OK; on INTERNAL it is as if it had not been asked, or, where even that cannot be
-  // made sure of, no further record is taken.
+  // Writes `record`, which is durable when this answers OK. On INTERNAL nothing has been written; where even
+  // that cannot be made sure of, no further record is taken.
   absl::Status Append(const JournalRecord& record);
 
  private:

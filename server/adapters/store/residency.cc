@@ -51,7 +51,7 @@ bool Residency::MayLeaveDevice(ComponentId id, size_t from) const {
   return !component.kept && (!component.rank || *component.rank >= from);
 }
 
-// First without what anybody wants, then with what is less urgent.
+// Throws out what nobody wants first, then what is less urgent.
 bool Residency::ReserveHostFor(ComponentId id, uint64_t bytes, size_t from, Evicted* evicted) {
   std::vector<ByteCache<HostCopy>::Evicted> gone;
   const auto unwanted = [this](ComponentId p) { return MayLeaveHost(p, SIZE_MAX); };
@@ -65,7 +65,7 @@ bool Residency::ReserveHostFor(ComponentId id, uint64_t bytes, size_t from, Evic
   return reserved;
 }
 
-// As above, the least urgent first.
+// The same, the least urgent first.
 bool Residency::ReserveDeviceFor(ComponentId id, size_t from, Evicted* evicted) {
   std::vector<ByteCache<DeviceCopy>::Evicted> gone;
   const auto unwanted = [this](ComponentId p) { return MayLeaveDevice(p, SIZE_MAX); };
@@ -155,7 +155,7 @@ void Residency::SetWanted(const std::vector<ComponentId>& components) {
 
 std::optional<Residency::Work> Residency::Next() {
   host_waits_ = device_waits_ = false;
-  if (fetches_ >= max_fetches_) {  // what was blocked is, but for what has gone
+  if (fetches_ >= max_fetches_) {  // what was blocked still is, unless it has gone
     std::erase_if(blocked_, [this](ComponentId p) { return !Get(p).rank || device_.Has(p); });
     return std::nullopt;
   }

@@ -1,4 +1,4 @@
-// Where the weights of adapters are: on disk, in host memory, on the device; and what is moved next.
+// Which tier each component is on (disk, host memory, device), and which component moves next.
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_RESIDENCY_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_RESIDENCY_H_
 
@@ -21,43 +21,50 @@ namespace hydrad {
 struct AdapterEntry;
 
 // A generation consists of one component or several (see ComponentInfo), and several generations of one name
-// may share one (an expert that a replace has not touched). Host copies stay while there is room when a
-// component is on the device too.
+// may share one (an expert that a replace has not touched). 0 is no component.
 using ComponentId = uint64_t;
 
-// Only accounts and decides: who calls it reads files and copies to the device, and destroys what it hands
-// out. Not thread-safe. Work on a component keeps its host copy in place and is done by one thread at a time.
+// Accounts for the memory of components and decides what goes and what comes. It moves nothing itself: the
+// caller reads files and uploads to the device, and destroys what it is handed. A component is reserved its
+// bytes in a tier, then filled. It goes to the device through host memory, where its copy stays as long as
+// there is room.
+//
+// A component is worked on (read or uploaded) by one thread at a time, and its host copy stays meanwhile. Not
+// thread-safe: the store calls it under its lock.
 class Residency {
  public:
   using HostCopy = std::shared_ptr<const HostComponent>;
   using DeviceCopy = std::shared_ptr<const DeviceComponent>;
   using Owner = std::shared_ptr<AdapterEntry>;
-  // What was thrown out: to be destroyed before the memory is taken that it made room for.
+  // The copies that were thrown out. The caller destroys them before it takes the memory that they made room
+  // for.
   using Evicted = std::vector<std::shared_ptr<const void>>;
 
   Residency(uint64_t host_bytes, uint64_t device_bytes, int max_fetches)
       : host_(host_bytes), device_(device_bytes), max_fetches_(max_fetches) {}
 
-  // A load. The component begins on disk, with work under way and part of no generation.
+  // For a load: the component begins on disk, with work under way, as part of no generation.
   ComponentId Add(Owner owner, ComponentInfo info);
-  // Host memory may be taken from whatever is not worked on: nothing that waits holds up a load. The device
-  // is taken from what nobody wants. kLater: for the host, work that is in the way will end.
+  // Reserves memory for a load. Host memory may be taken from whatever is not worked on: nothing that waits
+  // holds up a load. Room on the device is taken from what nobody wants. kLater: there may be room later; for
+  // the host, when work that is in the way has ended. kNever: it is more than the tier has.
   enum class Room { kYes, kLater, kNever };
   Room ReserveHost(ComponentId id, uint64_t bytes, Evicted* evicted);
-  // The component has been read. False: it took more than was reserved, for which there is no room now.
+  // The component has been read, or uploaded. False: it took more than was reserved, and there is no room for
+  // that now.
   bool FillHost(ComponentId id, ComponentInfo info, HostCopy copy, Evicted* evicted);
   Room ReserveDevice(ComponentId id, Evicted* evicted);
   void FillDevice(ComponentId id, DeviceCopy copy);
-  // Work is over, well or not: what was reserved and not filled goes back.
+  // The work is over, well or not: what was reserved and not filled goes back.
   void EndWork(ComponentId id);
 
-  // From a journal: a component of which all is known, on disk, without work.
+  // From a journal: the component is on disk, all is known of it, and nobody works on it.
   ComponentId AddKnown(Owner owner, ComponentInfo info);
 
-  // One generation more or less consists of the component. Without one, it goes.
+  // One generation more or less consists of the component. It goes with the last of them.
   void Refer(ComponentId id);
   void Unrefer(ComponentId id);
-  // Its content is found there from now on, under the name of an expert if it is one.
+  // Its content is found at `at` from now on, under the name of an expert if it is one.
   void SetPlace(ComponentId id, const ComponentInfo& at) {
     Get(id).info.path = at.path;
     Get(id).info.expert = at.expert;
@@ -65,27 +72,26 @@ class Residency {
   void SetGeneration(ComponentId id, uint64_t generation) { Get(id).info.generation = generation; }
   // Kept components are not thrown out of the device.
   void SetKept(ComponentId id, bool kept) { Get(id).kept = kept; }
-  // In use by a request. REQUIRES: on the device.
+  // The component stays on the device while it is held, which counts. REQUIRES: it is there.
   DeviceCopy Hold(ComponentId id);
   void Release(ComponentId id) { device_.Release(id); }
 
-  // The components that should be on the device, most urgent first; earlier ones may throw out later ones.
+  // Tells which components should be on the device, most urgent first; earlier ones may throw out later ones.
   void SetWanted(const std::vector<ComponentId>& components);
   struct Work {
     enum class Kind { kRead, kUpload } kind;
     ComponentId component;
     Evicted evicted;
   };
-  // The next thing to do about it: work on that component has begun. nullopt: nothing can be done now.
-  // Whatever ends work or releases a component may change that. One that finds no room lets those behind it
-  // go before it as RoomLine says.
+  // The next thing to do about that: work on the component has begun. nullopt: nothing can be done until work
+  // has ended or a component has been released. A component that finds no room lets those behind it go first,
+  // as RoomLine says.
   std::optional<Work> Next();
-  // The wanted components that only components in use, kept or more urgent keep from the device, when Next
-  // has answered nullopt.
+  // The wanted components that only components held, kept or more urgent keep from the device. Holds when
+  // Next has answered nullopt.
   const std::set<ComponentId>& blocked() const { return blocked_; }
 
-  // Components that are part of nothing any more. Their values are to be destroyed, then they are to be
-  // freed.
+  // Components that are part of nothing any more. The caller destroys their values, then frees them.
   struct Garbage {
     ComponentId id;
     Owner owner;
@@ -94,8 +100,8 @@ class Residency {
   std::vector<Garbage> TakeGarbage() { return std::exchange(garbage_, {}); }
   void Free(ComponentId id);
 
-  // Owners of components that have changed their tier since the last call, each once; `evicted`: down, for
-  // room.
+  // The owners of components that have changed their tier since the last call, each once. `evicted`: one of
+  // them was moved down to make room.
   struct Move {
     Owner owner;
     bool evicted;
@@ -119,17 +125,17 @@ class Residency {
     bool working = false, fetching = false;  // fetching: the work came from Next
     bool host_held = false;                  // by the work
     bool kept = false;
-    std::optional<size_t> rank;  // among the wanted
+    std::optional<size_t> rank;  // its place among the wanted; nullopt: it is not one of them
   };
 
   Component& Get(ComponentId id) { return components_.at(id); }
   // Wanted components from rank `from` on may be thrown out.
   bool ReserveHostFor(ComponentId id, uint64_t bytes, size_t from, Evicted* evicted);
   bool ReserveDeviceFor(ComponentId id, size_t from, Evicted* evicted);
-  // What may be thrown out of the host for a component of rank `from` - 1.
+  // Whether `id` may be thrown out of a tier for a component of rank `from` - 1.
   bool MayLeaveHost(ComponentId id, size_t from) const;
   bool MayLeaveDevice(ComponentId id, size_t from) const;
-  // No room was found for it: tells the line so if it is the first of its tier.
+  // A component has found no room: tells the tier's line so if it is the first.
   void WaitForHost(ComponentId id, uint64_t bytes, size_t rank);
   void WaitForDevice(ComponentId id, size_t rank);
   std::optional<Work> Try(ComponentId id, size_t rank);
@@ -147,7 +153,7 @@ class Residency {
   std::unordered_map<ComponentId, Component> components_;
   std::vector<ComponentId> wanted_;
   RoomLine host_line_, device_line_;
-  bool host_waits_ = false, device_waits_ = false;  // in this search of Next, somebody does already
+  bool host_waits_ = false, device_waits_ = false;  // one has found no room in this search of Next
   std::set<ComponentId> blocked_;
   std::vector<Garbage> garbage_;
   std::map<Owner, bool> moves_;

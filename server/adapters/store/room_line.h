@@ -1,4 +1,4 @@
-// Who may go before a fetch that finds no room in a tier.
+// Decides which fetches may go before one that finds no room in a tier.
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_ROOM_LINE_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_ROOM_LINE_H_
 
@@ -9,11 +9,11 @@
 
 namespace hydrad {
 
-// The first fetch of the wanted that finds no room waits here. For as long as what was there before it is in
-// its way, those behind it that fit go first: they cost it nothing. As soon as only those that went before it
-// (and what has come into use since) are in its way, its turn has come: nobody behind it goes any more until
-// it has its room. So a large one does not stand before small ones while it could not go itself, and small
-// ones that never stop coming do not keep it out. Pure; not thread-safe.
+// The most urgent fetch that finds no room is the first in the line. For as long as what was there before it
+// is in its way, fetches behind it that fit go first: they cost it nothing. As soon as only those that went
+// before it (and what has been held since) are in its way, its turn has come: none behind it goes any more
+// until it has its room. So a large adapter does not stand before small ones while it could not go itself,
+// and small ones that never stop coming do not keep it out. Pure; not thread-safe.
 class RoomLine {
  public:
   // One thing that takes room in the tier.
@@ -24,7 +24,7 @@ class RoomLine {
     bool behind = false;   // less urgent than it, and not kept for ever: what may have gone before it
   };
 
-  // The first that finds no room is `id`, which needs `bytes` of the tier's `capacity`.
+  // The fetch of `id` finds no room, and is the first in the line; it needs `bytes` of the tier's `capacity`.
   void Waits(uint64_t id, uint64_t bytes, uint64_t capacity, std::span<const Taken> taken);
   void NobodyWaits() { *this = {}; }
   // Whether those behind the first may take room. True when nobody waits.

@@ -10,9 +10,9 @@
 
 namespace hydrad {
 
-// Stands before another disk for one reading, which must not outlive it. For one thread at a time. Tells what
-// is wrong with a disk (nothing there, no right, a broken device), which may pass, from what is wrong with
-// what was read from it.
+// Stands before another disk for one reading, which must not outlive it. It tells errors of the disk (nothing
+// is there, it may not be read, the device is broken), which may pass, from errors in what was read from it.
+// For one thread at a time.
 class WatchedDisk final : public Disk {
  public:
   explicit WatchedDisk(Disk& disk) : disk_(disk) {}

@@ -77,7 +77,7 @@ TEST_F(HostBytesTest, AnMoaTakesWhatItsComponentsDo) {
   EXPECT_EQ(contents.host_bytes, numbers);
   EXPECT_GE(Bound(), FileBytes("a") + contents.host_bytes) << "while it is taken apart";
   uint64_t components = 0;
-  for (const ReadComponent& read : TakeApart("a", contents)) components += read.info.host_bytes;
+  for (const LoadedComponent& read : TakeApart("a", contents)) components += read.info.host_bytes;
   EXPECT_EQ(components, contents.host_bytes);
 }
 
