@@ -12,16 +12,14 @@
 
 namespace hydrad {
 
-// One expert. Immutable. The two parts on the device are shared by the generations that have them: each takes
-// its memory once, and gives it back with the last of them.
+// One expert. Immutable. Generations that have it share what it has on the device, which takes its memory
+// once and gives it back with the last of them.
 struct DeviceExpert {
   std::string name;
   std::shared_ptr<const DeviceAdapter> adapter;
-  std::shared_ptr<const Buffer>
-      router;                      // [layers, hidden] f32, its row of every layer's router; null: label only
+  // [layers, hidden] f32, its row of every layer's router; null: only a label picks it.
+  std::shared_ptr<const Buffer> router;
   std::vector<float> router_bias;  // [layers], or empty for 0
-
-  uint64_t bytes() const { return adapter->bytes() + (router ? router->bytes() : 0); }
 };
 
 // The experts of one generation and the routers over them. Immutable.
@@ -38,7 +36,7 @@ class Mixture {
 
   RouterPool pool() const { return pool_; }
   Decision decision() const { return decision_; }  // when a request does not say
-  // Over the experts that have a row; without choices only kLabel can decide.
+  // The router over the experts that have a row. Without choices only kLabel can decide.
   const Router& router() const { return router_; }
   int expert_of(int choice) const { return routed_[static_cast<size_t>(choice)]; }
 

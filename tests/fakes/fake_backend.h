@@ -70,7 +70,6 @@ class FakeBackend final : public Backend {
     MutexLock lock(&mu_);
     fail_call_ = call;
   }
-  void SetCanRoute(bool can) { can_route_ = can; }
   // Adapters hold more than AdapterBytes said.
   void TakeExtra(size_t bytes) {
     MutexLock lock(&mu_);
@@ -135,7 +134,7 @@ class FakeBackend final : public Backend {
   void AddLora(Tensor, Tensor, int, ProjectionGroup) override { Unused(); }
   std::span<const float> Gates(int) override { Unused(); }
   void Route(Tensor, int) override { Unused(); }
-  bool can_route() const override { return can_route_; }
+  bool can_route() const override { return true; }
   void AddRmsNorm(Tensor, Tensor, Tensor, const Buffer&, float) override { Unused(); }
   void RopeAndWriteKv(Tensor, const HeadNorms&, const KvCacheView&) override { Unused(); }
   void Attend(Tensor, Tensor, const KvCacheView&, float) override { Unused(); }
@@ -187,7 +186,6 @@ class FakeBackend final : public Backend {
     CheckFailed(__FILE__, __LINE__, "the fake backend only holds adapters");
   }
 
-  std::atomic<bool> can_route_ = true;
   mutable Mutex mu_;
   int calls_ ABSL_GUARDED_BY(mu_) = 0;
   int fail_call_ ABSL_GUARDED_BY(mu_) = 0;

@@ -7,10 +7,10 @@ namespace {
 
 using Copy = std::shared_ptr<const DeviceComponent>;
 
-uint64_t RowBytes(const MoaRouters& routers, const Backend& backend) {
+uint64_t RowBytes(const MoaRouters& routers) {
   uint64_t bytes = 0;
   for (const MoaRouters::Expert& expert : routers.experts) bytes += std::span(expert.row).size_bytes();
-  return backend.can_route() ? bytes : 0;
+  return bytes;
 }
 
 absl::Status CopyRows(const MoaRouters& routers, Backend& backend, DeviceComponent* copy) {
@@ -18,7 +18,7 @@ absl::Status CopyRows(const MoaRouters& routers, Backend& backend, DeviceCompone
   for (const MoaRouters::Expert& expert : routers.experts) {
     std::shared_ptr<const Buffer>& row = copy->rows.emplace_back();
     copy->routers->experts.push_back({expert.name, {}, expert.bias});
-    if (!backend.can_route() || expert.row.empty()) continue;
+    if (expert.row.empty()) continue;
     ASSIGN_OR_RETURN(row, backend.LoadVector(expert.row));
     if (row->bytes() == std::span(expert.row).size_bytes()) continue;
     return Internal("expert '{}': a row took {} bytes of the device where {} were reserved", expert.name,
@@ -30,8 +30,7 @@ absl::Status CopyRows(const MoaRouters& routers, Backend& backend, DeviceCompone
 }  // namespace
 
 uint64_t DeviceBytes(const HostComponent& component, const Backend& backend, const AdapterShape& shape) {
-  return component.routers ? RowBytes(*component.routers, backend)
-                           : backend.AdapterBytes(component.weights, shape);
+  return component.routers ? RowBytes(*component.routers) : backend.AdapterBytes(component.weights, shape);
 }
 
 absl::StatusOr<Copy> UploadComponent(const HostComponent& component, Backend& backend,

@@ -20,8 +20,7 @@ struct DeviceComponent {
   std::shared_ptr<const DeviceAdapter> device;  // of a whole adapter or an expert
   AdapterTraits traits;                         // of `device`
   std::vector<int32_t> invocation;              // of an aLoRA, see TokenFields
-  // Of routers: what they say without the rows, and the rows, null where the device cannot look at them
-  // (Backend::can_route) or there is none.
+  // Of routers: what they say without the rows, and the rows, null for an expert that has none.
   std::optional<MoaRouters> routers;
   std::vector<std::shared_ptr<const Buffer>> rows;  // of each expert
 };

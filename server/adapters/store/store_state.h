@@ -17,12 +17,13 @@
 
 namespace hydrad {
 
-// The classes that do the store's work (Claims, Changes, Loads, Fetcher, Trials, Notifier) share this. They
-// work in steps: a look or a change under `mu`, then the disk or the device without it, then a change again.
-// What a change leaves to be done without the lock (memory to give back, events, callbacks) Notifier::Settle
-// does.
+// The classes that do the store's work (Claims, Changes, Loads, Fetcher, Notifier) share this. They work in
+// steps: a look or a change under `mu`, then the disk or the device without it, then a change again.
+// Notifier::Settle does what a change leaves to be done without the lock (memory to give back, events,
+// callbacks).
 //
 // The members under the lock are not thread-safe and know nothing of it. Each builds on those before it.
+// Nothing of the store is locked while `mu` is held, but jobs may be posted to its executors.
 struct StoreState {
   // `layers` are the base model's. `clock` must outlive this.
   StoreState(const AdapterStoreOptions& options, int layers, const Clock& c)

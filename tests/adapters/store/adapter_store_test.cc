@@ -361,16 +361,6 @@ TEST_F(AdapterStoreTest, AnMoaHoldsEveryExpertAndItsRows) {
   EXPECT_EQ(backend_.live_bytes(), 0);
 }
 
-TEST_F(AdapterStoreTest, ADeviceThatCannotRouteHoldsNoRouters) {
-  disk_.Put("mix", Moa().Bytes());
-  backend_.SetCanRoute(false);
-  const auto store = MakeStore();
-  const auto loaded = Load(*store, "a", "mix");
-  ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(backend_.live_bytes(), loaded->device_bytes);
-  EXPECT_EQ(Bound(*store, "a").mixture()->router().choices(), 0);
-}
-
 TEST_F(AdapterStoreTest, AnMoaThatFailsHalfwayGivesBackWhatItTook) {
   disk_.Put("mix", Moa().Bytes());
   for (int call = 1; call <= 4; ++call) {  // two experts: a change and rows of the routers each
