@@ -35,19 +35,19 @@ struct OwnedMatrix {
 // Any thread may read. Errors name file and tensor.
 class Checkpoint {
  public:
-  // The shards of `dir`/model.safetensors.index.json where there is one, else `dir`/model.safetensors; only
-  // their headers are read. NOT_FOUND without either; INVALID_ARGUMENT for a broken file, an index that names
-  // a file outside `dir`, or a tensor that is not in the file the index names.
+  // Opens the shards of `dir`/model.safetensors.index.json where there is one, else `dir`/model.safetensors;
+  // only their headers are read. NOT_FOUND without either; INVALID_ARGUMENT for a broken file, an index that
+  // names a file outside `dir`, or a tensor that is not in the file the index names.
   static absl::StatusOr<std::unique_ptr<const Checkpoint>> Open(const std::string& dir);
 
-  // The tensor as a matrix of exactly these extents ([cols] or [1, cols] when rows is 1), in memory of its
-  // own. INVALID_ARGUMENT when it is missing or of another shape or type, or when the file ends before it;
-  // FAILED_PRECONDITION when it has changed; INTERNAL when the disk fails.
+  // Reads a tensor as a matrix of exactly these extents ([cols] or [1, cols] when rows is 1), in memory of
+  // its own. INVALID_ARGUMENT when it is missing or of another shape or type, or when the file ends before
+  // it; FAILED_PRECONDITION when it has changed; INTERNAL when the disk fails.
   absl::StatusOr<OwnedMatrix> Read(std::string_view name, int rows, int cols) const;
 
-  // Likewise, a block of rows after the other, for whoever does not need them at once: `first` is the number
-  // of the block's first row, and the block goes when the call returns. Only when all is well in the end are
-  // the values that were shown those of the model.
+  // Reads a tensor one block of rows after the other, for whoever does not need them at once: `first` is the
+  // number of the block's first row, and the block goes when the call returns. The values that were shown are
+  // those of the model only when all is well in the end.
   using Visitor = absl::FunctionRef<void(int first, const HostMatrix& block)>;
   absl::Status Visit(std::string_view name, int rows, int cols, Visitor visit) const;
 

@@ -23,7 +23,7 @@ class ConfigFields {
       : file_(std::move(file)), path_(std::move(path)), object_(object) {}
 
   bool Has(const char* name) const { return object_.contains(name) && !object_[name].is_null(); }
-  // Whether it is there, perhaps as null.
+  // Whether the field is there, perhaps as null.
   bool Given(const char* name) const { return object_.contains(name); }
   // REQUIRES: Has.
   const Json& operator[](const char* name) const { return object_[name]; }

@@ -1,4 +1,4 @@
-// What lies in a base model's directory.
+// Looks at what lies in a base model's directory.
 #ifndef HYDRAD_SERVER_MODEL_MODEL_DIRECTORY_H_
 #define HYDRAD_SERVER_MODEL_MODEL_DIRECTORY_H_
 
@@ -13,8 +13,8 @@ namespace hydrad {
 // weights; otherwise errors of Checkpoint.
 absl::StatusOr<bool> HasHeadOfItsOwn(const std::string& dir, const ModelConfig& config);
 
-// `status` of opening a file that a model has; a NOT_FOUND says what is there instead, where that helps: a
-// file in place of the directory, GGUF, weights as pickles or of MLX, an adapter.
+// Returns `status`, of opening a file that a model has. A NOT_FOUND says what is there instead, where that
+// helps: a file in place of the directory, GGUF, weights as pickles or of MLX, an adapter.
 absl::Status ExplainModelDirectory(const absl::Status& status, const std::string& dir);
 
 }  // namespace hydrad

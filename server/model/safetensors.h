@@ -25,7 +25,7 @@ struct TensorInfo {
   std::span<const std::byte> data;
 };
 
-// Where a file has a tensor: `bytes` bytes from its byte `begin` on.
+// The place of a tensor in a file: `bytes` bytes from its byte `begin` on.
 struct TensorPlace {
   std::string dtype;
   std::vector<int64_t> shape;
@@ -43,8 +43,8 @@ class Safetensors {
   // from 0 to the end of the file. Values (NaN, Inf) are not looked at. Errors are INVALID_ARGUMENT and name
   // the tensor.
   static absl::StatusOr<Safetensors> ParseBytes(std::span<const std::byte> bytes, size_t max_header);
-  // Likewise of a file of `size` bytes, of which no more than the header is read: `read` fills in what it is
-  // given from a byte of the file on. Errors as above, and those of `read`. May throw std::bad_alloc.
+  // Checks a file of `size` bytes in the same way, of which only the header is read: `read` fills in what it
+  // is given from a byte of the file on. Errors as above, and those of `read`. May throw std::bad_alloc.
   using Places = std::map<std::string, TensorPlace, std::less<>>;
   using Read = absl::FunctionRef<absl::Status(uint64_t begin, std::span<std::byte> out)>;
   static absl::StatusOr<Places> ReadPlaces(uint64_t size, size_t max_header, Read read);

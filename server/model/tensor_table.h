@@ -11,7 +11,7 @@
 
 namespace hydrad {
 
-// What the network multiplies or scales by. The layers' ones exist once per layer.
+// The weights that the network multiplies or scales by. Those of the layers exist once per layer.
 enum class WeightId : uint8_t {
   kEmbedding,
   kLmHead,  // not with tied embeddings

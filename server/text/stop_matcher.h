@@ -24,7 +24,7 @@ class StopMatcher {
   // REQUIRES: nothing was found before.
   Result Add(std::string_view text);
 
-  // What was held back: the stream has ended and it is text after all.
+  // Returns what was held back: the stream has ended, and it is text after all.
   std::string Finish();
 
  private:

@@ -58,7 +58,7 @@ class Tokenizer {
 };
 
 // Detokenises what follows a prompt, token by token: the text of prompt and tokens beyond that of the prompt
-// alone. So what depends on the place in a text (a first space that decoders drop) is as if all were decoded
+// alone. Whatever depends on the place in a text (a first space that decoders drop) is as if all were decoded
 // at once, and a token may complete a character that the prompt begins. A copy goes on from the same place.
 //
 // A character is returned with its last byte, and no piece ends inside one. Joined, the pieces are what
@@ -67,8 +67,8 @@ class Tokenizer {
 // rest. One thread at a time; keeps the tokenizer's address.
 class Detokenizer {
  public:
-  // With `echo`, the prompt's text is put there, and an end of it that is no whole character comes with the
-  // text behind it; without, such an end is left out unless a token completes it.
+  // The prompt's text is put into `echo`, and an end of it that is no whole character comes with the text
+  // behind it; without `echo`, such an end is left out unless a token completes it.
   Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::span<const int32_t> prompt,
               std::string* echo = nullptr);
   Detokenizer(const Detokenizer& other);
@@ -80,7 +80,7 @@ class Detokenizer {
   std::string Add(int32_t id);
   // Whether text of the tokens so far is still held back.
   bool holding() const;
-  // What is still held back at the end of the stream (an incomplete character becomes U+FFFD).
+  // Returns what is still held back at the end of the stream (an incomplete character becomes U+FFFD).
   std::string Finish();
 
  private:

@@ -125,7 +125,7 @@ constexpr std::array<std::string_view, 38> kKnown = {
     "use_dora",
 };
 
-// Whether a value switches something on.
+// Whether a value switches a feature on.
 bool IsOn(const Json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (value.is_number()) return value.get<double>() != 0;

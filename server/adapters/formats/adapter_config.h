@@ -16,7 +16,7 @@
 
 namespace hydrad {
 
-// The fields that change what an adapter computes. Those that only steered its training are read over.
+// The fields that change what an adapter computes. Fields that only steered its training are passed over.
 struct AdapterConfig {
   int rank = 0;         // r
   double alpha = 0;     // lora_alpha
@@ -26,7 +26,7 @@ struct AdapterConfig {
   bool dora = false;       // use_dora: every module has magnitudes
   TokenFields tokens;
   int heads = 0;  // experts of a module: lora_nums, num_experts; 0: plain LoRA
-  // With heads: how the router's outputs become weights, and how the tensors are called.
+  // With heads: how the router's outputs become gates, and what the tensors are called.
   LoraGate gate{};
   TensorNames names = TensorNames::kPeft;
   const char* family = nullptr;  // "mola", ...; null: told by the tensors
@@ -34,7 +34,8 @@ struct AdapterConfig {
   TargetModules targets;
   std::string base_model;  // base_model_name_or_path: what it was trained on; "" where that is not told
 
-  // Of the module `path` ("model.layers.0.self_attn.q_proj"), its patterns applied.
+  // The rank and the scale of the module `path` ("model.layers.0.self_attn.q_proj"), with the patterns
+  // applied.
   absl::StatusOr<int> RankOf(std::string_view path) const;
   absl::StatusOr<float> ScaleOf(std::string_view path) const;
 };

@@ -14,7 +14,7 @@ constexpr char kShards[] = "merge the shards that this index names into one adap
 constexpr char kMlx[] =
     "it is of MLX (mlx-lm), whose tensors are transposed and have other names; convert to PEFT's format";
 
-// What stands in a directory that somebody takes for an adapter, and what to say of it.
+// A thing that stands in a directory that somebody takes for an adapter, and what to say of it.
 constexpr std::array<std::pair<const char*, const char*>, 15> kLookalikes = {{
     {"xlora_config.json", "X-LoRA adapters are not supported"},
     {"moe_args.pth", "MLLM-HydraLoRA adapters are not supported"},

@@ -1,4 +1,4 @@
-// What a base model is called.
+// Compares the names of base models.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_BASE_NAME_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_BASE_NAME_H_
 
@@ -13,7 +13,7 @@ namespace hydrad {
 // ("models--HuggingFaceTB--SmolLM2-135M-Instruct/snapshots/<revision>"). "" of what names no model.
 std::string BaseName(std::string_view name_or_path);
 
-// Whether `told`, the base_model_name_or_path of an adapter, is one of `names` in that sense. True where
+// Whether `told`, the base_model_name_or_path of an adapter, has the BaseName of one of `names`. True where
 // either tells nothing.
 bool IsNameOf(const std::vector<std::string>& names, std::string_view told);
 

@@ -28,7 +28,7 @@ uint64_t BytesBeside(std::string_view name, const TensorPlace& tensor, bool bund
   return TakenBytes(bundle && !half ? bytes : wide);
 }
 
-// What a directory's one file takes.
+// The bytes that a directory's one file takes.
 absl::StatusOr<uint64_t> BytesOfFile(DiskDirectory& directory, uint64_t max_file_bytes, bool bundle) {
   const auto file = directory.OpenFile(kTensorFile);
   if (!file.ok()) return ZeroUnlessInternal(file.status());

@@ -1,4 +1,4 @@
-// How much host memory reading an adapter takes, before it is read.
+// Tells how much host memory reading an adapter takes, before it is read.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_HOST_BYTES_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_HOST_BYTES_H_
 
@@ -10,9 +10,9 @@
 
 namespace hydrad {
 
-// At least what ReadAdapter holds of the directory `path` at any moment: the tensors' files, what is widened
-// (F16), worked out (vectors) or taken apart (the bundle of an MoA) beside them. 0 where ReadAdapter will say
-// what is wrong: nothing is held then. INTERNAL when the disk fails.
+// At least the bytes that ReadAdapter has of the directory `path` at any moment: the tensors' files, and
+// beside them what is widened (F16), worked out (vectors) or taken apart (the bundle of an MoA). 0 where
+// ReadAdapter will say what is wrong, and will have nothing. INTERNAL when the disk fails.
 absl::StatusOr<uint64_t> HostBytesToRead(Disk& disk, const std::string& path, uint64_t max_file_bytes);
 
 }  // namespace hydrad

@@ -20,7 +20,7 @@
 
 namespace hydrad {
 
-// Whether a tensor of this name is of a router: SortByModule is to leave it out.
+// Whether a tensor of this name is of a router. SortByModule leaves those out.
 bool IsRouterTensor(std::string_view name);
 
 // The routers of `file`: row e of every layer goes to experts[e].router and, where the file has biases,

@@ -1,4 +1,4 @@
-// What the adapter_config.json of an MoA says beside the fields that all formats have. MoA (Feng et al.,
+// The fields of an MoA's adapter_config.json beside those that all formats have. MoA (Feng et al.,
 // "Mixture-of-LoRAs", arXiv 2403.03432) has no published file format; this one follows PEFT's:
 //
 //   "peft_type": "MOA",

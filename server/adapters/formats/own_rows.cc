@@ -12,7 +12,7 @@ absl::Status Missing(const ModuleTensors& module, std::string_view part) {
   return InvalidArgument("tensor '{}': is missing", module.TensorName(part));
 }
 
-// Of matrices of one shape.
+// Compares two matrices of one shape.
 bool SameValues(const HostMatrix& x, const HostMatrix& y) {
   if (x.data == nullptr || y.data == nullptr) return x.data == y.data;
   return SameRows(x, 0, y);

@@ -1,4 +1,5 @@
-// What an adapter has of its own in place of the base's: rows of the embedding and of lm_head, and biases.
+// Reads what an adapter has of its own in place of the base's: rows of the embedding and of lm_head, and
+// biases.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_OWN_ROWS_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_OWN_ROWS_H_
 
@@ -17,7 +18,7 @@ struct OwnRows {
   TokenRows embedding, head;
 };
 
-// Takes out of `modules` what modules_to_save and trainable_token_indices left there, and the base's matrices
+// Takes out of `modules` the tensors of modules_to_save and trainable_token_indices, and the base's matrices
 // that PEFT saves beside a LoRA of embed_tokens or lm_head. As in PEFT:
 // - a module that modules_to_save names has its own matrix; a tied lm_head does not follow the embedding's,
 //   unless ensure_weight_tying says so;

@@ -8,7 +8,7 @@ namespace {
 
 constexpr size_t kMaxPatterns = 4096;
 constexpr size_t kMaxPatternBytes = 1000;
-// Of one match: an honest pattern over a path of 40 characters needs some hundred steps.
+// The steps that one match may take. An honest pattern over a path of 40 characters needs some hundred.
 constexpr uint32_t kMatchLimit = 20'000, kDepthLimit = 1'000, kHeapLimitKib = 1'000;
 
 // `before` and `after` make of a pattern the text that PEFT builds of it, group by group.
@@ -32,7 +32,7 @@ absl::StatusOr<std::shared_ptr<const pcre2_code>> CompileOne(const char* before,
       code, [](const pcre2_code* c) { pcre2_code_free(const_cast<pcre2_code*>(c)); });
 }
 
-// What a match needs: where its groups go and what it may cost.
+// The memory of a match: where its groups go and what it may cost.
 class Matcher {
  public:
   Matcher() {
@@ -40,7 +40,7 @@ class Matcher {
     pcre2_set_depth_limit(context_.get(), kDepthLimit);
     pcre2_set_heap_limit(context_.get(), kHeapLimitKib);
   }
-  // As pcre2_match: negative is no match or an error.
+  // Answers as pcre2_match: negative is no match or an error.
   int Match(const pcre2_code* code, std::string_view path) {
     return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(path.data()), path.size(), 0, 0, data_.get(),
                        context_.get());

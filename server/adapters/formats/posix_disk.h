@@ -1,4 +1,4 @@
-// The adapter root on a real file system, with no way out of it.
+// The adapter root on a real file system, which nothing leads out of.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_POSIX_DISK_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_POSIX_DISK_H_
 

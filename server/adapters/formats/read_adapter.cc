@@ -110,7 +110,7 @@ absl::StatusOr<AdapterWeights> ReadModules(const AdapterConfig& config, const Sa
   const Leniency leniency{base.lenient, warnings};
   const Safetensors file = WithoutOtherModules(all, base.shape, leniency);
   ASSIGN_OR_RETURN(std::vector<ModuleTensors> modules, SortByModule(file, base.shape));
-  // What is wrong with a tensor says more than that it is there.
+  // An error in a tensor says more than that the tensor is there.
   const absl::Status whole = CheckTargets(config, base.shape, "", leniency, modules);
   if (base.lenient) RETURN_IF_ERROR(whole);
   AdapterWeights read;
@@ -206,7 +206,7 @@ absl::StatusOr<AdapterContents> ReadWanted(Disk& disk, const std::string& path, 
   return ReadMoa(disk, path, *directory, *config, shape, max_file_bytes, part, unused);
 }
 
-// What a reading function answers, its error in printable text, and memory that is lacking as an error.
+// Runs a reading function. Its error comes back in printable text, and a lack of memory as an error.
 template <class F>
 absl::StatusOr<AdapterContents> Guarded(const std::string& path, const F& read) {
   try {

@@ -1,4 +1,4 @@
-// A directory of an adapter's files, read and checked to the last value.
+// Reads a directory of an adapter's files, and checks them to the last value.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_READ_ADAPTER_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_READ_ADAPTER_H_
 
@@ -19,7 +19,7 @@ namespace hydrad {
 // An adapter in host memory, and what people want to know of it.
 struct AdapterContents {
   AdapterWeights weights;  // empty where there are `experts`
-  // Of an adapter that picks one of them per sequence (MoA): at least one, and how it picks.
+  // The experts of an MoA, which picks one of them per sequence: at least one, and how it picks.
   std::vector<ExpertWeights> experts_by_name;
   std::vector<uint64_t> expert_host_bytes;  // of the host_bytes, each expert's without its rows
   RouterPool pool = RouterPool::kLast;
@@ -29,15 +29,16 @@ struct AdapterContents {
   // `cat adapter_config.json adapter_model.safetensors | sha256sum`; those of experts in directories of their
   // own come after them, in the order of the experts.
   std::string digest;
-  // That it keeps in memory: its files, what was converted of them, and what was worked out (DoRA, biases).
+  // The bytes that it keeps in memory: its files, what was converted of them, and what was worked out (DoRA,
+  // biases).
   uint64_t host_bytes = 0;
   int max_rank = 0;
   int experts = 1;       // largest number of experts of a projection, or that can be picked
   AdapterTraits traits;  // of `weights`
-  std::vector<std::string>
-      targets;  // names of the projections that some layer adapts, in kProjectionNames' order
+  // The names of the projections that some layer adapts, in kProjectionNames' order.
+  std::vector<std::string> targets;
   std::vector<int32_t> invocation;    // see TokenFields
-  std::string base_model;             // that it was trained on, as its config names it
+  std::string base_model;             // it was trained on this one, as its config names it
   std::vector<std::string> warnings;  // what a lenient reading left alone or dropped
 };
 
@@ -51,7 +52,7 @@ struct AdapterContents {
 // own numbers (DoRA, trained biases, copies of base matrices): FAILED_PRECONDITION for such a one where it is
 // null. Thread-safe for different calls.
 //
-// What is missing or left over is refused, which is told by target_modules; but where the reading is
+// Tensors that are missing or left over, by what target_modules tells, are refused. Where the reading is
 // `lenient`, whole modules that are missing or left over are taken as PEFT takes them (see target_check.h).
 //
 // An MoA's expert_paths are directories beneath the adapter's own, or, where that has none of the name,
@@ -61,15 +62,15 @@ absl::StatusOr<AdapterContents> ReadAdapter(Disk& disk, const std::string& path,
                                             uint64_t max_file_bytes, const BaseWeights* base = nullptr,
                                             bool lenient = false);
 
-// Of the MoA in `path`, one component (see ComponentInfo): of its experts_by_name the weights of the expert
-// of that name, or of all of them the rows of the routers. No more is read than that takes.
-// FAILED_PRECONDITION where it is no MoA any more, or has no such expert.
+// Reads one component (see ComponentInfo) of the MoA in `path`, and no more than that takes: the weights of
+// the expert of that name, or the rows of the routers of all experts; experts_by_name has the rest of it
+// empty. FAILED_PRECONDITION where it is no MoA any more, or has no such expert.
 absl::StatusOr<AdapterContents> ReadMoaComponent(Disk& disk, const std::string& path,
                                                  ComponentInfo::Kind kind, const std::string& expert,
                                                  const AdapterShape& shape, uint64_t max_file_bytes,
                                                  bool lenient = false);
 
-// What the numbers take that were worked out at load and stand in no file.
+// The bytes of the numbers that were worked out at load and stand in no file.
 uint64_t VectorBytes(const AdapterWeights& weights);
 
 }  // namespace hydrad

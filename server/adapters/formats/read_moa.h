@@ -1,4 +1,4 @@
-// The files of an MoA: its bundle, and its experts' own directories.
+// Reads the files of an MoA: its bundle, and its experts' own directories.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_READ_MOA_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_READ_MOA_H_
 
@@ -15,7 +15,7 @@
 
 namespace hydrad {
 
-// What is wanted of an MoA: all of it, or one component, for which no more is read than it takes.
+// The part of an MoA that is wanted: all of it, or one component, for which no more is read than it takes.
 struct WantedOfMoa {
   ComponentInfo::Kind kind = ComponentInfo::Kind::kWhole;
   std::string expert{};  // of kExpert
@@ -29,8 +29,8 @@ absl::StatusOr<AdapterContents> ReadMoa(Disk& disk, const std::string& path, Dis
                                         const AdapterConfig& config, const AdapterShape& shape,
                                         uint64_t max_bytes, const WantedOfMoa& part, Sha256& digest);
 
-// The directory of an expert that has one: beneath the adapter's own, or else beneath the root. `*path`
-// becomes the one from the root.
+// Opens the directory of an expert that has one: beneath the adapter's own, or else beneath the root. `*path`
+// becomes the path from the root.
 absl::StatusOr<std::unique_ptr<DiskDirectory>> OpenExpert(Disk& disk, const std::string& adapter,
                                                           std::string* path);
 

@@ -83,7 +83,7 @@ absl::StatusOr<Descriptor> RootedPath::OpenFile(const std::string& name) const {
   RootedPath at = *this;
   std::string file;
   RETURN_IF_ERROR(at.Walk(name, Want::kFile, &file));
-  // What it is is asked before it is opened: opening a device can have an effect. And again of what was
+  // The kind is asked before it is opened, since opening a device can have an effect, and again of what was
   // opened, which may be another by now. O_NONBLOCK: a FIFO without a writer would wait.
   struct stat info;
   if (fstatat(at.directory(), file.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return WalkError(errno, "file");
@@ -112,7 +112,7 @@ absl::Status RootedPath::Walk(std::string_view path, Want want, std::string* fil
       *file = name;
       return absl::OkStatus();
     }
-    // With O_NOFOLLOW and O_DIRECTORY a link is ENOTDIR.
+    // A link is ENOTDIR with O_NOFOLLOW and O_DIRECTORY.
     Descriptor next(openat(directory(), name.c_str(), kDirectoryFlags));
     if (next.valid()) {
       RETURN_IF_ERROR(Down(std::move(next)));

@@ -1,4 +1,5 @@
-// A place beneath a directory that nothing leads out of: no '..', no link, no race with somebody who renames.
+// A place beneath a directory. Nothing leads out of the directory: no '..', no link, no race with one who
+// renames.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_ROOTED_PATH_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_ROOTED_PATH_H_
 
@@ -33,15 +34,14 @@ class Descriptor {
 // absolute link, or path, is beneath the root if it begins with one of them.
 using RootNames = std::vector<std::string>;
 RootNames NamesOfRoot(const std::string& root);
-// What is left of an absolute `path` behind the root's name; false: it is not beneath the root.
+// The rest of an absolute `path` behind the root's name; false: it is not beneath the root.
 bool BehindRoot(const RootNames& names, std::string_view path, std::string_view* rest);
 
 // An open directory: the chain of directories, all of them open, from the root to it. A path is walked from
 // component to component by opening each in the one before and never by a name that the kernel resolves
-// further;
-// '..' goes back in the chain, so that what is renamed meanwhile cannot lead out. Links are read and walked
-// likewise, relative or absolute, and stay beneath the root or are refused. A copy shares the descriptors.
-// For one thread at a time.
+// further; '..' goes back in the chain, so that what is renamed meanwhile cannot lead out. Links are read and
+// walked likewise, relative or absolute, and stay beneath the root or are refused. A copy shares the
+// descriptors. For one thread at a time.
 class RootedPath {
  public:
   // At the root itself. REQUIRES: an open directory.

@@ -22,8 +22,9 @@ namespace hydrad {
 
 enum class TensorNames : uint8_t { kPeft, kMola, kLoraMoe, kAdaMole };
 
-// The same tensors, renamed; views into `file`, which must outlive them. INVALID_ARGUMENT, naming the tensor,
-// for a name that is not of this code and for a second copy that differs from the first.
+// The tensors of `file` under the names of HydraLoRA: views into it, which must outlive them.
+// INVALID_ARGUMENT names a tensor whose name is not of this code, or a second copy that differs from the
+// first.
 absl::StatusOr<Safetensors> InHydraNames(TensorNames names, const Safetensors& file);
 
 // `text` with each tensor name of HydraLoRA in it spelled as the file spells it.

@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kMostListed = 3;
 constexpr char kEmbeddingPath[] = "model.embed_tokens", kHeadPath[] = "lm_head";
 
-// Whether a part is of a LoRA, of the expert if there is one.
+// Whether a part belongs to a LoRA, and to the expert if there is one.
 bool IsLora(std::string_view part, const std::string& expert) {
   if (!expert.empty()) return part.ends_with("." + expert);
   return part.starts_with("lora_");
@@ -50,7 +50,7 @@ absl::StatusOr<bool> IsNamed(const AdapterConfig& config, const AdapterShape& sh
   if (config.tokens.saves_embedding && path == kEmbeddingPath) return false;
   ASSIGN_OR_RETURN(const bool named, config.targets.Has(path));
   if (named || !config.tokens.ties || !shape.tied) return named;
-  // Then both ends of a tied base have one where either is named.
+  // Both ends of a tied base have one then where either is named.
   if (path == kHeadPath) return config.targets.Has(kEmbeddingPath);
   return path == kEmbeddingPath ? config.targets.Has(kHeadPath) : false;
 }

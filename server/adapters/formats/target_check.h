@@ -1,4 +1,4 @@
-// Whether an adapter's tensors are those that its config tells of.
+// Checks that an adapter's tensors are those that its config tells of.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TARGET_CHECK_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TARGET_CHECK_H_
 
@@ -13,22 +13,22 @@
 
 namespace hydrad {
 
-// How a difference is taken: refused, or as PEFT does, which leaves a module without tensors as it is in the
-// base and drops tensors of modules that it was not told of. Then `warnings` says what was done.
+// How a difference is taken. It is refused; or `lenient`, as PEFT does, a module without tensors is left as
+// it is in the base, tensors of modules that the config does not tell of are dropped, and `warnings` says so.
 struct Leniency {
   bool lenient = false;
   std::vector<std::string>* warnings;
 };
 
-// The modules of the base that `config` names and `modules` has no LoRA of, and the other way round.
-// INVALID_ARGUMENT lists them, the first few by name; where that is lenient, those that are too much lose
-// their LoRA (but not what else stands there: biases, rows of the vocabulary), and INVALID_ARGUMENT is for
-// nothing being left. An `expert` of an MoA has the parts of its name alone. A config without target_modules
-// tells nothing.
+// Compares the modules of the base that `config` names with those of `modules` that have a LoRA.
+// INVALID_ARGUMENT lists the differences, the first few by name. Where that is lenient, modules that are too
+// much lose their LoRA (but not what else stands there: biases, rows of the vocabulary), and INVALID_ARGUMENT
+// says that nothing is left. An `expert` of an MoA has the parts of its name alone. A config without
+// target_modules tells nothing.
 absl::Status CheckTargets(const AdapterConfig& config, const AdapterShape& shape, const std::string& expert,
                           Leniency leniency, std::vector<ModuleTensors>& modules);
 
-// `file`, where that is lenient without the LoRAs of modules that the model does not have. A view into it.
+// A view into `file`, where that is lenient without the LoRAs of modules that the model does not have.
 Safetensors WithoutOtherModules(const Safetensors& file, const AdapterShape& shape, Leniency leniency);
 
 }  // namespace hydrad

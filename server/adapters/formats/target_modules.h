@@ -1,4 +1,4 @@
-// Which modules adapter_config.json says that an adapter changes.
+// The modules that an adapter changes, as adapter_config.json tells.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TARGET_MODULES_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TARGET_MODULES_H_
 
@@ -24,7 +24,7 @@ class TargetModules {
   // `bare_ends`, a name need not begin at a dot of the path: so in the PEFT that HydraLoRA brings.
   static absl::StatusOr<TargetModules> Parse(const Json& config, bool bare_ends);
 
-  // Whether there is a target_modules; without, the tensors tell.
+  // Whether there is a target_modules. Without one, the tensors tell.
   bool told() const { return told_; }
   // Whether the adapter changes the module `path` ("model.layers.0.self_attn.q_proj", "lm_head").
   // INVALID_ARGUMENT when a pattern costs too much.

@@ -1,4 +1,4 @@
-// From a stranger's tensor to a matrix that the rest of the program may trust.
+// Makes of a stranger's tensor a matrix that the rest of the program may trust.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_CHECK_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_CHECK_H_
 
@@ -32,7 +32,7 @@ struct TensorStorage {
 absl::StatusOr<HostMatrix> CheckedMatrix(const TensorInfo& tensor, int rows, int cols,
                                          TensorStorage& storage);
 
-// Likewise a tensor of shape [size], widened exactly.
+// The same for a tensor of shape [size], whose values are widened exactly.
 absl::StatusOr<std::vector<float>> CheckedVector(const TensorInfo& tensor, int size);
 
 // Makes `matrix` outlive what it points into: a copy in `storage`.

@@ -1,4 +1,4 @@
-// Parts of a safetensors file on disk, where reading all of it would be too much or too soon.
+// Reads some tensors of a safetensors file on disk, where reading all of it would be too much or too soon.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_FILE_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_FILE_H_
 
@@ -12,7 +12,7 @@
 
 namespace hydrad {
 
-// Where the tensors that `file` speaks of are; nothing but the header is read. INVALID_ARGUMENT as
+// Tells where the tensors of `file` are; nothing but the header is read. INVALID_ARGUMENT as
 // Safetensors::ReadPlaces and for more than `max_size` bytes; INTERNAL when the disk fails. Throws
 // std::bad_alloc.
 absl::StatusOr<Safetensors::Places> ReadTensorPlaces(DiskFile& file, uint64_t max_size);

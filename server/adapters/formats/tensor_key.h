@@ -1,4 +1,4 @@
-// Names of an adapter's tensors, taken apart.
+// Takes the names of an adapter's tensors apart.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_KEY_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_KEY_H_
 

@@ -1,4 +1,4 @@
-// What adapter_config.json says of tokens and of whole modules.
+// The fields of adapter_config.json about tokens and whole modules.
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TOKEN_FIELDS_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TOKEN_FIELDS_H_
 

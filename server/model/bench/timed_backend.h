@@ -16,7 +16,7 @@ using SecondsNow = double (*)();
 inline double WallSeconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
-// Of the calling thread: what a run on one thread costs while others use the machine too.
+// The calling thread's time: the cost of a run on one thread while others use the machine too.
 inline double ThreadCpuSeconds() {
   timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);

@@ -1,4 +1,4 @@
-// What the decoding steps of decode_bytes.cc and decode_steps.cc are built from.
+// The stages that the decoding steps of decode_bytes.cc and decode_steps.cc are built from.
 #ifndef HYDRAD_SERVER_TEXT_TOKENIZER_DECODE_STAGES_H_
 #define HYDRAD_SERVER_TEXT_TOKENIZER_DECODE_STAGES_H_
 

@@ -12,7 +12,7 @@
 namespace hydrad {
 
 // Tokens are bytes written as characters (see utf8.h); the result is one token. A token with any other
-// character stands for its own bytes. What is not UTF-8 in the end becomes U+FFFD.
+// character stands for its own bytes. Bytes that are not UTF-8 in the end become U+FFFD.
 std::unique_ptr<const DecoderStep> ByteLevelDecoder();
 
 // A run of tokens <0x..> becomes the text of those bytes, or as many U+FFFD if they are not UTF-8 all
@@ -23,10 +23,10 @@ std::unique_ptr<const DecoderStep> ByteFallbackDecoder();
 // All tokens become one.
 std::unique_ptr<const DecoderStep> FuseDecoder();
 
-// From every token up to `start` characters `content` at its front and up to `stop` at its end are cut.
+// Every token loses up to `start` characters `content` at its front and up to `stop` at its end.
 std::unique_ptr<const DecoderStep> StripDecoder(std::string content, uint32_t start, uint32_t stop);
 
-// In every token matches become `content`. An expression needs whole tokens, so behind a Fuse it streams
+// Matches in every token become `content`. An expression needs whole tokens, so behind a Fuse it streams
 // nothing.
 std::unique_ptr<const DecoderStep> ReplaceDecoder(Pattern pattern, std::string content);
 

@@ -19,11 +19,11 @@ namespace hydrad {
 class DecodeStage {
  public:
   virtual ~DecodeStage() = default;
-  // A fragment of a token; `ends_token` marks its last one.
+  // Takes a fragment of a token; `ends_token` marks its last one.
   virtual void Add(std::string_view fragment, bool ends_token) = 0;
-  // No more tokens follow. Called once, by the stage before.
+  // No more tokens follow. The stage before calls this, once.
   virtual void Finish() = 0;
-  // From here on somebody reads along: a whole character is handed on even if later tokens could still spoil
+  // Somebody reads along from here on: a whole character is handed on even if later tokens could still spoil
   // it.
   virtual void StartStreaming() { next_->StartStreaming(); }
   // Whether text of the tokens so far is held back.
@@ -40,7 +40,7 @@ class DecodeStage {
   DecodeStage* next_ = nullptr;
 };
 
-// What the file says of one stage. Immutable.
+// One stage as the file describes it. Immutable.
 class DecoderStep {
  public:
   virtual ~DecoderStep() = default;

@@ -29,7 +29,7 @@ struct Span {
 // Matches and what is between them, in order; together they cover the text. Empty matches are listed too.
 void FindSpans(RegexMatcher* matcher, std::string_view text, std::vector<Span>* spans);
 
-// What becomes of a match, by the example of the-final--countdown split at "-".
+// The fate of a match, by the example of the-final--countdown split at "-".
 enum class SplitBehavior {
   kRemoved,             // the final countdown
   kIsolated,            // the - final - - countdown

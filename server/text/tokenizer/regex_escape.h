@@ -31,7 +31,7 @@ struct RegexCursor {
   }
 };
 
-// What an escape means.
+// The meaning of an escape.
 struct RegexEscape {
   enum Kind {
     kChar,    // the character `c`
