@@ -48,8 +48,9 @@ Duration FromSeconds(double seconds) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 
-Daemon::Daemon(const Config& config)
+Daemon::Daemon(const Config& config, std::function<void()> device_lost)
     : config_(config),
+      device_lost_(std::move(device_lost)),
       stalls_(
           FromSeconds(config.stall_limit), clock_, [] { return WhereIs(kSchedulerThread, kWhereIsLimit); },
           [](const std::string& text) { Log()->error("{}", text); }) {}
@@ -253,6 +254,16 @@ void Daemon::Tick() {
   const Duration age = calls_.status().since_heartbeat;
   metrics_.SetHeartbeatAge(Seconds(age));
   stalls_.Look(age);
+  LookAtDevice();
+}
+
+absl::Status Daemon::device_status() const { return backend_->device_status(); }
+
+void Daemon::LookAtDevice() {
+  const absl::Status status = device_status();
+  if (status.ok() || std::exchange(device_loss_told_, true)) return;
+  Log()->error("the device is lost: {}", std::string(status.message()));
+  device_lost_();
 }
 
 void Daemon::Reload(const std::vector<std::string>& arguments, const std::string& effective) {
@@ -279,14 +290,19 @@ void Daemon::Reload(const std::vector<std::string>& arguments, const std::string
 }
 
 void Daemon::Drain(Signals& signals, Watchdog& watchdog) {
-  audit_->Write(
-      {.action = "server.drain", .actor = "signal", .peer = "", .adapter = "", .path = "", .status = {}});
+  const absl::Status device = device_status();
+  audit_->Write({.action = "server.drain",
+                 .actor = device.ok() ? "signal" : "server",
+                 .peer = "",
+                 .adapter = "",
+                 .path = "",
+                 .status = device});
   server_->SetDraining();
   watchdog.Enter("lame duck");
-  signals.Linger(FromSeconds(config_.lame_duck));
+  if (device.ok()) signals.Linger(FromSeconds(config_.lame_duck));
   intake_->Close();
   watchdog.Enter("drain of the scheduler");
-  scheduler_->Drain(FromSeconds(config_.drain_timeout));
+  scheduler_->Drain(device.ok() ? FromSeconds(config_.drain_timeout) : Duration::zero());
   delivery_->Flush();
   watchdog.Enter("end of the listeners");
   server_->Shutdown(kFlushTime);

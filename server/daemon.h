@@ -2,6 +2,7 @@
 #ifndef HYDRAD_SERVER_DAEMON_H_
 #define HYDRAD_SERVER_DAEMON_H_
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -43,8 +44,9 @@ Duration FromSeconds(double seconds);
 // said of a method happens on the thread that made it.
 class Daemon {
  public:
-  // The config must outlive the daemon.
-  explicit Daemon(const Config& config);
+  // The config must outlive the daemon. The health thread calls `device_lost`, once, when the device is lost:
+  // then the daemon can serve nobody any more, and is to be drained. It must not wait.
+  Daemon(const Config& config, std::function<void()> device_lost);
   ~Daemon();
 
   // Makes everything ready to serve, and serves; an error says why it does not, naming the option or file.
@@ -55,9 +57,11 @@ class Daemon {
   // Takes what has changed of the configuration; one that cannot be read leaves all as it was. `effective` is
   // the text of the configuration at start.
   void Reload(const std::vector<std::string>& arguments, const std::string& effective);
-  // Refuses new requests, lets those that run end within the configured limits, and stops serving. REQUIRES:
-  // Start was OK.
+  // Refuses new requests, lets those that run end within the configured limits, and stops serving; where the
+  // device is lost there is nothing to wait for. REQUIRES: Start was OK.
   void Drain(Signals& signals, Watchdog& watchdog);
+  // OK, or why nothing can be served any more: the process should end with an error. REQUIRES: Start was OK.
+  absl::Status device_status() const;
 
  private:
   absl::Status Bind();
@@ -70,8 +74,11 @@ class Daemon {
   absl::Status LoadAdapters();
   absl::Status Serve();
   void Tick();
+  void LookAtDevice();
 
   const Config& config_;
+  const std::function<void()> device_lost_;
+  bool device_loss_told_ = false;  // the health thread's
   const Clock& clock_ = SteadyClock();
   Metrics metrics_;
   ServerOptions options_;

@@ -24,6 +24,8 @@ namespace {
 
 // What comes after the limits of a drain may take this long.
 constexpr Duration kEndTime = std::chrono::seconds(4);
+// Of a daemon whose device is lost: to be started again, perhaps on another.
+constexpr int kDeviceLostExitCode = 3;
 
 // Starts the daemon. The library tells as exceptions what the system refuses while rooms are built.
 absl::Status Start(Daemon& daemon) {
@@ -41,7 +43,7 @@ int Run(const std::vector<std::string>& arguments, const CommandLine& line) {
   InitLog(line.config.log_level);
   Log()->debug("effective configuration:\n{}", line.effective);
   Watchdog watchdog([] { return WhereIs(kSchedulerThread, kWhereIsLimit); });
-  auto daemon = std::make_unique<Daemon>(line.config);
+  auto daemon = std::make_unique<Daemon>(line.config, [&signals] { signals.End(); });
   if (const absl::Status started = Start(*daemon); !started.ok()) {
     daemon.reset();  // what it had begun to log ends first, so that the reason is the last line
     Log()->error("cannot start: {}", std::string(started.message()));
@@ -51,12 +53,17 @@ int Run(const std::vector<std::string>& arguments, const CommandLine& line) {
   daemon->LogReady();
   int number = signals.AwaitNext();
   for (; number == SIGHUP; number = signals.AwaitNext()) daemon->Reload(arguments, line.effective);
-  Log()->info("signal {}: draining", number);
+  const absl::Status device = daemon->device_status();
+  if (number != Signals::kOwnEnd) {
+    Log()->info("signal {}: draining", number);
+  } else {
+    Log()->error("draining, to end with code {}", kDeviceLostExitCode);
+  }
   watchdog.Arm(FromSeconds(line.config.lame_duck + line.config.drain_timeout) + kEndTime);
   daemon->Drain(signals, watchdog);
   watchdog.Enter("end of the rooms");
   daemon.reset();
-  return 0;
+  return device.ok() ? 0 : kDeviceLostExitCode;
 }
 
 int Main(const std::vector<std::string>& arguments) {

@@ -43,6 +43,11 @@ void Signals::Arm() {
   armed_ = true;
 }
 
+void Signals::End() {
+  MutexLock lock(&mu_);
+  if (end_ == 0) end_ = kOwnEnd;
+}
+
 int Signals::AwaitNext() {
   MutexLock lock(&mu_);
   mu_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return end_ != 0 || (reload_ && armed_); });

@@ -15,7 +15,7 @@ namespace hydrad {
 // to drain, and loading a model may take long. SIGHUP asks to read the configuration again; before Arm it
 // waits. No other signal ends the process, but for SIGKILL and those of a crash: a timer's, a terminal's, or
 // one that somebody else's tool sends (SIGUSR1, ...) is ignored, as is a reader of our log or a client that
-// goes away (SIGPIPE).
+// goes away (SIGPIPE). The program asks to end by End, which counts as the first.
 class Signals {
  public:
   // Blocks the signals for the calling thread and for every thread started after: make one before any other
@@ -24,6 +24,10 @@ class Signals {
   ~Signals();
 
   void Arm();
+  // What AwaitNext returns where it was not a signal that asked to end.
+  static constexpr int kOwnEnd = -1;
+  // Asks to end. Any thread may call it.
+  void End();
   // Waits for the next thing to do: SIGHUP, or the number of the signal that asks to end, from then on
   // always.
   int AwaitNext();

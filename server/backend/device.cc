@@ -4,6 +4,8 @@
 
 #include <filesystem>
 
+#include "server/backend/device_errors.h"
+
 namespace hydrad {
 namespace {
 
@@ -27,6 +29,7 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenCuda(const DeviceOptions& options) 
 }
 
 bool MayFallBack(const absl::Status& status) {
+  if (IsDeviceLost(status)) return false;
   return absl::IsUnavailable(status) || absl::IsFailedPrecondition(status);
 }
 

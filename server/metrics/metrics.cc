@@ -118,6 +118,11 @@ struct Metrics::Impl {
   Counter& preemptions = AddCounter(r, "hydrad_preemptions_total",
                                     "Sequences put back to the queue because the KV cache was full.")
                              .Add({});
+  Family<Counter>& device_errors =
+      AddCounter(r, "hydrad_device_errors_total",
+                 "Steps that the device failed, by what was lost with them: the step alone, or the device.");
+  Counter& steps_lost = device_errors.Add({{"lost", "step"}});
+  Counter& devices_lost = device_errors.Add({{"lost", "device"}});
 
   Family<Gauge>& connections = AddGauge(r, "hydrad_connections", "Open connections, by listener.");
   Family<Counter>& refused_connections =
@@ -225,6 +230,10 @@ void Metrics::Step(std::string_view phase, double seconds, int rows, int distinc
 }
 
 void Metrics::Preempted() { impl_->preemptions.Increment(); }
+
+void Metrics::StepFailed(bool device_lost) {
+  (device_lost ? impl_->devices_lost : impl_->steps_lost).Increment();
+}
 
 void Metrics::SetLoraInfo(int max_lora, std::string_view running, std::string_view waiting,
                           double unix_seconds) {

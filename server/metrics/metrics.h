@@ -62,6 +62,7 @@ class Metrics {
   void Step(std::string_view phase, double seconds, int rows,
             int distinct_adapters);  // "prefill", "decode", "mixed"
   void Preempted();
+  void StepFailed(bool device_lost);  // for an error of the device, which may be lost with it
 
   // The names for the Gateway API inference extension: comma-separated adapters of running and waiting
   // requests.

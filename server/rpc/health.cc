@@ -47,7 +47,7 @@ void HealthMonitor::Run() {
     MutexLock lock(&mu_);
     mu_.AwaitFor(options_.interval,
                  [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || draining_ != draining; });
-    if (stopping_) return;
+    if (stopping_ && draining == draining_) return;
     draining = draining_;
   }
 }

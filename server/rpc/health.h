@@ -38,7 +38,7 @@ class HealthMonitor {
                 std::function<void()> tick);
   ~HealthMonitor();
 
-  // From now on not ready; published at once, on the monitor's thread.
+  // From now on not ready; published at once, on the monitor's thread, and before the monitor goes.
   void SetDraining();
 
  private:

@@ -4,6 +4,9 @@
 #include <chrono>
 #include <utility>
 
+#include "server/backend/device_errors.h"
+#include "server/base/log.h"
+
 namespace hydrad {
 namespace {
 
@@ -244,6 +247,8 @@ void Engine::AskForLogits() {
 
 // What the step was to write is not there: its requests cannot go on, and the others can.
 void Engine::FailStep(const absl::Status& status) {
+  metrics_.StepFailed(IsDeviceLost(status));
+  Log()->error("a step of {} rows has failed: {}", batch_.batch().rows(), std::string(status.message()));
   std::vector<SequenceId> failed;
   for (const BatchBuilder::Part& part : parts_) failed.push_back(part.sequence->id());
   for (const SequenceId id : failed) {

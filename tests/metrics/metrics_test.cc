@@ -44,6 +44,9 @@ void Exercise(Metrics& metrics) {
   metrics.SetKvBlocks(25, 75);
   metrics.Step("decode", 0.004, 8, 3);
   metrics.Preempted();
+  metrics.StepFailed(/*device_lost=*/false);
+  metrics.StepFailed(/*device_lost=*/false);
+  metrics.StepFailed(/*device_lost=*/true);
   metrics.SetLoraInfo(16, "sql,law", "med", 1700000000);
   metrics.SetBuildInfo("1.2.3", "cpu", "tiny");
   metrics.SetDeviceReader([] {
@@ -84,6 +87,8 @@ TEST(MetricsTest, EverySeriesIsExposed) {
            "hydrad_batch_size_sum 8",
            "hydrad_batch_distinct_adapters_sum 3",
            "hydrad_preemptions_total 1",
+           "hydrad_device_errors_total{lost=\"step\"} 2",
+           "hydrad_device_errors_total{lost=\"device\"} 1",
            "hydrad_build_info{device=\"cpu\",model=\"tiny\",version=\"1.2.3\"} 1",
            "hydrad_power_watts 300.5",
            "hydrad_energy_joules_total 10000000",

@@ -92,6 +92,15 @@ TEST_F(HealthMonitorTest, DrainingIsPublishedWithoutWaitingForTheNextLook) {
   EXPECT_FALSE(published[1].ready);
 }
 
+TEST_F(HealthMonitorTest, DrainingIsPublishedBeforeTheMonitorEnds) {
+  auto monitor = Make(std::chrono::hours(1));
+  AwaitPublished(1);
+  monitor->SetDraining();
+  monitor.reset();
+  ASSERT_EQ(published_.size(), 2u);
+  EXPECT_FALSE(published_[1].ready);
+}
+
 TEST_F(HealthMonitorTest, EndsWithoutWaitingForTheNextLook) {
   auto monitor = Make(std::chrono::hours(1));
   monitor.reset();

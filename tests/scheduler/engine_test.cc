@@ -172,6 +172,7 @@ TEST_F(EngineTest, AFailedStepEndsItsRequestsAndNoOthers) {
     EXPECT_EQ(second->record().dones, 1);
     ExpectAllBack(rig);
   }
+  EXPECT_THAT(Text(world_.metrics), HasSubstr("hydrad_device_errors_total{lost=\"step\"} 3\n"));
 }
 
 TEST_F(EngineTest, APromptWithLogitsThatAreNotNumbersEndsWhereTheyAreScored) {
