@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "kernels/types.h"
+#include "server/backend/device_errors.h"
 #include "tests/model/adapters.h"
 
 namespace hydrad {
@@ -58,6 +59,26 @@ TEST_P(CpuBackendTest, AWeightHoldsItsFormatsBytesAndItsBias) {
   const size_t plain = Load(values, 32, 64)->bytes();
   EXPECT_EQ(plain, backend_->weight_format().Bytes(32, 64));
   EXPECT_EQ(Load(values, 32, 64, bias)->bytes(), plain + bias.size() * sizeof(float));
+}
+
+// A product whose scratch no address space holds fails its step, and not the next.
+TEST_P(CpuBackendTest, AStepWithoutMemoryForItsScratchFails) {
+  const auto weight = Load(std::vector<float>(16, 1.f), 4, 4);
+  const Batch batch = Rows({3, 0});
+  Padded x(2, 4), y(2, 4);
+  for (int c = 0; c < 4; ++c) x.at(0, c) = x.at(1, c) = 2;
+  backend_->BeginStep(batch, kInvFreq, 1);
+  Tensor huge = x.tensor();
+  huge.rows = 1 << 30;
+  huge.cols = 1 << 24;
+  backend_->Gemm(y.tensor(), huge, *weight);
+  backend_->Gemm(y.tensor(), x.tensor(), *weight);
+  EXPECT_EQ(backend_->FinishStep().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(ReasonGiven(backend_->FinishStep()), kDeviceError);
+  backend_->BeginStep(batch, kInvFreq, 1);
+  backend_->Gemm(y.tensor(), x.tensor(), *weight);
+  EXPECT_TRUE(backend_->FinishStep().ok());
+  EXPECT_EQ(y.at(1, 3), 8);
 }
 
 TEST_P(CpuBackendTest, EmbedsTheTokensOfTheBatch) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <type_traits>
 
 #include "kernels/attention.h"
@@ -18,6 +19,7 @@
 #include "server/backend/cpu/packed_weight.h"
 #include "server/backend/cpu/scratch.h"
 #include "server/backend/cpu/vocabulary.h"
+#include "server/backend/device_errors.h"
 
 namespace hydrad {
 namespace {
@@ -76,8 +78,10 @@ class CpuBackend : public Backend {
   absl::Status Reserve(const StepLimits&) override { return absl::OkStatus(); }
 
   void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override {
+    failure_ = absl::OkStatus();
     step_.Begin(batch, inv_freq, attention_factor);
   }
+  absl::Status FinishStep() override { return failure_; }
 
   void Embed(Tensor out, const Weight& embedding) override {
     const PackedWeights& packed = static_cast<const PackedWeight&>(embedding).packed();
@@ -104,14 +108,16 @@ class CpuBackend : public Backend {
   void Gemm(Tensor y, Tensor x, const Weight& weight) override {
     const PackedWeight& w = static_cast<const PackedWeight&>(weight);
     const size_t scratch = simd::GemmScratchBytes(w.packed().type, x.rows, x.cols);
-    simd::Gemm(pool_, Floats(y), Floats(x), w.packed(), w.bias(), scratch_.AtLeast(scratch));
+    Try([&] { simd::Gemm(pool_, Floats(y), Floats(x), w.packed(), w.bias(), scratch_.AtLeast(scratch)); });
   }
 
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override {
     for (size_t pass = 0; pass < step_.passes(); ++pass) {
       const std::span<const LoraRun<T>> runs = step_.runs(pass, layer, group);
       if (runs.empty()) continue;
-      simd::AddLora(pool_, Floats(y), Floats(x), runs, scratch_.AtLeast(LoraScratchBytes(runs)));
+      Try([&] {
+        simd::AddLora(pool_, Floats(y), Floats(x), runs, scratch_.AtLeast(LoraScratchBytes(runs)));
+      });
     }
   }
 
@@ -134,11 +140,11 @@ class CpuBackend : public Backend {
   }
 
   void AdaptEmbedding(Tensor out) override {
-    hydrad::AdaptEmbedding<T>(pool_, step_.batch(), Floats(out), scratch_);
+    Try([&] { hydrad::AdaptEmbedding<T>(pool_, step_.batch(), Floats(out), scratch_); });
   }
 
   void AdaptHead(Tensor logits, Tensor x) override {
-    hydrad::AdaptHead<T>(pool_, step_.batch(), Floats(logits), Floats(x), scratch_);
+    Try([&] { hydrad::AdaptHead<T>(pool_, step_.batch(), Floats(logits), Floats(x), scratch_); });
   }
 
   std::span<const float> Gates(int record) override { return step_.gates(record); }
@@ -177,6 +183,17 @@ class CpuBackend : public Backend {
   }
 
  private:
+  // Runs an op that may ask for more scratch than there is memory. Then it does nothing and the step fails;
+  // the ops after it compute what nobody looks at.
+  template <class Op>
+  void Try(Op op) {
+    try {
+      op();
+    } catch (const std::bad_alloc&) {
+      failure_ = Because(Internal("the step found no memory for its scratch"), kDeviceError);
+    }
+  }
+
   static constexpr bool kIsBf16 = std::is_same_v<T, bf16>;
 
   // A sequence that writes the first slot of a block has just been given it: in builds with asserts, what the
@@ -194,6 +211,7 @@ class CpuBackend : public Backend {
   CpuStep<T> step_;
   std::vector<const float*> router_rows_;  // of one probe
   Scratch scratch_;
+  absl::Status failure_;  // of the step
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <span>
 
 #include "server/backend/cpu/aligned_buffer.h"
@@ -14,12 +15,12 @@ namespace hydrad {
 class Scratch {
  public:
   // 64-byte aligned; the contents are unspecified, and what an earlier call returned is not to be used any
-  // more.
+  // more. Throws std::bad_alloc where there is no memory: the backend fails its step with that.
   std::span<std::byte> AtLeast(size_t bytes) {
     if (memory_ == nullptr || memory_->bytes() < bytes) {
       memory_.reset();
       auto grown = AlignedBuffer::Allocate(bytes);
-      HYDRAD_CHECK(grown.ok());
+      if (!grown.ok()) throw std::bad_alloc();
       memory_ = *std::move(grown);
     }
     Poison(memory_->data(), memory_->bytes());
