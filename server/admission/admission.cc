@@ -44,7 +44,7 @@ struct Ticket::Tenant {
 
   explicit Tenant(TenantConfig tenant)
       : config(std::move(tenant)), account(std::make_shared<Account>(config)) {}
-  // In the place of `old`.
+  // Takes the place of `old`.
   Tenant(TenantConfig tenant, const Tenant& old) : config(std::move(tenant)), account(old.account) {
     const bool same =
         config.requests_per_second == old.config.requests_per_second && config.burst == old.config.burst;
@@ -97,7 +97,7 @@ const std::string& Ticket::tenant() const {
 
 double Ticket::weight() const { return tenant_ ? tenant_->config.weight : 1; }
 
-// Who there is, by name and by key. A digest's first bytes are as good a hash as any.
+// The tenants by name and by key. A digest's first bytes are as good a hash as any.
 struct Admission::Tenants {
   struct First {
     size_t operator()(const Sha256::Digest& digest) const {
@@ -112,7 +112,7 @@ struct Admission::Tenants {
     }
   };
 
-  // None: open. `old`: those before, or null.
+  // Without tenants it is open. `old` holds the tenants before, or is null.
   Tenants(std::vector<TenantConfig> configs, const Tenants* old) : open(configs.empty()) {
     if (open) configs.push_back({.name = "default", .adapters = {"*"}});
     for (TenantConfig& config : configs) {

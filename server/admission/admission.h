@@ -38,8 +38,8 @@ absl::StatusOr<std::vector<TenantConfig>> LoadTenants(const std::string& path);
 
 class Admission;
 
-// The right to run one request, from its arrival until its answer has been taken; its place is given back by
-// destruction. Move-only; any thread; may outlive the Admission that gave it.
+// The right to run one request, from its arrival until its answer has been taken. Destruction gives its place
+// back. Move-only. Any thread may use it; it may outlive the Admission that gave it.
 class Ticket {
  public:
   Ticket() = default;
@@ -49,8 +49,8 @@ class Ticket {
   const std::string& tenant() const;  // "" for an empty ticket
   double weight() const;              // 1 for an empty ticket
 
-  // The last of the answer is on its way. Whoever gets it may ask again at once, so the place is another's
-  // from here on, but the tenant gets no more tickets while too many of its answers are on their way.
+  // The last of the answer is on its way. Whoever gets it may ask again at once, so the place is free from
+  // here on, but the tenant gets no more tickets while too many of its answers are on their way.
   void Deliver();
 
  private:
@@ -61,34 +61,34 @@ class Ticket {
   bool delivers_ = false;
 };
 
-// Thread-safe. Nothing waits: a call takes one tenant's lock for a few instructions.
+// Thread-safe. No call waits: it takes one tenant's lock for a few instructions.
 class Admission {
  public:
-  // No tenants: open, everybody is the tenant "default" without limits. `clock` must outlive this.
-  // REQUIRES: `tenants` as ParseTenants gives them.
+  // Without tenants it is open: everybody is the tenant "default", which has no limits. `clock` must outlive
+  // this. REQUIRES: `tenants` as ParseTenants gives them.
   Admission(std::vector<TenantConfig> tenants, const Clock& clock);
   ~Admission();
 
-  // Others from now on, as the constructor takes them; none: open. The keys of who is gone, and those that
-  // are gone, are wrong at once; tickets that were given stay good, and count on for a tenant that stays. One
-  // whose limits have not changed keeps its place in its bucket.
+  // Replaces the tenants, as the constructor takes them. The keys of a tenant that is gone, and keys that are
+  // gone, are wrong at once. Tickets that were given stay good, and count on for a tenant that stays. A
+  // tenant whose limits have not changed keeps its place in its bucket.
   void Replace(std::vector<TenantConfig> tenants);
 
-  // Who calls, by the key of the request ("" when none was sent): UNAUTHENTICATED for no or a wrong key. It
-  // costs one hash and one look-up, however many tenants there are. When `peer` (as gRPC names it) has sent
-  // too many of those (wrong_keys.h): RESOURCE_EXHAUSTED instead, and `*retry_after` is set; a right key is
-  // let in all the same. The name is safe to show; it is the label in metrics and logs.
+  // Returns who calls, by the key of the request ("" when none was sent); UNAUTHENTICATED for no or a wrong
+  // key. It costs one hash and one look-up, however many tenants there are. When `peer` (as gRPC names it)
+  // has sent too many of those (wrong_keys.h): RESOURCE_EXHAUSTED instead, and `*retry_after` is set; a right
+  // key is let in all the same. The name is safe to show; it is the label in metrics and logs.
   absl::StatusOr<std::string> Authenticate(std::string_view key, std::string_view peer,
                                            Duration* retry_after) const;
-  // For a caller whose key cannot even be read: OK, or RESOURCE_EXHAUSTED as above.
+  // Counts a caller whose key cannot even be read. OK, or RESOURCE_EXHAUSTED as above.
   absl::Status CountWrongKey(std::string_view peer, Duration* retry_after) const;
 
-  // A ticket for one request of `tenant` (from Authenticate). RESOURCE_EXHAUSTED over a limit, with
+  // Returns a ticket for one request of `tenant` (from Authenticate). RESOURCE_EXHAUSTED over a limit, with
   // `*retry_after` set to when it is worth trying again: exactly when the bucket holds the next token, or
   // after a second when too many requests run, since nobody knows when one of them ends. A refusal costs no
   // token. PERMISSION_DENIED for an unknown tenant; so below.
   absl::StatusOr<Ticket> Admit(std::string_view tenant, Duration* retry_after);
-  // For a call that needs no place among the running requests: OK, having taken a token, or as above.
+  // Takes a token for a call that needs no place among the running requests. Errors are those of Admit.
   absl::Status AdmitCall(std::string_view tenant, Duration* retry_after);
 
   // Whether `tenant` may use `adapter` ("": the base): a listing shows a tenant only these. False for an
@@ -99,7 +99,7 @@ class Admission {
  private:
   struct Tenants;
 
-  // Those of now. A call looks at one state of them from its begin to its end.
+  // The tenants of now. A call looks at one state of them from its begin to its end.
   std::shared_ptr<const Tenants> tenants() const;
 
   const Clock& clock_;

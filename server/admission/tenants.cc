@@ -18,7 +18,7 @@ bool IsHash(std::string_view hash) {
          std::ranges::all_of(hash, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-// Strings that all pass `test`.
+// Reads strings that all pass `test`.
 absl::Status Read(const Json& value, bool (*test)(std::string_view), std::string_view what,
                   std::vector<std::string>* out) {
   if (!value.is_array()) return InvalidArgument("must be a list of strings");
@@ -31,7 +31,7 @@ absl::Status Read(const Json& value, bool (*test)(std::string_view), std::string
   return absl::OkStatus();
 }
 
-// A number in [low, high], or 0 where that is allowed and stands for "no limit".
+// Reads a number in [low, high], or 0 where that is allowed and stands for "no limit".
 template <class T>
 absl::Status Read(const Json& value, double low, double high, bool zero, T* out) {
   const bool fits = std::is_integral_v<T> ? value.is_number_integer() : value.is_number();
@@ -83,7 +83,7 @@ absl::StatusOr<TenantConfig> ReadTenant(const Json& json, size_t index) {
   return tenant;
 }
 
-// Names and hashes stand for one tenant each.
+// Checks that names and hashes stand for one tenant each.
 absl::Status CheckUnique(const std::vector<TenantConfig>& tenants) {
   std::set<std::string_view> names, hashes;
   for (const TenantConfig& tenant : tenants) {

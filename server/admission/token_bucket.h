@@ -12,13 +12,13 @@ namespace hydrad {
 // nothing is lost to rounding and the time until the next token is a subtraction. One thread at a time.
 class TokenBucket {
  public:
-  // Full. `per_second` 0: without a limit.
+  // A new bucket is full. With `per_second` 0 there is no limit.
   TokenBucket(double per_second, int burst)
       : limited_(per_second > 0),
         interval_(limited_ ? static_cast<int64_t>(1e9 / per_second) : 0),
         size_(interval_ * burst) {}
 
-  // How long until a token is there; zero: now.
+  // Returns how long it takes until a token is there; zero if one is.
   Duration Wait(TimePoint now) const {
     if (!limited_) return {};
     return std::max(Duration{}, std::max(full_, now) + interval_ - size_ - now);

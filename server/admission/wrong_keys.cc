@@ -9,7 +9,7 @@
 namespace hydrad {
 namespace {
 
-// The first 8 of the 16 bytes of `text`, an IPv6 address that may have a scope; "" if it is none.
+// Returns the first 8 of the 16 bytes of `text`, an IPv6 address that may have a scope; "" if it is none.
 std::string Network(std::string text) {
   text.resize(std::min(text.find('%'), text.size()));
   std::array<char, 16> bytes;

@@ -24,7 +24,7 @@ class WrongKeys {
   // `clock` must outlive this.
   explicit WrongKeys(const Clock& clock) : clock_(clock) {}
 
-  // A wrong key has come from `peer` (PeerAddress): zero, or how long it should have waited.
+  // Counts a wrong key from `peer` (PeerAddress). Returns zero, or how long the peer should have waited.
   Duration Count(std::string_view peer);
   size_t addresses() const;
 

@@ -15,7 +15,7 @@
 
 namespace hydrad {
 
-// One line. Empty fields are left out. There is no field for text of a prompt or an answer.
+// One line of the log, which leaves out empty fields. There is no field for text of a prompt or an answer.
 struct AuditEvent {
   std::string_view action;  // "adapter.load", "adapter.unload", "refused", "server.drain", ...
   std::string_view actor;   // tenant or "admin"
@@ -25,21 +25,22 @@ struct AuditEvent {
   absl::Status status;    // how it ended
 };
 
-// Thread-safe; nobody who writes waits for the disk: a thread of the log's own does, behind a bounded queue.
-// A line is written with one call, so that lines of several processes do not mix. Destruction writes what is
-// queued.
+// Thread-safe. Nobody who writes waits for the disk: a thread of the log's own does, behind a bounded queue.
+// It writes each line with one call, so that lines of several processes do not mix. Destruction writes what
+// is queued.
 class AuditLog {
  public:
-  // Appends to `path`, made with mode 0600; "": the process's log takes the lines. `clock` must outlive this.
+  // Appends to the file `path`, which is made with mode 0600 where there is none; with "" the process's log
+  // takes the lines. FAILED_PRECONDITION if the file cannot be opened. `clock` must outlive the log.
   static absl::StatusOr<std::unique_ptr<AuditLog>> Open(const std::string& path, const Clock& clock);
   ~AuditLog();
   AuditLog(const AuditLog&) = delete;
   AuditLog& operator=(const AuditLog&) = delete;
 
-  // Never lost: the number of changes under way bounds how many wait.
+  // No line is lost; the number of changes under way bounds how many wait.
   void Write(const AuditEvent& event);
-  // As Write, but at most kRefusalsPerSecond, and none while kQueue lines wait for the disk: strangers must
-  // not be able to fill either. What was left out is counted in the next line's "suppressed".
+  // Writes at most kRefusalsPerSecond lines, and none while kQueue lines wait for the disk: strangers must
+  // not be able to fill either. The next line tells in "suppressed" how many were left out.
   void WriteRefusal(const AuditEvent& event);
   // Returns when everything written before is in the file.
   void Flush();

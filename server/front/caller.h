@@ -1,4 +1,4 @@
-// Who calls.
+// Who calls, and a call that was let in.
 #ifndef HYDRAD_SERVER_FRONT_CALLER_H_
 #define HYDRAD_SERVER_FRONT_CALLER_H_
 
@@ -13,17 +13,17 @@
 
 namespace hydrad {
 
-// As the transport knows it.
+// What the transport knows of the caller.
 struct Caller {
   absl::StatusOr<std::string> key;    // bearer key, "" when none was sent
   std::string peer;                   // for the audit log
   std::optional<TimePoint> deadline;  // of the call
 };
 
-// KEY of "Bearer KEY" (the scheme in any case). UNAUTHENTICATED for anything else.
+// Returns KEY of "Bearer KEY" (the scheme in any case); UNAUTHENTICATED for anything else.
 absl::StatusOr<std::string> BearerKey(std::string_view authorization);
 
-// How a call that its client gave up, or whose time ran out, ends.
+// The status with which a call ends that its client gave up, or whose time ran out.
 absl::Status CancelStatus(const std::optional<TimePoint>& deadline, const Clock& clock);
 
 // Whose request it is.

@@ -31,7 +31,8 @@ class CancelPoint {
     return why_;
   }
 
-  // Who has the call now, and is told if it is to end: by this, if it was before. Call once.
+  // `cancel` belongs to who has the call now, and is called if the call is to end; if that was known before,
+  // it is called here. Call it once.
   void Bind(std::function<void(const absl::Status&)> cancel) {
     absl::Status why;
     {

@@ -27,21 +27,21 @@ class Intake {
  public:
   explicit Intake(const Rooms& rooms);
 
-  // Who calls, and the right to run one request.
+  // Returns the right to run one request, if the caller is known and may.
   absl::StatusOr<Ticket> Enter(const Caller& caller);
-  // Likewise for a call that needs no scheduler: the tenant, whose rate it counts against.
+  // Lets in a call that needs no scheduler, and returns the tenant, against whose rate it counts.
   absl::StatusOr<std::string> EnterCall(const Caller& caller);
 
-  // Where the output of a request goes, once it is known what the answer says beside it. The delivery calls
-  // the sink.
+  // Makes what the output of a request goes to, once it is known what the answer says beside it. The delivery
+  // calls the sink.
   using MakeSink = std::function<std::shared_ptr<TokenSink>(AnswerHead)>;
   // Makes a request of what the call says and hands it to the scheduler. After an OK the sink is told of its
   // end; `call.cancel` ends it. Takes long for a long text.
   absl::Status Start(const EnteredCall& call, GenerateCall message, const MakeSink& make_sink);
 
-  // Does `work` on a message of so many bytes: here, if it is short, else on `texts`; there it may have
-  // become pointless, by the call's end or its deadline, and is told so instead of OK. It is told
-  // TEXT_QUEUE_FULL where nobody has time for it. `long_work`: whatever its size, it may take long.
+  // Does `work` on a message of so many bytes: here if it is short, else on `texts`, where `long_work`
+  // (whatever the size, it may take long) goes too. `work` is told OK, or why there is no point in it: the
+  // call or its time has ended before its turn came, or nobody has time for it (TEXT_QUEUE_FULL).
   void Work(TextPool& texts, const EnteredCall& call, size_t bytes, std::function<void(absl::Status)> work,
             bool long_work = false);
   // Messages up to this size are dealt with by the thread that brings them: the worst take less than a

@@ -42,7 +42,8 @@ struct Prepared {
 // have the defaults of the .proto.
 OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const EnteredCall& from);
 
-// Parts of it, for tests and for whoever draws without a request. REQUIRES: validated.
+// The parts of MakeRequest that give fields that were left out their defaults. REQUIRES: the fields are
+// valid.
 SamplingParams ParamsOf(const SamplingFields& fields);
 OutputOptions OptionsOf(const OutputFields& fields);
 // `fields` gives its lists away.

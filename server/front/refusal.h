@@ -13,11 +13,12 @@
 
 namespace hydrad {
 
-// Made where the reason is known, and recorded once (Record).
+// A stage makes a refusal where the reason is known; Record is called with it once.
 struct Refusal {
   absl::Status status;      // with its reason and details (error_details.h)
   std::string_view metric;  // its label in hydrad_rejected_total, a literal
-  // Somebody was turned away (key, permission, limit): the audit log tells whom, and from which adapter.
+  // Whether somebody was turned away (key, permission, limit), so that the audit log tells whom, and from
+  // which adapter.
   bool audited = false;
   std::string actor{}, adapter{};
 };

@@ -1,4 +1,4 @@
-// What clients are told that a request is called.
+// The names by which clients know their requests.
 #ifndef HYDRAD_SERVER_FRONT_REQUEST_NAMES_H_
 #define HYDRAD_SERVER_FRONT_REQUEST_NAMES_H_
 
@@ -8,8 +8,8 @@
 
 namespace hydrad {
 
-// Ids count up, so that one of them tells how many requests others made. A name is a hash of its id under a
-// key that is drawn at start: it tells nothing, and cannot be guessed. Thread-safe.
+// Ids count up, so an id tells how many requests others have made. A name is a hash of its id under a key
+// that is drawn at start; it tells nothing and cannot be guessed. Thread-safe.
 class RequestNames {
  public:
   RequestNames();

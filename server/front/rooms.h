@@ -1,4 +1,4 @@
-// What stands behind the front ends.
+// The rooms that stand behind the front ends.
 #ifndef HYDRAD_SERVER_FRONT_ROOMS_H_
 #define HYDRAD_SERVER_FRONT_ROOMS_H_
 

@@ -60,7 +60,7 @@ size_t TextPool::waiting() const {
   return jobs_;
 }
 
-// The first after the last one that has a job and no thread; end() if there is none.
+// Returns the first line after the last one that has a job and no thread; end() if there is none.
 TextPool::Lines::iterator TextPool::NextLine() {
   const auto ready = [](const Lines::value_type& line) {
     return !line.second.jobs.empty() && !line.second.runs;

@@ -19,16 +19,18 @@ namespace hydrad {
 
 struct TextPoolOptions {
   int threads = 2;
-  // What may wait for a thread: of one tenant, and of all.
+  // What may wait for a thread: jobs and bytes of one tenant, and of all.
   size_t tenant_jobs = 64, tenant_bytes = 16 << 20;
   size_t jobs = 1024, bytes = 64 << 20;
 };
 
 struct TextJob {
   size_t bytes = 0;  // that it keeps while it waits
-  // OK: it is still wanted. Otherwise it is not done, and is told this. Asked when its turn has come.
+  // Says OK if the job is still wanted; else the job is not done, and `run` is told why. The pool asks when
+  // the job's turn has come.
   std::function<absl::Status()> wanted;
-  // Does it, if the status is OK. Is called once, on a thread of the pool, or of whoever destroys the pool.
+  // Does the job, if the status is OK. It is called once, on a thread of the pool or of whoever destroys the
+  // pool.
   std::function<void(const absl::Status&)> run;
 };
 
@@ -42,8 +44,8 @@ class TextPool {
   TextPool(const TextPool&) = delete;
   TextPool& operator=(const TextPool&) = delete;
 
-  // Takes the job, or refuses without calling it: RESOURCE_EXHAUSTED, when what waits for the tenant or for
-  // all is at its bound.
+  // Takes the job, or refuses it without calling it: RESOURCE_EXHAUSTED when the jobs or bytes that wait, of
+  // the tenant or of all, are at their bound.
   absl::Status Submit(std::string_view tenant, TextJob job);
 
   size_t waiting() const;  // jobs

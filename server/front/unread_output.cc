@@ -49,7 +49,7 @@ int64_t UnreadOutput::ended() const {
   return ended_;
 }
 
-// The largest go first: who reads has little waiting.
+// The largest answers go first, since little waits for a reader that reads.
 void UnreadOutput::MakeRoom(Tenant& tenant, const std::string& name, Victims* victims) {
   while (tenant.bytes > bounds_.tenant_bytes) {
     const auto largest =
@@ -62,7 +62,7 @@ void UnreadOutput::MakeRoom(Tenant& tenant, const std::string& name, Victims* vi
   }
 }
 
-// Its bytes are off the books at once: `end_` drops them.
+// The account's bytes are off the books at once, because `end_` drops them.
 void UnreadOutput::End(Account& account, const absl::Status& why, Victims* victims) {
   std::shared_ptr<Account> alive = account.weak_from_this().lock();
   account.ended_ = true;

@@ -28,10 +28,11 @@ struct UnreadBounds {
 // Why an answer is refused more when so many bytes of it wait: RESOURCE_EXHAUSTED (READER_STALLED).
 absl::Status TooMuchUnread(size_t stream_bytes);
 
-// The books of a listener. Bytes are those in memory. An answer is charged for what waits to be sent and for
-// what the transport holds of it. Two things end an answer whose reader does not read: the transport has held
-// a message of it for `stall`, or its tenant is over the bound and no other answer of that tenant is larger.
-// Both call the answer's own function, once. An answer that outgrows its own bound is only refused more.
+// The books of a listener. Bytes are counted as they are in memory. An answer is charged for what waits to be
+// sent and for what the transport holds of it. Two things end an answer whose reader does not read: the
+// transport has held a message of it for `stall`, or its tenant is over the bound and no other answer of that
+// tenant is larger. Both call the answer's own function, once. An answer that outgrows its own bound is not
+// ended, but refused more.
 //
 // Thread-safe. Made with std::make_shared; its accounts keep it. `clock` must outlive both.
 class UnreadOutput : public std::enable_shared_from_this<UnreadOutput> {
@@ -45,7 +46,7 @@ class UnreadOutput : public std::enable_shared_from_this<UnreadOutput> {
   // and must not wait.
   std::shared_ptr<Account> Open(std::string_view tenant, std::function<void(const absl::Status&)> end);
 
-  // Ends those that have stalled. To be called now and then.
+  // Ends the answers that have stalled. Somebody must call this now and then.
   void Sweep();
 
   size_t bytes() const;
@@ -73,24 +74,25 @@ class UnreadOutput : public std::enable_shared_from_this<UnreadOutput> {
   int64_t ended_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// Thread-safe. What it is charged goes back by destruction.
+// Thread-safe. Destruction gives back what it is charged.
 class UnreadOutput::Account : public std::enable_shared_from_this<Account> {
  public:
-  // As Open. REQUIRES: made by it.
+  // REQUIRES: UnreadOutput::Open makes it.
   Account(std::shared_ptr<UnreadOutput> books, std::string_view tenant,
           std::function<void(const absl::Status&)> end);
   ~Account();
   Account(const Account&) = delete;
   Account& operator=(const Account&) = delete;
 
-  // Charges for bytes that are to be sent. False: they are too many for the answer, or it has been ended;
-  // they are not charged. The first bytes are never too many for the answer's bound: a message is sent whole.
+  // Charges for bytes that are to be sent. It returns false, and charges nothing, if they are too many for
+  // the answer or it has been ended. The first bytes are never too many for the answer's bound, since a
+  // message is sent whole.
   bool Add(size_t bytes);
-  // For what the transport takes beside: always charged.
+  // Charges for what the transport takes beside; it never refuses.
   void AddSent(size_t bytes);
   void Remove(size_t bytes);
 
-  // The transport has been given a message, and has let go of it.
+  // The transport has been given a message; it has let go of it.
   void SendBegins();
   void SendEnds();
 

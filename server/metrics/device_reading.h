@@ -6,7 +6,7 @@
 
 namespace hydrad {
 
-// Each as far as the device tells it.
+// A value that the device does not tell is left out.
 struct DeviceReading {
   std::optional<double> power_watts{};        // that it draws now
   std::optional<double> energy_joules{};      // since the reader was opened

@@ -1,4 +1,4 @@
-// Series of the device, which are asked for when somebody scrapes and at no other time.
+// Series of the device, which is asked for them when somebody scrapes and at no other time.
 #ifndef HYDRAD_SERVER_METRICS_DEVICE_SERIES_H_
 #define HYDRAD_SERVER_METRICS_DEVICE_SERIES_H_
 
@@ -13,7 +13,7 @@
 
 namespace hydrad {
 
-// A family of one line for each thing that is told.
+// Makes a family of one line for each value of the reading.
 std::vector<prometheus::MetricFamily> FamiliesOf(const DeviceReading& reading);
 
 // A registry and, once there is a reader, the device. Thread-safe.

@@ -20,7 +20,7 @@ class Exporter {
   // ParseListenAddress and ListenSocket::Open.
   static absl::StatusOr<std::unique_ptr<Exporter>> Start(const std::string& address, const Metrics& metrics);
 
-  // With the port that was bound.
+  // The address with the port that was bound.
   const std::string& address() const { return server_.address(); }
 
  private:

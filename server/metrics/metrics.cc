@@ -37,7 +37,8 @@ Family<Histogram>& AddHistogram(prometheus::Registry& r, const char* name, const
   return prometheus::BuildHistogram().Name(name).Help(help).Register(r);
 }
 
-// Its first `most` names: the label of an info line must not grow with the number of adapters.
+// Returns the first `most` names of the list: the label of an info line must not grow with the number of
+// adapters.
 std::string FirstNames(std::string_view comma_separated, size_t most) {
   size_t end = 0;
   for (size_t i = 0; i < most && end != std::string_view::npos; ++i) {

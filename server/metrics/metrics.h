@@ -49,10 +49,11 @@ class Metrics {
   // "disk", "host" or "device", and "available", "loading", ...
   void SetAdapters(std::string_view tier, std::string_view state, int count);
   void SetAdapterBytes(std::string_view tier, uint64_t bytes);
-  void AdapterGone(std::string_view name);  // its series go
-  // An ended request drew its tokens through a routed adapter: how they were shared out among the experts,
-  // which are called by their names or else by their numbers, and the mean entropy of the routers, 0 to 1, if
-  // they had a say. The first kMaxExperts experts have a line each, the others one.
+  void AdapterGone(std::string_view name);  // removes its series
+  // An ended request drew its tokens through a routed adapter. `expert_tokens` says how they were shared out
+  // among the experts, which are called by their names or else by their numbers; `entropy` is the mean
+  // entropy of the routers, 0 to 1, if they had a say. The first kMaxExperts experts have a line each, the
+  // others one.
   void Routed(std::string_view adapter, std::span<const double> expert_tokens, std::optional<double> entropy,
               std::span<const std::string> names = {});
   static constexpr size_t kMaxExperts = 64;
@@ -64,12 +65,13 @@ class Metrics {
   void Preempted();
   void StepFailed(bool device_lost);  // for an error of the device, which may be lost with it
 
-  // The names for the Gateway API inference extension: comma-separated adapters of running and waiting
-  // requests.
+  // Sets the series of the Gateway API inference extension: the adapters of running and of waiting requests,
+  // separated by commas.
   void SetLoraInfo(int max_lora, std::string_view running, std::string_view waiting, double unix_seconds);
 
-  // Connections of a listener ("inference", "admin"). Refused: closed before gRPC heard of it, because of
-  // "total", "peer", "silent", "not_http2" or "no_descriptors". A failure is named as the system names it.
+  // Connections of a listener ("inference", "admin"). A refused one was closed before gRPC heard of it,
+  // because of "total", "peer", "silent", "not_http2" or "no_descriptors". A failure is named as the system
+  // names it.
   void SetConnections(std::string_view listener, int open);
   void ConnectionRefused(std::string_view listener, std::string_view reason);
   void AcceptFailed(std::string_view listener, std::string_view error);
@@ -79,13 +81,13 @@ class Metrics {
   void SetHeartbeatAge(double seconds);  // since the scheduler's loop last came round
   void ConfigReloaded(bool ok);
 
-  // What runs here: the labels of one line whose value is 1. Again: replaces it.
+  // Sets what runs here, as the labels of one line whose value is 1. A second call replaces it.
   void SetBuildInfo(std::string_view version, std::string_view device, std::string_view model);
 
-  // Asked at every scrape, on the exporter's threads. What it does not tell has no series.
+  // `read` is called at every scrape, on the exporter's threads. What it does not tell has no series.
   void SetDeviceReader(std::function<DeviceReading()> read);
 
-  // All of it, for whoever writes it out. May outlive this.
+  // All series, for whoever writes them out. It may outlive this.
   std::shared_ptr<prometheus::Collectable> collectable() const;
 
  private:

@@ -24,7 +24,7 @@ struct Nvml::Functions {
 
 namespace {
 
-// What the call puts into its last argument; nullopt where the GPU does not tell, or no longer.
+// Returns what the call puts into its last argument; nullopt where the GPU does not tell, or no longer does.
 template <class Value>
 std::optional<Value> Ask(int (*function)(void*, Value*), void* device) {
   Value value{};

@@ -1,5 +1,5 @@
-// NVIDIA's management library, as far as the metrics want it. It comes with the driver, so it is looked for
-// when the program runs, and nothing is linked.
+// The part of NVIDIA's management library that the metrics use. The library comes with the driver, so the
+// program looks for it when it runs and is not linked to it.
 #ifndef HYDRAD_SERVER_METRICS_NVML_H_
 #define HYDRAD_SERVER_METRICS_NVML_H_
 

@@ -103,7 +103,7 @@ void ScrapeServer::Accept(int listener_fd) {
   by_fd_[number] = std::prev(clients_.end());
 }
 
-// The socket stays readable as long as somebody waits there, so it is not looked at for a while.
+// The socket stays readable as long as somebody waits there, so the thread does not look at it for a while.
 void ScrapeServer::Rest() {
   if (!resting_) Log()->warn("metrics: connections cannot be accepted: {}", std::strerror(errno));
   resting_ = true;

@@ -13,16 +13,15 @@
 
 namespace hydrad {
 
-// One thread, which waits for no client: how slowly one asks or reads is felt by nobody else. There are at
-// most kMaxConnections at once, each for at most kPatience; when one more comes, the one goes that has been
-// at it longest.
+// One thread serves all clients and waits for none, so that a slow one holds up nobody else. There are at
+// most kMaxConnections at once, each for at most kPatience; when one more comes, the oldest one is closed.
 class ScrapeServer {
  public:
   static constexpr size_t kMaxConnections = 64;
   static constexpr size_t kMaxRequestBytes = 8 << 10;
   static constexpr Duration kPatience = std::chrono::seconds(10);
 
-  // `text` is asked for every scrape of `path`, on the server's thread.
+  // `text` is called for every scrape of `path`, on the server's thread.
   ScrapeServer(ListenSocket socket, std::string path, std::function<std::string()> text);
   ~ScrapeServer();
 
@@ -53,7 +52,7 @@ class ScrapeServer {
   const std::function<std::string()> text_;
   FileDescriptor epoll_, stop_;
 
-  // The thread's.
+  // Owned by the thread.
   Clients clients_;  // oldest first
   std::unordered_map<int, Clients::iterator> by_fd_;
   bool resting_ = false;  // after a failure to accept

@@ -1,5 +1,5 @@
-// Series whose labels are a tenant or an adapter: the only ones that clients can make many of, so the only
-// ones whose number must be bounded and whose lines must go with their adapter.
+// Series whose labels are a tenant or an adapter. Clients can make many of these and of no others, so their
+// number is bounded and their lines go with their adapter.
 #ifndef HYDRAD_SERVER_METRICS_SERIES_H_
 #define HYDRAD_SERVER_METRICS_SERIES_H_
 
@@ -71,7 +71,7 @@ class RoutedSeries {
   // Adds its families to `registry`, which must outlive this.
   RoutedSeries(prometheus::Registry& registry, size_t max_label_values, size_t max_experts);
 
-  // As Metrics::Routed.
+  // Keeps the promises of Metrics::Routed.
   void Count(std::string_view adapter, std::span<const double> expert_tokens, std::optional<double> entropy,
              std::span<const std::string> names);
   void AdapterGone(std::string_view adapter);

@@ -144,7 +144,7 @@ bool Acceptor::Survive(int error) {
   return false;
 }
 
-// The socket stays readable as long as somebody waits there, so it is not looked at for a while.
+// The socket stays readable as long as somebody waits there, so the thread does not look at it for a while.
 void Acceptor::BackOff(const char* why) {
   resting_ = true;
   rest_until_ = Now() + kRest;
@@ -196,8 +196,8 @@ void Acceptor::Welcome(int listener_fd, int fd) {
   Watch(epoll_.get(), EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
 }
 
-// Who speaks comes before who is silent: the oldest silent connection goes for a new one, of the same peer if
-// that is who has too many.
+// A client that speaks comes before one that is silent: the oldest silent connection is closed for a new one,
+// and it is one of the same peer if that peer has too many.
 bool Acceptor::MakeRoom(const std::string& peer) {
   const ConnectionBook::Verdict verdict = book_.MayCome(peer);
   if (verdict == ConnectionBook::Verdict::kWelcome) return true;

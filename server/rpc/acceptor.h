@@ -20,30 +20,30 @@ namespace hydrad {
 struct AcceptorOptions {
   std::string name;         // of the listener, in the log and in metrics
   ConnectionLimits limits;  // of the connections that are open at once
-  // How long a connection may stay silent before its client has spoken HTTP/2's preface. Until then it is
-  // nobody's but ours, and the first to go when there is no room.
+  // How long a connection may stay silent before its client has spoken HTTP/2's preface. Until then gRPC does
+  // not know it, and it is the first to be closed when there is no room.
   Duration silence = std::chrono::seconds(20);
 };
 
-// One thread. What a connection costs before its client has spoken is a descriptor: only then gRPC hears of
-// it. No failure of the system ends the thread: it says so, counts it, waits a little and goes on.
+// One thread. Until its client has spoken, a connection costs a descriptor and no more: only then gRPC hears
+// of it. No failure of the system ends the thread, which logs and counts it, waits a little and goes on.
 class Acceptor {
  public:
-  // Gives a connection away, with the socket that it came from.
+  // Takes a connection, with the listening socket that it came from.
   using HandOver = std::function<void(int listener_fd, int fd)>;
 
   // `socket` and `metrics` must outlive this.
   Acceptor(AcceptorOptions options, const ListenSocket& socket, Metrics& metrics, HandOver hand_over);
-  // As Stop.
+  // Stops it.
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
 
-  // Takes no more. Closes what is not given away yet. Idempotent; thread-safe.
+  // Takes no more connections, and closes those that are not given away yet. Idempotent; thread-safe.
   void Stop();
 
-  // The next connection from this port of this machine is the daemon's own look at itself, which no limit
-  // keeps out. (On a Unix socket the daemon knows itself.) Thread-safe.
+  // The next connection from this port of this machine is the daemon's own look at itself, and no limit keeps
+  // it out. (On a Unix socket the daemon knows itself without this.) Thread-safe.
   void Expect(int port) { expected_port_ = port; }
 
  private:
@@ -76,7 +76,7 @@ class Acceptor {
   FileDescriptor epoll_, stop_;
   std::atomic<int> expected_port_ = 0;
 
-  // The thread's.
+  // Owned by the thread.
   ConnectionBook book_;
   SilentList silent_;  // oldest first
   std::unordered_map<int, SilentList::iterator> silent_by_fd_;

@@ -21,10 +21,9 @@ struct ServerFacts {
   std::string weight_type;
 };
 
-// `intake`, its rooms, `admins` and `unread` must outlive the service; the rooms that a finished load is told
-// to (metrics, audit, clock) must outlive the adapter store too. `admins` tells who may call it: its tenants
-// are the administrators (open: everybody who reaches the listener). No method waits for a disk or a request
-// to end.
+// `intake`, its rooms, `admins` and `unread` must outlive the service; the rooms that hear of a finished load
+// (metrics, audit, clock) must outlive the adapter store too. `admins` tells who may call it (see
+// AdapterAdmin). No method waits for a disk or a request to end.
 std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const Admission& admins, ServerFacts facts,
                                                 UnreadOutput& unread);
 

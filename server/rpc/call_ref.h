@@ -1,4 +1,4 @@
-// A call of gRPC's that may be ended by others than its reactor.
+// A call of gRPC's that others than its reactor may end.
 #ifndef HYDRAD_SERVER_RPC_CALL_REF_H_
 #define HYDRAD_SERVER_RPC_CALL_REF_H_
 
@@ -8,7 +8,8 @@
 
 namespace hydrad {
 
-// Keeps the call for as long as it lives, so that ending it is safe also when it has ended. Thread-safe.
+// Keeps gRPC's object of the call for as long as it lives, so that ending the call is safe also when it has
+// ended. Thread-safe.
 class CallRef {
  public:
   explicit CallRef(grpc::CallbackServerContext& context);
@@ -16,8 +17,8 @@ class CallRef {
   CallRef& operator=(const CallRef&) = delete;
   ~CallRef();
 
-  // Takes back what has not been sent and tells the client `why`, ahead of it. The reactor hears of it as of
-  // a client that cancels.
+  // Takes back what has not been sent and tells the client `why` instead. The reactor hears of it as of a
+  // client that cancels.
   void Cancel(const absl::Status& why) const;
 
  private:

@@ -16,25 +16,26 @@ struct ConnectionLimits {
   int per_peer = 256;  // from one address (IPv6: one /64 network; Unix socket: one user)
 };
 
-// A connection is given away for good: nobody tells when it ends. What is kept of it is the number of its
-// descriptor and the identity of the socket behind it; as soon as another socket or none has that number, the
-// connection is known to be gone. Not thread-safe.
+// A connection is given away for good, and nobody tells when it ends. The book keeps the number of its
+// descriptor and the identity of the socket behind it; as soon as another socket or none has that number, it
+// knows that the connection is gone. Not thread-safe.
 class ConnectionBook {
  public:
   // `identity` gives the identity of the socket behind a descriptor; 0 if there is none.
   ConnectionBook(ConnectionLimits limits, std::function<uint64_t(int fd)> identity, const Clock& clock);
 
   enum class Verdict { kWelcome, kTotalReached, kPeerReached };
-  // Whether one more may come from `peer`, after a look at what has gone if there seems to be no room (but
-  // most of the time goes to something else than looking).
+  // Whether one more may come from `peer`. If there seems to be no room, it looks for connections that have
+  // gone, but not so often that it would spend most of the time on that.
   Verdict MayCome(const std::string& peer);
-  // It came. `counted`: against the limits (the daemon's own look at itself is not).
+  // A connection has come. `counted` says whether it counts against the limits, as all but the daemon's own
+  // look at itself do.
   void Add(int fd, const std::string& peer, bool counted = true);
-  // It is gone, as the caller knows.
+  // The caller knows that the connection is gone.
   void Remove(int fd);
-  // Forgets those that are gone.
+  // Forgets the connections that are gone.
   void Sweep();
-  // Counted ones, as far as is known.
+  // The number of counted connections, as far as the book knows.
   int open() const { return open_; }
 
  private:
@@ -55,7 +56,7 @@ class ConnectionBook {
   TimePoint next_look_{};
 };
 
-// Inode of the socket behind a descriptor of this process; 0 if there is no socket.
+// The inode of the socket behind a descriptor of this process; 0 if there is no socket.
 uint64_t SocketIdentity(int fd);
 
 // Who is at the other end, as far as limits go; "" if it is gone already.

@@ -17,8 +17,8 @@ struct Health {
   bool operator==(const Health&) const = default;
 };
 
-// A pure function. `draining`: the daemon has been told to end, even if the scheduler does not know yet.
-// `reachable`: its listeners answer.
+// A pure function. `draining` says that the daemon has been told to end, even if the scheduler does not know
+// yet; `reachable` says that its listeners answer.
 Health Judge(const SchedulerStatus& status, bool draining, bool reachable, Duration heartbeat_limit);
 
 struct HealthOptions {
@@ -38,7 +38,8 @@ class HealthMonitor {
                 std::function<void()> tick);
   ~HealthMonitor();
 
-  // From now on not ready; published at once, on the monitor's thread, and before the monitor goes.
+  // The daemon is not ready from now on. This is published at once, on the monitor's thread, and before the
+  // monitor goes.
   void SetDraining();
 
  private:

@@ -1,4 +1,4 @@
-// Messages as they come: bytes that nobody has looked at. Included by services only: it brings gRPC.
+// Messages as they come: bytes that nobody has looked at. Only services include this, because it brings gRPC.
 //
 // gRPC parses a message before it calls a method, so that strangers have theirs parsed too, and answers bytes
 // that are no message with UNIMPLEMENTED. The methods of an UnreadService get the bytes, and parse them when
@@ -33,11 +33,12 @@ std::string FieldThatIsNotUtf8(const google::protobuf::Descriptor& type, std::st
 template <class Message>
 class Incoming {
  public:
-  // As gRPC hands it over.
+  // Takes the bytes as gRPC hands them over.
   void Set(grpc::ByteBuffer* bytes) { bytes_.Swap(bytes); }
   // Bytes on the wire.
   size_t size() const { return bytes_.Length(); }
-  // The bytes, which are gone from here: a call that lasts need not keep them. gRPC gives methods a constant.
+  // Gives the bytes away, so that a call that lasts need not keep them. It is const because gRPC hands
+  // methods a constant.
   grpc::ByteBuffer Take() const {
     grpc::ByteBuffer bytes;
     bytes.Swap(&bytes_);
@@ -53,8 +54,8 @@ class Incoming {
   mutable grpc::ByteBuffer bytes_;
 };
 
-// The service `Generated` (v1::Inference), whose methods take an Incoming. A method that is not set is
-// UNIMPLEMENTED.
+// The service `Generated` (such as v1::Inference) with methods that take an Incoming. A method that is not
+// set answers UNIMPLEMENTED.
 template <class Generated>
 class UnreadService : public Generated::Service {
  protected:

@@ -25,7 +25,7 @@ union Address {
   sockaddr_un path;
 };
 
-// Where the listener can be reached from here: every address means loopback, too.
+// Where the listener can be reached from here. One that listens on every address listens on loopback, too.
 Address Reach(int listener_fd, socklen_t* size) {
   Address address{};
   *size = sizeof address;
@@ -38,7 +38,7 @@ Address Reach(int listener_fd, socklen_t* size) {
   return address;
 }
 
-// Takes the port that the connection will come from before it comes, and tells it.
+// Takes the port that the connection will come from, and tells it before the connection comes.
 void BindAndTell(int fd, Address address, socklen_t size, const std::function<void(int)>& expect) {
   if (address.any.sa_family == AF_UNIX) return;
   in_port_t& port = address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port;
@@ -47,7 +47,7 @@ void BindAndTell(int fd, Address address, socklen_t size, const std::function<vo
   expect(ntohs(port));
 }
 
-// A connection to the listener; none if it is not made within the limit.
+// Returns a connection to the listener, or none if it is not made within the limit.
 FileDescriptor Connect(const ListenerProbe::Target& target, Duration limit) {
   socklen_t size = 0;
   const Address address = Reach(target.socket->sockets().front().get(), &size);
@@ -65,7 +65,7 @@ FileDescriptor Connect(const ListenerProbe::Target& target, Duration limit) {
   return error == 0 ? std::move(fd) : FileDescriptor();
 }
 
-// Whatever the health is: that somebody tells it is what counts.
+// A listener that tells any health answers, whatever it tells.
 bool Answers(const ListenerProbe::Target& target, Duration limit) {
   FileDescriptor fd = Connect(target, limit);
   if (fd.get() < 0) return false;

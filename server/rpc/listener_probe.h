@@ -32,7 +32,7 @@ class ListenerProbe {
                 std::function<void(const std::string& name, bool answers)> told);
   ~ListenerProbe();
 
-  // Whether all listeners answer, as far as was seen.
+  // Whether all listeners answered when they were last looked at.
   bool all_answer() const;
 
  private:
@@ -42,7 +42,7 @@ class ListenerProbe {
   const ProbeOptions options_;
   const std::vector<Target> targets_;
   const std::function<void(const std::string&, bool)> told_;
-  std::vector<int> failed_;  // in a row, by target; the thread's
+  std::vector<int> failed_;  // in a row, by target; owned by the thread
   mutable Mutex mu_;
   int silent_ ABSL_GUARDED_BY(mu_) = 0;  // listeners that do not answer
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

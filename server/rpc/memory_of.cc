@@ -1,6 +1,6 @@
 #include "server/rpc/memory_of.h"
 
-namespace hydrad {
+namespace hydrad::v1 {
 namespace {
 
 constexpr size_t kAllocation = 16;  // what the allocator adds to a piece of memory, at most on average
@@ -16,14 +16,14 @@ size_t OfString(const std::string& text) {
 // A list of messages: a pointer for each, of which there may be twice as many as are used.
 size_t OfList(int size) { return Heap(2 * static_cast<size_t>(size) * sizeof(void*)); }
 
-size_t OfToken(const v1::TokenLogprob& token) { return Heap(sizeof token) + OfString(token.bytes()); }
+size_t OfToken(const TokenLogprob& token) { return Heap(sizeof token) + OfString(token.bytes()); }
 
 template <class List>
 size_t OfLogprobs(const List& logprobs) {
   size_t bytes = OfList(logprobs.size());
-  for (const v1::Logprob& logprob : logprobs) {
+  for (const Logprob& logprob : logprobs) {
     bytes += Heap(sizeof logprob) + OfToken(logprob.token()) + OfList(logprob.top_size());
-    for (const v1::TokenLogprob& top : logprob.top()) bytes += OfToken(top);
+    for (const TokenLogprob& top : logprob.top()) bytes += OfToken(top);
   }
   return bytes;
 }
@@ -35,33 +35,33 @@ size_t MemoryOf(const google::protobuf::Message& message) {
   return bytes + bytes / 2 + kAllocation;
 }
 
-size_t MemoryOf(const v1::Start& start) {
+size_t MemoryOf(const Start& start) {
   size_t bytes = Heap(sizeof start) + OfString(start.adapter()) + OfString(start.request_id()) +
                  OfString(start.model()) + OfLogprobs(start.prompt_logprobs()) +
                  OfList(start.adapters_size());
-  for (const v1::UsedAdapter& adapter : start.adapters()) bytes += MemoryOf(adapter);
+  for (const UsedAdapter& adapter : start.adapters()) bytes += MemoryOf(adapter);
   return bytes + (start.has_route() ? MemoryOf(start.route()) : 0);
 }
 
-size_t MemoryOf(const v1::Chunk& chunk) {
+size_t MemoryOf(const Chunk& chunk) {
   return Heap(sizeof chunk) + OfString(chunk.text()) + OfString(chunk.stop()) +
          Heap(2 * sizeof(int32_t) * static_cast<size_t>(chunk.token_ids_size())) +
          OfLogprobs(chunk.logprobs());
 }
 
-size_t MemoryOf(const v1::GenerateResponse& message) {
+size_t MemoryOf(const GenerateResponse& message) {
   const size_t bytes = Heap(sizeof message);
   switch (message.event_case()) {
-    case v1::GenerateResponse::kStart:
+    case GenerateResponse::kStart:
       return bytes + MemoryOf(message.start());
-    case v1::GenerateResponse::kChunk:
+    case GenerateResponse::kChunk:
       return bytes + MemoryOf(message.chunk());
-    case v1::GenerateResponse::kEnd:
+    case GenerateResponse::kEnd:
       return bytes + MemoryOf(message.end());
-    case v1::GenerateResponse::EVENT_NOT_SET:
+    case GenerateResponse::EVENT_NOT_SET:
       return bytes;
   }
   return bytes;
 }
 
-}  // namespace hydrad
+}  // namespace hydrad::v1

@@ -6,16 +6,17 @@
 
 #include "hydrad/v1/inference.pb.h"
 
-namespace hydrad {
+// Beside the messages, so that a MessageQueue finds it.
+namespace hydrad::v1 {
 
-// At least what the message and all it holds take, with the allocator's part. The first asks protobuf, which
-// looks at every field by its description; the others are for what is sent with every token, or holds one
-// thing for every token of a prompt.
+// Returns at least what the message and all it holds take, with the allocator's part. The first asks
+// protobuf, which looks at every field by its description and is slow; the others are for messages that are
+// sent with every token, or that hold one thing for every token of a prompt.
 size_t MemoryOf(const google::protobuf::Message& message);
-size_t MemoryOf(const v1::GenerateResponse& message);
-size_t MemoryOf(const v1::Start& start);
-size_t MemoryOf(const v1::Chunk& chunk);
+size_t MemoryOf(const GenerateResponse& message);
+size_t MemoryOf(const Start& start);
+size_t MemoryOf(const Chunk& chunk);
 
-}  // namespace hydrad
+}  // namespace hydrad::v1
 
 #endif  // HYDRAD_SERVER_RPC_MEMORY_OF_H_

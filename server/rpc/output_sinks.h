@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "hydrad/v1/inference.pb.h"
-#include "server/rpc/message_queue.h"
+#include "server/front/message_queue.h"
+#include "server/rpc/memory_of.h"
 #include "server/rpc/to_proto.h"  // TokenBytes
 #include "server/scheduler/token_sink.h"
 
@@ -24,8 +25,8 @@ struct OutputHead {
 
 using GenerateQueue = MessageQueue<v1::GenerateResponse>;
 
-// See TokenSink for threads. A sink that is dropped before OnDone ends its call with INTERNAL: no call is
-// ever left without an end.
+// The delivery's thread calls both sinks. A sink that is dropped before OnDone ends its call with INTERNAL,
+// so that no call is ever left without an end.
 class StreamSink final : public TokenSink {
  public:
   StreamSink(OutputHead head, std::shared_ptr<GenerateQueue> queue)
@@ -44,9 +45,9 @@ class StreamSink final : public TokenSink {
 
 class GatherSink final : public TokenSink {
  public:
-  // `result` is filled from the scheduler's thread until `done` is called, once, with OK or why it is not
-  // complete. What it grows by is charged to `account`, if there is one; beyond its bounds the request ends
-  // with RESOURCE_EXHAUSTED and the result is dropped.
+  // The sink fills `result` until it calls `done`, once, with OK or why the result is not complete. What the
+  // result grows by is charged to `account`, if there is one; beyond its bounds the request ends with
+  // RESOURCE_EXHAUSTED and the result is dropped.
   GatherSink(OutputHead head, int choices, v1::GenerateResult* result,
              std::shared_ptr<UnreadOutput::Account> account, std::function<void(const absl::Status&)> done);
   ~GatherSink() override;

@@ -1,11 +1,11 @@
-// What libprotobuf complains of, in our log.
+// Writes what libprotobuf complains of to our log.
 #ifndef HYDRAD_SERVER_RPC_PROTOBUF_LOG_H_
 #define HYDRAD_SERVER_RPC_PROTOBUF_LOG_H_
 
 namespace hydrad {
 
 // From now on libprotobuf's records go to the process's log, at most kProtobufRecordsPerSecond of them:
-// strangers can make as many as they like, by text that is not UTF-8. Any thread; again, it does nothing.
+// strangers can make as many as they like, by text that is not UTF-8. Thread-safe and idempotent.
 void LogForProtobuf();
 inline constexpr int kProtobufRecordsPerSecond = 2;
 

@@ -1,4 +1,4 @@
-// The two reactors that every method of ours uses. Included by services only: it brings gRPC.
+// The two reactors that every method of ours uses. Only services include this, because it brings gRPC.
 //
 // A reactor's methods run on gRPC's few threads and must not wait. It may be finished from any thread, also
 // before the method that made it has returned; gRPC then calls OnDone, the one place where a reactor deletes
@@ -15,9 +15,10 @@
 
 #include "server/admission/admission.h"
 #include "server/base/mutex.h"
+#include "server/front/message_queue.h"
 #include "server/front/unread_output.h"
 #include "server/rpc/call_ref.h"
-#include "server/rpc/message_queue.h"
+#include "server/rpc/memory_of.h"
 #include "server/rpc/status_map.h"
 
 namespace hydrad {
@@ -34,10 +35,12 @@ class QueueWriter final : public grpc::ServerWriteReactor<Message> {
 
   const std::shared_ptr<Queue>& queue() { return queue_; }
 
-  // Until gRPC has let go of the last byte, what is unread is charged to `tenant`. Call these before the
-  // first message, if at all. `on_cancel` is called when the client goes away, does not read or its deadline
-  // passes, and must lead to queue()->Close(). `on_done` is called last, when nothing of the call is left.
-  // The ticket's place comes back when the last message is on its way (Ticket::Deliver).
+  // These may be called before the first message.
+  // Charge: what is unread is charged to `tenant`, until gRPC has let go of the last byte.
+  // set_on_cancel: `on_cancel` is called when the client goes away, does not read or its deadline passes, and
+  // must lead to queue()->Close().
+  // set_on_done: `on_done` is called last, when nothing of the call is left.
+  // set_ticket: the ticket gives its place back when the last message is on its way (Ticket::Deliver).
   void Charge(grpc::CallbackServerContext& context, UnreadOutput& unread, std::string_view tenant) {
     const std::weak_ptr<Queue> queue = queue_;
     account_ = unread.Open(tenant, [queue, call = CallRef(context)](const absl::Status& why) {
@@ -88,7 +91,7 @@ class QueueWriter final : public grpc::ServerWriteReactor<Message> {
     }
   }
 
-  // gRPC makes a copy, in the form of the wire.
+  // gRPC makes a copy in the form of the wire, which is charged too.
   void SendBegins() {
     if (account_ == nullptr) return;
     const size_t wire = sending_ == 0 ? 0 : message_.ByteSizeLong();
@@ -101,7 +104,7 @@ class QueueWriter final : public grpc::ServerWriteReactor<Message> {
   std::shared_ptr<UnreadOutput::Account> account_;
   Ticket ticket_;
   std::function<void()> on_cancel_, on_done_;
-  // Of the writing thread: there is one at a time.
+  // Owned by the writing thread, of which there is one at a time.
   Message message_;     // being written
   size_t sending_ = 0;  // what it is charged
 };
@@ -109,17 +112,17 @@ class QueueWriter final : public grpc::ServerWriteReactor<Message> {
 // A unary answer that comes later, from another thread.
 class LaterReply final : public grpc::ServerUnaryReactor {
  public:
-  // As QueueWriter's.
+  // The same as QueueWriter's.
   void Charge(grpc::CallbackServerContext& context, UnreadOutput& unread, std::string_view tenant) {
     account_ = unread.Open(tenant, [call = CallRef(context)](const absl::Status& why) { call.Cancel(why); });
   }
   void set_ticket(Ticket ticket) { ticket_ = std::move(ticket); }
-  // Must lead to an Answer.
+  // `on_cancel` must lead to an Answer.
   void set_on_cancel(std::function<void()> on_cancel) { on_cancel_ = std::move(on_cancel); }
   const std::shared_ptr<UnreadOutput::Account>& account() { return account_; }
 
-  // Ends the call, with `response` or what is wrong. `charged`: the response, but not gRPC's copy of it, is
-  // on the account already. REQUIRES: called once.
+  // Ends the call, with `response` or what is wrong. `charged` says that the response, but not gRPC's copy of
+  // it, is on the account already. REQUIRES: called once.
   void Answer(const absl::Status& status, const google::protobuf::Message* response = nullptr,
               bool charged = false) {
     ticket_.Deliver();
@@ -127,7 +130,7 @@ class LaterReply final : public grpc::ServerUnaryReactor {
     account_->SendBegins();
     if (!status.ok() || response == nullptr) return Finish(ToGrpc(status));
     account_->AddSent(response->ByteSizeLong());
-    Finish(ToGrpc(charged || account_->Add(MemoryOf(*response)) ? status : account_->TooLarge()));
+    Finish(ToGrpc(charged || account_->Add(v1::MemoryOf(*response)) ? status : account_->TooLarge()));
   }
 
   void OnCancel() override {
@@ -141,14 +144,14 @@ class LaterReply final : public grpc::ServerUnaryReactor {
   std::function<void()> on_cancel_;
 };
 
-// An answer that two sides may give, the one that works and the client that goes away: the first counts.
+// An answer that two sides may give, the one that works and the client that goes away. The first one counts.
 // Thread-safe.
 class FirstReply {
  public:
   explicit FirstReply(LaterReply* reply) : reply_(reply) {}
 
-  // If nobody has answered: calls `fill`, which writes and returns the response, and ends the call with
-  // `status`.
+  // Ends the call with `status` if nobody has answered yet. `fill` is called before; it writes the response
+  // and returns it.
   void Finish(const absl::Status& status,
               const std::function<const google::protobuf::Message*()>& fill = nullptr) {
     LaterReply* reply = nullptr;

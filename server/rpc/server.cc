@@ -55,8 +55,8 @@ class NoReflection final : public grpc::ServerBuilderOption {
   }
 };
 
-// gRPC's own records tell of single connections, so that strangers can make as many as they like: they are
-// only for those who look for them.
+// gRPC's own records tell of single connections, so that strangers can make as many as they like. Only who
+// asks for debug records sees them.
 void LogForGrpc(gpr_log_func_args* args) { Log()->debug("grpc: {}", args->message); }
 
 // Bounds on what one connection can cost, and pings that find the dead ones.
@@ -88,7 +88,7 @@ absl::StatusOr<ListenSocket> Bind(const std::string& text, const ServerOptions& 
 
 using Listeners = std::vector<std::unique_ptr<Listener>>;
 
-// From here on connections are accepted.
+// Begins to accept connections.
 absl::StatusOr<std::unique_ptr<Listener>> Serve(ListenSocket socket, const AcceptorOptions& accepting,
                                                 std::unique_ptr<grpc::Service> service,
                                                 const ServerOptions& options, Metrics& metrics) {
@@ -135,7 +135,7 @@ void Publish(const Health& health, const Listeners& listeners) {
   }
 }
 
-// What is asked of the two services' books now and then.
+// The books of the two services, which are looked at now and then.
 class Books {
  public:
   Books(const ServerOptions& options, const Rooms& rooms)
@@ -208,8 +208,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     ASSIGN_OR_RETURN(ServerSockets bound, Bind(options));
     sockets.emplace(std::move(bound));
   }
-  // Taken down with its last user, the library waits for what its clients do in the background, the probe's
-  // too: up to ten seconds. It stays until the process ends.
+  // When its last user goes, the library waits for what its clients do in the background, up to ten seconds;
+  // the probe is one of them. So it stays until the process ends.
   static const bool kept = (grpc_init(), true);
   (void)kept;
   gpr_set_log_function(LogForGrpc);

@@ -24,7 +24,7 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:0";
   std::string admin_listen = "127.0.0.1:0";  // "": no admin service
   bool allow_plaintext_public = false;       // bind addresses that other machines can reach
-  bool reflection = false;                   // tell clients the services' descriptions
+  bool reflection = false;                   // clients are told the services' descriptions
   int max_request_bytes = 4 << 20;           // of one message; larger ones are refused unread
   int max_streams_per_connection = 1024;
   size_t memory_quota = 256 << 20;  // of gRPC's own buffers, over all connections of a listener
@@ -43,7 +43,7 @@ struct ServerSockets {
   std::optional<ListenSocket> admin;
 };
 
-// gRPC is behind the .cc. Thread-safe.
+// The header needs no gRPC. Thread-safe.
 class Server {
  public:
   // Takes the addresses, so that nobody else can. Errors name the address: FAILED_PRECONDITION (plain text to
@@ -57,14 +57,14 @@ class Server {
                                                        const Admission& admins, const ServerFacts& facts,
                                                        std::function<void()> tick,
                                                        std::optional<ServerSockets> sockets = std::nullopt);
-  // As Shutdown(0).
+  // Does what Shutdown(0) does.
   ~Server();
 
-  // With the ports that were bound; "" without an admin listener.
+  // The addresses with the ports that were bound; "" without an admin listener.
   const std::string& address() const;
   const std::string& admin_address() const;
 
-  // NOT_SERVING for every service that takes new work; calls are still served.
+  // Health checks say NOT_SERVING from now on for every service that takes new work; calls are still served.
   void SetDraining();
 
   // Takes no more calls, gives the running ones `limit` to end, cancels the rest and waits for them. Calls

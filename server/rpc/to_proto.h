@@ -16,9 +16,9 @@
 
 namespace hydrad {
 
-// What a token writes (Tokenizer::TokenBytes). Null: nobody tells, and log-probabilities come without it.
+// What a token writes (Tokenizer::TokenBytes). If it is null, log-probabilities come without their bytes.
 using TokenBytes = std::function<std::string(int32_t token)>;
-// `token_ids`: send the ids beside the text.
+// `token_ids` says whether the ids are sent beside the text.
 v1::Chunk ToProto(OutputPiece piece, bool token_ids, const TokenBytes& token_bytes);
 v1::Logprob ToProto(const Sampled& sampled, const TokenBytes& token_bytes);
 v1::Usage ToProto(const Usage& usage);

@@ -1,7 +1,7 @@
-// From a thread of ours to a reader that may be slow: the queue behind every streaming answer. What it may
-// hold, and for how long, is the business of the answer's account (unread_output.h).
-#ifndef HYDRAD_SERVER_RPC_MESSAGE_QUEUE_H_
-#define HYDRAD_SERVER_RPC_MESSAGE_QUEUE_H_
+// From a thread of ours to a reader that may be slow: the queue behind every streaming answer. The answer's
+// account (unread_output.h) says what it may hold, and for how long.
+#ifndef HYDRAD_SERVER_FRONT_MESSAGE_QUEUE_H_
+#define HYDRAD_SERVER_FRONT_MESSAGE_QUEUE_H_
 
 #include <deque>
 #include <functional>
@@ -12,12 +12,12 @@
 #include "server/base/mutex.h"
 #include "server/base/status.h"
 #include "server/front/unread_output.h"
-#include "server/rpc/memory_of.h"
 
 namespace hydrad {
 
-// Thread-safe; nothing here waits. Any thread puts in, one reader takes out. A reader that finds nothing is
-// woken once, when there is something again. Message is a protobuf message.
+// Thread-safe; nothing here waits. Any thread puts in, and one reader takes out. A reader that finds nothing
+// is woken once, when there is something again. A function MemoryOf beside the type Message tells the bytes
+// of a message in memory.
 template <class Message>
 class MessageQueue {
  public:
@@ -32,11 +32,12 @@ class MessageQueue {
   // kLast or kEnd. A new queue's reader counts as having found nothing.
   explicit MessageQueue(std::function<void()> wake) : wake_(std::move(wake)) {}
 
-  // Whom the messages are charged to; without an account they are to nobody. Call before the first Push.
+  // The account that messages are charged to; without one they are charged to nobody. Call it before the
+  // first Push.
   void set_account(std::shared_ptr<UnreadOutput::Account> account) { account_ = std::move(account); }
 
-  // False: the message was not taken, because the reader has gone or has fallen behind. In the latter case
-  // the queue is emptied, and Close ends the stream with RESOURCE_EXHAUSTED (READER_STALLED).
+  // Returns false if the message was not taken, because the reader has gone or has fallen behind. In the
+  // latter case the queue is emptied, and Close ends the stream with RESOURCE_EXHAUSTED (READER_STALLED).
   bool Push(Message message) {
     const size_t bytes = MemoryOf(message);
     if (account_ != nullptr && !account_->Add(bytes)) {  // without our lock: it may end other answers
@@ -56,7 +57,7 @@ class MessageQueue {
     return true;
   }
 
-  // The stream ends after what is queued: with `last` and OK, or with `status`. Only the first call counts.
+  // The stream ends after what is queued, with `last` and OK, or with `status`. Only the first call counts.
   void Close(absl::Status status, std::optional<Message> last = std::nullopt) {
     const size_t bytes = last ? MemoryOf(*last) : 0;
     if (last && account_ != nullptr && !account_->Add(bytes)) {
@@ -81,8 +82,8 @@ class MessageQueue {
     wake_();
   }
 
-  // Fills `message` and what it is charged (kMessage, kLast), which is now the taker's to give back, or
-  // `status` (kEnd).
+  // Fills `message` and `bytes`, what it is charged (kMessage, kLast), or `status` (kEnd). From then on the
+  // taker must give the charge back.
   Next Take(Message* message, size_t* bytes, absl::Status* status) {
     MutexLock lock(&mu_);
     if (!queue_.empty()) {
@@ -99,14 +100,15 @@ class MessageQueue {
     return Next::kNothing;
   }
 
-  // The reader has gone: what is queued goes, and it will be told of the end alone.
+  // The reader has gone. What is queued is dropped, and Take tells of the end alone.
   void Abandon() {
     MutexLock lock(&mu_);
     abandoned_ = true;
     Drop();
   }
 
-  // The reader has not kept up: what is queued goes, nothing more is taken, and the stream ends with `why`.
+  // The reader has not kept up. What is queued is dropped, nothing more is taken, and the stream ends with
+  // `why`.
   void GiveUp(const absl::Status& why) {
     MutexLock lock(&mu_);
     if (given_up_) return;
@@ -146,4 +148,4 @@ class MessageQueue {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_MESSAGE_QUEUE_H_
+#endif  // HYDRAD_SERVER_FRONT_MESSAGE_QUEUE_H_

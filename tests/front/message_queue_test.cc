@@ -1,24 +1,26 @@
-#include "server/rpc/message_queue.h"
+#include "server/front/message_queue.h"
 
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <string>
 #include <thread>
 
-#include "hydrad/v1/inference.pb.h"
 #include "server/front/error_details.h"
 #include "tests/fakes/fake_clock.h"
 
 namespace hydrad {
 namespace {
 
-using Queue = MessageQueue<v1::Chunk>;
+struct Chunk {
+  int choice = 0;
+  std::string text;
+};
+size_t MemoryOf(const Chunk& chunk) { return 100 + chunk.text.size(); }
 
-v1::Chunk Text(const std::string& text) {
-  v1::Chunk chunk;
-  chunk.set_text(text);
-  return chunk;
-}
+using Queue = MessageQueue<Chunk>;
+
+Chunk Text(const std::string& text) { return {.choice = 0, .text = text}; }
 
 class MessageQueueTest : public testing::Test {
  protected:
@@ -33,7 +35,7 @@ class MessageQueueTest : public testing::Test {
   FakeClock clock_;
   std::shared_ptr<UnreadOutput> unread_;
   std::unique_ptr<Queue> queue_ = std::make_unique<Queue>([this] { ++wakes_; });
-  v1::Chunk message_;
+  Chunk message_;
   size_t bytes_ = 0;
   absl::Status status_;
 };
@@ -43,10 +45,10 @@ TEST_F(MessageQueueTest, HandsOutInOrderAndEndsWell) {
   EXPECT_TRUE(queue_->Push(Text("b")));
   queue_->Close(absl::OkStatus(), Text("last"));
   EXPECT_EQ(Take(), Queue::Next::kMessage);
-  EXPECT_EQ(message_.text(), "a");
+  EXPECT_EQ(message_.text, "a");
   EXPECT_EQ(Take(), Queue::Next::kMessage);
   EXPECT_EQ(Take(), Queue::Next::kLast);
-  EXPECT_EQ(message_.text(), "last");
+  EXPECT_EQ(message_.text, "last");
 }
 
 TEST_F(MessageQueueTest, WakesAWaitingReaderOnce) {
@@ -153,14 +155,14 @@ TEST(MessageQueueThreadsTest, NothingIsLostBetweenTwoThreads) {
   const auto account = unread->Open("acme", [](const absl::Status&) {});
   Mutex mu;
   int wakes = 0;
-  MessageQueue<v1::Chunk> queue([&] {
+  MessageQueue<Chunk> queue([&] {
     MutexLock lock(&mu);
     ++wakes;
   });
   queue.set_account(account);
   int seen = 0;
   std::thread reader([&] {
-    v1::Chunk chunk;
+    Chunk chunk;
     size_t bytes = 0;
     absl::Status status;
     for (;;) {
@@ -171,15 +173,15 @@ TEST(MessageQueueThreadsTest, NothingIsLostBetweenTwoThreads) {
       }
       Queue::Next next;
       while ((next = queue.Take(&chunk, &bytes, &status)) == Queue::Next::kMessage) {
-        ASSERT_EQ(chunk.choice(), seen++);
+        ASSERT_EQ(chunk.choice, seen++);
         account->Remove(bytes);
       }
       if (next != Queue::Next::kNothing) return;
     }
   });
   for (int i = 0; i < kMessages; ++i) {
-    v1::Chunk chunk;
-    chunk.set_choice(i);
+    Chunk chunk;
+    chunk.choice = i;
     ASSERT_TRUE(queue.Push(std::move(chunk)));
   }
   queue.Close(absl::OkStatus());
