@@ -32,7 +32,8 @@ class ByteCache {
     Id id;
     Value value;
   };
-  using MayEvict = std::function<bool(Id)>;  // asked of filled entries that are not held
+  // Whether an entry may be thrown out. Is asked of filled entries that are not held.
+  using MayEvict = std::function<bool(Id)>;
 
   explicit ByteCache(uint64_t capacity) : capacity_(capacity) {}
   ByteCache(const ByteCache&) = delete;
@@ -97,8 +98,10 @@ class ByteCache {
     if (--entry.holds == 0) Enlist(id, entry);
   }
 
+  // Whether `id` has an entry, reserved or filled.
   bool Has(Id id) const { return entries_.contains(id); }
-  const Value* Find(Id id) const {  // null unless it is filled
+  // The value of an entry; null unless it is filled.
+  const Value* Find(Id id) const {
     const auto found = entries_.find(id);
     return found != entries_.end() && found->second.value ? &*found->second.value : nullptr;
   }
@@ -110,6 +113,7 @@ class ByteCache {
       look(id, entry.bytes + entry.more, entry.value.has_value() && entry.holds == 0);
     }
   }
+  // In bytes. What is used counts every byte that is charged, reserved or filled.
   uint64_t capacity() const { return capacity_; }
   uint64_t used() const { return used_; }
 

@@ -37,14 +37,19 @@ class Changes {
     bool joins = false;
   };
 
+  // The entry of `name`, if a change of it may begin and what serves has the digest that the change asks for.
   absl::StatusOr<EntryPtr> FindToChange(const std::string& name, const ChangeOptions& change)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu);
+  // Checks an unload. From then on until it is made, other unloads may join it, and no other change may
+  // begin. `only_join`: NOT_FOUND if none is under way.
   absl::StatusOr<UnloadRequest> AskForUnload(const std::string& name, const ChangeOptions& change,
                                              bool only_join) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu);
+  // Waits for the disk, makes the unload and answers those that it ends.
   void RecordUnload(const UnloadRequest& request);
   // Makes, joins or gives up an unload, as it has been recorded or not; returns those whose unload is over.
   std::vector<AdapterStore::Done> MakeUnload(const UnloadRequest& request, bool recorded)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu);
+  // The same three steps for a pin.
   absl::StatusOr<EntryPtr> AskForPin(const std::string& name, bool pinned, const ChangeOptions& change);
   void RecordPin(const EntryPtr& entry, bool pinned, const AdapterStore::Done& done,
                  const ChangeOptions& change);

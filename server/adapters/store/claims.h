@@ -30,6 +30,7 @@ class Claims {
   class Claim;
   using EntryPtr = Catalogue::EntryPtr;
 
+  // AdapterClaim's methods of the same names, and its destructor.
   std::shared_ptr<const AdapterGeneration> Bind(ClaimState& claim);
   void Unbind(ClaimState& claim);
   void Release(ClaimState& claim);

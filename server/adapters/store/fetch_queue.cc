@@ -28,7 +28,6 @@ FetchQueue::Step FetchQueue::Next() {
   return step;
 }
 
-// Tells the residency what is wanted, in order. Names of which nobody waits any more are passed over.
 std::vector<FetchQueue::Trial> FetchQueue::Refresh() {
   std::vector<Trial> trials;
   std::vector<ComponentId> components;

@@ -17,6 +17,11 @@
 
 namespace hydrad {
 
+// Requests tell which names they wait for; the queue tells the residency which components that makes, in
+// order, and answers what can be begun. A name is passed over when nobody waits for it any more, and a kept
+// adapter as long as its last failure is too fresh (Backoff). What is on the device and has not been tried is
+// tried first.
+//
 // Not thread-safe: the store calls it under its lock.
 class FetchQueue {
  public:
@@ -50,7 +55,9 @@ class FetchQueue {
   bool HasKeptToRetry() const;
 
  private:
+  // Tells the residency what is wanted now, and begins the trials that are needed.
   std::vector<Trial> Refresh();
+  // Tells entries, and with them requests, whether only what is held or kept is in their way.
   void NoteBlocked();
   bool Due(const AdapterEntry& entry) const { return entry.backoff.Left(clock_.Now()) == Duration{}; }
 

@@ -60,7 +60,6 @@ void Fetcher::RunFetch(Residency::Work work) {
   notifier_.Settle();
 }
 
-// A component of a generation that does not serve any more has nobody to tell.
 void Fetcher::FetchFailed(ComponentId component, const absl::Status& status) {
   const Catalogue::EntryPtr entry = state_.residency.owner(component);
   entry->fetch_begun.reset();

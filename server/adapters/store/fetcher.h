@@ -40,10 +40,12 @@ class Fetcher {
   void RetryKept();
 
  private:
+  // The scheduled job: begins what the queue answers until there is nothing more to begin.
   void StartFetches();
   void StartTrial(const FetchQueue::Trial& trial);
   void RunFetch(Residency::Work work);
   void RunTrial(const FetchQueue::Trial& trial);
+  // Fails what serves if the component is still part of that.
   void FetchFailed(ComponentId component, const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu);
 

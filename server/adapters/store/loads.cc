@@ -52,7 +52,6 @@ void Loads::Run(const JobPtr& job) {
   if (*room) Finish(job, ReadAndPublish(*job));
 }
 
-// False: there is no host memory to read it into now, and the load waits.
 absl::StatusOr<bool> Loads::ReserveForReading(const JobPtr& job) {
   {
     MutexLock lock(&state_.mu);
@@ -95,7 +94,6 @@ absl::StatusOr<AdapterInfo> Loads::ReadAndPublish(Job& job) {
   return Publish(job, std::move(read.info));
 }
 
-// Takes from what serves what it has already, and puts the rest in memory.
 absl::Status Loads::Place(Job& job, std::vector<LoadedComponent> loaded) {
   {
     MutexLock lock(&state_.mu);
@@ -157,7 +155,7 @@ absl::Status Loads::FillHost(Job& job, std::vector<LoadedComponent>& loaded, Res
   return absl::OkStatus();
 }
 
-// What finds no room on the device is fetched when somebody asks for it.
+// A component that finds no room is fetched when somebody asks for it.
 absl::Status Loads::UploadIfRoom(ComponentId component) {
   Residency::Evicted evicted;
   {

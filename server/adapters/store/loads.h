@@ -66,19 +66,29 @@ class Loads {
 
   // Registers a job and has it run; an error: it may not begin.
   absl::Status Begin(const JobPtr& job);
+
+  // The steps of a load, on the executor's threads, in this order. What a step has taken it leaves in the
+  // job; Finish gives back whatever is there, however the load ends.
   void Run(const JobPtr& job);
+  // Reserves the most that reading may take. False: there is no room now, and the job waits.
   absl::StatusOr<bool> ReserveForReading(const JobPtr& job);
   absl::StatusOr<AdapterInfo> ReadAndPublish(Job& job);
+  // Takes from what serves the components that it has already, and puts the others in memory.
   absl::Status Place(Job& job, std::vector<LoadedComponent> loaded);
   void Share(Job& job, std::vector<LoadedComponent>& loaded) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu);
   ComponentId FindServing(const Job& job, const ComponentInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu);
   absl::Status FillHost(Job& job, std::vector<LoadedComponent>& loaded, Residency::Evicted* evicted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu);
+  // Uploads a component if the device has room for it without throwing out what anybody wants.
   absl::Status UploadIfRoom(ComponentId component);
+  // Has the generation tried, if it is on the device and its content is new.
   absl::Status Try(Job& job);
+  // Gives the generation its number, and makes the load durable.
   absl::Status Record(Job& job, AdapterInfo* info);
+  // Lets the generation serve from now on.
   AdapterInfo Publish(const Job& job, AdapterInfo info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu);
   void ReleaseAll(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu);
+  // Ends a load, well or not, and answers it.
   void Finish(const JobPtr& job, const absl::StatusOr<AdapterInfo>& result);
   std::vector<JobPtr> TakeWaiting();
 

@@ -17,7 +17,7 @@ class WatchedDisk final : public Disk {
  public:
   explicit WatchedDisk(Disk& disk) : disk_(disk) {}
 
-  // Whether the last call, of it or of what was opened on it, failed.
+  // Whether the last call failed, of the disk or of a directory or file that was opened on it.
   bool failed() const { return failed_; }
 
   absl::StatusOr<std::string> Locate(std::string_view path) const override { return disk_.Locate(path); }
@@ -29,6 +29,7 @@ class WatchedDisk final : public Disk {
   }
 
  private:
+  // A file and a directory of the other disk, which note in the watched one whether a call of theirs failed.
   class File final : public DiskFile {
    public:
     File(WatchedDisk& watch, std::unique_ptr<DiskFile> file) : watch_(watch), file_(std::move(file)) {}
