@@ -1,5 +1,8 @@
 #include "server/backend/cuda/graphs.h"
 
+#include <cstdio>
+#include <string>
+
 #include "server/backend/device_errors.h"
 
 namespace hydrad {
@@ -39,6 +42,8 @@ absl::Status StepGraphs::Run(const StepForm& form, cudaStream_t stream,
     if (!recorded.ok()) {
       if (IsDeviceLost(recorded.status())) return recorded.status();
       known.refused = true;
+      std::fprintf(stderr, "hydrad: steps of %d rows are not recorded: %s\n", form.rows,
+                   std::string(recorded.status().message()).c_str());
       return ops();  // none of them has run: they were only recorded
     }
     known.graph = *std::move(recorded);

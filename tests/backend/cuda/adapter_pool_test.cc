@@ -120,8 +120,12 @@ TEST_F(AdapterPoolTest, AStepWhoseEndCannotBeMarkedIsOver) {
   ASSERT_TRUE(piece.ok());
   clock_.Begin();
   piece->reset();
+  bool ran = false;
+  const auto run = [](void* flag) { *static_cast<bool*>(flag) = true; };
+  ASSERT_EQ(cudaLaunchHostFunc(stream_.get(), run, &ran), cudaSuccess);
   sim->fail_call(1, cudaErrorUnknown, /*lost=*/0);
   EXPECT_EQ(clock_.End(stream_.get()).code(), absl::StatusCode::kInternal);
+  EXPECT_TRUE(ran);
   EXPECT_STREQ(sim->failed_call(), "cudaEventRecord");
   sim->clear();
   EXPECT_EQ(clock_.Finished(), 1);

@@ -7,6 +7,7 @@
 
 #include "server/backend/cuda/cuda_backend.h"
 #include "server/backend/device_errors.h"
+#include "server/base/log.h"
 #include "server/model/transformer.h"
 #include "tests/fakes/fake_claim.h"
 #include "tests/model/adapters.h"
@@ -112,6 +113,7 @@ Ask Asked(int adapter, int prompt, int tokens) {
 std::vector<Ask> Many() {
   std::vector<Ask> asks = {Asked(World::kBase, 6, 5), Asked(World::kLora, 3, 2), Asked(World::kHydra, 2, 2),
                            Asked(World::kMoa, 3, 2), Asked(World::kMoa, 2, 2)};
+  asks[0].spec.output.top_logprobs = 25;  // more than there is room for at first
   asks[1].spec.output.prompt_logprobs = 1;
   asks[2].spec.output.routing = true;
   asks[4].spec.decision = Decision::kLayer;
@@ -174,6 +176,7 @@ class DeviceErrors : public testing::Test {
   void SetUp() override {
     if (sim_ == nullptr) GTEST_SKIP() << "a device does not fail when it is told to";
     sim_->set_checks(PTXSIM_CHECKS_OFF);
+    SetLogLevel("off");  // of steps that fail as they are told to
   }
   void TearDown() override {
     if (sim_ == nullptr) return;
@@ -275,7 +278,8 @@ TEST_F(DeviceErrors, OfAStepTheyEndItsRequestsAlone) {
     const std::string failed = TakeFailed();
     SCOPED_TRACE(testing::Message() << failed << ", call " << call);
     ExpectEnded(many, Many(), /*lost=*/false);
-    EXPECT_LE(free.value() - world.backend().free_bytes().value(), size_t{1} << 20);
+    // What a step has grown stays, and what could not grow is taken when it is needed.
+    EXPECT_GE(world.backend().free_bytes().value() + (size_t{1} << 20), free.value());
     ExpectTheSame(RunAll(rig_, world, Late()), want);
     EXPECT_TRUE(world.backend().device_status().ok());
     if (failed.empty()) break;
