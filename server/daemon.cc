@@ -148,7 +148,7 @@ absl::Status Daemon::LoadModel() {
 
 // Before the adapters, which are tried out on it as they are loaded.
 absl::Status Daemon::StartScheduler() {
-  delivery_ = std::make_unique<Delivery>(config_.unread_per_answer);
+  delivery_ = std::make_unique<Delivery>(options_.unread);
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerOptions{.max_running = config_.max_running,
                        .max_waiting = config_.max_waiting,

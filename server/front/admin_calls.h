@@ -18,12 +18,12 @@ struct LoadCall {
 };
 
 struct UnloadCall {
-  std::string name, etag, request_id;
+  std::string name, etag{}, request_id{};
   bool force = false;
 };
 
 struct PinCall {
-  std::string name, request_id;
+  std::string name, request_id{};
   bool pinned = true;  // false: unpin it
 };
 

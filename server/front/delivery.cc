@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "server/base/thread_name.h"
-#include "server/front/unread_output.h"
 
 namespace hydrad {
 namespace {
@@ -19,15 +18,18 @@ size_t MemoryOf(const std::vector<Sampled>& sampled) {
 
 // One request's way. The scheduler's thread and that of the delivery share it.
 struct Delivery::Stream {
-  std::shared_ptr<TokenSink> sink;    // of the delivery's thread
+  std::shared_ptr<TokenSink> sink;  // of the delivery's thread
+  std::shared_ptr<TenantBytes> tenant;
   std::atomic<size_t> waiting = 0;    // bytes here
   std::atomic<bool> refused = false;  // the sink has refused a piece
 };
 
 class Delivery::StreamSink final : public TokenSink {
  public:
-  StreamSink(Delivery& delivery, std::shared_ptr<TokenSink> sink) : delivery_(delivery) {
+  StreamSink(Delivery& delivery, std::shared_ptr<TokenSink> sink, std::shared_ptr<TenantBytes> tenant)
+      : delivery_(delivery) {
     stream_->sink = std::move(sink);
+    stream_->tenant = std::move(tenant);
   }
 
   void OnStart(OutputStart start) override {
@@ -40,7 +42,9 @@ class Delivery::StreamSink final : public TokenSink {
     const size_t bytes = sizeof(Event) + piece.text.capacity() + piece.stop.capacity() +
                          piece.tokens.capacity() * sizeof(int32_t) + MemoryOf(piece.logprobs);
     const size_t waiting = stream_->waiting;
-    if (waiting > 0 && waiting + bytes > delivery_.stream_bytes_) {
+    const UnreadBounds& bounds = delivery_.bounds_;
+    if (waiting > 0 &&
+        (waiting + bytes > bounds.stream_bytes || *stream_->tenant + bytes > bounds.tenant_bytes)) {
       overflowed_ = true;
       return false;
     }
@@ -49,7 +53,7 @@ class Delivery::StreamSink final : public TokenSink {
   }
 
   void OnDone(absl::Status status, const Usage& usage) override {
-    if (overflowed_) status = TooMuchUnread(delivery_.stream_bytes_);
+    if (overflowed_) status = TooMuchUnread(delivery_.bounds_.stream_bytes);
     Put(End{std::move(status), usage}, sizeof(Event));
   }
 
@@ -57,6 +61,7 @@ class Delivery::StreamSink final : public TokenSink {
   template <class What>
   void Put(What what, size_t bytes) {
     stream_->waiting += bytes;
+    *stream_->tenant += bytes;
     delivery_.Put({stream_, std::move(what), bytes});
   }
 
@@ -65,7 +70,7 @@ class Delivery::StreamSink final : public TokenSink {
   bool overflowed_ = false;  // of the thread that calls this
 };
 
-Delivery::Delivery(size_t stream_bytes) : stream_bytes_(stream_bytes), thread_([this] { Run(); }) {}
+Delivery::Delivery(const UnreadBounds& bounds) : bounds_(bounds), thread_([this] { Run(); }) {}
 
 Delivery::~Delivery() {
   StepDone();
@@ -73,8 +78,19 @@ Delivery::~Delivery() {
   thread_.join();
 }
 
-std::shared_ptr<TokenSink> Delivery::To(std::shared_ptr<TokenSink> sink) {
-  return std::make_shared<StreamSink>(*this, std::move(sink));
+std::shared_ptr<TokenSink> Delivery::To(std::shared_ptr<TokenSink> sink, const std::string& tenant) {
+  return std::make_shared<StreamSink>(*this, std::move(sink), BytesOf(tenant));
+}
+
+// The number is the tenant's for as long as it has a stream.
+std::shared_ptr<Delivery::TenantBytes> Delivery::BytesOf(const std::string& tenant) {
+  MutexLock lock(&tenants_mu_);
+  std::weak_ptr<TenantBytes>& known = tenants_[tenant];
+  std::shared_ptr<TenantBytes> bytes = known.lock();
+  if (bytes != nullptr) return bytes;
+  known = bytes = std::make_shared<TenantBytes>(0);
+  std::erase_if(tenants_, [](const auto& entry) { return entry.second.expired(); });
+  return bytes;
 }
 
 void Delivery::Put(Event event) {
@@ -117,6 +133,7 @@ void Delivery::Run() {
 void Delivery::HandOver(Event event) {
   Stream& stream = *event.stream;
   stream.waiting -= event.bytes;
+  *stream.tenant -= event.bytes;
   if (auto* start = std::get_if<OutputStart>(&event.what)) {
     stream.sink->OnStart(std::move(*start));
   } else if (auto* piece = std::get_if<OutputPiece>(&event.what)) {

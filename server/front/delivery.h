@@ -5,13 +5,16 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 #include <thread>
 #include <variant>
 #include <vector>
 
 #include "server/base/inbox.h"
 #include "server/base/mutex.h"
+#include "server/front/unread_output.h"  // UnreadBounds
 #include "server/scheduler/token_sink.h"
 
 namespace hydrad {
@@ -20,23 +23,23 @@ namespace hydrad {
 // of it and send them: the scheduler's thread only appends to a list, and wakes this one once a step. A sink
 // hears of its own request in order, everything on this thread; it must not wait.
 //
-// What waits here for one stream is bounded in bytes. Beyond that, and when the stream's own sink has refused
-// a piece, the scheduler is told so at its next piece, as TokenSink says. A sink that refused a piece hears
-// of no other, only of the end.
+// What waits here for one stream, and for all streams of one tenant, is bounded in bytes. Beyond that, and
+// when the stream's own sink has refused a piece, the scheduler is told so at its next piece, as TokenSink
+// says. A sink that refused a piece hears of no other, only of the end.
 //
 // Thread-safe. Outlives the scheduler and the front ends.
 class Delivery {
  public:
-  // `stream_bytes`, in memory: what may wait here for one stream. One piece may, whatever it takes.
-  explicit Delivery(size_t stream_bytes);
+  // `bounds` says how many bytes may wait here. One piece of a stream may, whatever it takes.
+  explicit Delivery(const UnreadBounds& bounds);
   // Hands over what is queued.
   ~Delivery();
   Delivery(const Delivery&) = delete;
   Delivery& operator=(const Delivery&) = delete;
 
-  // What the scheduler is given for a request whose output `sink` takes. It holds `sink` until that has heard
-  // of the end, which happens to it on the thread of the delivery.
-  std::shared_ptr<TokenSink> To(std::shared_ptr<TokenSink> sink);
+  // What the scheduler is given for a request of `tenant` whose output `sink` takes. It holds `sink` until
+  // that has heard of the end, which happens to it on the thread of the delivery.
+  std::shared_ptr<TokenSink> To(std::shared_ptr<TokenSink> sink, const std::string& tenant);
 
   // A step has given out all its tokens. Wakes the thread, if there is anything for it.
   void StepDone();
@@ -61,7 +64,13 @@ class Delivery {
   void Run();
   static void HandOver(Event event);
 
-  const size_t stream_bytes_;
+  // Bytes that wait for the streams of one tenant.
+  using TenantBytes = std::atomic<size_t>;
+  std::shared_ptr<TenantBytes> BytesOf(const std::string& tenant);
+
+  const UnreadBounds bounds_;
+  Mutex tenants_mu_;
+  std::map<std::string, std::weak_ptr<TenantBytes>> tenants_ ABSL_GUARDED_BY(tenants_mu_);
   Mutex step_mu_;  // apart, so that nobody who waits is looked after at each token
   std::vector<Event> step_ ABSL_GUARDED_BY(step_mu_);
   Inbox<std::vector<Event>> steps_{SIZE_MAX};  // bounded by the bytes; an empty one is the end

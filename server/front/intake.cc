@@ -59,7 +59,7 @@ absl::Status Intake::Start(const EnteredCall& call, GenerateCall message, const 
   const RequestId id = request.id = next_id_.fetch_add(1, std::memory_order_relaxed);
   head.request_id = names_.Name(id);
   const std::shared_ptr<TokenSink> sink = make_sink(std::move(head));
-  request.sink = rooms_.delivery.To(sink);
+  request.sink = rooms_.delivery.To(sink, request.tenant);
   if (absl::Status refused = rooms_.scheduler.submit(std::move(request)); !refused.ok()) {
     sink->OnDone(Recorded(SchedulerRefused(std::move(refused)), call.caller), {});
   } else {

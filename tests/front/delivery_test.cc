@@ -56,12 +56,12 @@ Usage Used(int tokens) {
 class DeliveryTest : public testing::Test {
  protected:
   std::vector<std::string> heard_;  // of the delivery's thread, and the test's after a Flush
-  Delivery delivery_{1000};
+  Delivery delivery_{{.stream_bytes = 1000, .tenant_bytes = 10'000}};
 };
 
 TEST_F(DeliveryTest, HandsOverInOrderOnItsOwnThread) {
   auto inner = std::make_shared<NotingSink>(&heard_);
-  const auto sink = delivery_.To(inner);
+  const auto sink = delivery_.To(inner, "acme");
   sink->OnStart({.prompt_logprobs = {}, .generations = {1, 2}});
   EXPECT_TRUE(sink->OnPiece(Piece("a")));
   EXPECT_TRUE(sink->OnPiece(Piece("b")));
@@ -72,8 +72,8 @@ TEST_F(DeliveryTest, HandsOverInOrderOnItsOwnThread) {
 }
 
 TEST_F(DeliveryTest, NothingComesBeforeTheStepIsDone) {
-  const auto sink = delivery_.To(std::make_shared<NotingSink>(&heard_));
-  const auto other = delivery_.To(std::make_shared<NotingSink>(&heard_));
+  const auto sink = delivery_.To(std::make_shared<NotingSink>(&heard_), "acme");
+  const auto other = delivery_.To(std::make_shared<NotingSink>(&heard_), "acme");
   other->OnPiece(Piece("first"));
   delivery_.Flush();
   sink->OnPiece(Piece("a"));
@@ -86,7 +86,7 @@ TEST_F(DeliveryTest, NothingComesBeforeTheStepIsDone) {
 }
 
 TEST_F(DeliveryTest, ARefusalIsToldAtTheNextPiece) {
-  const auto sink = delivery_.To(std::make_shared<NotingSink>(&heard_));
+  const auto sink = delivery_.To(std::make_shared<NotingSink>(&heard_), "acme");
   EXPECT_TRUE(sink->OnPiece(Piece("refused")));
   EXPECT_TRUE(sink->OnPiece(Piece("in the same step")));
   delivery_.Flush();
@@ -97,8 +97,8 @@ TEST_F(DeliveryTest, ARefusalIsToldAtTheNextPiece) {
 }
 
 TEST_F(DeliveryTest, WhatWaitsForOneStreamIsBounded) {
-  const auto sink = delivery_.To(std::make_shared<NotingSink>(&heard_));
-  const auto other = delivery_.To(std::make_shared<NotingSink>(&heard_));
+  const auto sink = delivery_.To(std::make_shared<NotingSink>(&heard_), "acme");
+  const auto other = delivery_.To(std::make_shared<NotingSink>(&heard_), "acme");
   EXPECT_TRUE(sink->OnPiece(Piece(std::string(5000, 'x')))) << "one piece may always wait";
   EXPECT_TRUE(other->OnPiece(Piece("a"))) << "each stream has its own bound";
   EXPECT_FALSE(sink->OnPiece(Piece("b")));
@@ -112,23 +112,36 @@ TEST_F(DeliveryTest, WhatWaitsForOneStreamIsBounded) {
   EXPECT_TRUE(other->OnPiece(Piece(std::string(500, 'y')))) << "what was handed over waits no more";
 }
 
+TEST_F(DeliveryTest, WhatWaitsForOneTenantIsBounded) {
+  const auto large = delivery_.To(std::make_shared<NotingSink>(&heard_), "acme");
+  const auto small = delivery_.To(std::make_shared<NotingSink>(&heard_), "acme");
+  const auto others = delivery_.To(std::make_shared<NotingSink>(&heard_), "globex");
+  EXPECT_TRUE(large->OnPiece(Piece(std::string(20'000, 'x'))));
+  EXPECT_TRUE(small->OnPiece(Piece("a"))) << "one piece may always wait";
+  EXPECT_FALSE(small->OnPiece(Piece("b")));
+  EXPECT_TRUE(others->OnPiece(Piece("c")));
+  EXPECT_TRUE(others->OnPiece(Piece("d"))) << "each tenant has its own bound";
+  delivery_.Flush();
+  EXPECT_TRUE(large->OnPiece(Piece("e"))) << "what was handed over waits no more";
+}
+
 TEST_F(DeliveryTest, ASinkIsLetGoAfterItsEnd) {
-  const auto sink = delivery_.To(std::make_shared<NotingSink>(&heard_));
+  const auto sink = delivery_.To(std::make_shared<NotingSink>(&heard_), "acme");
   sink->OnDone(Unavailable("shutting down"), {});
   delivery_.Flush();
   EXPECT_THAT(heard_, ElementsAre("UNAVAILABLE shutting down 0", "gone"));
 }
 
 TEST_F(DeliveryTest, ASinkThatIsDroppedDropsItsOwn) {
-  delivery_.To(std::make_shared<NotingSink>(&heard_)).reset();
+  delivery_.To(std::make_shared<NotingSink>(&heard_), "acme").reset();
   EXPECT_THAT(heard_, ElementsAre("gone"));
 }
 
 TEST(DeliveryEndTest, WhatIsQueuedIsHandedOverAtTheEnd) {
   std::vector<std::string> heard;
   {
-    Delivery delivery(1000);
-    const auto sink = delivery.To(std::make_shared<NotingSink>(&heard));
+    Delivery delivery{UnreadBounds()};
+    const auto sink = delivery.To(std::make_shared<NotingSink>(&heard), "acme");
     sink->OnPiece(Piece("a"));
     EXPECT_THAT(heard, IsEmpty());
     sink->OnDone(absl::OkStatus(), Used(1));

@@ -90,7 +90,7 @@ class FrontFixture : public testing::Test {
   std::unique_ptr<AuditLog> audit_;
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<AdapterStore> store_;
-  Delivery delivery_{16 << 20};
+  Delivery delivery_{UnreadBounds()};
   FakeScheduler scheduler_{delivery_};  // after the store: its requests hold adapters
   SchedulerCalls calls_;
   std::unique_ptr<Intake> intake_;

@@ -169,7 +169,7 @@ class ServingTest : public testing::Test {
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<GatedModel> model_;
   std::unique_ptr<AdapterStore> store_;
-  Delivery delivery_{16 << 20};
+  Delivery delivery_{UnreadBounds()};
   std::unique_ptr<Scheduler> scheduler_;
   SchedulerCalls calls_;
   std::unique_ptr<Intake> intake_;
