@@ -5,7 +5,8 @@
 
 namespace hydrad {
 
-Mixture::Mixture(std::vector<Expert> experts, int layers, RouterPool pool, Decision decision)
+Mixture::Mixture(std::vector<Expert> experts, int layers, RouterPool pool, Decision decision,
+                 DeviceAdapters& held)
     : experts_(std::move(experts)), pool_(pool), decision_(decision) {
   for (const Expert& expert : experts_) names_.push_back(expert->name);
   router_.layers = layers;
@@ -21,6 +22,7 @@ Mixture::Mixture(std::vector<Expert> experts, int layers, RouterPool pool, Decis
       router_.bias.push_back(bias.empty() ? 0 : bias[static_cast<size_t>(layer)]);
     }
   }
+  router_slot_ = held.Add(router_);
 }
 
 int Mixture::Find(std::string_view name) const {

@@ -27,8 +27,11 @@ class Mixture {
  public:
   using Expert = std::shared_ptr<const DeviceExpert>;
 
-  // REQUIRES: at least one expert; names differ.
-  Mixture(std::vector<Expert> experts, int layers, RouterPool pool, Decision decision);
+  // The router gets a slot in `held`, that of the device which has the experts. REQUIRES: at least one
+  // expert; names differ.
+  Mixture(std::vector<Expert> experts, int layers, RouterPool pool, Decision decision, DeviceAdapters& held);
+  Mixture(const Mixture&) = delete;
+  Mixture& operator=(const Mixture&) = delete;
 
   const std::vector<Expert>& experts() const { return experts_; }
   int Find(std::string_view name) const;  // -1: none of the experts
@@ -38,6 +41,7 @@ class Mixture {
   Decision decision() const { return decision_; }  // when a request does not say
   // The router over the experts that have a row. Without choices only kLabel can decide.
   const Router& router() const { return router_; }
+  int32_t router_slot() const { return router_slot_.number(); }
   int expert_of(int choice) const { return routed_[static_cast<size_t>(choice)]; }
 
  private:
@@ -47,6 +51,7 @@ class Mixture {
   const Decision decision_;
   std::vector<int> routed_;  // [choices] into experts_
   Router router_;
+  RouterSlot router_slot_;
 };
 
 }  // namespace hydrad

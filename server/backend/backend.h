@@ -13,6 +13,7 @@
 
 #include "kernels/sampling.h"
 #include "server/backend/adapter_weights.h"
+#include "server/backend/device_adapters.h"
 #include "server/backend/expert_router.h"
 #include "server/backend/step.h"
 #include "server/backend/tensor.h"
@@ -36,21 +37,6 @@ class Weight {
   virtual int rows() const = 0;      // out features
   virtual int cols() const = 0;      // in features
   virtual size_t bytes() const = 0;  // of all that it holds: values, scales and bias
-};
-
-// One generation of one adapter on the device. Immutable. May be destroyed on any thread once no step uses
-// it.
-class DeviceAdapter {
- public:
-  virtual ~DeviceAdapter() = default;
-  virtual size_t bytes() const = 0;  // exactly what it holds on the device
-  // Of its routed projections; empty without routers.
-  virtual std::span<const GatePlace> gate_places() const { return {}; }
-  // Gates in a row of a record.
-  int gate_count() const {
-    const auto places = gate_places();
-    return places.empty() ? 0 : places.back().begin + places.back().experts;
-  }
 };
 
 // The sizes of the network that adapters are packed against.
@@ -123,6 +109,8 @@ class Backend {
   virtual size_t AdapterBytes(const AdapterWeights& weights, const AdapterShape& shape) const = 0;
   virtual absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
                                                                      const AdapterShape& shape) = 0;
+  // Where the adapters of LoadAdapter have their slots, and routers over them get theirs. Thread-safe.
+  virtual DeviceAdapters& device_adapters() = 0;
 
   // Takes what steps within `limits` need beside the model's own buffers, so that they allocate nothing.
   // RESOURCE_EXHAUSTED when the device has no room.
@@ -152,16 +140,12 @@ class Backend {
   virtual void RmsNormRows(Tensor y, Tensor x, std::span<const int32_t> rows, const Buffer& weight,
                            float eps) = 0;
   // For every probe of the batch, with x the residual stream as it enters `layer`: adds what the layer's row
-  // of each of the router's choices gives the probe's rows of x to sums[layer * choices ..], see
-  // kernels/router.h. Where the probe has a by_layer, its entry of this layer is then Router::Pick's choice,
-  // before AddLora is called for the layer; it may wait for the device for that. Not called for a batch
-  // without probes.
-  virtual void Route(Tensor /*x*/, int /*layer*/) { HYDRAD_CHECK(can_route()); }
-  // Whether it does. For a device that does not, adapters are held without their routers: their experts can
-  // only be named.
-  virtual bool can_route() const { return false; }
-  // The sums of all probes and layers are in host memory when this returns. After RunStep.
-  virtual void FinishProbes() {}
+  // of each of the router's choices gives the probe's rows of x, one after the other, to the probe's sums,
+  // see kernels/router.h. Where the probe decides, Router::Pick of the sums is what the runs that it decides
+  // use in this layer from here on. Not called for a batch without probes.
+  virtual void Route(Tensor x, int layer) = 0;
+  // What a probe of the batch has found out. Waits for the device. Valid until the next BeginStep.
+  virtual Routed Routes(int probe) = 0;
   // y = x W^T + bias.
   virtual void Gemm(Tensor y, Tensor x, const Weight& weight) = 0;
   // y += the change of every run's adapter to the projections of `group` in `layer`; the group's outputs

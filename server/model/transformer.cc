@@ -25,6 +25,8 @@ Step Transformer::Launch(const Batch& batch, std::span<const Draw> draws, std::s
   for (const Batch::Run& run : batch.runs) {
     if (run.gates >= 0) gates_.push_back(backend_.Gates(run.gates));
   }
+  routes_.clear();
+  for (size_t i = 0; i < batch.probes.size(); ++i) routes_.push_back(backend_.Routes(static_cast<int>(i)));
   scores_.clear();
   for (const ScoreRow& score : scores) {
     scores_.push_back(backend_.Score(LogitRows(score.index, 1), score.token, score.top));
@@ -35,7 +37,7 @@ Step Transformer::Launch(const Batch& batch, std::span<const Draw> draws, std::s
 
 absl::StatusOr<StepResult> Transformer::Finish() {
   RETURN_IF_ERROR(backend_.FinishStep());
-  return StepResult{.sampled = sampled_, .scores = scores_, .gates = gates_};
+  return StepResult{.sampled = sampled_, .scores = scores_, .gates = gates_, .routes = routes_};
 }
 
 void Transformer::Forward(const Batch& batch) {
@@ -43,7 +45,6 @@ void Transformer::Forward(const Batch& batch) {
   a_.Narrow(rows, logit_rows == batch.rows() ? rows : logit_rows);
   backend_.BeginStep(batch, inv_freq_, /*attention_factor=*/1);
   backend_.RunStep([&] { Network(batch); });
-  if (!batch.probes.empty()) backend_.FinishProbes();
   a_.Narrow(batch.rows(), logit_rows);
 }
 

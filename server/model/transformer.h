@@ -63,6 +63,7 @@ class Transformer : public Model {
   std::vector<SampleRow> sample_rows_;
   std::vector<Sampled> sampled_, scores_;
   std::vector<std::span<const float>> gates_;
+  std::vector<Routed> routes_;
 };
 
 // Loads `dir` (config.json, *.safetensors with or without an index) onto `backend`, which must outlive the

@@ -40,6 +40,9 @@ class BatchBuilder {
   };
   std::span<const LogitUse> logit_uses() const { return logit_uses_; }
 
+  // Whose each of batch().probes is.
+  std::span<Sequence* const> probed() const { return probed_; }
+
   // Which rows of which gate record are a sequence's.
   struct GateUse {
     Sequence* sequence;
@@ -54,14 +57,16 @@ class BatchBuilder {
   void Add(const Part& part);
   void AddRows(const Sequence& sequence, int rows);
   void CountAdapters();
-  // The runs of every part's `pass`-th adapter.
-  void AddPass(std::span<const Part> parts, size_t pass);
+  // The runs of every part's `term`-th adapter.
+  void AddTerm(std::span<const Part> parts, size_t term);
+  Batch::Run MakeRun(const AdaptedBy& by, int32_t row_begin, int32_t row_end);
 
   const int block_size_;
   Batch batch_;
   std::vector<LogitUse> logit_uses_;
   std::vector<GateUse> gate_uses_;
-  std::vector<const DeviceAdapter*> adapters_;  // of the runs; a member only to keep its memory
+  std::vector<Sequence*> probed_;
+  std::vector<int32_t> adapters_;  // of the runs; a member only to keep its memory
   int distinct_adapters_ = 0;
   int records_ = 0;
 };

@@ -167,9 +167,9 @@ bool Engine::CarryOut() {
     roster_.Preempt(roster_.FindSequence(id));
     metrics_.Preempted();
   }
-  for (const SequenceId id : plan_.passed_over) roster_.FindSequence(id).sequence->PassOver();
+  for (const SequenceId id : plan_.skipped) roster_.FindSequence(id).sequence->Skip();
   parts_.clear();
-  for (const Plan::Chunk& chunk : plan_.run) {
+  for (const Plan::Chunk& chunk : plan_.chunks) {
     const Roster::Entry entry = roster_.FindSequence(chunk.id);
     if (entry.sequence->state() == Sequence::State::kWaiting) {
       // The store may have had to take an adapter off the device since the plan was made.
@@ -211,6 +211,7 @@ void Engine::RunModel() {
   const TimePoint begin = clock_.Now();
   absl::StatusOr<StepResult> result = model_.Launch(batch_.batch(), draws_, scores_).Wait();
   if (!result.ok()) return FailStep(result.status());
+  for (size_t i = 0; i < batch_.probed().size(); ++i) batch_.probed()[i]->Saw(result->routes[i]);
   for (const BatchBuilder::Part& part : parts_) {
     const int fresh = part.sequence->Advance(part.rows);
     roster_.fair_share().Charge(roster_.FindSequence(part.sequence->id()).request->tenant, fresh, 0);
@@ -311,7 +312,7 @@ void Engine::Absorb(SequenceId id, Sampled drawn, TimePoint now) {
     active.request.sink->OnStart(std::move(start));
   }
   if (static_cast<int>(active.choices.size()) < active.request.n) roster_.Fork(active);
-  OutputPiece piece = entry.sequence->Append(std::move(drawn));
+  OutputPiece piece = entry.sequence->Absorb({&drawn, 1});
   const bool finished = piece.finished;
   if (finished) roster_.Finish(entry);
   const bool empty = !finished && piece.text.empty() && piece.tokens.empty();

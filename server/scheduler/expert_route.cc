@@ -56,33 +56,39 @@ ExpertRoute::ExpertRoute(const Mixture& mixture, Decision decision, int expert, 
   if (decided_) return;
   HYDRAD_CHECK(router_.choices() > 0);
   sums_.resize(static_cast<size_t>(router_.layers) * router_.choices());
-  if (decision == Decision::kLayer) by_layer_.resize(static_cast<size_t>(router_.layers));
 }
 
 const DeviceAdapter* ExpertRoute::adapter() const {
-  if (!by_layer_.empty()) return mixture_.experts().front()->adapter.get();
+  if (picks_by_layer()) return mixture_.experts().front()->adapter.get();
   return expert_ < 0 ? nullptr : mixture_.experts()[static_cast<size_t>(expert_)]->adapter.get();
 }
 
-const DeviceAdapter* const* ExpertRoute::by_layer() const {
-  return by_layer_.empty() ? nullptr : by_layer_.data();
-}
-
 int ExpertRoute::order() const {
-  return by_layer_.empty() ? expert_ : static_cast<int>(mixture_.experts().size());
+  return picks_by_layer() ? static_cast<int>(mixture_.experts().size()) : expert_;
 }
 
-std::optional<Batch::Probe> ExpertRoute::Probe(int first, int rows, int row) {
+bool ExpertRoute::AddProbe(int first, int rows, int row, Batch* batch) const {
   const bool last = mixture_.pool() == RouterPool::kLast;
   const int begin = last ? std::max(first, prompt_ - 1) : first;
   const int end = std::min(first + rows, prompt_);
-  if (decided_ || begin >= end) return std::nullopt;
-  return Batch::Probe{.row_begin = row + begin - first,
-                      .row_end = row + end - first,
-                      .router = &router_,
-                      .sums = sums_.data(),
-                      .pooled = last ? 1 : prompt_,
-                      .by_layer = by_layer_.empty() ? nullptr : by_layer_.data()};
+  if (decided_ || begin >= end) return false;
+  batch->probes.push_back({.row_begin = row + begin - first,
+                           .row_end = row + end - first,
+                           .router = mixture_.router_slot(),
+                           .sums_begin = static_cast<int32_t>(batch->probe_sums.size()),
+                           .pooled = last ? 1 : prompt_,
+                           .decides = picks_by_layer()});
+  batch->probe_sums.insert(batch->probe_sums.end(), sums_.begin(), sums_.end());
+  return true;
+}
+
+void ExpertRoute::Saw(const Routed& routed) {
+  HYDRAD_CHECK(!decided_ && routed.sums.size() == sums_.size());
+  sums_.assign(routed.sums.begin(), routed.sums.end());
+  by_layer_.clear();
+  for (const int32_t pick : routed.picks) {
+    by_layer_.push_back(router_.experts[static_cast<size_t>(pick)]->slot());
+  }
 }
 
 void ExpertRoute::Restart() {
@@ -91,10 +97,11 @@ void ExpertRoute::Restart() {
 }
 
 void ExpertRoute::Decide() {
-  HYDRAD_CHECK(!decided_);
+  HYDRAD_CHECK(!decided_ && picks_by_layer() == !by_layer_.empty());
   const int pooled = mixture_.pool() == RouterPool::kLast ? 1 : prompt_;
   for (int layer = 0; layer < router_.layers; ++layer) {
-    votes_.push_back(mixture_.expert_of(router_.Pick(layer, sums(layer), pooled)));
+    const double* sums = sums_.data() + static_cast<size_t>(layer) * router_.choices();
+    votes_.push_back(mixture_.expert_of(router_.Pick(layer, sums, pooled)));
   }
   if (decision_ == Decision::kLast) expert_ = votes_.back();
   if (decision_ == Decision::kVote) expert_ = Majority(votes_, static_cast<int>(mixture_.experts().size()));

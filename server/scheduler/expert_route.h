@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "server/adapters/mixture.h"
@@ -29,7 +30,7 @@ class ExpertRoute;
 absl::StatusOr<std::unique_ptr<ExpertRoute>> MakeRoute(const Request& request, int unsplit_rows);
 
 // Shared by the choices of a request; only the first of them runs before it is decided. Owned by the
-// scheduler thread. Batches point into it while their step runs.
+// scheduler thread.
 class ExpertRoute {
  public:
   // `mixture` must outlive it. `expert` is that of kLabel. REQUIRES: the mixture's router has choices, unless
@@ -40,17 +41,21 @@ class ExpertRoute {
   // Undecided: whether the prompt runs on the base model, to be run again when the decision has been made.
   bool on_base() const { return decision_ == Decision::kLast || decision_ == Decision::kVote; }
 
-  // What rows of the sequences use now. In all layers the same adapter, null for the base model; or, where
-  // by_layer is not null, [layers], whose entries stand when it is decided, or else as soon as the layer's
-  // turn comes: `adapter` is then any of the experts.
+  // What rows of the sequences use now: in all layers the same adapter, null for the base model; or, where
+  // picks_by_layer(), one for each layer, and `adapter` is then any of the experts. by_layer() has the
+  // layers' slots once it is decided and is empty until then: the probe of the step decides.
   const DeviceAdapter* adapter() const;
-  const DeviceAdapter* const* by_layer() const;
-  // Rows of one generation whose orders are equal use the same adapter in all layers, unless it is by_layer.
+  bool picks_by_layer() const { return decision_ == Decision::kLayer; }
+  std::span<const int32_t> by_layer() const { return by_layer_; }
+  // Rows of one generation whose orders are equal use the same adapter in all layers, unless
+  // picks_by_layer().
   int order() const;
 
-  // While undecided: what the routers must see of the prompt's positions [first, first + rows), which stand
-  // in the batch from `row`; nullopt for nothing.
-  std::optional<Batch::Probe> Probe(int first, int rows, int row);
+  // While undecided: adds to `batch` the probe of what the routers must see of the prompt's positions
+  // [first, first + rows), which stand in the batch from `row`. False where that is nothing.
+  bool AddProbe(int first, int rows, int row, Batch* batch) const;
+  // What the last such probe found out. REQUIRES: undecided.
+  void Saw(const Routed& routed);
   // The prompt will be run again from its beginning. REQUIRES: undecided.
   void Restart();
   // The last token of the prompt has run: the decision is made. REQUIRES: undecided.
@@ -65,17 +70,15 @@ class ExpertRoute {
   std::optional<double> vote_entropy() const;
 
  private:
-  double* sums(int layer) { return sums_.data() + static_cast<size_t>(layer) * router_.choices(); }
-
   const Mixture& mixture_;
   const Router& router_;
   const Decision decision_;
   const int prompt_;
   bool decided_;
-  int expert_;                                  // of all layers; -1: undecided, or by layer
-  std::vector<double> sums_;                    // [layers, choices] what the routers have seen so far
-  std::vector<int> votes_;                      // [layers] the expert that each router has picked
-  std::vector<const DeviceAdapter*> by_layer_;  // [layers] for kLayer
+  int expert_;                     // of all layers; -1: undecided, or by layer
+  std::vector<double> sums_;       // [layers, choices] what the routers have seen so far
+  std::vector<int> votes_;         // [layers] the expert that each router has picked
+  std::vector<int32_t> by_layer_;  // [layers] slots, for kLayer
 };
 
 // The expert that most votes are for, the lowest of equals. REQUIRES: not empty, every vote in [0, experts).

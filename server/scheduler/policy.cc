@@ -40,7 +40,7 @@ class Planner {
     MakeRoomForDecoding();
     PlanDecoding();
     PlanPrefill();
-    if (plan_.run.empty() && plan_.preempt.empty()) RunOldestAlone();
+    if (plan_.chunks.empty() && plan_.preempt.empty()) RunOldestAlone();
   }
 
  private:
@@ -51,6 +51,7 @@ class Planner {
 
   void MakeRoomForDecoding();
   void PlanDecoding();
+  void Lengthen(const SequenceView& s, Plan::Chunk& chunk);
   void PlanPrefill();
   void RunOldestAlone();
 
@@ -111,6 +112,21 @@ void Planner::PlanDecoding() {
     if (!s.decoding || gone_[i] || rows_ == 0 || logits_ == 0) continue;
     if (BlocksLacking(s, 1) <= free_) Emit(s, 1);
   }
+  size_t planned = 0;
+  for (const SequenceView& s : snapshot_.running) {
+    if (planned == plan_.chunks.size()) return;
+    if (plan_.chunks[planned].id == s.id) Lengthen(s, plan_.chunks[planned++]);
+  }
+}
+
+// A decoding sequence that has one row in the plan and more pending takes what is left of the room.
+void Planner::Lengthen(const SequenceView& s, Plan::Chunk& chunk) {
+  while (chunk.rows < s.pending && rows_ > 0) {
+    const int logits = s.computed + chunk.rows >= s.first_logit ? 1 : 0;
+    const int blocks = BlocksLacking(s, chunk.rows + 1) - BlocksLacking(s, chunk.rows);
+    if (logits > logits_ || blocks > free_) return;
+    ++chunk.rows, --rows_, logits_ -= logits, free_ -= blocks;
+  }
 }
 
 void Planner::PlanPrefill() {
@@ -165,7 +181,7 @@ void Planner::ServeNext(Queue& queue) {
     queue.next = queue.end;  // in order of arrival: nothing behind it may start
     return;
   }
-  const Plan::Chunk& chunk = plan_.run.back();
+  const Plan::Chunk& chunk = plan_.chunks.back();
   budget_ -= chunk.rows;
   queue.service += FairShare::kInputCost * chunk.rows / snapshot_.tenants[queue.tenant].weight;
 }
@@ -174,8 +190,8 @@ bool Planner::Start(const SequenceView& s, int rows) {
   if (closed_ || alive_ >= limits_.max_running) return false;
   const int watermark = alive_ > 0 ? limits_.watermark_blocks : 0;
   if (BlocksFor(s.preempted ? s.pending : rows) + watermark > free_) {
-    plan_.passed_over.push_back(s.id);
-    closed_ = s.passed_over >= limits_.patience;
+    plan_.skipped.push_back(s.id);
+    closed_ = s.times_skipped >= limits_.patience;
     return false;
   }
   ++alive_;
@@ -196,7 +212,7 @@ int Planner::Chunk(const SequenceView& s) const {
 }
 
 void Planner::Emit(const SequenceView& s, int rows) {
-  plan_.run.push_back({s.id, rows});
+  plan_.chunks.push_back({s.id, rows});
   free_ -= BlocksLacking(s, rows);
   rows_ -= rows;
   logits_ -= std::max(0, s.computed + rows - std::max(s.first_logit, s.computed));
@@ -216,8 +232,8 @@ void Planner::RunOldestAlone() {
 
 void NextStep(const Snapshot& snapshot, const PolicyLimits& limits, Plan* plan) {
   plan->preempt.clear();
-  plan->run.clear();
-  plan->passed_over.clear();
+  plan->chunks.clear();
+  plan->skipped.clear();
   Planner(snapshot, limits, plan).Run();
 }
 

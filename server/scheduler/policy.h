@@ -18,14 +18,14 @@ struct SequenceView {
   TenantId tenant = 0;
   int computed = 0;       // tokens whose K/V are in the cache
   int pending = 0;        // tokens still to run before the next draw, >= 1
-  bool decoding = false;  // pending is the one token that was drawn last
+  bool decoding = false;  // pending are the tokens that came last, mostly one: nothing else holds them up
   int first_logit = 0;    // first position whose logits are wanted; so are all pending ones after it
   int unsplit = 0;        // > 0: while it waits to start, its first so many rows must run in one step
   int blocks = 0;         // KV blocks held; they have room for the computed tokens at least
   int freed = 0;          // of them, those that come back if it is preempted (others may share the rest)
   bool preempted =
       false;  // it waits to be computed again: not before all of it fits, lest it be preempted at once
-  int passed_over = 0;  // steps that it was its turn to start while its blocks did not fit
+  int times_skipped = 0;  // steps that it was its turn to start while its blocks did not fit
 };
 
 // What the policy may look at, copied out at the start of a step.
@@ -44,7 +44,7 @@ struct PolicyLimits {
   int prefill_chunk = 256;   // prompt rows in one step, over all sequences
   int block_size = 16;
   int watermark_blocks = 1;  // left free when a sequence starts beside others, for their next tokens
-  int patience = 64;         // after a sequence that was passed over this often, nothing else starts
+  int patience = 64;         // after a sequence that was skipped this often, nothing else starts
 };
 
 // How many rows a sequence may need in one step: those that are left whatever else is running.
@@ -58,12 +58,14 @@ struct Plan {
     bool operator==(const Chunk&) const = default;
   };
   std::vector<SequenceId> preempt;
-  std::vector<Chunk> run;               // decode rows, then prefill chunks; one that waits starts by this
-  std::vector<SequenceId> passed_over;  // it was their turn to start, but their blocks do not fit
+  std::vector<Chunk> chunks;        // decode rows, then prefill chunks; one that waits starts by this
+  std::vector<SequenceId> skipped;  // it was their turn to start, but their blocks do not fit
 };
 
 // Chooses the next step:
-// - Every decoding sequence runs. While their blocks are lacking, the newest sequence of the most served
+// - Every decoding sequence runs, with one row at least, and with more of those pending as far as rows, logit
+//   rows and blocks are left when each has its one. While their blocks are lacking, the newest sequence of
+//   the most served
 // tenant is
 //   preempted; but never the oldest sequence of all, so that something always comes to its end.
 // - Prompt rows share what is left of `prefill_chunk`, rows and logit rows: the least served tenant first,

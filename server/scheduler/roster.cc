@@ -8,7 +8,7 @@ namespace hydrad {
 
 ActiveRequest::ActiveRequest(Request taken, QueueLimit::Place taken_place, std::span<const int32_t> eos)
     : request(std::move(taken)),
-      ends(request.stopping, eos),
+      end_tokens(request.stopping, eos),
       place(std::move(taken_place)),
       last_token(static_cast<size_t>(request.n)) {}
 
@@ -39,7 +39,8 @@ void Roster::Add(Request request, QueueLimit::Place place) {
 Sequence& Roster::MakeChoice(ActiveRequest& active) {
   const int choice = static_cast<int>(active.choices.size());
   const SequenceId id = active.first_sequence + static_cast<SequenceId>(choice);
-  active.choices.push_back(std::make_unique<Sequence>(id, active.request, active.ends, choice, tokenizer_));
+  active.choices.push_back(
+      std::make_unique<Sequence>(id, active.request, active.end_tokens, choice, tokenizer_));
   active.choices.back()->set_route(active.route.get());
   sequences_.emplace(id, Entry{&active, active.choices.back().get()});
   return *active.choices.back();

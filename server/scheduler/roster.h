@@ -24,7 +24,7 @@ struct ActiveRequest {
   ActiveRequest(Request taken, QueueLimit::Place taken_place, std::span<const int32_t> eos);
 
   Request request;  // does not change, but for its adapter, which is bound when it starts
-  const EndTokens ends;
+  const EndTokens end_tokens;
   bool routed = false;                     // Roster::Route has been here
   std::unique_ptr<ExpertRoute> route;      // null but for an adapter that holds several experts
   std::optional<QueueLimit::Place> place;  // until it starts

@@ -32,11 +32,11 @@ EndTokens::EndTokens(const Stopping& stopping, std::span<const int32_t> model_eo
   banned.insert(banned.end(), stop.begin(), stop.end());
 }
 
-Sequence::Sequence(SequenceId id, const Request& request, const EndTokens& ends, int choice,
+Sequence::Sequence(SequenceId id, const Request& request, const EndTokens& end_tokens, int choice,
                    const Tokenizer& tokenizer)
     : id_(id),
       request_(request),
-      ends_(ends),
+      end_tokens_(end_tokens),
       choice_(choice),
       output_(TextBehindPrompt(request, tokenizer), request.stopping, request.output) {}
 
@@ -53,7 +53,7 @@ SequenceView Sequence::View(TenantId tenant) const {
   const auto lent = std::ranges::count_if(shared(), [](const auto& block) { return block.use_count() > 1; });
   view.freed = view.blocks - static_cast<int>(lent);
   view.preempted = preempted_;
-  view.passed_over = passed_over_;
+  view.times_skipped = times_skipped_;
   return view;
 }
 
@@ -82,15 +82,17 @@ int Sequence::unsplit() const {
   return picks ? static_cast<int>(request_.prompt.size()) : 0;
 }
 
-AdaptedBy Sequence::adapted_by(size_t pass) const {
-  if (pass >= request_.adapters()) return {};
-  if (route_ == nullptr) return {.adapter = request_.adapter_at(pass).device()};
-  return {.adapter = route_->adapter(), .by_layer = route_->by_layer(), .order = route_->order()};
+AdaptedBy Sequence::adapted_by(size_t term) const {
+  if (term >= request_.adapters()) return {};
+  if (route_ == nullptr) return {.adapter = request_.adapter_at(term).device()};
+  return {.adapter = route_->adapter(),
+          .by_layer = route_->by_layer(),
+          .decided_by_probe = route_->picks_by_layer() && !route_->decided(),
+          .order = route_->order()};
 }
 
-std::optional<Batch::Probe> Sequence::Probe(int rows, int row) {
-  if (route_ == nullptr) return std::nullopt;
-  return route_->Probe(computed_, rows, row);
+bool Sequence::AddProbe(int rows, int row, Batch* batch) const {
+  return route_ != nullptr && route_->AddProbe(computed_, rows, row, batch);
 }
 
 int Sequence::adapter_begin() const {
@@ -101,7 +103,7 @@ int Sequence::adapter_begin() const {
 void Sequence::Start() {
   Transition(State::kWaiting, State::kRunning);
   if (!adapter_begin_) adapter_begin_ = AdapterBegin(request_.prompt, request_.adapter.invocation());
-  passed_over_ = 0;
+  times_skipped_ = 0;
 }
 
 void Sequence::StartFrom(Sequence& parent, int block_size) {
@@ -135,11 +137,17 @@ int Sequence::Advance(int rows) {
   return fresh;
 }
 
+void Sequence::Rollback(int n, int block_size) {
+  HYDRAD_CHECK(n >= 0 && n <= computed_ && computed_ - n >= shared_ * block_size);
+  computed_ -= n;
+}
+
 void Sequence::Preempt() {
   Transition(State::kRunning, State::kWaiting);
   blocks_.clear();
   shared_ = 0;
   computed_ = 0;
+  absorbed_ = 1;
   preempted_ = true;
   if (route_ != nullptr && !route_->decided()) route_->Restart();
 }
@@ -149,15 +157,19 @@ SampleRow Sequence::sample_row() const {
   return {.params = &request_.sampling,
           .prompt = request_.prompt,
           .generated = generated_,
-          .banned = below ? std::span<const int32_t>(ends_.banned) : std::span<const int32_t>(),
+          .banned = below ? std::span<const int32_t>(end_tokens_.banned) : std::span<const int32_t>(),
           .seed = request_.seed + static_cast<uint64_t>(choice_),
           .step = generated_.size(),
           .top_logprobs = request_.output.top_logprobs};
 }
 
-OutputPiece Sequence::Append(Sampled drawn) {
-  generated_.push_back(drawn.token);
-  const std::optional<FinishReason> reason = Take(std::move(drawn));
+OutputPiece Sequence::Absorb(std::span<Sampled> drawn) {
+  std::optional<FinishReason> reason;
+  absorbed_ = 0;
+  for (size_t i = 0; i < drawn.size() && !reason; ++i, ++absorbed_) {
+    generated_.push_back(drawn[i].token);
+    reason = Take(std::move(drawn[i]));
+  }
   OutputPiece piece = reason ? output_.Finish(*reason) : output_.Take();
   piece.choice = choice_;
   if (reason) {
@@ -170,8 +182,8 @@ OutputPiece Sequence::Append(Sampled drawn) {
 
 std::optional<FinishReason> Sequence::Take(Sampled drawn) {
   const int count = static_cast<int>(generated_.size());
-  const bool eos = Contains(ends_.eos, drawn.token);
-  if (eos || Contains(ends_.stop, drawn.token)) {
+  const bool eos = Contains(end_tokens_.eos, drawn.token);
+  if (eos || Contains(end_tokens_.stop, drawn.token)) {
     output_.AddSilent(std::move(drawn));
     return eos ? FinishReason::kStop : FinishReason::kStopToken;
   }

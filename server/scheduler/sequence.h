@@ -25,19 +25,20 @@ struct EndTokens {
   std::vector<int32_t> banned;  // both: not to be drawn below min_tokens
 };
 
-// What adapts the rows of a sequence, as Batch::Run has it; both null: nothing.
+// What adapts the rows of a sequence, as Batch::Run has it.
 struct AdaptedBy {
-  const DeviceAdapter* adapter = nullptr;
-  const DeviceAdapter* const* by_layer = nullptr;  // [layers]
+  const DeviceAdapter* adapter = nullptr;  // null: nothing
+  std::span<const int32_t> by_layer{};     // [layers] slots, where the layers use different adapters
+  bool decided_by_probe = false;           // they will, and the sequence's probe says which
   int order = 0;  // of one adapter generation, rows of equal order belong side by side
 };
 
 // The tokens are the prompt's, then the generated ones; the first computed() of them have their K/V in
-// blocks(). A draw needs all of them and leaves the new one uncomputed, so a decoding sequence has exactly
-// one pending. Where the route of the request (expert_route.h) asks for it, the prompt is run once more
-// before all that, only for the routers to see it: the routing pass, after which nothing is computed yet.
-// Owned by the scheduler thread. Keeps the addresses of the request, its end tokens and its route, which must
-// outlive it.
+// blocks(). A draw needs all of them and leaves the new ones uncomputed, so a decoding sequence has no more
+// pending than it has absorbed last: one, where one is drawn at a time. Where the route of the request
+// (expert_route.h) asks for it, the prompt is run once more before all that, only for the routers to see it:
+// the routing pass, after which nothing is computed yet. Owned by the scheduler thread. Keeps the addresses
+// of the request, its end tokens and its route, which must outlive it.
 class Sequence {
  public:
   enum class State {
@@ -47,7 +48,7 @@ class Sequence {
   };            // kWaiting -> kRunning -> kFinished; kRunning -> kWaiting by preemption
 
   // `choice` draws with the request's seed + choice. The tokenizer must outlive the sequence.
-  Sequence(SequenceId id, const Request& request, const EndTokens& ends, int choice,
+  Sequence(SequenceId id, const Request& request, const EndTokens& end_tokens, int choice,
            const Tokenizer& tokenizer);
   // By what the adapter picks one of its experts, before the sequence first starts; null for other adapters.
   void set_route(ExpertRoute* route) { route_ = route; }
@@ -62,8 +63,8 @@ class Sequence {
   int length() const { return static_cast<int>(request_.prompt.size() + generated_.size()); }
   int32_t token(int position) const;
   int computed() const { return computed_; }  // tokens whose K/V are in the cache
-  // The one token left to run is the one drawn last.
-  bool decoding() const { return !generated_.empty() && length() - computed_ == 1; }
+  // The tokens left to run are those absorbed last, or one.
+  bool decoding() const { return !generated_.empty() && length() - computed_ <= absorbed_; }
   std::span<const int32_t> generated() const { return generated_; }
   std::span<const std::shared_ptr<const Block>> blocks() const { return blocks_; }
 
@@ -74,10 +75,13 @@ class Sequence {
   bool routing() const;
   // > 0: so many of its first rows must run in one step.
   int unsplit() const;
-  // What the `pass`-th adapter of the request does to the rows of the next step, and what routers are to see
-  // of `rows` of them, which begin with row `row` of the batch.
-  AdaptedBy adapted_by(size_t pass = 0) const;
-  std::optional<Batch::Probe> Probe(int rows, int row);
+  // What the `term`-th adapter of the request does to the rows of the next step.
+  AdaptedBy adapted_by(size_t term = 0) const;
+  // Adds to `batch` the probe of what routers are to see of the next `rows` rows, which begin with row `row`
+  // of the batch. False where that is nothing.
+  bool AddProbe(int rows, int row, Batch* batch) const;
+  // What that probe found out; before Advance.
+  void Saw(const Routed& routed) { route_->Saw(routed); }
 
   // First position whose logits are wanted. From there on they are all wanted: those before the last of the
   // prompt are scored, the last one is drawn from. No position of the prompt in the routing pass.
@@ -88,7 +92,7 @@ class Sequence {
   // REQUIRES: kWaiting, the request's adapters are bound, and stay so.
   void Start();
   // It was its turn to start, but there was no room.
-  void PassOver() { ++passed_over_; }
+  void Skip() { ++times_skipped_; }
   // Starts from the blocks that `parent`, another choice of the request, has filled with the prompt and fills
   // no more. At least the prompt's last token is left to be run. REQUIRES: kWaiting, parent.computed() >= the
   // prompt's length.
@@ -99,13 +103,17 @@ class Sequence {
   // `rows` more tokens have their K/V in the cache. Returns how many prompt tokens of them ran for the first
   // time, the routing pass and the adapted one counted apart.
   int Advance(int rows);
+  // The last `n` tokens count as not computed: they are to be run again. Their blocks are kept. REQUIRES:
+  // none of them is in a block that other choices share.
+  void Rollback(int n, int block_size);
   // Gives the blocks back; what was generated stays, and is computed again later.
   void Preempt();
 
-  // What to draw the next token by. Its spans hold until the next Append.
+  // What to draw the next token by. Its spans hold until the next Absorb.
   SampleRow sample_row() const;
-  // Takes the drawn token. The piece may be empty; its `finished` tells that this was the last one.
-  OutputPiece Append(Sampled drawn);
+  // Takes the tokens that come next, at least one, up to the one that ends the sequence; those behind it
+  // count for nothing. The piece may be empty; its `finished` tells that the sequence has ended.
+  OutputPiece Absorb(std::span<Sampled> drawn);
 
  private:
   void Transition(State from, State to);
@@ -115,7 +123,7 @@ class Sequence {
 
   const SequenceId id_;
   const Request& request_;
-  const EndTokens& ends_;
+  const EndTokens& end_tokens_;
   const int choice_;
   std::optional<int> adapter_begin_;  // of the generation that the request is bound to
   ExpertRoute* route_ = nullptr;
@@ -124,10 +132,11 @@ class Sequence {
   std::vector<std::shared_ptr<const Block>> blocks_;
   int shared_ = 0;  // leading blocks_ that other choices of the request may hold too
   int computed_ = 0;
+  int absorbed_ = 1;     // tokens, by the last Absorb since the sequence was last preempted
   int prompt_seen_ = 0;  // prompt tokens that have ever been computed
   int routed_seen_ = 0;  // likewise, by the routing pass
   int scored_ = 0;       // prompt tokens 1..scored_ have their log-probabilities
-  int passed_over_ = 0;
+  int times_skipped_ = 0;
   bool preempted_ = false;
   OutputText output_;
 };

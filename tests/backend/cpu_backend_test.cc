@@ -161,7 +161,7 @@ TEST_P(CpuBackendTest, AddsTheAdapterToTheRowsOfItsRunOnly) {
   const auto adapter = *backend_->LoadAdapter(weights, kShape);
   EXPECT_EQ(adapter->bytes(), backend_->AdapterBytes(weights, kShape));
   Batch batch = Rows({0, 0, 0});
-  batch.runs = {{1, 2, adapter.get()}};
+  batch.runs = {{1, 2, adapter->slot()}};
   Padded x(3, 4), y(3, 12);
   std::fill(x.values.begin(), x.values.end(), 1.f);
   std::fill(y.values.begin(), y.values.end(), 0.f);

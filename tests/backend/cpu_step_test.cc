@@ -1,5 +1,6 @@
 #include "server/backend/cpu/cpu_step.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "server/backend/cpu/packed_adapter.h"
@@ -20,9 +21,20 @@ Batch FiveRows() {
   return batch;
 }
 
-TEST(Step, PointsSegmentsAtTheirBlocks) {
+class CpuStepTest : public testing::Test {
+ protected:
+  template <class T>
+  std::unique_ptr<PackedAdapter<T>> Pack(const AdapterWeights& weights) {
+    auto packed = *PackedAdapter<T>::Pack(weights, kShape);
+    held_.Add(*packed);
+    return packed;
+  }
+  DeviceAdapters held_;
+};
+
+TEST_F(CpuStepTest, PointsSegmentsAtTheirBlocks) {
   const Batch batch = FiveRows();
-  CpuStep<bf16> step;
+  CpuStep<bf16> step(held_);
   step.Begin(batch, kInvFreq, 1);
   ASSERT_EQ(step.segments().size(), 3);
   EXPECT_EQ(step.segments()[1].table[1], 9);
@@ -30,9 +42,9 @@ TEST(Step, PointsSegmentsAtTheirBlocks) {
   EXPECT_EQ(step.segments()[1].first_position, 7);
 }
 
-TEST(Step, TurnsEveryRowByItsPosition) {
+TEST_F(CpuStepTest, TurnsEveryRowByItsPosition) {
   const Batch batch = FiveRows();
-  CpuStep<bf16> step;
+  CpuStep<bf16> step(held_);
   step.Begin(batch, kInvFreq, 1);
   const Mat<const float> table = step.cos_sin();
   ASSERT_EQ(table.rows, 5);
@@ -42,14 +54,13 @@ TEST(Step, TurnsEveryRowByItsPosition) {
   EXPECT_EQ(table.row(3)[0], 1);
 }
 
-TEST(Step, ListsOnlyRunsWhoseAdapterChangesTheGroup) {
-  const auto attention = *PackedAdapter<bf16>::Pack(
-      RandomAdapter(1, kShape, {.targets = {Projection::kQ, Projection::kO}}), kShape);
-  const auto feed_forward = *PackedAdapter<bf16>::Pack(
-      RandomAdapter(2, kShape, {.targets = {Projection::kUp, Projection::kO}}), kShape);
+TEST_F(CpuStepTest, ListsOnlyRunsWhoseAdapterChangesTheGroup) {
+  const auto attention = Pack<bf16>(RandomAdapter(1, kShape, {.targets = {Projection::kQ, Projection::kO}}));
+  const auto feed_forward =
+      Pack<bf16>(RandomAdapter(2, kShape, {.targets = {Projection::kUp, Projection::kO}}));
   Batch batch = FiveRows();
-  batch.runs = {{0, 2, attention.get()}, {3, 5, feed_forward.get()}};
-  CpuStep<bf16> step;
+  batch.runs = {{0, 2, attention->slot()}, {3, 5, feed_forward->slot()}};
+  CpuStep<bf16> step(held_);
   step.Begin(batch, kInvFreq, 1);
   for (int layer = 0; layer < kShape.layers; ++layer) {
     ASSERT_EQ(step.runs(0, layer, ProjectionGroup::kQkv).size(), 1);
@@ -63,28 +74,28 @@ TEST(Step, ListsOnlyRunsWhoseAdapterChangesTheGroup) {
   }
 }
 
-TEST(Step, ForgetsTheRunsOfTheStepBefore) {
-  const auto adapter = *PackedAdapter<float>::Pack(RandomAdapter(1, kShape, {}), kShape);
+TEST_F(CpuStepTest, ForgetsTheRunsOfTheStepBefore) {
+  const auto adapter = Pack<float>(RandomAdapter(1, kShape, {}));
   Batch with = FiveRows();
-  with.runs = {{0, 5, adapter.get()}};
+  with.runs = {{0, 5, adapter->slot()}};
   const Batch without = FiveRows();
-  CpuStep<float> step;
+  CpuStep<float> step(held_);
   step.Begin(with, kInvFreq, 1);
   EXPECT_FALSE(step.runs(0, 1, ProjectionGroup::kDown).empty());
   step.Begin(without, kInvFreq, 1);
-  EXPECT_EQ(step.passes(), 0);
+  EXPECT_EQ(step.terms(), 0);
 }
 
-TEST(Step, GoesPassByPass) {
-  const auto x = *PackedAdapter<float>::Pack(RandomAdapter(1, kShape, {}), kShape);
-  const auto y = *PackedAdapter<float>::Pack(RandomAdapter(2, kShape, {}), kShape);
+TEST_F(CpuStepTest, GoesTermByTerm) {
+  const auto x = Pack<float>(RandomAdapter(1, kShape, {}));
+  const auto y = Pack<float>(RandomAdapter(2, kShape, {}));
   Batch batch = FiveRows();
-  batch.runs = {{0, 2, x.get()}, {2, 5, y.get()}, {0, 2, y.get()}};
+  batch.runs = {{0, 2, x->slot()}, {2, 5, y->slot()}, {0, 2, y->slot()}};
   batch.runs[2].weight = 0.5f, batch.runs[2].top_k = 3;
-  batch.pass_begin = {2};
-  CpuStep<float> step;
+  batch.term_begin = {2};
+  CpuStep<float> step(held_);
   step.Begin(batch, kInvFreq, 1);
-  ASSERT_EQ(step.passes(), 2);
+  ASSERT_EQ(step.terms(), 2);
   EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO).size(), 2);
   const auto second = step.runs(1, 1, ProjectionGroup::kO);
   ASSERT_EQ(second.size(), 1);
@@ -93,31 +104,52 @@ TEST(Step, GoesPassByPass) {
   EXPECT_EQ(second[0].top_k, 3);
 }
 
-// An adapter for each layer, told when its turn comes.
-TEST(Step, ReadsTheAdapterOfTheLayer) {
-  const auto x = *PackedAdapter<float>::Pack(RandomAdapter(1, kShape, {}), kShape);
-  const auto y = *PackedAdapter<float>::Pack(RandomAdapter(2, kShape, {}), kShape);
-  const DeviceAdapter* by_layer[] = {x.get(), nullptr};
+TEST_F(CpuStepTest, ReadsTheAdapterOfTheLayer) {
+  const auto x = Pack<float>(RandomAdapter(1, kShape, {}));
+  const auto y = Pack<float>(RandomAdapter(2, kShape, {}));
   Batch batch = FiveRows();
-  batch.runs = {{0, 2, nullptr, by_layer}};
-  CpuStep<float> step;
+  batch.runs = {{.row_begin = 0, .row_end = 2, .adapter = x->slot(), .by_layer = 1}};
+  batch.layer_adapters = {x->slot(), y->slot(), x->slot()};
+  CpuStep<float> step(held_);
   step.Begin(batch, kInvFreq, 1);
-  EXPECT_EQ(step.runs(0, 0, ProjectionGroup::kO)[0].group, &x->group(0, ProjectionGroup::kO));
-  by_layer[1] = y.get();
-  EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO)[0].group, &y->group(1, ProjectionGroup::kO));
+  EXPECT_EQ(step.runs(0, 0, ProjectionGroup::kO)[0].group, &y->group(0, ProjectionGroup::kO));
+  EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO)[0].group, &x->group(1, ProjectionGroup::kO));
 }
 
-TEST(Step, GivesEveryRecordItsPlace) {
-  const LoraGate gate{GateRule::kSoftmax};
-  const auto x = *PackedAdapter<float>::Pack(
-      RandomAdapter(1, kShape, {.experts = 2, .gate = gate, .targets = {Projection::kQ, Projection::kV}}),
-      kShape);
-  const auto y = *PackedAdapter<float>::Pack(
-      RandomAdapter(2, kShape, {.experts = 3, .gate = gate, .targets = {Projection::kO}}), kShape);
+// An adapter for each layer, told when its turn comes, by the second of two probes.
+TEST_F(CpuStepTest, ReadsWhatAProbePicks) {
+  const auto x = Pack<float>(RandomAdapter(1, kShape, {}));
+  const auto y = Pack<float>(RandomAdapter(2, kShape, {}));
+  const Router router{
+      .layers = 2, .rows = {nullptr, nullptr}, .bias = {0, 0, 0, 0}, .experts = {x.get(), y.get()}};
+  const RouterSlot slot = held_.Add(router);
   Batch batch = FiveRows();
-  batch.runs = {{0, 2, x.get()}, {2, 3, x.get()}, {3, 5, y.get()}};
+  batch.runs = {{.row_begin = 3, .row_end = 5, .adapter = x->slot(), .decided_by = 1}};
+  batch.probes = {{0, 2, slot.number(), 0, 2, false}, {3, 5, slot.number(), 4, 2, true}};
+  batch.probe_sums = {1, 2, 3, 4, 5, 6, 7, 8};
+  CpuStep<float> step(held_);
+  step.Begin(batch, kInvFreq, 1);
+  step.sums(1, 1)[0] += 10;
+  step.Pick(1, 0, 1);
+  EXPECT_EQ(step.runs(0, 0, ProjectionGroup::kO)[0].group, &y->group(0, ProjectionGroup::kO));
+  step.Pick(1, 1, 0);
+  EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO)[0].group, &x->group(1, ProjectionGroup::kO));
+  EXPECT_THAT(step.routed(0).sums, testing::ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(step.routed(0).picks, testing::IsEmpty());
+  EXPECT_THAT(step.routed(1).sums, testing::ElementsAre(5, 6, 17, 8));
+  EXPECT_THAT(step.routed(1).picks, testing::ElementsAre(1, 0));
+}
+
+TEST_F(CpuStepTest, GivesEveryRecordItsPlace) {
+  const LoraGate gate{GateRule::kSoftmax};
+  const auto x = Pack<float>(
+      RandomAdapter(1, kShape, {.experts = 2, .gate = gate, .targets = {Projection::kQ, Projection::kV}}));
+  const auto y =
+      Pack<float>(RandomAdapter(2, kShape, {.experts = 3, .gate = gate, .targets = {Projection::kO}}));
+  Batch batch = FiveRows();
+  batch.runs = {{0, 2, x->slot()}, {2, 3, x->slot()}, {3, 5, y->slot()}};
   batch.runs[0].gates = 0, batch.runs[2].gates = 1;
-  CpuStep<float> step;
+  CpuStep<float> step(held_);
   step.Begin(batch, kInvFreq, 1);
   const auto first = step.gates(0), second = step.gates(1);
   EXPECT_EQ(first.size(), 2 * 8);

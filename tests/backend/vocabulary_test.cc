@@ -38,7 +38,7 @@ float At(const HostMatrix& m, int row, int col) {
 const ProjectionWeights& Of(const AdapterWeights& weights, Projection projection) {
   return *std::ranges::find(weights.projections, projection, &ProjectionWeights::projection);
 }
-std::unique_ptr<DeviceAdapter> Pack(const AdapterWeights& weights) {
+std::unique_ptr<PackedAdapter<float>> Pack(const AdapterWeights& weights) {
   auto packed = PackedAdapter<float>::Pack(weights, kShape, PackVocabulary<float>);
   EXPECT_TRUE(packed.ok()) << packed.status();
   return *std::move(packed);
@@ -48,9 +48,12 @@ std::unique_ptr<DeviceAdapter> Pack(const AdapterWeights& weights) {
 class VocabularyTest : public ::testing::Test {
  protected:
   VocabularyTest() { batch_.tokens = {3, 7, 3, 7, 22}; }
-  void Use(const DeviceAdapter* one, const DeviceAdapter* other) {
-    batch_.runs.push_back({.row_begin = 1, .row_end = 3, .adapter = one});
-    batch_.runs.push_back({.row_begin = 4, .row_end = 5, .adapter = other});
+  void Use(const PackedAdapter<float>* one, const PackedAdapter<float>* other) {
+    batch_.runs.push_back({.row_begin = 1, .row_end = 3, .adapter = 0});
+    batch_.runs.push_back({.row_begin = 4, .row_end = 5, .adapter = 1});
+    for (const PackedAdapter<float>* adapter : {one, other}) {
+      ends_.push_back(adapter == nullptr ? nullptr : adapter->vocabulary());
+    }
   }
   // That a row holds the same bits as before.
   static void ExpectUntouched(const Values& before, const Values& after, int row) {
@@ -61,6 +64,7 @@ class VocabularyTest : public ::testing::Test {
   simd::Pool pool_{2};
   Scratch scratch_;
   Batch batch_;
+  std::vector<const Vocabulary<float>*> ends_;
 };
 
 TEST_F(VocabularyTest, OwnEmbeddingsStandInForTheBases) {
@@ -71,7 +75,7 @@ TEST_F(VocabularyTest, OwnEmbeddingsStandInForTheBases) {
   const Values before(5, kShape.hidden, 9);
   Values out = before;
   out.mat.data = out.values.data();
-  AdaptEmbedding<float>(pool_, batch_, out.mat, scratch_);
+  AdaptEmbedding<float>(pool_, batch_, ends_, out.mat, scratch_);
   for (const int row : {0, 2, 3})
     ExpectUntouched(before, out, row);  // row 2: token 3, of which it has no row
   for (int k = 0; k < kShape.hidden; ++k) {
@@ -93,7 +97,7 @@ TEST_F(VocabularyTest, EmbeddingsByTheFormula) {
   const Values before(5, kShape.hidden, 9);
   Values out = before;
   out.mat.data = out.values.data();
-  AdaptEmbedding<float>(pool_, batch_, out.mat, scratch_);
+  AdaptEmbedding<float>(pool_, batch_, ends_, out.mat, scratch_);
   for (const int row : {0, 3, 4}) ExpectUntouched(before, out, row);
   for (const int row : {1, 2}) {
     const int token = batch_.tokens[row];
@@ -121,7 +125,7 @@ TEST_F(VocabularyTest, LogitsByTheFormula) {
   const Values x(4, kShape.hidden, 8), before(4, kShape.vocab, 9);
   Values logits = before;
   logits.mat.data = logits.values.data();
-  AdaptHead<float>(pool_, batch_, logits.mat, x.mat, scratch_);
+  AdaptHead<float>(pool_, batch_, ends_, logits.mat, x.mat, scratch_);
   ExpectUntouched(before, logits, 0);
   ExpectUntouched(before, logits, 2);
   const auto dot = [&](const HostMatrix& m, int n, int row) {
@@ -154,7 +158,7 @@ TEST_F(VocabularyTest, ABiasAloneIsAChangeOfRankZero) {
   const Values x(1, kShape.hidden, 8), before(1, kShape.vocab, 9);
   Values logits = before;
   logits.mat.data = logits.values.data();
-  AdaptHead<float>(pool_, batch_, logits.mat, x.mat, scratch_);
+  AdaptHead<float>(pool_, batch_, ends_, logits.mat, x.mat, scratch_);
   for (int token = 0; token < kShape.vocab; ++token) {
     EXPECT_EQ(logits.mat.row(0)[token], before.mat.row(0)[token] + p.out_bias[token]) << token;
   }

@@ -41,6 +41,7 @@ class FakeBackend final : public Backend {
     --waiting_;
     if (call == fail_call_) return Internal("the fake device failed call {}", call);
     auto device = std::make_unique<Held>(*this, bytes + extra_bytes_, ContentOf(weights));
+    device_adapters_.Add(*device);
     live_.insert(device.get());
     live_bytes_ += bytes + extra_bytes_;
     return device;
@@ -106,6 +107,7 @@ class FakeBackend final : public Backend {
     return live_.contains(device);
   }
 
+  DeviceAdapters& device_adapters() override { return device_adapters_; }
   std::string description() const override { return "fake"; }
   DType activation_type() const override { return DType::kF32; }
   WeightFormat weight_format() const override { return kBf16Weights; }
@@ -134,7 +136,7 @@ class FakeBackend final : public Backend {
   void AddLora(Tensor, Tensor, int, ProjectionGroup) override { Unused(); }
   std::span<const float> Gates(int) override { Unused(); }
   void Route(Tensor, int) override { Unused(); }
-  bool can_route() const override { return true; }
+  Routed Routes(int) override { Unused(); }
   void AddRmsNorm(Tensor, Tensor, Tensor, const Buffer&, float) override { Unused(); }
   void RopeAndWriteKv(Tensor, const HeadNorms&, const KvCacheView&) override { Unused(); }
   void Attend(Tensor, Tensor, const KvCacheView&, float) override { Unused(); }
@@ -186,6 +188,7 @@ class FakeBackend final : public Backend {
     CheckFailed(__FILE__, __LINE__, "the fake backend only holds adapters");
   }
 
+  DeviceAdapters device_adapters_;
   mutable Mutex mu_;
   int calls_ ABSL_GUARDED_BY(mu_) = 0;
   int fail_call_ ABSL_GUARDED_BY(mu_) = 0;

@@ -20,6 +20,12 @@
 
 namespace hydrad {
 
+// Where all fake adapters and their routers have their slots.
+inline DeviceAdapters& FakeDeviceAdapters() {
+  static auto* const held = new DeviceAdapters;
+  return *held;
+}
+
 // An adapter that only changes the hash. Counts its live instances in `*live` if given.
 class FakeAdapter final : public DeviceAdapter {
  public:
@@ -28,6 +34,7 @@ class FakeAdapter final : public DeviceAdapter {
       : salt_(salt), live_(live) {
     if (experts > 0) places_.push_back({0, Projection::kQ, 0, experts});
     if (live_ != nullptr) ++*live_;
+    FakeDeviceAdapters().Add(*this);
   }
   ~FakeAdapter() override {
     if (live_ != nullptr) --*live_;
@@ -88,6 +95,7 @@ class FakeModel final : public Model {
       if (run.gates >= 0) gates_.push_back(Gates(run));
     }
     gate_views_.assign(gates_.begin(), gates_.end());
+    routes_ = Routes(batch);
     scores_.clear();
     for (const ScoreRow& score : scores) {
       scores_.push_back(hydrad::Score(Logits(score.index), score.token, score.top));
@@ -109,7 +117,7 @@ class FakeModel final : public Model {
     HYDRAD_CHECK(in_flight_);
     in_flight_ = false;
     if (const absl::Status status = on_wait ? on_wait() : absl::OkStatus(); !status.ok()) return status;
-    return StepResult{.sampled = sampled_, .scores = scores_, .gates = gate_views_};
+    return StepResult{.sampled = sampled_, .scores = scores_, .gates = gate_views_, .routes = routes_};
   }
 
  private:
@@ -118,7 +126,9 @@ class FakeModel final : public Model {
     CheckShape(batch);
     MarkWriters(batch);
     rows_.assign(batch.rows(), Cell{});
-    for (const Batch::Probe& probe : batch.probes) RunProbe(batch, probe);
+    sums_ = batch.probe_sums;
+    picks_.assign(batch.probes.size(), {});
+    for (size_t i = 0; i < batch.probes.size(); ++i) RunProbe(batch, i);
     for (size_t s = 0; s < batch.segments.size(); ++s) RunSegment(batch, static_cast<int>(s));
     logit_rows_ = batch.logit_rows;
     ++steps_;
@@ -128,7 +138,7 @@ class FakeModel final : public Model {
   // The row's own expert, GateOf, has a weight of 3/4; the others share the rest.
   std::vector<float> Gates(const Batch::Run& run) const {
     std::vector<float> gates;
-    const int experts = run.adapter->gate_count();
+    const int experts = FakeDeviceAdapters().adapter(run.adapter).gate_count();
     for (int row = run.row_begin; row < run.row_end; ++row) {
       const int most = static_cast<int>(rows_[row].hash % static_cast<uint64_t>(experts));
       for (int e = 0; e < experts; ++e)
@@ -157,75 +167,91 @@ class FakeModel final : public Model {
       HYDRAD_CHECK(batch.logit_rows[i] < batch.rows());
       HYDRAD_CHECK(i == 0 || batch.logit_rows[i - 1] < batch.logit_rows[i]);
     }
-    for (size_t pass = 0; pass < batch.passes(); ++pass) {
-      CheckPass(batch.pass(pass), batch.rows(), batch.passes() > 1);
+    for (size_t term = 0; term < batch.terms(); ++term) {
+      CheckTerm(batch.term(term), batch.rows(), batch.terms() > 1);
     }
   }
 
   // One run per generation and way of using it, unless what it is composed with stands between, or rows that
   // come before an invocation.
-  static void CheckPass(std::span<const Batch::Run> runs, int rows, bool composed) {
-    using Use = std::tuple<const DeviceAdapter*, float, int>;
+  static void CheckTerm(std::span<const Batch::Run> runs, int rows, bool composed) {
+    using Use = std::tuple<int32_t, float, int>;
     std::set<Use> uses;
-    Use last{};
+    Use last{-1, 0, 0};
     int end = 0;
     for (const Batch::Run& run : runs) {
-      HYDRAD_CHECK(run.adapter != nullptr);
+      FakeDeviceAdapters().adapter(run.adapter);  // is there
       HYDRAD_CHECK(run.row_begin >= end && run.row_end > run.row_begin);
       const Use use(run.adapter, run.weight, run.top_k);
-      if (run.by_layer == nullptr) {
+      if (run.one_for_all_layers()) {
         const bool goes_on = use == last && run.row_begin > end;
         HYDRAD_CHECK(uses.insert(use).second || goes_on || composed);
       }
-      last = run.by_layer == nullptr ? use : Use{};
+      last = run.one_for_all_layers() ? use : Use{-1, 0, 0};
       end = run.row_end;
     }
     HYDRAD_CHECK(end <= rows);
   }
 
-  // Of all adapters of a segment's row, in the order of the passes, and how they are used.
+  // Of all adapters of a segment's row, in the order of the terms, and how they are used.
   uint64_t SaltOf(const Batch& batch, const Batch::Segment& segment, int row) const {
     uint64_t salt = 0;
-    for (size_t pass = 0; pass < batch.passes(); ++pass) {
-      for (const Batch::Run& run : batch.pass(pass)) {
+    for (size_t term = 0; term < batch.terms(); ++term) {
+      for (const Batch::Run& run : batch.term(term)) {
         if (run.row_end <= row || run.row_begin > row) continue;
         HYDRAD_CHECK(segment.row_end <= run.row_end);
         const uint64_t use = std::bit_cast<uint32_t>(run.weight) + static_cast<uint64_t>(run.top_k);
-        salt = Mix(salt, Mix(SaltOf(run), use));
+        salt = Mix(salt, Mix(SaltOf(batch, run), use));
       }
     }
     return salt;
   }
 
   // What an adapter per layer does to the hash depends on each of them and on its layer.
-  uint64_t SaltOf(const Batch::Run& run) const {
-    if (run.by_layer == nullptr) return static_cast<const FakeAdapter*>(run.adapter)->salt();
+  uint64_t SaltOf(const Batch& batch, const Batch::Run& run) const {
+    if (run.one_for_all_layers()) return SaltOf(run.adapter);
     uint64_t salt = 1;
     for (int layer = 0; layer < config_.num_layers; ++layer) {
-      HYDRAD_CHECK(run.by_layer[layer] != nullptr);
-      salt = Mix(salt, static_cast<const FakeAdapter*>(run.by_layer[layer])->salt());
+      if (run.by_layer >= 0) {
+        salt = Mix(salt, SaltOf(batch.layer_adapters[run.by_layer + layer]));
+      } else {
+        const Router& router = FakeDeviceAdapters().router(batch.probes[run.decided_by].router);
+        salt = Mix(salt, SaltOf(router.experts[picks_[run.decided_by][layer]]->slot()));
+      }
     }
     return salt;
   }
+  static uint64_t SaltOf(int32_t slot) {
+    return static_cast<const FakeAdapter&>(FakeDeviceAdapters().adapter(slot)).salt();
+  }
 
   // A router sees the token, its position, its layer, and what the layers below it were adapted by.
-  void RunProbe(const Batch& batch, const Batch::Probe& probe) {
-    const int choices = probe.router->choices();
+  void RunProbe(const Batch& batch, size_t index) {
+    const Batch::Probe& probe = batch.probes[index];
+    const Router& router = FakeDeviceAdapters().router(probe.router);
+    const int choices = router.choices();
     HYDRAD_CHECK(probe.row_begin < probe.row_end && probe.row_end <= batch.rows());
-    HYDRAD_CHECK(probe.router->layers == config_.num_layers && choices > 0);
+    HYDRAD_CHECK(router.layers == config_.num_layers && choices > 0);
     uint64_t below = 0;
     for (int layer = 0; layer < config_.num_layers; ++layer) {
-      double* sums = probe.sums + static_cast<size_t>(layer) * choices;
+      double* sums = sums_.data() + probe.sums_begin + static_cast<size_t>(layer) * choices;
       for (int row = probe.row_begin; row < probe.row_end; ++row) {
         const uint64_t seen = Mix(Mix(batch.tokens[row], batch.positions[row]), Mix(layer, below));
         for (int c = 0; c < choices; ++c) sums[c] += static_cast<double>(Mix(seen, c) >> 32);
       }
-      if (probe.by_layer == nullptr) continue;
-      HYDRAD_CHECK(probe.by_layer[layer] == nullptr);  // decided once
-      const int pick = probe.router->Pick(layer, sums, probe.pooled);
-      probe.by_layer[layer] = probe.router->experts[pick];
-      below = Mix(below, pick);
+      if (!probe.decides) continue;
+      picks_[index].push_back(router.Pick(layer, sums, probe.pooled));
+      below = Mix(below, picks_[index].back());
     }
+  }
+  std::vector<Routed> Routes(const Batch& batch) const {
+    std::vector<Routed> routes;
+    for (size_t i = 0; i < batch.probes.size(); ++i) {
+      const Router& router = FakeDeviceAdapters().router(batch.probes[i].router);
+      const auto size = static_cast<size_t>(router.layers) * router.choices();
+      routes.push_back({std::span(sums_).subspan(batch.probes[i].sums_begin, size), picks_[i]});
+    }
+    return routes;
   }
 
   // A block that one sequence writes in this step is in no other's table.
@@ -294,6 +320,9 @@ class FakeModel final : public Model {
   std::vector<Sampled> sampled_, scores_;
   std::vector<std::vector<float>> gates_;
   std::vector<std::span<const float>> gate_views_;
+  std::vector<double> sums_;                 // of the probes
+  std::vector<std::vector<int32_t>> picks_;  // [probes][layers]
+  std::vector<Routed> routes_;
   int64_t steps_ = 0, rows_run_ = 0;
 };
 

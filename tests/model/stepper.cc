@@ -54,8 +54,8 @@ void Prepare(TestSequence& s) {
   auto route = MakeRoute(stepped.request, INT_MAX);
   HYDRAD_CHECK(route.ok());
   stepped.route = *std::move(route);
-  stepped.ends = std::make_unique<EndTokens>(stepped.request.stopping, std::span<const int32_t>());
-  stepped.sequence = std::make_unique<Sequence>(0, stepped.request, *stepped.ends, 0, AnyTokenizer());
+  stepped.end_tokens = std::make_unique<EndTokens>(stepped.request.stopping, std::span<const int32_t>());
+  stepped.sequence = std::make_unique<Sequence>(0, stepped.request, *stepped.end_tokens, 0, AnyTokenizer());
   stepped.sequence->set_route(stepped.route.get());
 }
 
@@ -70,7 +70,8 @@ BatchBuilder::Part PartOf(TestSequence& s, int rows, int block_size, BlockPool& 
   }
   if (sequence.state() == Sequence::State::kWaiting) sequence.Start();
   while (!sequence.routing() && sequence.length() - sequence.computed() < rows) {
-    sequence.Append({.token = s.continuation.at(sequence.generated().size()), .top = {}});
+    Sampled drawn{.token = s.continuation.at(sequence.generated().size()), .top = {}};
+    sequence.Absorb({&drawn, 1});
   }
   HYDRAD_CHECK(sequence.Reserve(rows, block_size, pool));
   return {&sequence, rows, 0};
@@ -100,7 +101,9 @@ std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std
   for (const Chunk& chunk : chunks) parts.push_back(PartOf(*chunk.sequence, chunk.tokens, block_size, pool));
   NumberAdapters(parts);
   builder.Build(parts);
-  HYDRAD_CHECK(model.Launch(builder.batch(), {}, {}).Wait().ok());
+  const auto result = model.Launch(builder.batch(), {}, {}).Wait();
+  HYDRAD_CHECK(result.ok());
+  for (size_t i = 0; i < builder.probed().size(); ++i) builder.probed()[i]->Saw(result->routes[i]);
   for (const Chunk& chunk : chunks) chunk.sequence->stepped->sequence->Advance(chunk.tokens);
   std::vector<std::vector<float>> logits;
   const auto uses = builder.logit_uses();

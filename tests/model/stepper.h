@@ -24,7 +24,7 @@ struct ComposedAdapter {
 // The scheduler's part of a sequence that has run.
 struct SteppedSequence {
   Request request;
-  std::unique_ptr<EndTokens> ends;
+  std::unique_ptr<EndTokens> end_tokens;
   std::unique_ptr<ExpertRoute> route;
   std::unique_ptr<Sequence> sequence;
 };

@@ -82,7 +82,8 @@ TEST_F(BatchBuilderTest, ADecodeRowIsTheLastDrawnToken) {
   Sequence& sequence = Make(1, {10, 11, 12, 13});
   std::vector<BatchBuilder::Part> parts = {Part(sequence, 4)};
   sequence.Advance(4);
-  sequence.Append({.token = token::kA, .top = {}});
+  Sampled drawn{.token = token::kA, .top = {}};
+  sequence.Absorb({&drawn, 1});
   parts = {Part(sequence, 1)};
   builder_.Build(parts);
   EXPECT_THAT(builder_.batch().tokens, ElementsAre(token::kA));
@@ -104,10 +105,10 @@ TEST_F(BatchBuilderTest, RowsAreSortedIntoOneRunPerAdapter) {
   ASSERT_EQ(batch.runs.size(), 2u);
   EXPECT_EQ(batch.runs[0].row_begin, 3);
   EXPECT_EQ(batch.runs[0].row_end, 4);
-  EXPECT_EQ(batch.runs[0].adapter, x->device.get());
+  EXPECT_EQ(batch.runs[0].adapter, x->device->slot());
   EXPECT_EQ(batch.runs[1].row_begin, 4);
   EXPECT_EQ(batch.runs[1].row_end, 8);
-  EXPECT_EQ(batch.runs[1].adapter, y->device.get());
+  EXPECT_EQ(batch.runs[1].adapter, y->device->slot());
   EXPECT_EQ(builder_.distinct_adapters(), 2);
   EXPECT_THAT(batch.logit_rows, ElementsAre(2, 3, 5, 7));
 }
@@ -127,15 +128,15 @@ TEST_F(BatchBuilderTest, ComposedAdaptersRunInPasses) {
   builder_.Build(parts);
   const Batch& batch = builder_.batch();
   EXPECT_THAT(batch.tokens, ElementsAre(2, 1, 1, 3, 3));
-  ASSERT_EQ(batch.passes(), 2u);
-  ASSERT_EQ(batch.pass(0).size(), 2u);
-  EXPECT_EQ(batch.pass(0)[0].weight, 1);
-  EXPECT_EQ(batch.pass(0)[1].weight, 0.5f);
-  EXPECT_EQ(batch.pass(0)[1].row_end, 5);
-  ASSERT_EQ(batch.pass(1).size(), 1u);
-  EXPECT_EQ(batch.pass(1)[0].adapter, y->device.get());
-  EXPECT_EQ(batch.pass(1)[0].row_begin, 1);
-  EXPECT_EQ(batch.pass(1)[0].weight, 2);
+  ASSERT_EQ(batch.terms(), 2u);
+  ASSERT_EQ(batch.term(0).size(), 2u);
+  EXPECT_EQ(batch.term(0)[0].weight, 1);
+  EXPECT_EQ(batch.term(0)[1].weight, 0.5f);
+  EXPECT_EQ(batch.term(0)[1].row_end, 5);
+  ASSERT_EQ(batch.term(1).size(), 1u);
+  EXPECT_EQ(batch.term(1)[0].adapter, y->device->slot());
+  EXPECT_EQ(batch.term(1)[0].row_begin, 1);
+  EXPECT_EQ(batch.term(1)[0].weight, 2);
   EXPECT_EQ(builder_.distinct_adapters(), 2);
 }
 

@@ -27,7 +27,7 @@ class IdleModel final : public Model {
 
  protected:
   absl::StatusOr<StepResult> Finish() override {
-    return StepResult{.sampled = sampled_, .scores = {}, .gates = {}};
+    return StepResult{.sampled = sampled_, .scores = {}, .gates = {}, .routes = {}};
   }
 
  private:

@@ -330,8 +330,10 @@ std::vector<std::string> BaseVotes(const Mixture& mixture, const std::vector<int
   }
   batch.segments = {{0, batch.rows(), 0, 0}};
   for (int block = 0; block * kRoomy.block_size < batch.rows(); ++block) batch.block_tables.push_back(block);
-  batch.probes = {*route.Probe(0, batch.rows(), 0)};
-  HYDRAD_CHECK(model.Launch(batch, {}, {}).Wait().ok());
+  HYDRAD_CHECK(route.AddProbe(0, batch.rows(), 0, &batch));
+  const auto result = model.Launch(batch, {}, {}).Wait();
+  HYDRAD_CHECK(result.ok());
+  route.Saw(result->routes[0]);
   route.Decide();
   return route.taken().votes;
 }

@@ -12,6 +12,7 @@ namespace hydrad {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::IsEmpty;
 
 constexpr int kLayers = 4;
@@ -33,13 +34,18 @@ Mixture Abc(RouterPool pool) {
     if (expert->name == "c") expert->router_bias = {0, 0, 0, 2};
     experts.push_back(std::move(expert));
   }
-  return Mixture(std::move(experts), kLayers, pool, Decision::kVote);
+  return Mixture(std::move(experts), kLayers, pool, Decision::kVote, FakeDeviceAdapters());
 }
 
 // Sums by which the routers pick a, a, c, c: the last by its bias.
-void Fill(double* sums) {
-  const double values[] = {5, 1, 5, 1, 1, 5, 5, 4};
-  std::copy(std::begin(values), std::end(values), sums);
+constexpr double kSums[] = {5, 1, 5, 1, 1, 5, 5, 4};
+constexpr int32_t kPicks[] = {0, 0, 1, 1};
+
+// The probe of these rows; nullopt without one.
+std::optional<Batch::Probe> Probe(const ExpertRoute& route, int first, int rows, int row) {
+  Batch batch;
+  if (!route.AddProbe(first, rows, row, &batch)) return std::nullopt;
+  return batch.probes.at(0);
 }
 
 TEST(Majority, TheLowestOfEqualsWins) {
@@ -53,9 +59,9 @@ TEST(ExpertRoute, ALabelIsDecidedFromTheStart) {
   ExpertRoute route(mixture, Decision::kLabel, 1, 10);
   EXPECT_TRUE(route.decided());
   EXPECT_EQ(route.adapter(), mixture.experts()[1]->adapter.get());
-  EXPECT_EQ(route.by_layer(), nullptr);
+  EXPECT_THAT(route.by_layer(), IsEmpty());
   EXPECT_EQ(route.order(), 1);
-  EXPECT_FALSE(route.Probe(0, 10, 0).has_value());
+  EXPECT_FALSE(Probe(route, 0, 10, 0).has_value());
   EXPECT_EQ(route.taken().expert, "b");
   EXPECT_THAT(route.taken().votes, IsEmpty());
   EXPECT_THAT(route.shares(), ElementsAre(0, 1, 0));
@@ -68,14 +74,15 @@ TEST(ExpertRoute, VotesAndTheLastRouter) {
     ExpertRoute route(mixture, decision, 0, 10);
     EXPECT_TRUE(route.on_base() && !route.decided());
     EXPECT_EQ(route.adapter(), nullptr);
-    Fill(route.Probe(0, 10, 0)->sums);
+    EXPECT_FALSE(Probe(route, 0, 10, 0)->decides);
+    route.Saw({.sums = kSums, .picks = {}});
     route.Decide();
     EXPECT_EQ(route.taken().expert, expert);
     EXPECT_THAT(route.taken().votes, ElementsAre("a", "a", "c", "c"));
     EXPECT_EQ(route.shares()[static_cast<size_t>(mixture.Find(expert))], 1) << "of the one in all layers";
     EXPECT_DOUBLE_EQ(*route.vote_entropy(), std::log(2) / std::log(mixture.router().choices()));
     EXPECT_EQ(route.adapter(), mixture.experts()[mixture.Find(expert)]->adapter.get());
-    EXPECT_FALSE(route.Probe(0, 10, 0).has_value()) << "decided once";
+    EXPECT_FALSE(Probe(route, 0, 10, 0).has_value()) << "decided once";
   }
 }
 
@@ -83,11 +90,16 @@ TEST(ExpertRoute, EachLayerItsOwn) {
   const Mixture mixture = Abc(RouterPool::kMean);
   ExpertRoute route(mixture, Decision::kLayer, 0, 10);
   EXPECT_FALSE(route.on_base());
-  const auto probe = route.Probe(0, 10, 3);
+  const auto probe = Probe(route, 0, 10, 3);
   ASSERT_TRUE(probe.has_value());
-  EXPECT_EQ(probe->by_layer, route.by_layer());
+  EXPECT_TRUE(probe->decides);
+  EXPECT_EQ(probe->router, mixture.router_slot());
   EXPECT_EQ(probe->pooled, 10);
+  EXPECT_THAT(route.by_layer(), IsEmpty());
+  route.Saw({.sums = kSums, .picks = kPicks});
   route.Decide();
+  const int32_t a = mixture.experts()[0]->adapter->slot(), c = mixture.experts()[2]->adapter->slot();
+  EXPECT_THAT(route.by_layer(), ElementsAre(a, a, c, c));
   EXPECT_EQ(route.order(), 3);
   EXPECT_EQ(route.taken().expert, "");
   EXPECT_EQ(route.taken().votes.size(), static_cast<size_t>(kLayers));
@@ -98,8 +110,8 @@ TEST(ExpertRoute, EachLayerItsOwn) {
 TEST(ExpertRoute, TheLastTokenIsSeenWhereverThePromptIsCut) {
   const Mixture mixture = Abc(RouterPool::kLast);
   ExpertRoute route(mixture, Decision::kVote, 0, 10);
-  EXPECT_FALSE(route.Probe(0, 9, 5).has_value());
-  const auto probe = route.Probe(6, 4, 5);
+  EXPECT_FALSE(Probe(route, 0, 9, 5).has_value());
+  const auto probe = Probe(route, 6, 4, 5);
   ASSERT_TRUE(probe.has_value());
   EXPECT_EQ(probe->row_begin, 8);
   EXPECT_EQ(probe->row_end, 9);
@@ -109,14 +121,19 @@ TEST(ExpertRoute, TheLastTokenIsSeenWhereverThePromptIsCut) {
 TEST(ExpertRoute, AMeanSeesEveryTokenOnceAndForgetsWhatIsRunAgain) {
   const Mixture mixture = Abc(RouterPool::kMean);
   ExpertRoute route(mixture, Decision::kVote, 0, 10);
-  const auto first = route.Probe(0, 6, 2), second = route.Probe(6, 4, 0);
-  EXPECT_EQ(first->row_begin, 2);
-  EXPECT_EQ(first->row_end, 8);
-  EXPECT_EQ(second->row_end, 4);
-  EXPECT_EQ(first->sums, second->sums);
-  first->sums[0] = 100;
+  Batch batch;
+  ASSERT_TRUE(route.AddProbe(0, 6, 2, &batch));
+  EXPECT_EQ(batch.probes[0].row_begin, 2);
+  EXPECT_EQ(batch.probes[0].row_end, 8);
+  EXPECT_EQ(batch.probe_sums, std::vector<double>(8));
+  route.Saw({.sums = kSums, .picks = {}});
+  ASSERT_TRUE(route.AddProbe(6, 4, 0, &batch));
+  EXPECT_EQ(batch.probes[1].row_end, 4);
+  EXPECT_EQ(batch.probes[1].sums_begin, 8);
+  EXPECT_THAT(std::span(batch.probe_sums).subspan(8), ElementsAreArray(kSums)) << "goes on from there";
   route.Restart();
-  EXPECT_EQ(route.Probe(0, 6, 2)->sums[0], 0);
+  ASSERT_TRUE(route.AddProbe(0, 6, 2, &batch));
+  EXPECT_EQ(batch.probe_sums[16], 0);
 }
 
 }  // namespace

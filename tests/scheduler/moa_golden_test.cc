@@ -14,6 +14,8 @@ class MoaGolden : public ::testing::TestWithParam<std::string> {
  protected:
   void Load(DType type) {
     golden_ = LoadGolden(GetParam());
+    mixture_.reset();  // before the device that has it
+    model_.reset();
     backend_ = MakeCpuBackend({.threads = 2, .weight_type = type});
     auto model = LoadTransformer(ModelDir(golden_), *backend_,
                                  {.max_rows = 256, .max_logit_rows = 256, .kv_blocks = 64});

@@ -42,7 +42,7 @@ SequenceView Preempted(SequenceView view) {
   return view;
 }
 SequenceView PassedOver(SequenceView view, int steps) {
-  view.passed_over = steps;
+  view.times_skipped = steps;
   return view;
 }
 SequenceView Scoring(SequenceView view, int from) {
@@ -71,8 +71,8 @@ struct Case {
   std::vector<TenantView> tenants;
   std::vector<SequenceView> running, waiting;
   int free_blocks;
-  Chunks run;
-  Ids preempt, passed_over;
+  Chunks chunks;
+  Ids preempt, skipped;
 };
 
 const std::vector<TenantView> kOne = {{0, 1}};
@@ -323,9 +323,9 @@ TEST(NextStep, Cases) {
   for (const Case& c : kCases) {
     Plan plan;
     NextStep({c.tenants, c.running, c.waiting, c.free_blocks}, kLimits, &plan);
-    EXPECT_EQ(plan.run, c.run) << c.name;
+    EXPECT_EQ(plan.chunks, c.chunks) << c.name;
     EXPECT_EQ(plan.preempt, c.preempt) << c.name;
-    EXPECT_EQ(plan.passed_over, c.passed_over) << c.name;
+    EXPECT_EQ(plan.skipped, c.skipped) << c.name;
   }
 }
 
@@ -336,7 +336,44 @@ TEST(NextStep, RowsBoundThePrefillToo) {
                                   waiting = {Waiting(3, 0, 9)};
   Plan plan;
   NextStep({kOne, running, waiting, 10}, limits, &plan);
-  EXPECT_EQ(plan.run, (Chunks{{1, 1}, {2, 1}, {3, 3}}));
+  EXPECT_EQ(plan.chunks, (Chunks{{1, 1}, {2, 1}, {3, 3}}));
+}
+
+// `rows` tokens have come at once.
+SequenceView Several(SequenceView view, int rows) {
+  view.pending = rows;
+  view.first_logit = view.computed;
+  return view;
+}
+
+// Of max_rows 16 and max_logit_rows 6, in blocks of 4.
+TEST(NextStep, ADecodingSequenceMayHaveMoreRowsThanOne) {
+  struct Rows {
+    const char* name;
+    std::vector<SequenceView> running;
+    int free_blocks;
+    Chunks chunks;
+  };
+  const Rows cases[] = {
+      {"all that came", {Several(Decoding(1, 0, 2), 3)}, 10, {{1, 3}}},
+      {"as far as logits go", {Several(Decoding(1, 0, 2), 9)}, 10, {{1, 6}}},
+      {"each has one before any has two",
+       {Several(Decoding(1, 0, 2), 6), Decoding(2, 0, 2), Decoding(3, 0, 2)},
+       10,
+       {{1, 4}, {2, 1}, {3, 1}}},
+      {"the older one first",
+       {Several(Decoding(1, 0, 2), 4), Several(Decoding(2, 0, 2), 4)},
+       10,
+       {{1, 4}, {2, 2}}},
+      {"as far as blocks go", {Several(Decoding(1, 0, 3), 4), Decoding(2, 0, 2)}, 0, {{1, 1}, {2, 1}}},
+      {"a block that is left", {Several(Decoding(1, 0, 3), 4), Decoding(2, 0, 4)}, 2, {{1, 4}, {2, 1}}},
+  };
+  for (const Rows& c : cases) {
+    Plan plan;
+    NextStep({kOne, c.running, {}, c.free_blocks}, kLimits, &plan);
+    EXPECT_EQ(plan.chunks, c.chunks) << c.name;
+    EXPECT_THAT(plan.preempt, testing::IsEmpty()) << c.name;
+  }
 }
 
 // A world that carries out plans: what NextStep promises must hold in every state that it leads to.
@@ -386,13 +423,13 @@ class World {
     const Snapshot snapshot{tenants_, running, waiting, free_};
     NextStep(snapshot, limits_, &plan);
     NextStep(snapshot, limits_, &again);
-    ASSERT_EQ(plan.run, again.run);
-    ASSERT_FALSE(plan.run.empty() && plan.preempt.empty()) << "there is work";
+    ASSERT_EQ(plan.chunks, again.chunks);
+    ASSERT_FALSE(plan.chunks.empty() && plan.preempt.empty()) << "there is work";
     for (const SequenceId id : plan.preempt) {
       ASSERT_NE(id, running_.begin()->first) << "the oldest is safe";
       Preempt(id);
     }
-    for (const SequenceId id : plan.passed_over) ++waiting_.at(id).view.passed_over;
+    for (const SequenceId id : plan.skipped) ++waiting_.at(id).view.times_skipped;
     ASSERT_NO_FATAL_FAILURE(CarryOut(plan));
   }
 
@@ -410,7 +447,7 @@ class World {
   void CarryOut(const Plan& plan) {
     int rows = 0, logits = 0, prefill = 0, unsplit = 0;
     std::set<SequenceId> seen;
-    for (const Plan::Chunk& chunk : plan.run) {
+    for (const Plan::Chunk& chunk : plan.chunks) {
       ASSERT_TRUE(seen.insert(chunk.id).second);
       if (auto started = waiting_.extract(chunk.id)) running_.insert(std::move(started));
       SequenceView& view = running_.at(chunk.id).view;

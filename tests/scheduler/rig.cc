@@ -37,8 +37,8 @@ std::shared_ptr<const AdapterGeneration> MakeMoa(int adapter, RouterPool pool) {
   auto generation = std::make_shared<AdapterGeneration>();
   generation->name = "adapter" + std::to_string(adapter);
   generation->generation = adapter;
-  generation->mixture =
-      std::make_unique<Mixture>(std::move(experts), FakeModel::kLayers, pool, Decision::kVote);
+  generation->mixture = std::make_unique<Mixture>(std::move(experts), FakeModel::kLayers, pool,
+                                                  Decision::kVote, FakeDeviceAdapters());
   return generation;
 }
 

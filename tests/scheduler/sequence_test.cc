@@ -20,8 +20,9 @@ class SequenceTest : public testing::Test {
   }
   // After this the request must not change.
   Sequence& Make(int choice = 0) {
-    if (!ends_) ends_.emplace(request_.stopping, kEos);
-    made_.push_back(std::make_unique<Sequence>(made_.size() + 1, request_, *ends_, choice, *tokenizer_));
+    if (!end_tokens_) end_tokens_.emplace(request_.stopping, kEos);
+    made_.push_back(
+        std::make_unique<Sequence>(made_.size() + 1, request_, *end_tokens_, choice, *tokenizer_));
     return *made_.back();
   }
   // Makes a running sequence whose prompt is computed.
@@ -36,13 +37,14 @@ class SequenceTest : public testing::Test {
     return sequence.Advance(rows);
   }
   static OutputPiece Draw(Sequence& sequence, int32_t id) {
-    return sequence.Append({.token = id, .top = {}});
+    Sampled drawn{.token = id, .top = {}};
+    return sequence.Absorb({&drawn, 1});
   }
 
   BlockPool pool_{8};
   const std::unique_ptr<const Tokenizer> tokenizer_ = MakeTestTokenizer();
   Request request_;
-  std::optional<EndTokens> ends_;
+  std::optional<EndTokens> end_tokens_;
   std::vector<std::unique_ptr<Sequence>> made_;
 };
 
@@ -71,6 +73,78 @@ TEST_F(SequenceTest, GoesFromThePromptToItsOwnTokens) {
   EXPECT_EQ(Run(sequence, 1), 0) << "not a prompt token";
 }
 
+// What of several tokens at once counts, and why the sequence ends, if it does.
+TEST_F(SequenceTest, AbsorbsSeveralTokensUpToTheOneThatEndsIt) {
+  request_.stopping.max_tokens = 3;
+  request_.stopping.stop_ids = {token::kDot};
+  struct Case {
+    const char* name;
+    std::vector<int32_t> drawn, taken;
+    std::optional<FinishReason> reason;
+  };
+  const Case cases[] = {
+      {"one", {token::kA}, {token::kA}, std::nullopt},
+      {"two", {token::kA, token::kB}, {token::kA, token::kB}, std::nullopt},
+      {"to the limit",
+       {token::kA, token::kB, token::kC},
+       {token::kA, token::kB, token::kC},
+       FinishReason::kLength},
+      {"an end token", {token::kA, token::kEnd, token::kB}, {token::kA, token::kEnd}, FinishReason::kStop},
+      {"a stop id", {token::kDot, token::kA}, {token::kDot}, FinishReason::kStopToken},
+  };
+  for (const Case& c : cases) {
+    Sequence& sequence = Prefilled();
+    std::vector<Sampled> drawn;
+    for (const int32_t id : c.drawn) drawn.push_back({.token = id, .top = {}});
+    const OutputPiece piece = sequence.Absorb(drawn);
+    EXPECT_EQ(std::vector<int32_t>(sequence.generated().begin(), sequence.generated().end()), c.taken)
+        << c.name;
+    EXPECT_EQ(piece.finished, c.reason.has_value()) << c.name;
+    if (c.reason) {
+      EXPECT_EQ(piece.reason, *c.reason) << c.name;
+      continue;
+    }
+    EXPECT_TRUE(sequence.decoding()) << c.name;
+    EXPECT_EQ(sequence.View(0).pending, static_cast<int>(c.taken.size())) << c.name;
+    EXPECT_EQ(sequence.first_logit(), sequence.length() - 1) << c.name;
+    Run(sequence, static_cast<int>(c.taken.size()));
+    EXPECT_EQ(sequence.computed(), sequence.length()) << c.name;
+    sequence.Preempt();
+  }
+}
+
+// What a preempted sequence has pending came all at once, and yet it is a prompt.
+TEST_F(SequenceTest, SeveralTokensThatAreComputedAgainAreNoDecoding) {
+  Sequence& sequence = Prefilled();
+  Sampled drawn[] = {{.token = token::kA, .top = {}}, {.token = token::kB, .top = {}}};
+  sequence.Absorb(drawn);
+  EXPECT_TRUE(sequence.decoding());
+  sequence.Preempt();
+  sequence.Start();
+  EXPECT_FALSE(sequence.decoding());
+  Run(sequence, 6);
+  EXPECT_FALSE(sequence.decoding());
+  Run(sequence, 1);
+  EXPECT_TRUE(sequence.decoding());
+}
+
+TEST_F(SequenceTest, RolledBackTokensAreRunAgainInTheirBlocks) {
+  Sequence& sequence = Prefilled();
+  Sampled drawn[] = {
+      {.token = token::kA, .top = {}}, {.token = token::kB, .top = {}}, {.token = token::kC, .top = {}}};
+  sequence.Absorb(drawn);
+  Run(sequence, 3);
+  const size_t blocks = sequence.blocks().size();
+  sequence.Rollback(2, kBlockSize);
+  EXPECT_EQ(sequence.computed(), 7);
+  EXPECT_EQ(sequence.View(0).pending, 2);
+  EXPECT_TRUE(sequence.decoding());
+  EXPECT_EQ(sequence.blocks().size(), blocks);
+  EXPECT_EQ(Run(sequence, 2), 0);
+  EXPECT_EQ(sequence.blocks().size(), blocks);
+  EXPECT_EQ(sequence.computed(), 9);
+}
+
 TEST_F(SequenceTest, AnAdapterBeginsWhereItsInvocationStandsLastInThePrompt) {
   const auto begin = [this](std::vector<int32_t> invocation) {
     auto generation = std::make_shared<AdapterGeneration>();
@@ -78,8 +152,8 @@ TEST_F(SequenceTest, AnAdapterBeginsWhereItsInvocationStandsLastInThePrompt) {
     Request request;
     request.prompt = {4, 5, 4, 5, 4, 6};
     request.adapter = HandleOn(std::move(generation));
-    const EndTokens ends(request.stopping, kEos);
-    Sequence sequence(1, request, ends, 0, *tokenizer_);
+    const EndTokens end_tokens(request.stopping, kEos);
+    Sequence sequence(1, request, end_tokens, 0, *tokenizer_);
     EXPECT_TRUE(request.BindAdapters());  // as late as that
     sequence.Start();
     return sequence.adapter_begin();
@@ -182,7 +256,7 @@ struct EndCase {
   const char* name;
   Stopping stopping;
   std::vector<int32_t> draws;
-  int ends_after;  // 0: not
+  int end_tokens_after;  // 0: not
   FinishReason reason;
   std::string text;
 };
@@ -206,7 +280,7 @@ TEST_F(SequenceTest, Ends) {
   };
   for (const EndCase& c : cases) {
     request_.stopping = c.stopping;
-    ends_.reset();
+    end_tokens_.reset();
     made_.clear();
     Sequence& sequence = Prefilled();
     std::string text;
@@ -219,7 +293,7 @@ TEST_F(SequenceTest, Ends) {
       EXPECT_EQ(piece.reason, c.reason) << c.name;
       EXPECT_EQ(text, c.text) << c.name;
     }
-    EXPECT_EQ(ended, c.ends_after) << c.name;
+    EXPECT_EQ(ended, c.end_tokens_after) << c.name;
     if (ended == 0) continue;
     EXPECT_EQ(sequence.state(), Sequence::State::kFinished) << c.name;
     EXPECT_EQ(pool_.free(), pool_.total()) << c.name;

@@ -14,6 +14,7 @@ uint64_t RowBytes(const MoaRouters& routers) {
 }
 
 absl::Status CopyRows(const MoaRouters& routers, Backend& backend, DeviceComponent* copy) {
+  copy->device_adapters = &backend.device_adapters();
   copy->routers.emplace(MoaRouters{{}, routers.pool, routers.decision});
   for (const MoaRouters::Expert& expert : routers.experts) {
     std::shared_ptr<const Buffer>& row = copy->rows.emplace_back();
@@ -57,7 +58,7 @@ std::shared_ptr<const Mixture> MakeMixture(std::span<const Copy> components, int
         DeviceExpert{expert.name, components[e + 1]->device, routers.rows[e], expert.bias}));
   }
   return std::make_shared<const Mixture>(std::move(experts), layers, routers.routers->pool,
-                                         routers.routers->decision);
+                                         routers.routers->decision, *routers.device_adapters);
 }
 
 }  // namespace hydrad

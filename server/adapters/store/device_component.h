@@ -23,6 +23,7 @@ struct DeviceComponent {
   // Of routers: what they say without the rows, and the rows, null for an expert that has none.
   std::optional<MoaRouters> routers;
   std::vector<std::shared_ptr<const Buffer>> rows;  // of each expert
+  DeviceAdapters* device_adapters = nullptr;        // of the device, for the slot of the router over them
 };
 
 // The bytes that UploadComponent takes of the device, exactly.

@@ -71,8 +71,11 @@ class CpuBackend : public Backend {
   }
   absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
                                                              const AdapterShape& shape) override {
-    return PackedAdapter<T>::Pack(weights, shape, PackVocabulary<T>);
+    ASSIGN_OR_RETURN(auto adapter, PackedAdapter<T>::Pack(weights, shape, PackVocabulary<T>));
+    device_adapters_.Add(*adapter);
+    return adapter;
   }
+  DeviceAdapters& device_adapters() override { return device_adapters_; }
 
   // Scratch grows by itself.
   absl::Status Reserve(const StepLimits&) override { return absl::OkStatus(); }
@@ -112,8 +115,8 @@ class CpuBackend : public Backend {
   }
 
   void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) override {
-    for (size_t pass = 0; pass < step_.passes(); ++pass) {
-      const std::span<const LoraRun<T>> runs = step_.runs(pass, layer, group);
+    for (size_t term = 0; term < step_.terms(); ++term) {
+      const std::span<const LoraRun<T>> runs = step_.runs(term, layer, group);
       if (runs.empty()) continue;
       Try([&] {
         simd::AddLora(pool_, Floats(y), Floats(x), runs, scratch_.AtLeast(LoraScratchBytes(runs)));
@@ -121,30 +124,30 @@ class CpuBackend : public Backend {
     }
   }
 
-  bool can_route() const override { return true; }
   void Route(Tensor x, int layer) override {
-    for (const Batch::Probe& probe : step_.batch().probes) {
-      const Router& router = *probe.router;
-      const size_t choices = static_cast<size_t>(router.choices());
+    for (size_t i = 0; i < step_.batch().probes.size(); ++i) {
+      const Batch::Probe& probe = step_.batch().probes[i];
+      const Router& router = step_.router(i);
       router_rows_.clear();
       for (const Buffer* rows : router.rows) {
         router_rows_.push_back(Values(*rows) + static_cast<size_t>(layer) * x.cols);
       }
-      double* sums = probe.sums + static_cast<size_t>(layer) * choices;
+      const std::span<double> sums = step_.sums(i, layer);
       const Mat<float> rows = Floats(x).Rows(probe.row_begin, probe.row_end - probe.row_begin);
-      simd::AddRouterSums(pool_, {sums, choices}, rows, router_rows_);
-      if (probe.by_layer == nullptr) continue;
-      const int pick = router.Pick(layer, sums, probe.pooled);
-      probe.by_layer[layer] = router.experts[static_cast<size_t>(pick)];
+      simd::AddRouterSums(pool_, sums, rows, router_rows_);
+      if (probe.decides) step_.Pick(i, layer, router.Pick(layer, sums.data(), probe.pooled));
     }
   }
+  Routed Routes(int probe) override { return step_.routed(static_cast<size_t>(probe)); }
 
   void AdaptEmbedding(Tensor out) override {
-    Try([&] { hydrad::AdaptEmbedding<T>(pool_, step_.batch(), Floats(out), scratch_); });
+    Try([&] { hydrad::AdaptEmbedding<T>(pool_, step_.batch(), step_.ends(), Floats(out), scratch_); });
   }
 
   void AdaptHead(Tensor logits, Tensor x) override {
-    Try([&] { hydrad::AdaptHead<T>(pool_, step_.batch(), Floats(logits), Floats(x), scratch_); });
+    Try([&] {
+      hydrad::AdaptHead<T>(pool_, step_.batch(), step_.ends(), Floats(logits), Floats(x), scratch_);
+    });
   }
 
   std::span<const float> Gates(int record) override { return step_.gates(record); }
@@ -208,7 +211,8 @@ class CpuBackend : public Backend {
   }
 
   simd::Pool pool_;
-  CpuStep<T> step_;
+  DeviceAdapters device_adapters_;
+  CpuStep<T> step_{device_adapters_};
   std::vector<const float*> router_rows_;  // of one probe
   Scratch scratch_;
   absl::Status failure_;  // of the step

@@ -8,6 +8,7 @@
 #include "kernels/attention.h"
 #include "kernels/lora.h"
 #include "server/backend/backend.h"
+#include "server/backend/cpu/packed_adapter.h"
 
 namespace hydrad {
 
@@ -15,31 +16,62 @@ namespace hydrad {
 template <class T>  // element type of adapters, bf16 or float
 class CpuStep {
  public:
-  // Plans `batch`, which must outlive the step. Its adapters are PackedAdapter<T>.
+  // Looks adapters, which are PackedAdapter<T>, and routers up in `held`, which must outlive it.
+  explicit CpuStep(const DeviceAdapters& held) : held_(held) {}
+
+  // Plans `batch`, which must outlive the step.
   void Begin(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
 
   const Batch& batch() const { return *batch_; }
   std::span<const AttentionSegment> segments() const { return segments_; }
   // [rows, head_dim], see kernels/elementwise.h Rope.
   Mat<const float> cos_sin() const { return cos_sin_; }
-  size_t passes() const { return batch_->passes(); }
-  // The runs of a pass (see Batch::runs) whose adapter changes the group in the layer. Valid until the next
+  size_t terms() const { return batch_->terms(); }
+  // The runs of a term (see Batch::runs) whose adapter changes the group in the layer. Valid until the next
   // call.
-  std::span<const LoraRun<T>> runs(size_t pass, int layer, ProjectionGroup group);
+  std::span<const LoraRun<T>> runs(size_t term, int layer, ProjectionGroup group);
   // See Backend::Gates.
   std::span<const float> gates(int record) const;
+  // [runs of the batch] what each changes at the ends of the network; null where nothing.
+  std::span<const Vocabulary<T>* const> ends() const { return ends_; }
+
+  const Router& router(size_t probe) const { return *probes_[probe].router; }
+  // [choices] of the probe in the layer.
+  std::span<double> sums(size_t probe, int layer);
+  // What the router of a probe that decides has chosen for the layer.
+  void Pick(size_t probe, int layer, int choice);
+  // See Backend::Routes.
+  Routed routed(size_t probe) const;
 
  private:
+  struct Probe {
+    const Router* router;
+    size_t picks_begin;  // in picks_
+  };
+
+  const PackedAdapter<T>& Packed(int32_t slot) const {
+    return static_cast<const PackedAdapter<T>&>(held_.adapter(slot));
+  }
+  void LookUp();
   void PlaceRecords();
+  const PackedAdapter<T>& AdapterOf(const Batch::Run& run, int layer) const;
   LoraRun<T> MakeRun(const Batch::Run& run, int layer, ProjectionGroup group);
+
+  const DeviceAdapters& held_;
 
   const Batch* batch_ = nullptr;
   std::vector<AttentionSegment> segments_;
   std::vector<float> cos_sin_values_;
   Mat<float> cos_sin_{};
   std::vector<LoraRun<T>> runs_;
-  std::vector<float> gates_;          // the records, one after the other
-  std::vector<size_t> record_begin_;  // [records + 1] into gates_
+  std::vector<float> gates_;                             // the records, one after the other
+  std::vector<size_t> record_begin_;                     // [records + 1] into gates_
+  std::vector<const PackedAdapter<T>*> adapters_;        // [runs of the batch]
+  std::vector<const PackedAdapter<T>*> layer_adapters_;  // of Batch::layer_adapters
+  std::vector<const Vocabulary<T>*> ends_;               // [runs of the batch]
+  std::vector<Probe> probes_;                            // [probes of the batch]
+  std::vector<double> sums_;                             // Batch::probe_sums, added to
+  std::vector<int32_t> picks_;                           // [layers] of each probe
 };
 
 }  // namespace hydrad

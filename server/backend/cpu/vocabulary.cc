@@ -3,18 +3,11 @@
 #include <algorithm>
 
 #include "kernels/simd/pool.h"
-#include "server/backend/cpu/packed_adapter.h"
 
 namespace hydrad {
 namespace {
 
 size_t Align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-// What the run's adapter changes at the ends; null if nothing.
-template <class T>
-const Vocabulary<T>* VocabularyOf(const Batch::Run& run) {
-  return run.adapter == nullptr ? nullptr : static_cast<const PackedAdapter<T>*>(run.adapter)->vocabulary();
-}
 
 // One run's rows, all of them, in y and x.
 template <class T>
@@ -83,9 +76,11 @@ int PackedRows::Find(int32_t token) const {
 }
 
 template <class T>
-void AdaptEmbedding(simd::Pool& pool, const Batch& batch, Mat<float> out, Scratch& scratch) {
-  for (const Batch::Run& run : batch.runs) {
-    const Vocabulary<T>* v = VocabularyOf<T>(run);
+void AdaptEmbedding(simd::Pool& pool, const Batch& batch, std::span<const Vocabulary<T>* const> ends,
+                    Mat<float> out, Scratch& scratch) {
+  for (size_t i = 0; i < ends.size(); ++i) {
+    const Batch::Run& run = batch.runs[i];
+    const Vocabulary<T>* v = ends[i];
     if (v == nullptr) continue;
     const int count = run.row_end - run.row_begin;
     const Mat<float> rows = out.Rows(run.row_begin, count);
@@ -96,13 +91,14 @@ void AdaptEmbedding(simd::Pool& pool, const Batch& batch, Mat<float> out, Scratc
 }
 
 template <class T>
-void AdaptHead(simd::Pool& pool, const Batch& batch, Mat<float> logits, Mat<const float> x,
-               Scratch& scratch) {
+void AdaptHead(simd::Pool& pool, const Batch& batch, std::span<const Vocabulary<T>* const> ends,
+               Mat<float> logits, Mat<const float> x, Scratch& scratch) {
   const auto index = [&](int row) {
     return static_cast<int>(std::ranges::lower_bound(batch.logit_rows, row) - batch.logit_rows.begin());
   };
-  for (const Batch::Run& run : batch.runs) {
-    const Vocabulary<T>* v = VocabularyOf<T>(run);
+  for (size_t i = 0; i < ends.size(); ++i) {
+    const Batch::Run& run = batch.runs[i];
+    const Vocabulary<T>* v = ends[i];
     const int begin = v == nullptr ? 0 : index(run.row_begin), end = v == nullptr ? 0 : index(run.row_end);
     if (begin == end) continue;
     const Mat<float> y = logits.Rows(begin, end - begin);
@@ -113,9 +109,13 @@ void AdaptHead(simd::Pool& pool, const Batch& batch, Mat<float> logits, Mat<cons
   }
 }
 
-template void AdaptEmbedding<bf16>(simd::Pool&, const Batch&, Mat<float>, Scratch&);
-template void AdaptEmbedding<float>(simd::Pool&, const Batch&, Mat<float>, Scratch&);
-template void AdaptHead<bf16>(simd::Pool&, const Batch&, Mat<float>, Mat<const float>, Scratch&);
-template void AdaptHead<float>(simd::Pool&, const Batch&, Mat<float>, Mat<const float>, Scratch&);
+template void AdaptEmbedding<bf16>(simd::Pool&, const Batch&, std::span<const Vocabulary<bf16>* const>,
+                                   Mat<float>, Scratch&);
+template void AdaptEmbedding<float>(simd::Pool&, const Batch&, std::span<const Vocabulary<float>* const>,
+                                    Mat<float>, Scratch&);
+template void AdaptHead<bf16>(simd::Pool&, const Batch&, std::span<const Vocabulary<bf16>* const>, Mat<float>,
+                              Mat<const float>, Scratch&);
+template void AdaptHead<float>(simd::Pool&, const Batch&, std::span<const Vocabulary<float>* const>,
+                               Mat<float>, Mat<const float>, Scratch&);
 
 }  // namespace hydrad

@@ -36,12 +36,15 @@ struct Vocabulary {
 };
 
 // The rows of `out` [rows, hidden], which hold the base's embeddings, become those of the runs' adapters.
+// `ends` [runs of the batch]: what each changes, null where nothing.
 template <class T>
-void AdaptEmbedding(simd::Pool& pool, const Batch& batch, Mat<float> out, Scratch& scratch);
+void AdaptEmbedding(simd::Pool& pool, const Batch& batch, std::span<const Vocabulary<T>* const> ends,
+                    Mat<float> out, Scratch& scratch);
 // The rows of `logits` [logit rows, vocab], which hold the base's lm_head of x, become those of the runs'
 // adapters.
 template <class T>
-void AdaptHead(simd::Pool& pool, const Batch& batch, Mat<float> logits, Mat<const float> x, Scratch& scratch);
+void AdaptHead(simd::Pool& pool, const Batch& batch, std::span<const Vocabulary<T>* const> ends,
+               Mat<float> logits, Mat<const float> x, Scratch& scratch);
 
 }  // namespace hydrad
 

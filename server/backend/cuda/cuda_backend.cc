@@ -110,6 +110,7 @@ class CudaBackend final : public Backend {
   }
   absl::StatusOr<std::unique_ptr<DeviceAdapter>> LoadAdapter(const AdapterWeights& weights,
                                                              const AdapterShape& shape) override;
+  DeviceAdapters& device_adapters() override { return device_adapters_; }
 
   absl::Status Reserve(const StepLimits& limits) override;
   int PaddedRows(const Batch& batch) const override;
@@ -174,16 +175,13 @@ class CudaBackend final : public Backend {
     Op("Add", [&] { return cuda::Add(View<float>(y), View<const bf16>(x), stream_.get()); });
   }
 
-  bool can_route() const override { return true; }
   void Route(Tensor x, int layer) override {
     LayerOp("Route", layer, [&] {
       return cuda::ProbeRouters(tables_->probes(layer), tables_->probe_count(), tables_->probes(),
                                 View<const float>(x), stream_.get());
     });
   }
-  void FinishProbes() override {
-    if (step_.ok()) step_ = tables_->FinishProbes(stream_.get());
-  }
+  Routed Routes(int probe) override;
   std::span<const float> Gates(int record) override;
   void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
     if (step_.ok()) step_ = sampler_->Draw(logits, rows, out, stream_.get());
@@ -230,6 +228,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<CudaGemm> gemm_;
   std::unique_ptr<AdapterPool> pool_;
   std::atomic<bool> model_loaded_ = false;
+  DeviceAdapters device_adapters_;
 
   // From Reserve.
   StepLimits limits_;
@@ -292,6 +291,7 @@ absl::StatusOr<std::unique_ptr<DeviceAdapter>> CudaBackend::LoadAdapter(const Ad
   auto adapter = CudaAdapter::Load(weights, shape, *pool_, *uploader_);
   RETURN_IF_ERROR(Noted(adapter.status()));
   RETURN_IF_ERROR(Noted(lora_space_->WidenFor((*adapter)->extents())));
+  device_adapters_.Add(**adapter);
   return *std::move(adapter);
 }
 
@@ -299,7 +299,8 @@ absl::Status CudaBackend::Reserve(const StepLimits& limits) {
   graphs_.Forget();
   limits_ = limits;
   const int partials = kPartialsPerRow * limits.max_logit_rows;
-  ASSIGN_OR_RETURN(tables_, StepTables::Make(memory_, limits, partials, options_.regroup_products));
+  ASSIGN_OR_RETURN(tables_,
+                   StepTables::Make(memory_, device_adapters_, limits, partials, options_.regroup_products));
   ASSIGN_OR_RETURN(sampler_, CudaSampler::Make(memory_, limits.max_logit_rows));
   lora_space_ = std::make_unique<LoraScratchSpace>(memory_, *uploader_, limits.max_rows, LoraBlocks());
   RETURN_IF_ERROR(ReserveRegrouping(limits.max_rows));
@@ -330,7 +331,7 @@ absl::Status CudaBackend::ReserveRegrouping(int rows) {
 bool CudaBackend::MayRecord(const Batch& batch) const {
   const size_t rows = batch.tokens.size();
   return options_.graphs && batch.segments.size() == rows && batch.logit_rows.size() == rows &&
-         batch.passes() <= 1 && batch.probes.empty();
+         batch.terms() <= 1 && batch.probes.empty();
 }
 
 int CudaBackend::PaddedRows(const Batch& batch) const {
@@ -446,6 +447,13 @@ std::span<const float> CudaBackend::Gates(int record) {
   const absl::StatusOr<std::span<const float>> gates = tables_->Gates(record, stream_.get());
   step_ = gates.status();
   return gates.value_or(std::span<const float>());
+}
+
+Routed CudaBackend::Routes(int probe) {
+  if (!step_.ok()) return {};
+  const absl::StatusOr<Routed> routed = tables_->Routes(static_cast<size_t>(probe), stream_.get());
+  step_ = routed.status();
+  return routed.value_or(Routed{});
 }
 
 Sampled CudaBackend::Score(Tensor logits, int32_t token, int top) {

@@ -8,12 +8,6 @@ namespace {
 
 size_t Padded(size_t bytes) { return (bytes + 15) / 16 * 16; }
 
-// What the run's adapter changes at the ends. The experts of a mixture change nothing there.
-DeviceEnds EndsOf(const Batch::Run& run) {
-  if (run.adapter == nullptr || run.by_layer != nullptr) return {};
-  return static_cast<const CudaAdapter&>(*run.adapter).ends();
-}
-
 bool Changes(const DeviceEnds& ends) {
   return ends.embeds() || ends.head.count > 0 || ends.head_lora != nullptr;
 }
@@ -31,11 +25,16 @@ LogitRows LogitRowsOf(const Batch& batch, const Batch::Run& run) {
 
 }  // namespace
 
-size_t StepTables::EndsBytes(const Batch& batch) {
-  if (std::ranges::none_of(batch.runs, [](const Batch::Run& run) { return Changes(EndsOf(run)); })) return 0;
+// What the run's adapter changes at the ends. The experts of a mixture change nothing there.
+DeviceEnds StepTables::EndsOf(const Batch::Run& run) const {
+  return run.one_for_all_layers() ? AdapterOf(run).ends() : DeviceEnds{};
+}
+
+size_t StepTables::EndsBytes(const Batch& batch) const {
+  if (std::ranges::none_of(batch.runs, [this](const auto& run) { return Changes(EndsOf(run)); })) return 0;
   size_t bytes = 2 * Padded(batch.runs.size() * sizeof(cuda::VocabularyRun));
-  for (size_t pass = 0; pass < batch.passes(); ++pass)
-    bytes += LoraBytes(batch.pass(pass).size(), batch.rows());
+  for (size_t term = 0; term < batch.terms(); ++term)
+    bytes += LoraBytes(batch.term(term).size(), batch.rows());
   return bytes;
 }
 
@@ -72,10 +71,10 @@ void StepTables::WriteVocabulary(const Batch& batch) {
 }
 
 void StepTables::WriteHeadLora(const Batch& batch) {
-  for (size_t pass = 0; pass < batch.passes(); ++pass) {
+  for (size_t term = 0; term < batch.terms(); ++term) {
     cuda::LoraPlan plan{};
     runs_.clear();
-    for (const Batch::Run& run : batch.pass(pass)) {
+    for (const Batch::Run& run : batch.term(term)) {
       const DeviceEnds ends = EndsOf(run);
       const LogitRows rows = LogitRowsOf(batch, run);
       if (ends.head_lora == nullptr || rows.begin == rows.end) continue;

@@ -11,12 +11,12 @@ size_t Padded(size_t bytes) { return (bytes + 15) / 16 * 16; }
 
 }  // namespace
 
-size_t StepTables::ProbeBytes(const Batch& batch) {
-  if (batch.probes.empty()) return 0;
+size_t StepTables::ProbeBytes() const {
+  if (routers_.empty()) return 0;
   size_t bytes = Padded(sizeof(int32_t));
-  for (const Batch::Probe& probe : batch.probes) {
-    const size_t layers = static_cast<size_t>(probe.router->layers);
-    const size_t choices = static_cast<size_t>(probe.router->choices());
+  for (const Router* router : routers_) {
+    const size_t layers = static_cast<size_t>(router->layers);
+    const size_t choices = static_cast<size_t>(router->choices());
     bytes += Padded(layers * choices * sizeof(double)) + Padded(layers * choices * sizeof(float)) +
              Padded(choices * sizeof(void*)) + Padded(layers * sizeof(int32_t)) +
              layers * (Padded(choices * sizeof(void*)) + sizeof(cuda::RouterProbe));
@@ -25,10 +25,8 @@ size_t StepTables::ProbeBytes(const Batch& batch) {
 }
 
 void StepTables::WriteProbes(const Batch& batch) {
-  batch_ = &batch;
   probes_ = static_cast<int>(batch.probes.size());
-  probe_sums_.clear();
-  probe_picks_.clear();
+  routes_fetched_ = false;
   if (probes_ == 0) return;
   const int32_t count = probes_;
   probe_count_begin_ = used_;
@@ -36,24 +34,24 @@ void StepTables::WriteProbes(const Batch& batch) {
   std::vector<cuda::RouterProbe> all, of_one(limits_.layers);
   all.resize(static_cast<size_t>(limits_.layers) * batch.probes.size());
   for (size_t i = 0; i < batch.probes.size(); ++i) {
-    WriteProbe(batch.probes[i], of_one);
+    WriteProbe(i, of_one);
     for (int layer = 0; layer < limits_.layers; ++layer) all[layer * batch.probes.size() + i] = of_one[layer];
   }
   probes_begin_ = used_;
   Put(std::span<const cuda::RouterProbe>(all));
 }
 
-void StepTables::WriteProbe(const Batch::Probe& probe, std::span<cuda::RouterProbe> by_layer) {
-  const Router& router = *probe.router;
+void StepTables::WriteProbe(size_t index, std::span<cuda::RouterProbe> by_layer) {
+  const Batch::Probe& probe = batch_->probes[index];
+  const Router& router = *routers_[index];
+  Probe& placed = probed_[index];
   const size_t layers = by_layer.size(), choices = static_cast<size_t>(router.choices());
-  double* sums = Put(std::span<const double>(probe.sums, layers * choices));
+  HYDRAD_CHECK(probe.decides == (placed.chosen != nullptr));
+  double* sums = Put(std::span(batch_->probe_sums).subspan(probe.sums_begin, layers * choices));
   const float* bias = Put(std::span<const float>(router.bias));
-  const auto run = std::find_if(by_layer_.begin(), by_layer_.end(),
-                                [&](const auto& entry) { return entry.first == probe.by_layer; });
-  const bool picks = probe.by_layer != nullptr && run != by_layer_.end();
   const cuda::LoraGroup* const* tables = nullptr;
   int32_t* picked = nullptr;
-  if (picks) {
+  if (probe.decides) {
     std::vector<const cuda::LoraGroup*> experts;
     for (const DeviceAdapter* expert : router.experts) {
       experts.push_back(static_cast<const CudaAdapter&>(*expert).groups());
@@ -75,37 +73,42 @@ void StepTables::WriteProbe(const Batch::Probe& probe, std::span<cuda::RouterPro
                        .bias = bias + layer * choices,
                        .sums = sums + layer * choices,
                        .choices = tables,
-                       .chosen = picks ? run->second + layer : nullptr,
-                       .choice = picks ? picked + layer : nullptr};
+                       .chosen = probe.decides ? placed.chosen + layer : nullptr,
+                       .choice = probe.decides ? picked + layer : nullptr};
   }
-  probe_sums_.push_back(sums);
-  probe_picks_.push_back(picked);
+  placed.sums = sums;
+  placed.picks = picked;
 }
 
-absl::Status StepTables::FinishProbes(cudaStream_t stream) {
+absl::Status StepTables::FetchRoutes(cudaStream_t stream) {
   constexpr char kFetching[] = "fetching what the routers picked";
-  std::vector<std::vector<int32_t>> picked(batch_->probes.size());
-  for (size_t i = 0; i < batch_->probes.size(); ++i) {
-    const Batch::Probe& probe = batch_->probes[i];
-    const size_t layers = static_cast<size_t>(limits_.layers),
-                 choices = static_cast<size_t>(probe.router->choices());
-    RETURN_IF_ERROR(CudaStatus(cudaMemcpyAsync(probe.sums, probe_sums_[i], layers * choices * sizeof(double),
-                                               cudaMemcpyDeviceToHost, stream),
+  if (routes_fetched_) return absl::OkStatus();
+  const auto layers = static_cast<size_t>(limits_.layers);
+  host_sums_.resize(batch_->probe_sums.size());
+  host_picks_.resize(probed_.size() * layers);
+  for (size_t i = 0; i < probed_.size(); ++i) {
+    const size_t bytes = layers * static_cast<size_t>(routers_[i]->choices()) * sizeof(double);
+    RETURN_IF_ERROR(CudaStatus(cudaMemcpyAsync(host_sums_.data() + batch_->probes[i].sums_begin,
+                                               probed_[i].sums, bytes, cudaMemcpyDeviceToHost, stream),
                                kFetching));
-    if (probe_picks_[i] == nullptr) continue;
-    picked[i].resize(layers);
-    RETURN_IF_ERROR(CudaStatus(cudaMemcpyAsync(picked[i].data(), probe_picks_[i], layers * sizeof(int32_t),
-                                               cudaMemcpyDeviceToHost, stream),
+    if (probed_[i].picks == nullptr) continue;
+    RETURN_IF_ERROR(CudaStatus(cudaMemcpyAsync(host_picks_.data() + i * layers, probed_[i].picks,
+                                               layers * sizeof(int32_t), cudaMemcpyDeviceToHost, stream),
                                kFetching));
   }
   RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream), kFetching));
-  for (size_t i = 0; i < batch_->probes.size(); ++i) {
-    const Batch::Probe& probe = batch_->probes[i];
-    for (size_t layer = 0; layer < picked[i].size(); ++layer) {
-      probe.by_layer[layer] = probe.router->experts[static_cast<size_t>(picked[i][layer])];
-    }
-  }
+  routes_fetched_ = true;
   return absl::OkStatus();
+}
+
+absl::StatusOr<Routed> StepTables::Routes(size_t probe, cudaStream_t stream) {
+  RETURN_IF_ERROR(FetchRoutes(stream));
+  const auto layers = static_cast<size_t>(limits_.layers);
+  const size_t choices = static_cast<size_t>(routers_[probe]->choices());
+  const auto begin = static_cast<size_t>(batch_->probes[probe].sums_begin);
+  Routed routed{.sums = std::span(host_sums_).subspan(begin, layers * choices), .picks = {}};
+  if (probed_[probe].picks != nullptr) routed.picks = std::span(host_picks_).subspan(probe * layers, layers);
+  return routed;
 }
 
 }  // namespace hydrad

@@ -8,27 +8,24 @@ namespace {
 
 constexpr int kLeastRows = 2 * cuda::kLoraTileRows;  // of a run: fewer make no tiles of their own
 
-using ByKind = std::array<int64_t, kProjectionGroups>;
-
-// The products with zeros that regrouping could spare the run. Mixtures of plain adapters have none.
-ByKind ZerosOf(const Batch::Run& run) {
-  ByKind zeros{};
-  const int rows = run.row_end - run.row_begin;
-  if (run.by_layer != nullptr || rows < kLeastRows) return zeros;
-  const auto& adapter = static_cast<const CudaAdapter&>(*run.adapter);
-  for (int kind = 0; kind < kProjectionGroups; ++kind)
-    zeros[kind] = rows * adapter.ZeroProducts(kind, run.top_k);
-  return zeros;
-}
-
-bool Any(const ByKind& zeros) {
+bool Any(const std::array<int64_t, kProjectionGroups>& zeros) {
   return std::ranges::any_of(zeros, [](int64_t z) { return z > 0; });
 }
 
 }  // namespace
 
+// The products with zeros that regrouping could spare the run. Mixtures of plain adapters have none.
+StepTables::ByKind StepTables::ZerosOf(const Batch::Run& run) const {
+  ByKind zeros{};
+  const int rows = run.row_end - run.row_begin;
+  if (!run.one_for_all_layers() || rows < kLeastRows) return zeros;
+  for (int kind = 0; kind < kProjectionGroups; ++kind)
+    zeros[kind] = rows * AdapterOf(run).ZeroProducts(kind, run.top_k);
+  return zeros;
+}
+
 bool StepTables::AnyToRegroup(std::span<const Batch::Run> runs) const {
-  return may_regroup_ && std::ranges::any_of(runs, [](const Batch::Run& run) { return Any(ZerosOf(run)); });
+  return may_regroup_ && std::ranges::any_of(runs, [this](const auto& run) { return Any(ZerosOf(run)); });
 }
 
 // Of the runs of a pass, whose form for the kernels is runs_.

@@ -10,35 +10,43 @@ constexpr size_t kAlignment = 16;
 
 size_t Padded(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-const CudaAdapter& OnCuda(const DeviceAdapter* adapter) {
-  HYDRAD_CHECK(adapter != nullptr);
-  return static_cast<const CudaAdapter&>(*adapter);
-}
-
 // The kernels' segments have the batch's fields.
 std::span<const cuda::AttentionSegment> SegmentsOf(const Batch& batch) {
   static_assert(sizeof(Batch::Segment) == sizeof(cuda::AttentionSegment));
   return {reinterpret_cast<const cuda::AttentionSegment*>(batch.segments.data()), batch.segments.size()};
 }
 
+}  // namespace
+
 // Calls `use` with every adapter that the run uses, or may use once a router has picked.
 template <class Use>
-void ForEachAdapter(const Batch& batch, const Batch::Run& run, int layers, Use use) {
-  if (run.by_layer == nullptr) return use(OnCuda(run.adapter));
-  for (int layer = 0; layer < layers; ++layer) {
-    if (run.by_layer[layer] != nullptr) use(OnCuda(run.by_layer[layer]));
+void StepTables::ForEachAdapter(const Batch::Run& run, Use use) const {
+  if (run.one_for_all_layers()) return use(AdapterOf(run));
+  if (run.by_layer >= 0) {
+    const auto begin = static_cast<size_t>(run.by_layer);
+    for (int layer = 0; layer < limits_.layers; ++layer) use(*layer_adapters_[begin + layer]);
+    return;
   }
-  for (const Batch::Probe& probe : batch.probes) {
-    if (probe.by_layer != run.by_layer) continue;
-    for (const DeviceAdapter* expert : probe.router->experts) use(OnCuda(expert));
+  for (const DeviceAdapter* expert : routers_[static_cast<size_t>(run.decided_by)]->experts) {
+    use(static_cast<const CudaAdapter&>(*expert));
   }
 }
 
-}  // namespace
+void StepTables::LookUp(const Batch& batch) {
+  batch_ = &batch;
+  const auto adapter = [this](int32_t slot) { return static_cast<const CudaAdapter*>(&held_.adapter(slot)); };
+  adapters_.clear();
+  for (const Batch::Run& run : batch.runs) adapters_.push_back(adapter(run.adapter));
+  layer_adapters_.clear();
+  for (const int32_t slot : batch.layer_adapters) layer_adapters_.push_back(adapter(slot));
+  routers_.clear();
+  for (const Batch::Probe& probe : batch.probes) routers_.push_back(&held_.router(probe.router));
+}
 
-absl::StatusOr<std::unique_ptr<StepTables>> StepTables::Make(DeviceMemory& memory, const StepLimits& limits,
-                                                             int partials, int64_t regroup_products) {
-  std::unique_ptr<StepTables> tables(new StepTables(memory, limits, partials, regroup_products));
+absl::StatusOr<std::unique_ptr<StepTables>> StepTables::Make(DeviceMemory& memory, const DeviceAdapters& held,
+                                                             const StepLimits& limits, int partials,
+                                                             int64_t regroup_products) {
+  std::unique_ptr<StepTables> tables(new StepTables(memory, held, limits, partials, regroup_products));
   tables->column_bytes_ = Padded(sizeof(int32_t) * std::max(limits.max_rows, limits.max_logit_rows));
   for (Stage& stage : tables->stages_) {
     ASSIGN_OR_RETURN(stage.copied, MakeEvent());
@@ -69,6 +77,7 @@ absl::Status StepTables::Grow(size_t bytes) {
 absl::StatusOr<bool> StepTables::Begin(const Batch& batch, int rows, bool recorded, cudaStream_t stream) {
   constexpr char kTables[] = "copying the step's tables";
   may_regroup_ = !recorded;
+  LookUp(batch);
   items_.clear();
   merges_.clear();
   cuda::PlanAttention(SegmentsOf(batch), limits_.heads / limits_.kv_heads, partials_, &items_, &merges_);
@@ -85,6 +94,7 @@ absl::StatusOr<bool> StepTables::Begin(const Batch& batch, int rows, bool record
   used_ = FixedBytes();
   WriteRows(batch, rows);
   WriteAttention(batch);
+  probed_.assign(batch.probes.size(), {});
   WriteAdapters(batch);
   WriteEnds(batch);
   WriteProbes(batch);
@@ -99,8 +109,7 @@ absl::StatusOr<bool> StepTables::Begin(const Batch& batch, int rows, bool record
 absl::Status StepTables::AwaitAdapters(const Batch& batch, cudaStream_t stream) const {
   absl::Status awaited;
   for (const Batch::Run& run : batch.runs) {
-    ForEachAdapter(batch, run, limits_.layers,
-                   [&](const CudaAdapter& adapter) { awaited.Update(adapter.Use(stream)); });
+    ForEachAdapter(run, [&](const CudaAdapter& adapter) { awaited.Update(adapter.Use(stream)); });
   }
   return awaited;
 }
@@ -110,14 +119,14 @@ size_t StepTables::BytesFor(const Batch& batch) const {
                  Padded(batch.block_tables.size() * sizeof(int32_t)) +
                  Padded(items_.size() * sizeof(cuda::AttentionItem)) +
                  Padded(merges_.size() * sizeof(cuda::AttentionMerge));
-  for (size_t pass = 0; pass < batch.passes(); ++pass) {
-    const auto runs = batch.pass(pass);
+  for (size_t term = 0; term < batch.terms(); ++term) {
+    const auto runs = batch.term(term);
     bytes += LoraBytes(runs.size(), batch.rows()) * (AnyToRegroup(runs) ? 3 : 1);
   }
   for (const Batch::Run& run : batch.runs) {
-    if (run.by_layer != nullptr) bytes += Padded(limits_.layers * sizeof(void*));
+    if (!run.one_for_all_layers()) bytes += Padded(limits_.layers * sizeof(void*));
   }
-  return bytes + EndsBytes(batch) + ProbeBytes(batch);
+  return bytes + EndsBytes(batch) + ProbeBytes();
 }
 
 size_t StepTables::LoraBytes(size_t runs, int rows) {
@@ -132,7 +141,7 @@ absl::Status StepTables::PlaceRecords(const Batch& batch) {
     if (run.gates < 0) continue;
     HYDRAD_CHECK(run.gates + 1 == static_cast<int>(record_begin_.size()));
     const size_t rows = static_cast<size_t>(run.row_end - run.row_begin);
-    record_begin_.push_back(record_begin_.back() + rows * run.adapter->gate_count());
+    record_begin_.push_back(record_begin_.back() + rows * AdapterOf(run).gate_count());
   }
   const size_t bytes = sizeof(float) * record_begin_.back();
   if (bytes == 0 || (gates_ != nullptr && gates_->bytes() >= bytes)) return absl::OkStatus();
@@ -169,21 +178,20 @@ void StepTables::WriteAttention(const Batch& batch) {
 void StepTables::WriteAdapters(const Batch& batch) {
   lora_begin_.clear();
   regrouped_.clear();
-  by_layer_.clear();
-  for (size_t pass = 0; pass < batch.passes(); ++pass) {
+  for (size_t term = 0; term < batch.terms(); ++term) {
     cuda::LoraPlan plan{};
     runs_.clear();
-    for (const Batch::Run& run : batch.pass(pass)) {
+    for (const Batch::Run& run : batch.term(term)) {
       runs_.push_back(MakeRun(run));
-      ForEachAdapter(batch, run, limits_.layers, [&](const CudaAdapter& adapter) {
+      ForEachAdapter(run, [&](const CudaAdapter& adapter) {
         for (int kind = 0; kind < kProjectionGroups; ++kind) {
           plan.down_rows[kind] = std::max<int32_t>(plan.down_rows[kind], adapter.extents().down_rows[kind]);
         }
       });
     }
     // Recorded steps look for the first at its place.
-    lora_begin_.push_back(PutLora(plan, runs_, batch.rows(), pass == 0 ? LoraPlace() : 0));
-    WriteRegrouped(batch.pass(pass), batch.rows());
+    lora_begin_.push_back(PutLora(plan, runs_, batch.rows(), term == 0 ? LoraPlace() : 0));
+    WriteRegrouped(batch.term(term), batch.rows());
   }
 }
 
@@ -205,15 +213,15 @@ size_t StepTables::PutLora(cuda::LoraPlan plan, std::span<const cuda::LoraRun> r
 cuda::LoraRun StepTables::MakeRun(const Batch::Run& run) {
   cuda::LoraRun made = {.row_begin = run.row_begin,
                         .row_end = run.row_end,
-                        .groups = run.by_layer == nullptr ? OnCuda(run.adapter).groups() : nullptr,
-                        .by_layer = run.by_layer == nullptr ? nullptr : PutByLayer(run),
+                        .groups = run.one_for_all_layers() ? AdapterOf(run).groups() : nullptr,
+                        .by_layer = run.one_for_all_layers() ? nullptr : PutByLayer(run),
                         .weight = run.weight,
                         .top_k = run.top_k,
                         .gates = nullptr,
                         .gates_stride = 0};
   if (run.gates >= 0) {
     made.gates = static_cast<float*>(gates_ == nullptr ? nullptr : gates_->data()) + record_begin_[run.gates];
-    made.gates_stride = run.adapter->gate_count();
+    made.gates_stride = AdapterOf(run).gate_count();
   }
   return made;
 }
@@ -221,11 +229,12 @@ cuda::LoraRun StepTables::MakeRun(const Batch::Run& run) {
 // A layer whose adapter is not known yet has none until its router has picked.
 const cuda::LoraGroup** StepTables::PutByLayer(const Batch::Run& run) {
   std::vector<const cuda::LoraGroup*> tables(limits_.layers);
-  for (int layer = 0; layer < limits_.layers; ++layer) {
-    if (run.by_layer[layer] != nullptr) tables[layer] = OnCuda(run.by_layer[layer]).groups();
+  for (int layer = 0; run.by_layer >= 0 && layer < limits_.layers; ++layer) {
+    tables[layer] = layer_adapters_[static_cast<size_t>(run.by_layer + layer)]->groups();
   }
-  by_layer_.push_back({run.by_layer, Put(std::span<const cuda::LoraGroup* const>(tables))});
-  return by_layer_.back().second;
+  const cuda::LoraGroup** placed = Put(std::span<const cuda::LoraGroup* const>(tables));
+  if (run.decided_by >= 0) probed_[static_cast<size_t>(run.decided_by)].chosen = placed;
+  return placed;
 }
 
 absl::StatusOr<std::span<const float>> StepTables::Gates(int record, cudaStream_t stream) {

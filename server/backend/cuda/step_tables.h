@@ -27,10 +27,12 @@ struct StepEnds {
 // step to step unless Begin says otherwise, so that a recorded launch finds the step at hand.
 class StepTables {
  public:
-  // `partials`: room for partial results of attention. `regroup_products`: CudaBackendOptions'.
+  // `partials`: room for partial results of attention. `regroup_products`: CudaBackendOptions'. Adapters,
+  // which are CudaAdapters, and routers are looked up in `held`, which must outlive the tables.
   // RESOURCE_EXHAUSTED.
-  static absl::StatusOr<std::unique_ptr<StepTables>> Make(DeviceMemory& memory, const StepLimits& limits,
-                                                          int partials, int64_t regroup_products);
+  static absl::StatusOr<std::unique_ptr<StepTables>> Make(DeviceMemory& memory, const DeviceAdapters& held,
+                                                          const StepLimits& limits, int partials,
+                                                          int64_t regroup_products);
 
   // Plans `batch`, padded to `rows` rows, and puts it on its way on `stream`; what a step that is `recorded`
   // launches depends on its form alone. Returns whether addresses have changed: the block table of a step may
@@ -68,16 +70,21 @@ class StepTables {
   }
   const int32_t* probe_count() const { return At<int32_t>(probe_count_begin_); }
   int probes() const { return probes_; }
-  // Takes what the routers have summed and picked to where the probes want it. Waits for `stream`.
-  absl::Status FinishProbes(cudaStream_t stream);
+  // See Backend::Routes. Waits for `stream`, the first time in a step.
+  absl::StatusOr<Routed> Routes(size_t probe, cudaStream_t stream);
 
   // [rows of the run, gate_count() of its adapter], once the step is over: see Backend::Gates. Waits for
   // `stream`.
   absl::StatusOr<std::span<const float>> Gates(int record, cudaStream_t stream);
 
  private:
-  StepTables(DeviceMemory& memory, const StepLimits& limits, int partials, int64_t regroup_products)
-      : memory_(memory), limits_(limits), partials_(partials), regroup_products_(regroup_products) {}
+  StepTables(DeviceMemory& memory, const DeviceAdapters& held, const StepLimits& limits, int partials,
+             int64_t regroup_products)
+      : memory_(memory),
+        held_(held),
+        limits_(limits),
+        partials_(partials),
+        regroup_products_(regroup_products) {}
 
   template <class V>
   V* At(size_t offset) const {
@@ -89,10 +96,21 @@ class StepTables {
   size_t VocabularyPlace() const;
   size_t HeadPlace() const;
 
+  void LookUp(const Batch& batch);
+  // Of a run of the batch at hand; where its layers differ, that of any of them.
+  const CudaAdapter& AdapterOf(const Batch::Run& run) const {
+    return *adapters_[static_cast<size_t>(&run - batch_->runs.data())];
+  }
+  template <class Use>
+  void ForEachAdapter(const Batch::Run& run, Use use) const;
+  DeviceEnds EndsOf(const Batch::Run& run) const;
+  using ByKind = std::array<int64_t, kProjectionGroups>;
+  ByKind ZerosOf(const Batch::Run& run) const;
+
   absl::Status Grow(size_t bytes);
   size_t BytesFor(const Batch& batch) const;
   static size_t LoraBytes(size_t runs, int rows);
-  static size_t EndsBytes(const Batch& batch);
+  size_t EndsBytes(const Batch& batch) const;
   absl::Status PlaceRecords(const Batch& batch);
   absl::Status AwaitAdapters(const Batch& batch, cudaStream_t stream) const;
   void WriteRows(const Batch& batch, int rows);
@@ -107,8 +125,9 @@ class StepTables {
   cuda::LoraRun MakeRun(const Batch::Run& run);
   const cuda::LoraGroup** PutByLayer(const Batch::Run& run);
   void WriteProbes(const Batch& batch);
-  void WriteProbe(const Batch::Probe& probe, std::span<cuda::RouterProbe> by_layer);
-  static size_t ProbeBytes(const Batch& batch);
+  void WriteProbe(size_t index, std::span<cuda::RouterProbe> by_layer);
+  size_t ProbeBytes() const;
+  absl::Status FetchRoutes(cudaStream_t stream);
   template <class V>
   void PutAt(size_t offset, std::span<const V> values) {
     if (!values.empty()) std::memcpy(host_ + offset, values.data(), values.size_bytes());
@@ -123,6 +142,7 @@ class StepTables {
   }
 
   DeviceMemory& memory_;
+  const DeviceAdapters& held_;
   const StepLimits limits_;
   const int partials_;
   const int64_t regroup_products_;
@@ -152,13 +172,23 @@ class StepTables {
   std::vector<cuda::LoraRun> runs_;
   std::vector<cuda::LoraTile> tiles_;
 
-  // Of the runs whose layers use different adapters: where the device has their tables.
-  std::vector<std::pair<const DeviceAdapter* const*, const cuda::LoraGroup**>> by_layer_;
+  // Of the batch at hand, and what its slots stand for.
   const Batch* batch_ = nullptr;
+  std::vector<const CudaAdapter*> adapters_;        // [runs]
+  std::vector<const CudaAdapter*> layer_adapters_;  // of Batch::layer_adapters
+  std::vector<const Router*> routers_;              // [probes]
+
   int probes_ = 0;
   size_t probes_begin_ = 0, probe_count_begin_ = 0;
-  std::vector<const double*> probe_sums_;    // of each probe, on the device
-  std::vector<const int32_t*> probe_picks_;  // [layers] of each, or null
+  struct Probe {
+    const cuda::LoraGroup** chosen = nullptr;  // [layers] of the run that it decides, on the device
+    const double* sums = nullptr;              // on the device
+    const int32_t* picks = nullptr;            // [layers] on the device; null where it does not decide
+  };
+  std::vector<Probe> probed_;        // [probes]
+  std::vector<double> host_sums_;    // what Routes has fetched, as Batch::probe_sums
+  std::vector<int32_t> host_picks_;  // [probes, layers]
+  bool routes_fetched_ = false;
 
   std::unique_ptr<Buffer> gates_;
   std::vector<size_t> record_begin_;  // [records + 1] into gates_, in numbers

@@ -88,7 +88,7 @@ Batch MakeBatch(const Case& c, const ModelLimits& limits, int vocab, const Adapt
       batch.positions.push_back(first + i);
       batch.slots.push_back(first_block * limits.block_size + first + i);
     }
-    if (c.adapters) batch.runs.push_back({begin, batch.rows(), adapters.at(s)});
+    if (c.adapters) batch.runs.push_back({begin, batch.rows(), adapters.at(s)->slot()});
     batch.logit_rows.push_back(batch.rows() - 1);
   }
   return batch;

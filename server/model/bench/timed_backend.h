@@ -52,6 +52,7 @@ class TimedBackend : public Backend {
                                                              const AdapterShape& shape) override {
     return inner_.LoadAdapter(weights, shape);
   }
+  DeviceAdapters& device_adapters() override { return inner_.device_adapters(); }
 
   absl::Status Reserve(const StepLimits& limits) override { return inner_.Reserve(limits); }
   void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override {
@@ -85,8 +86,7 @@ class TimedBackend : public Backend {
   void Route(Tensor x, int layer) override {
     Time("route", [&] { inner_.Route(x, layer); });
   }
-  bool can_route() const override { return inner_.can_route(); }
-  void FinishProbes() override { inner_.FinishProbes(); }
+  Routed Routes(int probe) override { return inner_.Routes(probe); }
   std::span<const float> Gates(int record) override { return inner_.Gates(record); }
   void RopeAndWriteKv(Tensor qkv, const HeadNorms& norms, const KvCacheView& kv) override {
     Time("rope and write kv", [&] { inner_.RopeAndWriteKv(qkv, norms, kv); });

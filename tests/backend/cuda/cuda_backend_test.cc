@@ -277,10 +277,10 @@ TEST_F(CudaBackendTest, AddsEveryFamilyToTheRowsOfItsRuns) {
     for (const auto& [group, in, out] :
          {std::tuple{ProjectionGroup::kQkv, 24, 64}, {ProjectionGroup::kDown, 40, 24}}) {
       Both x(*cuda_, DType::kBf16, kRows, in, 16), y(*cuda_, DType::kBf16, kRows, out, 17);
-      batch.runs = {{0, 4, cuda_adapter.get()}, {5, 6, cuda_adapter.get(), nullptr, 0.5f}};
+      batch.runs = {{0, 4, cuda_adapter->slot()}, {5, 6, cuda_adapter->slot(), 0.5f}};
       cuda_->BeginStep(batch, kInvFreq, 1);
       cuda_->AddLora(y.cuda(), x.cuda(), 1, group);
-      batch.runs = {{0, 4, cpu_adapter.get()}, {5, 6, cpu_adapter.get(), nullptr, 0.5f}};
+      batch.runs = {{0, 4, cpu_adapter->slot()}, {5, 6, cpu_adapter->slot(), 0.5f}};
       cpu_->BeginStep(batch, kInvFreq, 1);
       cpu_->AddLora(y.cpu(), x.cpu(), 1, group);
       const double s = family.options.size, ranks = family.options.rank * family.options.experts;
@@ -302,7 +302,7 @@ std::optional<int> Launches(const char* kernel) {
 }
 
 // Long runs whose gates pick are regrouped where the zeros are many enough, beside runs that are not, in two
-// passes: with the same bits.
+// terms: with the same bits.
 TEST(CudaRegroupTest, WhetherRunsAreRegroupedIsInvisible) {
   constexpr int kManyRows = 420;
   const std::vector<RandomAdapterOptions> options = {
@@ -328,12 +328,12 @@ TEST(CudaRegroupTest, WhetherRunsAreRegroupedIsInvisible) {
     for (int i = 0; i < kManyRows; ++i) batch.positions.push_back(i);
     batch.segments = {{0, kManyRows, 0, 0}};
     batch.block_tables.assign(kManyRows / kBlock, 0);
-    batch.runs = {{0, 140, adapters[0].get()},
-                  {140, 150, adapters[0].get(), nullptr, 0.5f},
-                  {150, 240, adapters[1].get()},
-                  {240, 400, adapters[2].get(), nullptr, 1, /*top_k=*/1},
-                  {0, 200, adapters[3].get(), nullptr, -0.5f}};
-    batch.pass_begin = {4};
+    batch.runs = {{0, 140, adapters[0]->slot()},
+                  {140, 150, adapters[0]->slot(), 0.5f},
+                  {150, 240, adapters[1]->slot()},
+                  {240, 400, adapters[2]->slot(), 1, /*top_k=*/1},
+                  {0, 200, adapters[3]->slot(), -0.5f}};
+    batch.term_begin = {4};
     cuda.BeginStep(batch, kInvFreq, 1);
     const int before = Launches("ExpandRegroupedKernel").value_or(0);
     for (const auto& [group, in, out] :
@@ -345,7 +345,7 @@ TEST(CudaRegroupTest, WhetherRunsAreRegroupedIsInvisible) {
       EXPECT_NE(result, y.host());
     }
     if (const auto launched = Launches("ExpandRegroupedKernel")) {
-      EXPECT_EQ(*launched - before, products == 0 ? 4 : 0) << "two groups, two passes";
+      EXPECT_EQ(*launched - before, products == 0 ? 4 : 0) << "two groups, two terms";
     }
   }
   EXPECT_EQ(results[0], results[2]);
@@ -365,9 +365,8 @@ TEST_F(CudaBackendTest, ComposesAdaptersAndRecordsGates) {
     live.push_back(*b->LoadAdapter(plain, kShape));
     live.push_back(*b->LoadAdapter(routed, kShape));
     Batch batch = TwoSequences();
-    batch.runs = {{2, 6, live[2 * i].get(), nullptr, 0.25f},
-                  {2, 6, live[2 * i + 1].get(), nullptr, 0.5f, 2, 0}};
-    batch.pass_begin = {1};
+    batch.runs = {{2, 6, live[2 * i]->slot(), 0.25f}, {2, 6, live[2 * i + 1]->slot(), 0.5f, 2, 0}};
+    batch.term_begin = {1};
     b->BeginStep(batch, kInvFreq, 1);
     const bool cuda = b == cuda_.get();
     for (const ProjectionGroup group : {ProjectionGroup::kQkv}) {
@@ -413,23 +412,21 @@ TEST_F(CudaBackendTest, RoutesLayerByLayer) {
       router.rows.push_back(rows.back().get());
       router.experts.push_back(experts.back().get());
     }
-    std::vector<const DeviceAdapter*> by_layer(2);
-    auto& sum = sums[cuda ? 0 : 1];
-    sum.assign(6, 0.125);
+    const RouterSlot slot = b->device_adapters().Add(router);
     Batch batch = TwoSequences();
-    batch.runs = {{4, 7, nullptr, by_layer.data()}};
-    batch.probes = {{4, 7, &router, sum.data(), 3, by_layer.data()}};
+    batch.runs = {{.row_begin = 4, .row_end = 7, .adapter = experts.back()->slot(), .decided_by = 0}};
+    batch.probes = {{4, 7, slot.number(), 0, 3, true}};
+    batch.probe_sums.assign(6, 0.125);
     b->BeginStep(batch, kInvFreq, 1);
     for (int layer = 0; layer < 2; ++layer) {
       b->Route(cuda ? x.cuda() : x.cpu(), layer);
       b->AddLora(cuda ? y.cuda() : y.cpu(), cuda ? in.cuda() : in.cpu(), layer, ProjectionGroup::kQkv);
     }
-    b->FinishProbes();
-    for (const DeviceAdapter* picked : by_layer) {
-      picks[cuda ? 0 : 1].push_back(static_cast<int>(
-          std::find(router.experts.begin(), router.experts.end(), picked) - router.experts.begin()));
-    }
+    const Routed routed = b->Routes(0);
+    sums[cuda ? 0 : 1].assign(routed.sums.begin(), routed.sums.end());
+    picks[cuda ? 0 : 1].assign(routed.picks.begin(), routed.picks.end());
   }
+  ASSERT_EQ(picks[0].size(), 2);
   EXPECT_EQ(picks[0], picks[1]);
   for (int i = 0; i < 6; ++i) EXPECT_NEAR(sums[0][i], sums[1][i], 1e-12) << i;  // double, in other orders
   y.Compare(*cuda_, 3 * kHalfUlp, 2 * kHalfUlp * 24 * 0.3 * 4 * 0.3, "adapted by the picks");
@@ -464,7 +461,7 @@ TEST_F(CudaBackendTest, ChangesTheEndsForTheRowsOfItsRuns) {
       EXPECT_EQ(adapter->bytes(), b->AdapterBytes(weights, shape)) << family.name;
       Batch batch = TwoSequences();
       batch.logit_rows = {1, 3, 4, 6};  // of the second run none
-      batch.runs = {{0, 4, adapter.get()}, {5, 6, adapter.get()}, {6, 7, adapter.get()}};
+      batch.runs = {{0, 4, adapter->slot()}, {5, 6, adapter->slot()}, {6, 7, adapter->slot()}};
       b->BeginStep(batch, kInvFreq, 1);
       b->AdaptEmbedding(cuda ? x.cuda() : x.cpu());
       b->AdaptHead(cuda ? logits.cuda() : logits.cpu(), cuda ? last.cuda() : last.cpu());
@@ -475,7 +472,7 @@ TEST_F(CudaBackendTest, ChangesTheEndsForTheRowsOfItsRuns) {
   }
 }
 
-// The same two adapters, weighted, on the rows of one sequence: in passes, and in lm_head in passes too.
+// The same two adapters, weighted, on the rows of one sequence: in terms, and in lm_head in terms too.
 TEST_F(CudaBackendTest, ComposesChangesOfTheEnds) {
   AdapterShape shape = kShape;
   shape.vocab = 11;
@@ -488,8 +485,8 @@ TEST_F(CudaBackendTest, ComposesChangesOfTheEnds) {
     const auto first = *b->LoadAdapter(RandomAdapter(40, shape, options), shape);
     const auto second = *b->LoadAdapter(RandomAdapter(41, shape, options), shape);
     Batch batch = TwoSequences();
-    batch.runs = {{0, 4, first.get(), nullptr, 0.5f}, {0, 4, second.get(), nullptr, -2.f}};
-    batch.pass_begin = {1};
+    batch.runs = {{0, 4, first->slot(), 0.5f}, {0, 4, second->slot(), -2.f}};
+    batch.term_begin = {1};
     b->BeginStep(batch, kInvFreq, 1);
     b->AdaptEmbedding(cuda ? x.cuda() : x.cpu());
     b->AdaptHead(cuda ? logits.cuda() : logits.cpu(), cuda ? last.cuda() : last.cpu());

@@ -79,8 +79,8 @@ class World {
       experts.push_back(std::move(expert));
     }
     auto generation = std::make_shared<AdapterGeneration>();
-    generation->mixture =
-        std::make_unique<Mixture>(std::move(experts), shape.layers, RouterPool::kLast, Decision::kVote);
+    generation->mixture = std::make_unique<Mixture>(std::move(experts), shape.layers, RouterPool::kLast,
+                                                    Decision::kVote, backend_->device_adapters());
     Add(std::move(generation));
     return absl::OkStatus();
   }
