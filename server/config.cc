@@ -208,6 +208,10 @@ void AddOperation(CLI::App& app, Config& c) {
          "Seconds without an end of a step, after which liveness is NOT_SERVING and the log says where it "
          "stands; must exceed the longest step")
       ->check(CLI::Range(0.1, 86400.0));
+  app.add_option(
+      "--record-steps", c.record_steps,
+      "File to write every step of the model to, with the tokens of all requests in it: what to send "
+      "with a report of wrong output");
   app.add_option("--log-level", c.log_level, "Least serious records to log")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
 }

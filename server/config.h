@@ -51,8 +51,9 @@ struct Config {
   double drain_timeout = 30;  // seconds
   double stall_limit = 30;    // seconds
   std::string log_level = "info";
-  std::string audit_log;  // "": into the log
-  std::string state_dir;  // "": a restart forgets what was loaded
+  std::string record_steps;  // "": not recorded
+  std::string audit_log;     // "": into the log
+  std::string state_dir;     // "": a restart forgets what was loaded
 };
 
 // What the command line asks for.

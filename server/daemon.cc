@@ -14,6 +14,7 @@
 #include "server/base/log.h"
 #include "server/limits.h"
 #include "server/metrics/nvml.h"
+#include "server/model/step_record.h"
 #include "server/model/transformer.h"
 #include "server/preflight.h"
 #include "server/sizing.h"
@@ -133,7 +134,13 @@ absl::Status Daemon::LoadModel() {
                                                        /*budgeted=*/backend_->free_bytes().has_value()));
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model + "/tokenizer.json"));
   ASSIGN_OR_RETURN(base_weights_, BaseWeights::Open(config_.model, model));
-  ASSIGN_OR_RETURN(model_, LoadTransformer(*base_weights_, model, *backend_, limits));
+  ASSIGN_OR_RETURN(network_, LoadTransformer(*base_weights_, model, *backend_, limits));
+  if (config_.record_steps.empty()) {
+    model_ = network_.get();
+  } else {
+    ASSIGN_OR_RETURN(recording_, RecordingModel::Open(*network_, config_.record_steps));
+    model_ = recording_.get();
+  }
   metrics_.SetBuildInfo(HYDRAD_VERSION, backend_->description(), ModelName(config_));
   const int blocks = model_->limits().kv_blocks;
   Log()->info("model {}: context {}, KV cache {} MiB in {} blocks, device {}", ModelName(config_),

@@ -86,7 +86,8 @@ class Daemon {
   std::unique_ptr<Exporter> exporter_;
   std::unique_ptr<AuditLog> audit_;
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Model> model_;
+  std::unique_ptr<Model> network_, recording_;
+  Model* model_ = nullptr;  // one of them
   std::shared_ptr<const BaseWeights> base_weights_;
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<Admission> admission_, admins_;

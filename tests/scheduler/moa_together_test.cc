@@ -2,8 +2,13 @@
 // included, is the same bit for bit alone, in one piece, on one thread, and among requests of every family,
 // in chunks, preempted and computed again.
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
 
 #include "server/backend/cpu/cpu_backend.h"
+#include "server/base/file.h"
+#include "server/model/step_record.h"
 #include "tests/fakes/fake_claim.h"
 #include "tests/model/adapters.h"
 #include "tests/model/golden.h"
@@ -20,16 +25,17 @@ constexpr Decision kDecisions[] = {Decision::kLabel, Decision::kLast, Decision::
 // A backend, a model within `limits`, and adapters: two MoAs, a LoRA and a HydraLoRA.
 class World {
  public:
-  World(DType type, int threads, const ModelLimits& limits)
+  World(DType type, int threads, const ModelLimits& limits, uint64_t seed = 7)
       : backend_(MakeCpuBackend({.threads = threads, .weight_type = type})),
         model_(*LoadTransformer(kModel, *backend_, limits)),
         shape_(model_->config().adapter_shape()) {
     for (const char* name : {"moa_last", "moa_mean"}) AddMoa(std::string("tests/golden/adapters/") + name);
-    AddRandom({.rank = 4});
-    AddRandom({.rank = 3, .experts = 4, .shared_a = true, .gate = {.rule = GateRule::kSoftmax}});
+    AddRandom(seed, {.rank = 4});
+    AddRandom(seed, {.rank = 3, .experts = 4, .shared_a = true, .gate = {.rule = GateRule::kSoftmax}});
   }
 
   Transformer& model() { return *model_; }
+  const DeviceAdapters& held() const { return backend_->device_adapters(); }
   // -1: the base model.
   AdapterHandle Handle(int adapter) const {
     return adapter < 0 ? AdapterHandle() : HandleOn(adapters_[static_cast<size_t>(adapter)]);
@@ -44,9 +50,9 @@ class World {
     generation->mixture = *LoadMixture(path, *backend_, shape_);
     Add(std::move(generation));
   }
-  void AddRandom(const RandomAdapterOptions& options) {
+  void AddRandom(uint64_t seed, const RandomAdapterOptions& options) {
     auto generation = std::make_shared<AdapterGeneration>();
-    generation->device = *backend_->LoadAdapter(RandomAdapter(7, shape_, options), shape_);
+    generation->device = *backend_->LoadAdapter(RandomAdapter(seed, shape_, options), shape_);
     Add(std::move(generation));
   }
   void Add(std::shared_ptr<AdapterGeneration> generation) {
@@ -92,9 +98,12 @@ std::vector<Ask> RandomAsks() {
 class Line {
  public:
   Line(RigWorld& rig_world, World& world, const SchedulerOptions& options)
+      : Line(rig_world, world, world.model(), options) {}
+  // With another model in front of the world's.
+  Line(RigWorld& rig_world, World& world, Model& model, const SchedulerOptions& options)
       : rig_world_(rig_world),
         world_(world),
-        engine_(options, world.model(), *tokenizer_, rig_world.clock, rig_world.metrics) {}
+        engine_(options, model, *tokenizer_, rig_world.clock, rig_world.metrics) {}
 
   std::shared_ptr<RecordingSink> Add(RequestId id, const Ask& ask) {
     auto sink = std::make_shared<RecordingSink>();
@@ -160,6 +169,43 @@ TEST_P(MoaTogether, WhatARequestGetsIsTheSameBitForBit) {
     }
   }
   EXPECT_TRUE(rig_world.AllBack());
+}
+
+// A step is all in its values: what ran in one process runs in another, to the same bits.
+TEST_P(MoaTogether, ARecordedHistoryGivesTheSameBitsOnAFreshBackend) {
+  const ModelLimits limits{.max_rows = 40, .max_logit_rows = 12, .block_size = 4, .kv_blocks = 24};
+  const std::string path = testing::TempDir() + "/steps." + std::to_string(getpid());
+  RigWorld rig_world;
+  std::vector<Ask> asks = RandomAsks();
+  for (size_t i = 0; i < asks.size(); i += 3) {
+    asks[i].spec.sampling.repetition_penalty = 1.3f, asks[i].spec.sampling.frequency_penalty = 0.5f;
+    asks[i].spec.sampling.logit_bias = {{5, 1.5f}};
+  }
+  {
+    World world(GetParam(), 2, limits);
+    const auto recording = *RecordingModel::Open(world.model(), path);
+    Line line(rig_world, world, *recording, {.max_running = 8, .prefill_chunk = 7});
+    for (size_t i = 0; i < asks.size(); ++i) {
+      line.Add(i + 1, asks[i]);
+      line.Step();
+    }
+    while (line.Step()) {
+    }
+  }
+  const std::string recorded = *ReadFile(path);
+  std::filesystem::remove(path);
+  World fresh(GetParam(), 1, *LimitsOfRecording(recorded));
+  const auto replayed = ReplaySteps(recorded, fresh.model(), fresh.held());
+  ASSERT_TRUE(replayed.ok()) << replayed.status();
+  EXPECT_GT(replayed->steps, 50);
+  EXPECT_EQ(replayed->results, replayed->steps);
+  EXPECT_EQ(replayed->first_other, 0);
+
+  // Other weights in a slot give something else.
+  World other(GetParam(), 1, limits, /*seed=*/8);
+  const auto differs = ReplaySteps(recorded, other.model(), other.held());
+  ASSERT_TRUE(differs.ok()) << differs.status();
+  EXPECT_GT(differs->first_other, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, MoaTogether, ::testing::Values(DType::kF32, DType::kBf16),
