@@ -4,24 +4,6 @@
 
 namespace hydrad {
 
-Block& Block::operator=(Block&& other) noexcept {
-  if (this == &other) return *this;
-  const Block old(std::move(*this));  // gives back what this held
-  pool_ = std::exchange(other.pool_, nullptr);
-  id_ = other.id_;
-  return *this;
-}
-
-Block::~Block() {
-  if (pool_ != nullptr) pool_->Unref(id_);
-}
-
-std::optional<Block> BlockPool::Allocate() {
-  const std::optional<int32_t> id = Take();
-  if (!id) return std::nullopt;
-  return Block(this, *id);
-}
-
 BlockPool::BlockPool(int blocks) : total_(blocks), blocks_(static_cast<size_t>(blocks) + 1) {
   blocks_[total_].previous = blocks_[total_].next = total_;
   free_.reserve(static_cast<size_t>(blocks));

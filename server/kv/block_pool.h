@@ -10,23 +10,6 @@
 
 namespace hydrad {
 
-class BlockPool;
-
-// One reference to a block, given back by destruction. Move-only.
-class Block {
- public:
-  Block(Block&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), id_(other.id_) {}
-  Block& operator=(Block&& other) noexcept;
-  ~Block();
-  int32_t id() const { return id_; }
-
- private:
-  friend class BlockPool;
-  Block(BlockPool* pool, int32_t id) : pool_(pool), id_(id) {}
-  BlockPool* pool_;
-  int32_t id_;
-};
-
 // Counts the references to the blocks 0..blocks-1. A block is free when nobody references it. A free block
 // may still be cached: what is in it can be found again (prefix_index.h), until the block is handed out for
 // something else. The pool hands out the free blocks that are not cached first, the one that came back last
@@ -43,7 +26,6 @@ class BlockPool {
 
   // A block with one reference, the caller's, and unspecified contents. nullopt when none is free.
   std::optional<int32_t> Take();
-  std::optional<Block> Allocate();  // as Take
   // One reference more. REQUIRES: the block is referenced or cached.
   void Ref(int32_t block);
   // One reference less. REQUIRES: the block is referenced.

@@ -33,6 +33,9 @@ class BlockTable {
 
   int size() const { return static_cast<int>(ids_.size()); }
   std::span<const int32_t> ids() const { return ids_; }  // until the table next changes
+  // The first so many blocks are, or were, known to the index, and others may hold them: what is in them must
+  // stay as it is.
+  int shareable() const { return shareable_; }
   // The blocks that Clear would make free: all but those that another table holds too.
   int exclusive() const;
 
@@ -41,7 +44,7 @@ class BlockTable {
 
   BlockPool* pool_ = nullptr;  // of the blocks; null before the first one
   std::vector<int32_t> ids_;
-  int shareable_ = 0;  // leading blocks that the index has, or had, and that others may hold
+  int shareable_ = 0;
 };
 
 }  // namespace hydrad

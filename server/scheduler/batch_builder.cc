@@ -66,10 +66,10 @@ void BatchBuilder::AddRows(const Sequence& sequence, int rows) {
   for (int position = begin; position < end; ++position) {
     batch_.tokens.push_back(sequence.token(position));
     batch_.positions.push_back(position);
-    batch_.slots.push_back(blocks[position / block_size_]->id() * block_size_ + position % block_size_);
+    batch_.slots.push_back(blocks[position / block_size_] * block_size_ + position % block_size_);
   }
   const int table = (end + block_size_ - 1) / block_size_;
-  for (int i = 0; i < table; ++i) batch_.block_tables.push_back(blocks[i]->id());
+  batch_.block_tables.insert(batch_.block_tables.end(), blocks.begin(), blocks.begin() + table);
 }
 
 void BatchBuilder::CountAdapters() {

@@ -98,8 +98,8 @@ Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& t
       metrics_(metrics),
       limits_(LimitsOf(options, model.limits())),
       pool_(model.limits().kv_blocks),
-      roster_(tokenizer, model.config().eos_tokens, limits_.max_running, limits_.block_size,
-              options.want_adapters),
+      index_(limits_.block_size, pool_),
+      roster_(tokenizer, model.config().eos_tokens, limits_.max_running, index_, options.want_adapters),
       batch_(limits_.block_size) {}
 
 void Engine::Add(Request request, QueueLimit::Place place) {
@@ -143,8 +143,18 @@ void Engine::EndRequest(ActiveRequest& active, const absl::Status& status) {
   sink->OnDone(status, usage);
 }
 
+// An index that is broken may give one tenant what is another's. Better to stop than to mix tenants.
+void Engine::CheckIndex() const {
+  const absl::Status intact = index_.Check();
+  if (!intact.ok()) Log()->critical("the index of the KV cache: {}", std::string(intact.message()));
+  HYDRAD_CHECK(intact.ok());
+}
+
 bool Engine::Step() {
-  if (roster_.empty()) return false;
+  if (roster_.empty()) {
+    CheckIndex();  // while there is time
+    return false;
+  }
   MakePlan();
   const bool changed = CarryOut();
   if (!parts_.empty()) RunModel();

@@ -62,12 +62,14 @@ class Engine {
   void Absorb(SequenceId id, Sampled drawn, TimePoint now);
   void NoteToken(ActiveRequest& active, const Sequence& sequence, TimePoint now);
   void EndRequest(ActiveRequest& active, const absl::Status& status);
+  void CheckIndex() const;
 
   Model& model_;
   const Clock& clock_;
   Metrics& metrics_;
   const PolicyLimits limits_;
-  BlockPool pool_;  // outlives the sequences in roster_
+  BlockPool pool_;  // outlives the sequences in roster_, as does the index
+  PrefixIndex index_;
   Roster roster_;
   BatchBuilder batch_;
 

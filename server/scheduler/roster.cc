@@ -12,13 +12,9 @@ ActiveRequest::ActiveRequest(Request taken, QueueLimit::Place taken_place, std::
       place(std::move(taken_place)),
       last_token(static_cast<size_t>(request.n)) {}
 
-Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size,
+Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, PrefixIndex& index,
                StartGate::Want want)
-    : tokenizer_(tokenizer),
-      eos_(eos),
-      max_running_(max_running),
-      block_size_(block_size),
-      gate_(std::move(want)) {}
+    : tokenizer_(tokenizer), eos_(eos), max_running_(max_running), index_(index), gate_(std::move(want)) {}
 
 void Roster::Add(Request request, QueueLimit::Place place) {
   auto owned = std::make_unique<ActiveRequest>(std::move(request), std::move(place), eos_);
@@ -47,16 +43,21 @@ Sequence& Roster::MakeChoice(ActiveRequest& active) {
 }
 
 void Roster::Fork(ActiveRequest& active) {
+  // A request is a namespace of its own, gone when all choices have what they start from: requests do not
+  // share.
+  const PrefixIndex::Namespace ns = active.first_sequence;
+  active.choices.front()->Share(index_, ns);
   while (static_cast<int>(active.choices.size()) < active.request.n) {
     Sequence& choice = MakeChoice(active);
     const Entry entry{&active, &choice};
     if (static_cast<int>(running_.size()) < max_running_) {
-      choice.StartFrom(*active.choices.front(), block_size_);
+      choice.StartFrom(index_, ns);
       InsertRunning(entry);
     } else {
       waiting_[active.tenant].emplace(choice.id(), entry);
     }
   }
+  index_.Evict(ns);
 }
 
 absl::Status Roster::Route(ActiveRequest& active, int unsplit_rows) {

@@ -52,8 +52,9 @@ class Roster {
     Sequence* sequence = nullptr;
   };
 
-  // `eos` are the model's end tokens. The tokenizer must outlive the roster. `want` is the gate's.
-  Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, int block_size,
+  // `eos` are the model's end tokens. The tokenizer and the index must outlive the roster. `want` is the
+  // gate's.
+  Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, PrefixIndex& index,
          StartGate::Want want = nullptr);
 
   // Takes a request; its first choice waits. The others are made by Fork. REQUIRES: the id is not in use.
@@ -104,7 +105,7 @@ class Roster {
   const Tokenizer& tokenizer_;
   const std::span<const int32_t> eos_;
   const int max_running_;
-  const int block_size_;
+  PrefixIndex& index_;
   std::map<RequestId, std::unique_ptr<ActiveRequest>> requests_;
   std::unordered_map<SequenceId, Entry> sequences_;  // that have not finished
   std::vector<Entry> running_;                       // ascending ids

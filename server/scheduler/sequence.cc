@@ -49,9 +49,8 @@ SequenceView Sequence::View(TenantId tenant) const {
   view.unsplit = unsplit();
   view.decoding = decoding();
   view.first_logit = first_logit();
-  view.blocks = static_cast<int>(blocks_.size());
-  const auto lent = std::ranges::count_if(shared(), [](const auto& block) { return block.use_count() > 1; });
-  view.freed = view.blocks - static_cast<int>(lent);
+  view.blocks = blocks_.size();
+  view.freed = blocks_.exclusive();
   view.preempted = preempted_;
   view.times_skipped = times_skipped_;
   return view;
@@ -106,22 +105,22 @@ void Sequence::Start() {
   times_skipped_ = 0;
 }
 
-void Sequence::StartFrom(Sequence& parent, int block_size) {
+std::span<const int32_t> Sequence::SharedTokens() const {
+  return std::span(request_.prompt).first(request_.prompt.size() - 1);
+}
+
+void Sequence::Share(PrefixIndex& index, PrefixIndex::Namespace ns) {
+  HYDRAD_CHECK(computed_ >= static_cast<int>(request_.prompt.size()));
+  index.Insert(ns, SharedTokens(), blocks_);
+}
+
+void Sequence::StartFrom(PrefixIndex& index, PrefixIndex::Namespace ns) {
   Start();
-  const int full = (static_cast<int>(request_.prompt.size()) - 1) / block_size;
-  blocks_.assign(parent.blocks_.begin(), parent.blocks_.begin() + full);
-  shared_ = parent.shared_ = full;
-  computed_ = prompt_seen_ = full * block_size;
+  computed_ = prompt_seen_ = index.Hold(ns, SharedTokens(), blocks_) * index.block_size();
 }
 
 bool Sequence::Reserve(int rows, int block_size, BlockPool& pool) {
-  const size_t wanted = static_cast<size_t>((computed_ + rows + block_size - 1) / block_size);
-  while (blocks_.size() < wanted) {
-    std::optional<Block> block = pool.Allocate();
-    if (!block) return false;
-    blocks_.push_back(std::make_shared<const Block>(*std::move(block)));
-  }
-  return true;
+  return blocks_.GrowTo((computed_ + rows + block_size - 1) / block_size, pool);
 }
 
 int Sequence::Advance(int rows) {
@@ -138,14 +137,13 @@ int Sequence::Advance(int rows) {
 }
 
 void Sequence::Rollback(int n, int block_size) {
-  HYDRAD_CHECK(n >= 0 && n <= computed_ && computed_ - n >= shared_ * block_size);
+  HYDRAD_CHECK(n >= 0 && n <= computed_ && computed_ - n >= blocks_.shareable() * block_size);
   computed_ -= n;
 }
 
 void Sequence::Preempt() {
   Transition(State::kRunning, State::kWaiting);
-  blocks_.clear();
-  shared_ = 0;
+  blocks_.Clear();
   computed_ = 0;
   absorbed_ = 1;
   preempted_ = true;
@@ -174,8 +172,7 @@ OutputPiece Sequence::Absorb(std::span<Sampled> drawn) {
   piece.choice = choice_;
   if (reason) {
     Transition(State::kRunning, State::kFinished);
-    blocks_.clear();
-    shared_ = 0;
+    blocks_.Clear();
   }
   return piece;
 }

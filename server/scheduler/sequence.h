@@ -8,7 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "server/kv/block_pool.h"
+#include "server/kv/block_table.h"
+#include "server/kv/prefix_index.h"
 #include "server/scheduler/expert_route.h"
 #include "server/scheduler/output_text.h"
 #include "server/scheduler/policy.h"
@@ -66,7 +67,7 @@ class Sequence {
   // The tokens left to run are those absorbed last, or one.
   bool decoding() const { return !generated_.empty() && length() - computed_ <= absorbed_; }
   std::span<const int32_t> generated() const { return generated_; }
-  std::span<const std::shared_ptr<const Block>> blocks() const { return blocks_; }
+  std::span<const int32_t> blocks() const { return blocks_.ids(); }
 
   // First position that the request's adapter changes: 0, but for an aLoRA the place in the prompt where its
   // invocation stands last, and INT_MAX in a prompt without it. REQUIRES: has started.
@@ -93,10 +94,11 @@ class Sequence {
   void Start();
   // It was its turn to start, but there was no room.
   void Skip() { ++times_skipped_; }
-  // Starts from the blocks that `parent`, another choice of the request, has filled with the prompt and fills
-  // no more. At least the prompt's last token is left to be run. REQUIRES: kWaiting, parent.computed() >= the
-  // prompt's length.
-  void StartFrom(Sequence& parent, int block_size);
+  // Lets other choices of the request, `ns`, start from the full blocks of the prompt. At least the prompt's
+  // last token is left to them. REQUIRES: computed() >= the prompt's length.
+  void Share(PrefixIndex& index, PrefixIndex::Namespace ns);
+  // Starts from what another choice shares. REQUIRES: as Start.
+  void StartFrom(PrefixIndex& index, PrefixIndex::Namespace ns);
   // Takes blocks for the next `rows` tokens. False, with the blocks taken so far kept, when the pool is
   // empty.
   bool Reserve(int rows, int block_size, BlockPool& pool);
@@ -118,7 +120,7 @@ class Sequence {
  private:
   void Transition(State from, State to);
   bool scores_prompt() const;
-  std::span<const std::shared_ptr<const Block>> shared() const { return blocks().first(shared_); }
+  std::span<const int32_t> SharedTokens() const;
   std::optional<FinishReason> Take(Sampled drawn);
 
   const SequenceId id_;
@@ -129,8 +131,7 @@ class Sequence {
   ExpertRoute* route_ = nullptr;
   State state_ = State::kWaiting;
   std::vector<int32_t> generated_;
-  std::vector<std::shared_ptr<const Block>> blocks_;
-  int shared_ = 0;  // leading blocks_ that other choices of the request may hold too
+  BlockTable blocks_;
   int computed_ = 0;
   int absorbed_ = 1;     // tokens, by the last Absorb since the sequence was last preempted
   int prompt_seen_ = 0;  // prompt tokens that have ever been computed

@@ -54,8 +54,15 @@ TEST_F(PrefixIndexTest, HoldersShareBlocksAndEachIsGivenBackWithItsLast) {
     ASSERT_TRUE(second.GrowTo(3, pool_));
     EXPECT_EQ(second.exclusive(), 1);
     EXPECT_EQ(pool_.free(), 2);
+    EXPECT_EQ(first.shareable(), 2);
+    EXPECT_EQ(second.shareable(), 2);
+    BlockTable third;
+    EXPECT_EQ(index_.Hold(1, Tokens{1, 2, 3, 4}, third), 2);
     first.Clear();
+    EXPECT_EQ(first.shareable(), 0);
     EXPECT_EQ(first.exclusive(), 0);
+    EXPECT_EQ(second.exclusive(), 1) << "the third one holds the rest";
+    third.Clear();
     EXPECT_EQ(second.exclusive(), 3);
     EXPECT_EQ(pool_.free(), 3);
   }

@@ -133,8 +133,8 @@ void ExpectSameBits(const std::vector<float>& got, const std::vector<float>& alo
 // The pool hands out ids in the order in which they come back; drawing all and returning them shuffled makes
 // the blocks of every sequence scattered.
 void Shuffle(BlockPool& pool, std::mt19937& random) {
-  std::vector<Block> all;
-  while (auto block = pool.Allocate()) all.push_back(*std::move(block));
+  std::vector<BlockTable> all(static_cast<size_t>(pool.total()));
+  for (BlockTable& one : all) HYDRAD_CHECK(one.GrowTo(1, pool));
   std::shuffle(all.begin(), all.end(), random);
   while (!all.empty()) all.pop_back();
 }

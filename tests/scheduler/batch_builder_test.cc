@@ -56,7 +56,7 @@ TEST_F(BatchBuilderTest, AChunkOfAPrompt) {
   std::vector<BatchBuilder::Part> parts = {Part(sequence, 5)};
   builder_.Build(parts);
   const Batch& batch = builder_.batch();
-  const int first = sequence.blocks()[0]->id(), second = sequence.blocks()[1]->id();
+  const int first = sequence.blocks()[0], second = sequence.blocks()[1];
   EXPECT_THAT(batch.tokens, ElementsAre(10, 11, 12, 13, 14));
   EXPECT_THAT(batch.positions, ElementsAre(0, 1, 2, 3, 4));
   EXPECT_THAT(batch.slots, ElementsAre(first * 4, first * 4 + 1, first * 4 + 2, first * 4 + 3, second * 4));
@@ -88,7 +88,7 @@ TEST_F(BatchBuilderTest, ADecodeRowIsTheLastDrawnToken) {
   builder_.Build(parts);
   EXPECT_THAT(builder_.batch().tokens, ElementsAre(token::kA));
   EXPECT_THAT(builder_.batch().positions, ElementsAre(4));
-  EXPECT_THAT(builder_.batch().slots, ElementsAre(sequence.blocks()[1]->id() * 4));
+  EXPECT_THAT(builder_.batch().slots, ElementsAre(sequence.blocks()[1] * 4));
   EXPECT_THAT(builder_.batch().logit_rows, ElementsAre(0));
 }
 

@@ -38,7 +38,8 @@ class RosterTest : public testing::Test {
   RigWorld world_;
   QueueLimit room_{100};
   BlockPool pool_{64};
-  Roster roster_{*world_.tokenizer, kEos, kMaxRunning, kBlockSize};
+  PrefixIndex index_{kBlockSize, pool_};
+  Roster roster_{*world_.tokenizer, kEos, kMaxRunning, index_};
 };
 
 TEST_F(RosterTest, ARequestWaitsRunsAndGoes) {
@@ -111,6 +112,9 @@ TEST_F(RosterTest, ForkStartsAsManyChoicesAsMayRun) {
   roster_.Fork(*first.request);
   EXPECT_EQ(Running(), (Ids{1, 2, 3}));
   EXPECT_EQ(roster_.FindSequence(2).sequence->computed(), 8);
+  EXPECT_EQ(roster_.FindSequence(2).sequence->blocks()[1], first.sequence->blocks()[1]);
+  EXPECT_EQ(pool_.free(), 64 - 3);
+  EXPECT_EQ(index_.size(), 0) << "nobody else is to find them";
   roster_.Preempt(roster_.FindSequence(3));
   EXPECT_EQ(Waiting(), (Ids{3}));
   roster_.Preempt(roster_.FindSequence(2));

@@ -41,7 +41,9 @@ class SequenceTest : public testing::Test {
     return sequence.Absorb({&drawn, 1});
   }
 
+  static constexpr PrefixIndex::Namespace kRequest = 7;
   BlockPool pool_{8};
+  PrefixIndex index_{kBlockSize, pool_};
   const std::unique_ptr<const Tokenizer> tokenizer_ = MakeTestTokenizer();
   Request request_;
   std::optional<EndTokens> end_tokens_;
@@ -324,7 +326,8 @@ TEST_F(SequenceTest, ChoicesShareTheFullBlocksOfThePrompt) {
   Sequence& first = Prefilled();
   Sequence& second = Make(1);
   EXPECT_EQ(pool_.free(), 5);
-  second.StartFrom(first, kBlockSize);
+  first.Share(index_, kRequest);
+  second.StartFrom(index_, kRequest);
   EXPECT_EQ(second.computed(), 8);
   EXPECT_EQ(pool_.free(), 5);
   EXPECT_EQ(first.View(0).freed, 1);
@@ -342,7 +345,8 @@ TEST_F(SequenceTest, ThePromptsLastTokenIsNeverShared) {
   request_.prompt.assign(8, 1);
   Sequence& first = Prefilled();
   Sequence& second = Make(1);
-  second.StartFrom(first, kBlockSize);
+  first.Share(index_, kRequest);
+  second.StartFrom(index_, kRequest);
   EXPECT_EQ(second.computed(), 4);
   EXPECT_EQ(second.View(0).pending, 4);
 }
