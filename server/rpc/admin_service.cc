@@ -82,7 +82,8 @@ class AdminService final : public UnreadService<v1::Admin> {
   void SetAnswer(const char* name, std::function<absl::Status(const Message&, Response*)> answer) {
     SetUnary<Message, Response>(name, [this, answer](auto* context, auto* incoming, Response* out) {
       auto* reply = new LaterReply;  // deletes itself
-      if (const auto message = Open(*context, *incoming, *reply)) reply->Answer(answer(*message, out), out);
+      if (const auto message = this->Open(*context, *incoming, *reply))
+        reply->Answer(answer(*message, out), out);
       return reply;
     });
   }

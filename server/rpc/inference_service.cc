@@ -51,7 +51,7 @@ class InferenceService final : public UnreadService<v1::Inference> {
       return writer;
     }
     Begin(context, incoming, *std::move(ticket), *writer, &call);
-    Generate(
+    BeginRequest(
         call,
         [queue = writer->queue()](OutputHead head, int) {
           return std::make_shared<StreamSink>(std::move(head), queue);
@@ -71,7 +71,7 @@ class InferenceService final : public UnreadService<v1::Inference> {
       return reply;
     }
     Begin(context, incoming, *std::move(ticket), *reply, &call);
-    Generate(
+    BeginRequest(
         call,
         [reply, result](OutputHead head, int choices) {
           return std::make_shared<GatherSink>(
@@ -109,7 +109,8 @@ class InferenceService final : public UnreadService<v1::Inference> {
   // Reads the message and starts the request, now or on a thread for long texts. Either `make_sink` gives
   // what is told of its end, or `refuse` is called with why there is no request.
   using MakeSink = std::function<std::shared_ptr<TokenSink>(OutputHead head, int choices)>;
-  void Generate(const UnreadCall& call, MakeSink make_sink, std::function<void(const absl::Status&)> refuse) {
+  void BeginRequest(const UnreadCall& call, MakeSink make_sink,
+                    std::function<void(const absl::Status&)> refuse) {
     intake_.Work(
         texts_, call, call.bytes.Length(),
         [this, call, make_sink = std::move(make_sink), refuse = std::move(refuse)](absl::Status status) {
