@@ -13,10 +13,11 @@
 
 namespace hydrad {
 
-// An open regular file, the same one even when its name is given to another. Any thread may read.
+// An open regular file. It stays the same file when its name is given to another. Any thread may read.
 class File {
  public:
-  // Errors: NOT_FOUND, PERMISSION_DENIED, or INVALID_ARGUMENT for anything but a regular file; all name it.
+  // Opens `path`. Errors name it: NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT for anything but a regular
+  // file.
   static absl::StatusOr<std::shared_ptr<const File>> Open(const std::string& path);
 
   File(const File&) = delete;
@@ -24,8 +25,8 @@ class File {
   ~File();
 
   uint64_t size() const { return size_; }  // when it was opened
-  // Fills `out` from `offset` on. INVALID_ARGUMENT when the file has no so many bytes (any more), INTERNAL
-  // when the disk fails; both name it.
+  // Fills `out` with the bytes from `offset` on. Errors name the file: INVALID_ARGUMENT when it has too few
+  // bytes by now, INTERNAL when the disk fails.
   absl::Status ReadAt(uint64_t offset, std::span<std::byte> out) const;
 
  private:
@@ -38,7 +39,7 @@ class File {
 
 inline constexpr uint64_t kMaxTextFile = 256u << 20;
 
-// All that a file holds. Errors as File's, and INVALID_ARGUMENT for more than `max_bytes`.
+// Returns all that a file holds. Errors are those of File, and INVALID_ARGUMENT for more than `max_bytes`.
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes = kMaxTextFile);
 
 }  // namespace hydrad

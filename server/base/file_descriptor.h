@@ -8,7 +8,7 @@
 
 namespace hydrad {
 
-// Closed by destruction. Move-only; -1 is none.
+// Owns a descriptor and closes it by destruction. Move-only; -1 is none.
 class FileDescriptor {
  public:
   FileDescriptor() = default;
@@ -22,7 +22,7 @@ class FileDescriptor {
   ~FileDescriptor() { Reset(); }
 
   int get() const { return fd_; }
-  // The caller's from here on.
+  // Gives the descriptor to the caller, who closes it.
   int Release() { return std::exchange(fd_, -1); }
   void Reset() {
     if (fd_ >= 0) close(std::exchange(fd_, -1));

@@ -7,11 +7,12 @@
 
 namespace hydrad {
 
-// As many bytes of a file as ForeignContent looks at.
+// How many bytes from the beginning of a file ForeignContent looks at.
 inline constexpr size_t kForeignContentBytes = 256;
 
-// "is a git-lfs pointer, not the file itself: ...", for text behind the name of a file: what it is and what
-// to do. Empty for bytes that it does not know; never anything for a safetensors file or a JSON object.
+// Returns what follows the name of a file in an error: what the file is and what to do, for example "is a
+// git-lfs pointer, not the file itself: ...". The result is empty for bytes that are not recognised, and
+// always for those of a safetensors file or a JSON object.
 std::string_view ForeignContent(std::string_view begin);
 
 }  // namespace hydrad

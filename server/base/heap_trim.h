@@ -9,15 +9,15 @@
 
 namespace hydrad {
 
-// The allocator keeps what a flood of small pieces left behind, a piece in use on nearly every page or not.
-// This sees, from how much is in use, that a flood is over. One thread at a time.
+// Sees from how much of the heap is in use that a flood of small allocations is over. The allocator keeps the
+// memory of a flood for itself, whether its pages are still in use or not. For one thread at a time.
 class HeapTrim {
  public:
-  static constexpr size_t kFlood = 8 << 20;  // bytes in use, above which it is one
+  static constexpr size_t kFlood = 8 << 20;  // bytes in use that make a flood
   static constexpr Duration kRest = std::chrono::seconds(5);
 
-  // True: a flood has ebbed to a quarter of its height, and now is a good moment to trim. `in_use` is to be
-  // told regularly.
+  // Takes the bytes in use, which the caller tells regularly. Returns true when a flood has ebbed to a
+  // quarter of its height, so that now is a good moment to trim.
   bool Due(size_t in_use, TimePoint now) {
     peak_ = std::max(peak_, in_use);
     if (peak_ < kFlood || in_use > peak_ / 4 || (last_ != TimePoint{} && now - last_ < kRest)) return false;

@@ -1,4 +1,4 @@
-// A bounded queue with many senders and one receiver: the only way into the scheduler thread.
+// A bounded queue with many senders and one receiver: the way into the scheduler thread.
 #ifndef HYDRAD_SERVER_BASE_INBOX_H_
 #define HYDRAD_SERVER_BASE_INBOX_H_
 
@@ -10,7 +10,8 @@
 
 namespace hydrad {
 
-// Thread-safe. Send never waits; a full or closed inbox refuses. Receive waits on a condition.
+// Holds messages until the receiver takes them. Send never waits: a full or closed inbox refuses.
+// Thread-safe.
 template <class T>
 class Inbox {
  public:
@@ -18,9 +19,10 @@ class Inbox {
 
   enum class Sent { kOk, kFull, kClosed };
 
-  // Takes `message` only when it answers kOk; otherwise the caller still owns it.
+  // Queues `message` if the answer is kOk; otherwise the caller still owns it.
   Sent Send(T& message) { return Push(message, capacity_); }
-  // As Send, but never full: for messages whose number is bounded by something else (a cancel per request).
+  // Queues `message` even when the inbox is full. For messages whose number is bounded by something else,
+  // such as one cancel per request.
   Sent SendAlways(T message) { return Push(message, SIZE_MAX); }
 
   // Waits until a message is there, the inbox is closed or `limit` has passed, then takes all there is.
@@ -31,7 +33,7 @@ class Inbox {
     return std::exchange(messages_, {});
   }
 
-  // Nothing more is accepted.
+  // Refuses every message from now on.
   void Close() {
     MutexLock lock(&mu_);
     closed_ = true;

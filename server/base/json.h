@@ -12,13 +12,13 @@ namespace hydrad {
 // Objects keep the order of their keys in the file.
 using Json = nlohmann::ordered_json;
 
-// The whole of `text` as one value. INVALID_ARGUMENT, never an exception, for what is not JSON (with the byte
-// where it ends to be, or what it is instead, see foreign_content.h), a key that stands twice in one object
-// (readers would differ in which one counts) and nesting deeper than 32. Whoever takes values out must check
-// their types first: nlohmann's accessors throw.
+// Parses the whole of `text` as one value, and throws nothing. Errors are INVALID_ARGUMENT: for what is not
+// JSON, with the byte where it ends to be or what it is instead (foreign_content.h); for a key that stands
+// twice in one object, because readers would differ in which one counts; and for nesting deeper than 32.
+// Callers check the type of a value before they take it out: nlohmann's accessors throw.
 absl::StatusOr<Json> ParseJson(std::string_view text);
 
-// The value of `key` in an object, or null where there is none.
+// Returns the value of `key` in an object, or null where there is none.
 const Json& Field(const Json& object, const char* key);
 
 }  // namespace hydrad

@@ -1,5 +1,5 @@
-// Sockets that listen. Whoever binds one holds its address against every other process from that moment; what
-// connects waits in the kernel's queue until somebody accepts it.
+// Sockets that listen. A process that binds one holds its address against every other from that moment; a
+// client that connects waits in the kernel's queue until the process accepts it.
 #ifndef HYDRAD_SERVER_BASE_LISTEN_SOCKET_H_
 #define HYDRAD_SERVER_BASE_LISTEN_SOCKET_H_
 
@@ -14,7 +14,8 @@
 
 namespace hydrad {
 
-// Move-only. Destruction closes the sockets and removes the file of a Unix socket, if that is still its own.
+// The sockets of one address. Destruction closes them and removes the file of a Unix socket if it is still
+// the one that was made. Move-only.
 class ListenSocket {
  public:
   // Binds every address that the host stands for (0.0.0.0: all of IPv4; [::]: all of both), on one port.
@@ -27,9 +28,9 @@ class ListenSocket {
   ListenSocket& operator=(ListenSocket&&) noexcept = delete;
   ~ListenSocket();
 
-  // As it was given, with the port that was bound.
+  // The address as it was given, with the port that was bound.
   const std::string& address() const { return address_; }
-  // At least one, not blocking.
+  // At least one socket; none of them blocks.
   const std::vector<FileDescriptor>& sockets() const { return sockets_; }
 
  private:

@@ -1,4 +1,4 @@
-// The log: spdlog behind two lines, so that every room writes `Log()->info("...", ...)`.
+// The log, which is spdlog's: every room writes `Log()->info("...", ...)`.
 #ifndef HYDRAD_SERVER_BASE_LOG_H_
 #define HYDRAD_SERVER_BASE_LOG_H_
 
@@ -8,12 +8,14 @@
 
 namespace hydrad {
 
-// The process's logger (stderr). Thread-safe. Never log prompt or generated text.
+// Returns the process's logger, which writes to stderr. Thread-safe. Prompts and generated text are never
+// logged.
 inline spdlog::logger* Log() { return spdlog::default_logger_raw(); }
 
-// Level by name (trace, debug, info, warn, error); one line per record. Call once, before threads start.
+// Sets the level by name (trace, debug, info, warn, error) and one line per record. Call once, before threads
+// start.
 void InitLog(const std::string& level);
-// Another level from now on. Thread-safe.
+// Changes the level. Thread-safe.
 void SetLogLevel(const std::string& level);
 
 }  // namespace hydrad

@@ -1,7 +1,7 @@
 // A mutex whose use the compiler checks (clang -Wthread-safety), with waiting on a condition.
 //
-// The same use as absl::Mutex, but over std::mutex, which ThreadSanitizer understands: distributions ship
-// Abseil built without the sanitizer's annotations, so that every lock of theirs would look like none.
+// It is used as absl::Mutex is, but is made of std::mutex, which ThreadSanitizer understands: distributions
+// ship Abseil without the sanitizer's annotations, so that each of its locks would look like none.
 #ifndef HYDRAD_SERVER_BASE_MUTEX_H_
 #define HYDRAD_SERVER_BASE_MUTEX_H_
 
@@ -15,7 +15,7 @@
 
 namespace hydrad {
 
-// Thread-safe. Not recursive.
+// A mutex that is not recursive.
 class ABSL_LOCKABLE Mutex {
  public:
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mu_.lock(); }
@@ -35,7 +35,7 @@ class ABSL_LOCKABLE Mutex {
     --waiters_;
     lock.release();
   }
-  // As Await, for at most `limit`. False if the condition does not hold then.
+  // Waits as Await does, for at most `limit`. Returns whether the condition holds then.
   template <class Condition>
   bool AwaitFor(Duration limit, Condition condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
     std::unique_lock<std::mutex> lock(mu_, std::adopt_lock);
@@ -59,7 +59,7 @@ class ABSL_LOCKABLE Mutex {
   int waiters_ = 0;  // guarded by mu_
 };
 
-// Holds the mutex for a scope.
+// Holds a mutex for a scope.
 class ABSL_SCOPED_LOCKABLE MutexLock {
  public:
   explicit MutexLock(Mutex* mu) ABSL_EXCLUSIVE_LOCK_FUNCTION(mu) : mu_(mu) { mu_->Lock(); }

@@ -7,16 +7,17 @@
 
 namespace hydrad {
 
-// A tenant's: 1 to 128 of a-z A-Z 0-9 . _ -, not starting with '.'.
+// Returns whether `name` may be a tenant's: 1 to 128 of a-z A-Z 0-9 . _ -, not starting with '.'.
 bool IsTenantName(std::string_view name);
 
-// An adapter's, as people name models ("org/support-bot", "org/support-bot@v2", "llama:sql"): 1 to 256 of
-// a-z A-Z 0-9 . _ - + @ : and '/', which parts it; no part is empty or starts with '.'.
+// Returns whether `name` may be an adapter's, as people name models: "org/support-bot", "org/support-bot@v2",
+// "llama:sql". kAdapterNameRule is the rule, for texts of errors.
 bool IsAdapterName(std::string_view name);
 inline constexpr char kAdapterNameRule[] =
     "must be 1 to 256 of a-z A-Z 0-9 . _ - + @ : /, and no part between '/' may be empty or start with '.'";
 
-// An adapter's name, or the beginning of one and a '*', which stands for any rest, with '/' or without.
+// Returns whether `pattern` is an adapter's name, or the beginning of one and a '*', which stands for any
+// rest, with '/' or without.
 bool IsAdapterPattern(std::string_view pattern);
 
 }  // namespace hydrad

@@ -1,8 +1,8 @@
 // Large blocks of memory, in pages of their own.
 //
-// The heap keeps what is given back to it, in holes that the next block does not fit: loading and evicting a
-// thousand adapters made the process grow to 3.5 times what they had been given. Pages go back to the system
-// at once, and what they take is known.
+// The heap keeps freed memory in holes that the next block may not fit: loading and evicting a thousand
+// adapters made the process grow to 3.5 times what they had been given. Pages go back to the system at once,
+// and what they take is known.
 #ifndef HYDRAD_SERVER_BASE_PAGES_H_
 #define HYDRAD_SERVER_BASE_PAGES_H_
 
@@ -13,22 +13,21 @@ namespace hydrad {
 
 inline constexpr size_t kPagesFrom = size_t{64} << 10;  // smaller blocks come from the heap
 
-// What a block of `bytes` takes: whole pages where it has pages of its own.
+// Returns the bytes that a block of `bytes` takes: whole pages where it has pages of its own.
 size_t TakenBytes(size_t bytes);
 
-// A block, aligned to 64 bytes; null when the system refuses. Contents unspecified. `huge`: in huge pages
-// where it is large and the system has them, for what is read over and over.
+// Returns a block aligned to 64 bytes with unspecified contents, or null when the system refuses. With
+// `huge`, a large block is in huge pages where the system has them: for what is read over and over.
 void* TakePages(size_t bytes, bool huge = false);
-// `block` is one that TakePages(bytes) gave, or null.
+// Gives back a block that TakePages(bytes) returned; null does nothing.
 void GivePages(void* block, size_t bytes);
 
-// A block that goes with its owner.
 struct PagesDeleter {
   size_t bytes = 0;
   void operator()(std::byte* block) const { GivePages(block, bytes); }
 };
 using Pages = std::unique_ptr<std::byte[], PagesDeleter>;
-// Throws std::bad_alloc.
+// Returns a block that is given back with its owner. Throws std::bad_alloc.
 Pages MakePages(size_t bytes);
 
 }  // namespace hydrad

@@ -1,4 +1,4 @@
-// So many a second, and no more.
+// A limit on how often something happens.
 #ifndef HYDRAD_SERVER_BASE_RATE_LIMIT_H_
 #define HYDRAD_SERVER_BASE_RATE_LIMIT_H_
 
@@ -11,13 +11,14 @@
 
 namespace hydrad {
 
-// For records that strangers can cause. Thread-safe; `clock` must outlive it.
+// Lets so many events pass in each second, for records that strangers can cause. Thread-safe; `clock` must
+// outlive it.
 class RateLimit {
  public:
   RateLimit(int per_second, const Clock& clock) : per_second_(per_second), clock_(clock) {}
 
-  // nullopt: this one is too many. Otherwise it may pass, and this many were too many since the last one that
-  // did.
+  // Returns nullopt for an event that is too many. Otherwise the event passes, and the result is how many did
+  // not since the last one that did.
   std::optional<int64_t> Pass() {
     const TimePoint now = clock_.Now();
     MutexLock lock(&mu_);

@@ -1,4 +1,4 @@
-// SHA-256, a piece at a time: digests of files, hashes of keys.
+// SHA-256 of what comes bit by bit: digests of files, hashes of keys.
 #ifndef HYDRAD_SERVER_BASE_SHA256_H_
 #define HYDRAD_SERVER_BASE_SHA256_H_
 
@@ -12,7 +12,7 @@
 
 namespace hydrad {
 
-// One digest being made. For one thread at a time; not to be used after Finish.
+// Makes one digest. For one thread at a time. REQUIRES of every call: Finish has not been called.
 class Sha256 {
  public:
   using Digest = std::array<unsigned char, 32>;
@@ -31,9 +31,9 @@ class Sha256 {
   std::unique_ptr<Context> context_;
 };
 
-// Lower-case hex, 64 characters.
+// Returns 64 characters of lower-case hex.
 std::string Hex(const Sha256::Digest& digest);
-// Its inverse; nullopt for anything that Hex does not write.
+// Returns the digest whose Hex is `hex`, or nullopt where there is none.
 std::optional<Sha256::Digest> DigestOfHex(std::string_view hex);
 
 }  // namespace hydrad

@@ -1,5 +1,5 @@
-// Errors of the world (a bad request, a broken file, a full queue) are absl::Status values whose text
-// names the field, file or adapter. Broken invariants of the program are CHECKs and abort.
+// Errors of the world (a bad request, a broken file, a full queue) are absl::Status values whose text names
+// the field, file or adapter. Broken invariants of the program are CHECKs (check.h), which abort.
 #ifndef HYDRAD_SERVER_BASE_STATUS_H_
 #define HYDRAD_SERVER_BASE_STATUS_H_
 
@@ -7,8 +7,6 @@
 #include <absl/status/statusor.h>
 #include <fmt/format.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,21 +40,13 @@ HYDRAD_STATUS_MAKER(Unimplemented, kUnimplemented)
 HYDRAD_STATUS_MAKER(Internal, kInternal)
 #undef HYDRAD_STATUS_MAKER
 
-// The same status with `where: ` before its text, so that an error gathers its path on the way up.
+// Returns the same status with "where: " before its text, so that an error gathers its path on the way up.
 inline absl::Status Annotate(const absl::Status& status, std::string_view where) {
   if (status.ok()) return status;
   return absl::Status(status.code(), fmt::format("{}: {}", where, std::string(status.message())));
 }
 
-[[noreturn]] inline void CheckFailed(const char* file, int line, const char* what) {
-  std::fprintf(stderr, "%s:%d: check failed: %s\n", file, line, what);
-  std::abort();
-}
-
 }  // namespace hydrad
-
-#define HYDRAD_CHECK(condition) \
-  (static_cast<bool>(condition) ? (void)0 : ::hydrad::CheckFailed(__FILE__, __LINE__, #condition))
 
 // Returns the status of `expr` from this function if it is an error.
 #define RETURN_IF_ERROR(expr)                                         \
@@ -66,7 +56,7 @@ inline absl::Status Annotate(const absl::Status& status, std::string_view where)
 
 #define HYDRAD_CONCAT_(a, b) a##b
 #define HYDRAD_CONCAT(a, b) HYDRAD_CONCAT_(a, b)
-// ASSIGN_OR_RETURN(auto x, F()): the value of a StatusOr, or its error returned from this function.
+// ASSIGN_OR_RETURN(auto x, F()) takes the value of a StatusOr, or returns its error from this function.
 #define ASSIGN_OR_RETURN(lhs, expr) ASSIGN_OR_RETURN_(HYDRAD_CONCAT(status_or_, __LINE__), lhs, expr)
 #define ASSIGN_OR_RETURN_(tmp, lhs, expr)        \
   auto tmp = (expr);                             \

@@ -8,10 +8,10 @@
 
 namespace hydrad {
 
-// Async-signal-safe. What nobody takes within a fifth of a second (a full pipe) is given up.
+// Writes `text`, and gives up what nobody takes within a fifth of a second (a full pipe). Async-signal-safe.
 void PutToStderr(std::string_view text);
 
-// The digits of a number; async-signal-safe.
+// The digits of a number. Async-signal-safe.
 class Digits {
  public:
   explicit Digits(uint64_t value, unsigned base = 10);

@@ -1,4 +1,4 @@
-// What a thread of ours does first.
+// What each of our threads does first.
 #ifndef HYDRAD_SERVER_BASE_THREAD_NAME_H_
 #define HYDRAD_SERVER_BASE_THREAD_NAME_H_
 
