@@ -34,9 +34,8 @@ void SiluMul(Pool& pool, Mat<float> y, Mat<const float> gate_up);
 void Add(Pool& pool, Mat<float> y, Mat<const float> x);
 }  // namespace simd
 
-// cos_sin [positions.size(), 2 * inv_freq.size()] for Rope, times `attention_factor`; angles in double.
-void RopeTable(Mat<float> cos_sin, std::span<const int32_t> positions, std::span<const double> inv_freq,
-               float attention_factor);
+// Fills cos_sin [positions.size(), 2 * inv_freq.size()] for Rope; angles are computed in double.
+void RopeTable(Mat<float> cos_sin, std::span<const int32_t> positions, std::span<const double> inv_freq);
 
 }  // namespace hydrad
 

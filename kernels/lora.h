@@ -83,14 +83,6 @@ struct LoraGroup {
   std::span<const LoraMember<T>> members;
 };
 
-// Gates of a group's routed members in a row, member after member: what a run records per row.
-template <class T>
-int GateCount(const LoraGroup<T>& group) {
-  int count = 0;
-  for (const LoraMember<T>& m : group.members) count += m.gate.rule == GateRule::kNone ? 0 : m.experts;
-  return count;
-}
-
 // Consecutive rows of the batch that use the same adapter generation in the same way. Rows without an adapter
 // are in no run.
 template <class T>
@@ -100,7 +92,8 @@ struct LoraRun {
   float weight = 1;  // of the change; 1 where a member has out_scale
   int top_k = 0;     // 0: gates as the adapter says; k: its softmax gates keep the k largest, renormalised,
                      // and its top-k gates keep k
-  float* gates = nullptr;    // [rows, gates_stride] where c goes, GateCount(group) of each row; null: nowhere
+  float* gates =
+      nullptr;  // [rows, gates_stride] where c goes, the group's routed members side by side; null: nowhere
   int64_t gates_stride = 0;  // elements
 };
 

@@ -142,10 +142,6 @@ inline constexpr int kAttentionMaxSplits = 32;
 // split then.
 void PlanAttention(std::span<const AttentionSegment> segments, int group, int partials,
                    std::vector<AttentionItem>* items, std::vector<AttentionMerge>* merges);
-// Upper bound of the items, for segments that have `rows` rows together.
-constexpr int AttentionItemsAtMost(int rows, int group) {
-  return rows * ((group + kAttentionSmallPairs - 1) / kAttentionSmallPairs) * kAttentionMaxSplits;
-}
 
 // ---- Sampling ----
 

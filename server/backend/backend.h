@@ -121,9 +121,9 @@ class Backend {
   // beyond is unspecified.
   virtual int PaddedRows(const Batch& batch) const { return batch.rows(); }
 
-  // Makes `batch` the one that the ops below work on, until the next call. `inv_freq` [head_dim / 2] and
-  // `attention_factor` give the rotary table of its positions. The batch must outlive the step.
-  virtual void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) = 0;
+  // Makes `batch` the one that the ops below work on, until the next call. `inv_freq` [head_dim / 2] gives
+  // the rotary table of its positions. The batch must outlive the step.
+  virtual void BeginStep(const Batch& batch, std::span<const double> inv_freq) = 0;
 
   // Calls `ops`, which calls the ops below down to Add and no other function of this class; or, where
   // an earlier batch had the same form, repeats what its ops launched without calling them; not for a batch

@@ -40,10 +40,13 @@ HYDRAD_STATUS_MAKER(Unimplemented, kUnimplemented)
 HYDRAD_STATUS_MAKER(Internal, kInternal)
 #undef HYDRAD_STATUS_MAKER
 
-// Returns the same status with "where: " before its text, so that an error gathers its path on the way up.
+// Returns the same status, reason included, with "where: " before its text, so that an error gathers its path
+// on the way up.
 inline absl::Status Annotate(const absl::Status& status, std::string_view where) {
   if (status.ok()) return status;
-  return absl::Status(status.code(), fmt::format("{}: {}", where, std::string(status.message())));
+  absl::Status out(status.code(), fmt::format("{}: {}", where, std::string(status.message())));
+  status.ForEachPayload([&](auto type, const absl::Cord& payload) { out.SetPayload(type, payload); });
+  return out;
 }
 
 }  // namespace hydrad

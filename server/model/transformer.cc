@@ -43,7 +43,7 @@ absl::StatusOr<StepResult> Transformer::Finish() {
 void Transformer::Forward(const Batch& batch) {
   const int rows = backend_.PaddedRows(batch), logit_rows = static_cast<int>(batch.logit_rows.size());
   a_.Narrow(rows, logit_rows == batch.rows() ? rows : logit_rows);
-  backend_.BeginStep(batch, inv_freq_, /*attention_factor=*/1);
+  backend_.BeginStep(batch, inv_freq_);
   backend_.RunStep([&] { Network(batch); });
   a_.Narrow(batch.rows(), logit_rows);
 }

@@ -165,11 +165,6 @@ std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) c
 
 int Tokenizer::vocab_size() const { return std::max(impl_->model.max_id(), impl_->added.max_id()) + 1; }
 
-bool Tokenizer::IsSpecial(int32_t id) const {
-  const AddedToken* token = impl_->added.Token(id);
-  return token != nullptr && token->special;
-}
-
 int32_t Tokenizer::TokenId(std::string_view token) const {
   const int32_t id = impl_->added.TokenId(token);
   return id >= 0 ? id : impl_->model.TokenId(token);

@@ -43,7 +43,6 @@ class Tokenizer {
   std::string Decode(std::span<const int32_t> ids, bool skip_special) const;
 
   int vocab_size() const;  // largest id + 1
-  bool IsSpecial(int32_t id) const;
   // The id of a token given as its exact content, or -1.
   int32_t TokenId(std::string_view token) const;
   // The token's own bytes as they appear in the middle of a text ("" for an id that is not in the

@@ -67,7 +67,7 @@ TEST_P(CpuBackendTest, AStepWithoutMemoryForItsScratchFails) {
   const Batch batch = Rows({3, 0});
   Padded x(2, 4), y(2, 4);
   for (int c = 0; c < 4; ++c) x.at(0, c) = x.at(1, c) = 2;
-  backend_->BeginStep(batch, kInvFreq, 1);
+  backend_->BeginStep(batch, kInvFreq);
   Tensor huge = x.tensor();
   huge.rows = 1 << 30;
   huge.cols = 1 << 24;
@@ -75,7 +75,7 @@ TEST_P(CpuBackendTest, AStepWithoutMemoryForItsScratchFails) {
   backend_->Gemm(y.tensor(), x.tensor(), *weight);
   EXPECT_EQ(backend_->FinishStep().code(), absl::StatusCode::kInternal);
   EXPECT_EQ(ReasonGiven(backend_->FinishStep()), kDeviceError);
-  backend_->BeginStep(batch, kInvFreq, 1);
+  backend_->BeginStep(batch, kInvFreq);
   backend_->Gemm(y.tensor(), x.tensor(), *weight);
   EXPECT_TRUE(backend_->FinishStep().ok());
   EXPECT_EQ(y.at(1, 3), 8);
@@ -87,7 +87,7 @@ TEST_P(CpuBackendTest, EmbedsTheTokensOfTheBatch) {
   const auto embedding = Load(table, 5, 4);
   const Batch batch = Rows({3, 0, 3});
   Padded out(3, 4);
-  backend_->BeginStep(batch, kInvFreq, 1);
+  backend_->BeginStep(batch, kInvFreq);
   backend_->Embed(out.tensor(), *embedding);
   EXPECT_EQ(out.at(0, 1), 13);
   EXPECT_EQ(out.at(1, 3), 3);
@@ -138,7 +138,7 @@ TEST_P(CpuBackendTest, NormsTheHeadsWhereTheNetworkDoes) {
   const Batch batch = Rows({0});
   Padded x(1, 16);  // two heads of q, one each of k and v
   for (int c = 0; c < 16; ++c) x.at(0, c) = static_cast<float>(1 + c / 4);
-  backend_->BeginStep(batch, kInvFreq, 1);
+  backend_->BeginStep(batch, kInvFreq);
   backend_->RopeAndWriteKv(x.tensor(), {q_norm.get(), k_norm.get(), 0}, kv);
   for (const auto& [column, value] : {std::pair{1, 2.f}, {5, 2.f}, {9, 3.f}, {13, 4.f}}) {
     EXPECT_NEAR(x.at(0, column), value, 1e-6) << column;
@@ -165,7 +165,7 @@ TEST_P(CpuBackendTest, AddsTheAdapterToTheRowsOfItsRunOnly) {
   Padded x(3, 4), y(3, 12);
   std::fill(x.values.begin(), x.values.end(), 1.f);
   std::fill(y.values.begin(), y.values.end(), 0.f);
-  backend_->BeginStep(batch, kInvFreq, 1);
+  backend_->BeginStep(batch, kInvFreq);
   backend_->AddLora(y.tensor(), x.tensor(), 0, ProjectionGroup::kQkv);
   for (int r = 0; r < 3; ++r) {
     for (int c = 0; c < 12; ++c) EXPECT_EQ(y.at(r, c) != 0, r == 1 && c >= 4 && c < 8) << r << " " << c;
@@ -189,7 +189,7 @@ TEST_P(CpuBackendTest, RotatesByTheTableOfTheStep) {
   for (int r = 0; r < 2; ++r) {
     for (int c = 0; c < 12; ++c) x.at(r, c) = c % 4 < 2 ? 1.f : 0.f;
   }
-  backend_->BeginStep(batch, kInvFreq, 1);
+  backend_->BeginStep(batch, kInvFreq);
   backend_->RopeAndWriteKv(x.tensor(), {}, kv);
   for (const int head : {0, 4}) {
     EXPECT_EQ(x.at(0, head), 1);
@@ -214,7 +214,7 @@ TEST_P(CpuBackendTest, AttendsToWhatItWroteThroughTheBlockTable) {
   for (int r = 0; r < 3; ++r) {
     for (int c = 0; c < 12; ++c) qkv.at(r, c) = c < 8 ? 0 : static_cast<float>(r);
   }
-  backend_->BeginStep(batch, kInvFreq, 1);
+  backend_->BeginStep(batch, kInvFreq);
   backend_->RopeAndWriteKv(qkv.tensor(), {}, kv);
   backend_->Attend(out.tensor(), qkv.tensor().Cols(0, 4), kv, 1);
   for (int r = 0; r < 3; ++r) EXPECT_NEAR(out.at(r, 2), 0.5 * r, 1e-6);

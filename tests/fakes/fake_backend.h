@@ -126,7 +126,7 @@ class FakeBackend final : public Backend {
     return std::make_unique<HeldVector>(*this, values);
   }
   absl::Status Reserve(const StepLimits&) override { Unused(); }
-  void BeginStep(const Batch&, std::span<const double>, float) override { Unused(); }
+  void BeginStep(const Batch&, std::span<const double>) override { Unused(); }
   void Embed(Tensor, const Weight&) override { Unused(); }
   void AdaptEmbedding(Tensor) override { Unused(); }
   void AdaptHead(Tensor, Tensor) override { Unused(); }

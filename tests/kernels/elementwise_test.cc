@@ -51,7 +51,7 @@ TEST_P(ElementwiseTest, RopeMatchesReference) {
     std::vector<double> inv_freq;
     for (int i = 0; i < head_dim / 2; ++i) inv_freq.push_back(std::pow(1e4, -2.0 * i / head_dim));
     Matrix<float> table(4, head_dim, 2);
-    RopeTable(table.view(), positions, inv_freq, 1.f);
+    RopeTable(table.view(), positions, inv_freq);
     auto got = Matrix<float>::Random(4, 3 * head_dim + 5, 8), want = got;
     const auto before = got;
     simd::Rope(isa_, pool_, got.view(), 3, head_dim, table.view());
@@ -158,11 +158,11 @@ TEST(RopeTableTest, HoldsCosinesThenSinesOfExactAngles) {
   const std::vector<int32_t> positions{0, 131071};
   const std::vector<double> inv_freq{1, 0.25};
   Matrix<float> table(2, 4);
-  RopeTable(table.view(), positions, inv_freq, 2.f);
-  EXPECT_EQ(table.view().row(0)[0], 2);
+  RopeTable(table.view(), positions, inv_freq);
+  EXPECT_EQ(table.view().row(0)[0], 1);
   EXPECT_EQ(table.view().row(0)[2], 0);
-  EXPECT_EQ(table.view().row(1)[1], static_cast<float>(2 * std::cos(131071 * 0.25)));
-  EXPECT_EQ(table.view().row(1)[2], static_cast<float>(2 * std::sin(131071.0)));
+  EXPECT_EQ(table.view().row(1)[1], static_cast<float>(std::cos(131071 * 0.25)));
+  EXPECT_EQ(table.view().row(1)[2], static_cast<float>(std::sin(131071.0)));
 }
 
 }  // namespace

@@ -24,6 +24,14 @@ std::string Name(const std::vector<std::string>& words, const std::vector<int>& 
 
 class LoraTest : public testing::TestWithParam<Isa> {};
 
+// Returns how many gates a run records per row: those of the group's routed members, one after the other.
+template <class T>
+int GateCount(const LoraGroup<T>& group) {
+  int count = 0;
+  for (const LoraMember<T>& m : group.members) count += m.gate.rule == GateRule::kNone ? 0 : m.experts;
+  return count;
+}
+
 // Compares one run over all rows, and the gates it records, with the reference. Counts rows, and those whose
 // router is too near a tie to be compared.
 struct Tally {

@@ -108,9 +108,6 @@ TEST(Tokenizer, Lookups) {
   EXPECT_EQ(tokenizer->TokenId("<|end|>"), 259);
   EXPECT_EQ(tokenizer->TokenId("Ġhe"), 257);
   EXPECT_EQ(tokenizer->TokenId("nothing"), -1);
-  EXPECT_TRUE(tokenizer->IsSpecial(259));
-  EXPECT_FALSE(tokenizer->IsSpecial(257));
-  EXPECT_FALSE(tokenizer->IsSpecial(-1));
   EXPECT_EQ(tokenizer->TokenBytes(257), " he");
   EXPECT_EQ(tokenizer->TokenBytes(0xc3), "\xc3");
   EXPECT_EQ(tokenizer->TokenBytes(259), "<|end|>");

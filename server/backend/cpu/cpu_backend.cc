@@ -80,9 +80,9 @@ class CpuBackend : public Backend {
   // Scratch grows by itself.
   absl::Status Reserve(const StepLimits&) override { return absl::OkStatus(); }
 
-  void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override {
+  void BeginStep(const Batch& batch, std::span<const double> inv_freq) override {
     failure_ = absl::OkStatus();
-    step_.Begin(batch, inv_freq, attention_factor);
+    step_.Begin(batch, inv_freq);
   }
   absl::Status FinishStep() override { return failure_; }
 

@@ -5,7 +5,7 @@
 namespace hydrad {
 
 template <class T>
-void CpuStep<T>::Begin(const Batch& batch, std::span<const double> inv_freq, float attention_factor) {
+void CpuStep<T>::Begin(const Batch& batch, std::span<const double> inv_freq) {
   batch_ = &batch;
   segments_.clear();
   for (const Batch::Segment& s : batch.segments) {
@@ -15,7 +15,7 @@ void CpuStep<T>::Begin(const Batch& batch, std::span<const double> inv_freq, flo
   const int width = static_cast<int>(2 * inv_freq.size());
   cos_sin_values_.resize(static_cast<size_t>(batch.rows()) * width);
   cos_sin_ = {cos_sin_values_.data(), batch.rows(), width, width};
-  RopeTable(cos_sin_, batch.positions, inv_freq, attention_factor);
+  RopeTable(cos_sin_, batch.positions, inv_freq);
   LookUp();
   PlaceRecords();
 }

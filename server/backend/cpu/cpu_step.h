@@ -20,7 +20,7 @@ class CpuStep {
   explicit CpuStep(const DeviceAdapters& held) : held_(held) {}
 
   // Plans `batch`, which must outlive the step.
-  void Begin(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
+  void Begin(const Batch& batch, std::span<const double> inv_freq);
 
   const Batch& batch() const { return *batch_; }
   std::span<const AttentionSegment> segments() const { return segments_; }

@@ -114,7 +114,7 @@ class CudaBackend final : public Backend {
 
   absl::Status Reserve(const StepLimits& limits) override;
   int PaddedRows(const Batch& batch) const override;
-  void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override;
+  void BeginStep(const Batch& batch, std::span<const double> inv_freq) override;
   void RunStep(absl::FunctionRef<void()> ops) override;
 
   void Embed(Tensor out, const Weight& embedding) override {
@@ -208,8 +208,8 @@ class CudaBackend final : public Backend {
   // The status, having noted the loss of the device where it tells of one.
   absl::Status Noted(absl::Status status);
   absl::Status ReserveRegrouping(int rows);
-  absl::Status TryBeginStep(std::span<const double> inv_freq, float attention_factor);
-  absl::Status ExtendAngles(const Batch& batch, std::span<const double> inv_freq, float attention_factor);
+  absl::Status TryBeginStep(std::span<const double> inv_freq);
+  absl::Status ExtendAngles(const Batch& batch, std::span<const double> inv_freq);
   // Whether a step may be recorded: one row of each sequence, its logits wanted, at most one adapter a row.
   bool MayRecord(const Batch& batch) const;
   int LoraBlocks() const { return cuda::kLoraBlocks * properties_.multiProcessorCount; }
@@ -342,15 +342,15 @@ int CudaBackend::PaddedRows(const Batch& batch) const {
   return bucket == kRowBuckets.end() ? most : std::min(most, *bucket);
 }
 
-void CudaBackend::BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) {
+void CudaBackend::BeginStep(const Batch& batch, std::span<const double> inv_freq) {
   clock_->Begin();
   batch_ = &batch;
-  step_ = TryBeginStep(inv_freq, attention_factor);
+  step_ = TryBeginStep(inv_freq);
 }
 
-absl::Status CudaBackend::TryBeginStep(std::span<const double> inv_freq, float attention_factor) {
+absl::Status CudaBackend::TryBeginStep(std::span<const double> inv_freq) {
   RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
-  RETURN_IF_ERROR(ExtendAngles(*batch_, inv_freq, attention_factor));
+  RETURN_IF_ERROR(ExtendAngles(*batch_, inv_freq));
   ASSIGN_OR_RETURN(bool moved,
                    tables_->Begin(*batch_, PaddedRows(*batch_), MayRecord(*batch_), stream_.get()));
   if (!batch_->runs.empty()) {
@@ -387,8 +387,7 @@ absl::Status CudaBackend::FinishStep() {
   return Because(Internal("{}", std::string(step_.message())), kDeviceError);
 }
 
-absl::Status CudaBackend::ExtendAngles(const Batch& batch, std::span<const double> inv_freq,
-                                       float attention_factor) {
+absl::Status CudaBackend::ExtendAngles(const Batch& batch, std::span<const double> inv_freq) {
   const int width = static_cast<int>(2 * inv_freq.size());
   const int last = *std::max_element(batch.positions.begin(), batch.positions.end());
   if (last < angles_filled_) return absl::OkStatus();
@@ -396,8 +395,7 @@ absl::Status CudaBackend::ExtendAngles(const Batch& batch, std::span<const doubl
   std::vector<int32_t> positions(end - angles_filled_);
   std::iota(positions.begin(), positions.end(), angles_filled_);
   std::vector<float> angles(positions.size() * width);
-  RopeTable({angles.data(), static_cast<int>(positions.size()), width, width}, positions, inv_freq,
-            attention_factor);
+  RopeTable({angles.data(), static_cast<int>(positions.size()), width, width}, positions, inv_freq);
   RETURN_IF_ERROR(
       uploader_->Copy(static_cast<std::byte*>(angles_->data()) + sizeof(float) * width * angles_filled_,
                       reinterpret_cast<const std::byte*>(angles.data()), sizeof(float) * angles.size()));

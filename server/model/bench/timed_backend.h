@@ -55,8 +55,8 @@ class TimedBackend : public Backend {
   DeviceAdapters& device_adapters() override { return inner_.device_adapters(); }
 
   absl::Status Reserve(const StepLimits& limits) override { return inner_.Reserve(limits); }
-  void BeginStep(const Batch& batch, std::span<const double> inv_freq, float attention_factor) override {
-    Time("begin step", [&] { inner_.BeginStep(batch, inv_freq, attention_factor); });
+  void BeginStep(const Batch& batch, std::span<const double> inv_freq) override {
+    Time("begin step", [&] { inner_.BeginStep(batch, inv_freq); });
   }
   void Embed(Tensor out, const Weight& embedding) override {
     Time("embed", [&] { inner_.Embed(out, embedding); });

@@ -101,8 +101,8 @@ class CudaBackendTest : public testing::Test {
     return batch;
   }
   void Begin(const Batch& batch) {
-    cuda_->BeginStep(batch, kInvFreq, 1);
-    cpu_->BeginStep(batch, kInvFreq, 1);
+    cuda_->BeginStep(batch, kInvFreq);
+    cpu_->BeginStep(batch, kInvFreq);
   }
   // The same weight on both. Nothing is freed after it is loaded, which would wait for the device.
   struct Weights {
@@ -278,10 +278,10 @@ TEST_F(CudaBackendTest, AddsEveryFamilyToTheRowsOfItsRuns) {
          {std::tuple{ProjectionGroup::kQkv, 24, 64}, {ProjectionGroup::kDown, 40, 24}}) {
       Both x(*cuda_, DType::kBf16, kRows, in, 16), y(*cuda_, DType::kBf16, kRows, out, 17);
       batch.runs = {{0, 4, cuda_adapter->slot()}, {5, 6, cuda_adapter->slot(), 0.5f}};
-      cuda_->BeginStep(batch, kInvFreq, 1);
+      cuda_->BeginStep(batch, kInvFreq);
       cuda_->AddLora(y.cuda(), x.cuda(), 1, group);
       batch.runs = {{0, 4, cpu_adapter->slot()}, {5, 6, cpu_adapter->slot(), 0.5f}};
-      cpu_->BeginStep(batch, kInvFreq, 1);
+      cpu_->BeginStep(batch, kInvFreq);
       cpu_->AddLora(y.cpu(), x.cpu(), 1, group);
       const double s = family.options.size, ranks = family.options.rank * family.options.experts;
       y.Compare(*cuda_, 1.02 * kHalfUlp, kHalfUlp * 1.5 * in * s * ranks * s, family.name);
@@ -334,7 +334,7 @@ TEST(CudaRegroupTest, WhetherRunsAreRegroupedIsInvisible) {
                   {240, 400, adapters[2]->slot(), 1, /*top_k=*/1},
                   {0, 200, adapters[3]->slot(), -0.5f}};
     batch.term_begin = {4};
-    cuda.BeginStep(batch, kInvFreq, 1);
+    cuda.BeginStep(batch, kInvFreq);
     const int before = Launches("ExpandRegroupedKernel").value_or(0);
     for (const auto& [group, in, out] :
          {std::tuple{ProjectionGroup::kQkv, 24, 64}, {ProjectionGroup::kDown, 40, 24}}) {
@@ -367,7 +367,7 @@ TEST_F(CudaBackendTest, ComposesAdaptersAndRecordsGates) {
     Batch batch = TwoSequences();
     batch.runs = {{2, 6, live[2 * i]->slot(), 0.25f}, {2, 6, live[2 * i + 1]->slot(), 0.5f, 2, 0}};
     batch.term_begin = {1};
-    b->BeginStep(batch, kInvFreq, 1);
+    b->BeginStep(batch, kInvFreq);
     const bool cuda = b == cuda_.get();
     for (const ProjectionGroup group : {ProjectionGroup::kQkv}) {
       for (int layer = 0; layer < 2; ++layer)
@@ -417,7 +417,7 @@ TEST_F(CudaBackendTest, RoutesLayerByLayer) {
     batch.runs = {{.row_begin = 4, .row_end = 7, .adapter = experts.back()->slot(), .decided_by = 0}};
     batch.probes = {{4, 7, slot.number(), 0, 3, true}};
     batch.probe_sums.assign(6, 0.125);
-    b->BeginStep(batch, kInvFreq, 1);
+    b->BeginStep(batch, kInvFreq);
     for (int layer = 0; layer < 2; ++layer) {
       b->Route(cuda ? x.cuda() : x.cpu(), layer);
       b->AddLora(cuda ? y.cuda() : y.cpu(), cuda ? in.cuda() : in.cpu(), layer, ProjectionGroup::kQkv);
@@ -462,7 +462,7 @@ TEST_F(CudaBackendTest, ChangesTheEndsForTheRowsOfItsRuns) {
       Batch batch = TwoSequences();
       batch.logit_rows = {1, 3, 4, 6};  // of the second run none
       batch.runs = {{0, 4, adapter->slot()}, {5, 6, adapter->slot()}, {6, 7, adapter->slot()}};
-      b->BeginStep(batch, kInvFreq, 1);
+      b->BeginStep(batch, kInvFreq);
       b->AdaptEmbedding(cuda ? x.cuda() : x.cpu());
       b->AdaptHead(cuda ? logits.cuda() : logits.cpu(), cuda ? last.cuda() : last.cpu());
     }
@@ -487,7 +487,7 @@ TEST_F(CudaBackendTest, ComposesChangesOfTheEnds) {
     Batch batch = TwoSequences();
     batch.runs = {{0, 4, first->slot(), 0.5f}, {0, 4, second->slot(), -2.f}};
     batch.term_begin = {1};
-    b->BeginStep(batch, kInvFreq, 1);
+    b->BeginStep(batch, kInvFreq);
     b->AdaptEmbedding(cuda ? x.cuda() : x.cpu());
     b->AdaptHead(cuda ? logits.cuda() : logits.cpu(), cuda ? last.cuda() : last.cpu());
   }

@@ -165,8 +165,8 @@ TEST_F(CudaElementwiseTest, RopeWriteKvMatchesReference) {
     std::vector<int32_t> every(31);
     for (int i = 0; i < 31; ++i) every[i] = i;
     Matrix<float> table(31, s.head_dim), cos_sin(kRows, s.head_dim);
-    RopeTable(table.view(), every, inv_freq, 1.f);
-    RopeTable(cos_sin.view(), positions, inv_freq, 1.f);
+    RopeTable(table.view(), every, inv_freq);
+    RopeTable(cos_sin.view(), positions, inv_freq);
 
     Matrix<float> normed(kRows, q + 2 * kv), want(kRows, q + 2 * kv);
     for (int r = 0; r < kRows; ++r) std::copy_n(x.view().row(r), q + 2 * kv, normed.view().row(r));
