@@ -1,5 +1,7 @@
 #include "server/base/status.h"
 
+#include "server/base/reason.h"
+
 #include <gtest/gtest.h>
 
 namespace hydrad {
@@ -46,6 +48,12 @@ TEST(Status, AnnotateKeepsTheCode) {
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(status.message(), "model.safetensors: NaN");
   EXPECT_TRUE(Annotate(absl::OkStatus(), "x").ok());
+}
+
+TEST(Status, AnnotateKeepsTheReason) {
+  const absl::Status status = Annotate(Because(Unavailable("gone"), "DEVICE_LOST"), "adapter 'a'");
+  EXPECT_EQ(status.message(), "adapter 'a': gone");
+  EXPECT_EQ(ReasonGiven(status), "DEVICE_LOST");
 }
 
 TEST(StatusDeathTest, CheckNamesTheCondition) { EXPECT_DEATH(HYDRAD_CHECK(1 + 1 == 3), "1 \\+ 1 == 3"); }
