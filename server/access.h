@@ -2,11 +2,13 @@
 #ifndef HYDRAD_SERVER_ACCESS_H_
 #define HYDRAD_SERVER_ACCESS_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <string>
 #include <vector>
 
 #include "server/admission/admission.h"
-#include "server/base/status.h"
 #include "server/config.h"
 
 namespace hydrad {

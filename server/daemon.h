@@ -2,6 +2,9 @@
 #ifndef HYDRAD_SERVER_DAEMON_H_
 #define HYDRAD_SERVER_DAEMON_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,7 +17,6 @@
 #include "server/admission/admission.h"
 #include "server/backend/backend.h"
 #include "server/base/clock.h"
-#include "server/base/status.h"
 #include "server/config.h"
 #include "server/front/audit.h"
 #include "server/front/delivery.h"

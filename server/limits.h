@@ -3,9 +3,10 @@
 #ifndef HYDRAD_SERVER_LIMITS_H_
 #define HYDRAD_SERVER_LIMITS_H_
 
-#include <cstdint>
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
-#include "server/base/status.h"
+#include <cstdint>
 
 namespace hydrad {
 

@@ -2,8 +2,9 @@
 #ifndef HYDRAD_SERVER_PREFLIGHT_H_
 #define HYDRAD_SERVER_PREFLIGHT_H_
 
+#include <absl/status/status.h>
+
 #include "server/backend/tensor.h"
-#include "server/base/status.h"
 #include "server/config.h"
 
 namespace hydrad {

@@ -2,7 +2,8 @@
 #ifndef HYDRAD_SERVER_SIZING_H_
 #define HYDRAD_SERVER_SIZING_H_
 
-#include "server/base/status.h"
+#include <absl/status/statusor.h>
+
 #include "server/config.h"
 #include "server/model/model.h"
 

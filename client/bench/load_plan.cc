@@ -4,7 +4,9 @@
 #include <cmath>
 #include <utility>
 
+#include "server/base/check.h"
 #include "server/base/json.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

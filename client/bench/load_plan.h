@@ -3,6 +3,8 @@
 #ifndef HYDRAD_CLIENT_BENCH_LOAD_PLAN_H_
 #define HYDRAD_CLIENT_BENCH_LOAD_PLAN_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <optional>
 #include <random>
@@ -11,7 +13,6 @@
 #include <vector>
 
 #include "server/base/clock.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

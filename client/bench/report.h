@@ -2,12 +2,13 @@
 #ifndef HYDRAD_CLIENT_BENCH_REPORT_H_
 #define HYDRAD_CLIENT_BENCH_REPORT_H_
 
+#include <absl/status/status.h>
+
 #include <map>
 #include <string>
 #include <vector>
 
 #include "server/base/json.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

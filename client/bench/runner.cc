@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "server/base/check.h"
 #include "server/base/mutex.h"
 
 namespace hydrad {

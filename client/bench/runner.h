@@ -3,13 +3,14 @@
 #ifndef HYDRAD_CLIENT_BENCH_RUNNER_H_
 #define HYDRAD_CLIENT_BENCH_RUNNER_H_
 
+#include <absl/status/status.h>
+
 #include <functional>
 #include <vector>
 
 #include "client/bench/load_plan.h"
 #include "client/bench/report.h"
 #include "server/base/clock.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

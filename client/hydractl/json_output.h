@@ -3,12 +3,13 @@
 #ifndef HYDRAD_CLIENT_HYDRACTL_JSON_OUTPUT_H_
 #define HYDRAD_CLIENT_HYDRACTL_JSON_OUTPUT_H_
 
+#include <absl/status/status.h>
+
 #include <string>
 
 #include "hydrad/v1/admin.pb.h"
 #include "hydrad/v1/inference.pb.h"
 #include "server/base/json.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

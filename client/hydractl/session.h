@@ -2,6 +2,8 @@
 #ifndef HYDRAD_CLIENT_HYDRACTL_SESSION_H_
 #define HYDRAD_CLIENT_HYDRACTL_SESSION_H_
 
+#include <absl/status/status.h>
+
 #include <functional>
 #include <istream>
 #include <ostream>
@@ -9,7 +11,6 @@
 #include <vector>
 
 #include "client/hydrad_client.h"
-#include "server/base/status.h"
 
 namespace CLI {
 class App;

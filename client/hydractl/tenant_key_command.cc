@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "client/hydractl/session.h"
+#include "server/base/check.h"
 #include "server/base/sha256.h"
 
 namespace hydrad {

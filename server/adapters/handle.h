@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_HANDLE_H_
 #define HYDRAD_SERVER_ADAPTERS_HANDLE_H_
 
+#include <absl/status/status.h>
+
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -11,7 +13,7 @@
 
 #include "server/adapters/mixture.h"
 #include "server/backend/backend.h"
-#include "server/base/status.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 

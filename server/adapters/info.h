@@ -2,11 +2,11 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_INFO_H_
 #define HYDRAD_SERVER_ADAPTERS_INFO_H_
 
+#include <absl/status/status.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -10,8 +10,10 @@
 #include <unordered_map>
 
 #include "server/admission/token_bucket.h"
+#include "server/base/check.h"
 #include "server/base/mutex.h"
 #include "server/base/sha256.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -2,6 +2,9 @@
 #ifndef HYDRAD_SERVER_ADMISSION_ADMISSION_H_
 #define HYDRAD_SERVER_ADMISSION_ADMISSION_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,7 +14,6 @@
 #include "server/admission/wrong_keys.h"
 #include "server/base/clock.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

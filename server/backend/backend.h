@@ -3,6 +3,8 @@
 #define HYDRAD_SERVER_BACKEND_BACKEND_H_
 
 #include <absl/functional/function_ref.h>
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstddef>
 #include <memory>
@@ -18,7 +20,6 @@
 #include "server/backend/step.h"
 #include "server/backend/tensor.h"
 #include "server/backend/weight_format.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

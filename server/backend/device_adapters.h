@@ -9,6 +9,7 @@
 #include "server/backend/adapter_weights.h"
 #include "server/backend/expert_router.h"
 #include "server/backend/slot_table.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 

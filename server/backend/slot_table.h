@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

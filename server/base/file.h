@@ -3,13 +3,14 @@
 #ifndef HYDRAD_SERVER_BASE_FILE_H_
 #define HYDRAD_SERVER_BASE_FILE_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

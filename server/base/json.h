@@ -2,10 +2,9 @@
 #ifndef HYDRAD_SERVER_BASE_JSON_H_
 #define HYDRAD_SERVER_BASE_JSON_H_
 
+#include <absl/status/statusor.h>
 #include <nlohmann/json.hpp>
 #include <string_view>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

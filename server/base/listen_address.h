@@ -2,10 +2,11 @@
 #ifndef HYDRAD_SERVER_BASE_LISTEN_ADDRESS_H_
 #define HYDRAD_SERVER_BASE_LISTEN_ADDRESS_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <string>
 #include <string_view>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -3,6 +3,8 @@
 #ifndef HYDRAD_SERVER_BASE_LISTEN_SOCKET_H_
 #define HYDRAD_SERVER_BASE_LISTEN_SOCKET_H_
 
+#include <absl/status/statusor.h>
+
 #include <sys/types.h>
 
 #include <string>
@@ -10,7 +12,6 @@
 
 #include "server/base/file_descriptor.h"
 #include "server/base/listen_address.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

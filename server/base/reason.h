@@ -3,11 +3,11 @@
 #ifndef HYDRAD_SERVER_BASE_REASON_H_
 #define HYDRAD_SERVER_BASE_REASON_H_
 
+#include <absl/status/status.h>
+
 #include <optional>
 #include <string>
 #include <utility>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

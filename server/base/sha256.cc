@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "server/base/background.h"
-#include "server/base/status.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 

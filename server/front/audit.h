@@ -2,6 +2,9 @@
 #ifndef HYDRAD_SERVER_FRONT_AUDIT_H_
 #define HYDRAD_SERVER_FRONT_AUDIT_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,7 +14,6 @@
 #include "server/base/inbox.h"
 #include "server/base/mutex.h"
 #include "server/base/rate_limit.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -2,13 +2,15 @@
 #ifndef HYDRAD_SERVER_FRONT_CALLER_H_
 #define HYDRAD_SERVER_FRONT_CALLER_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "server/base/clock.h"
-#include "server/base/status.h"
 #include "server/front/cancel_point.h"
 
 namespace hydrad {

@@ -2,11 +2,12 @@
 #ifndef HYDRAD_SERVER_FRONT_CANCEL_POINT_H_
 #define HYDRAD_SERVER_FRONT_CANCEL_POINT_H_
 
+#include <absl/status/status.h>
+
 #include <functional>
 #include <utility>
 
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

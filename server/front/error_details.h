@@ -4,6 +4,8 @@
 #ifndef HYDRAD_SERVER_FRONT_ERROR_DETAILS_H_
 #define HYDRAD_SERVER_FRONT_ERROR_DETAILS_H_
 
+#include <absl/status/status.h>
+
 #include <map>
 #include <optional>
 #include <string>
@@ -11,7 +13,6 @@
 #include <vector>
 
 #include "server/base/clock.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

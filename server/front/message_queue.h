@@ -3,6 +3,8 @@
 #ifndef HYDRAD_SERVER_FRONT_MESSAGE_QUEUE_H_
 #define HYDRAD_SERVER_FRONT_MESSAGE_QUEUE_H_
 
+#include <absl/status/status.h>
+
 #include <deque>
 #include <functional>
 #include <memory>
@@ -10,7 +12,6 @@
 #include <utility>
 
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 #include "server/front/unread_output.h"
 
 namespace hydrad {

@@ -2,12 +2,13 @@
 #ifndef HYDRAD_SERVER_FRONT_REFUSAL_H_
 #define HYDRAD_SERVER_FRONT_REFUSAL_H_
 
+#include <absl/status/status.h>
+
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 
-#include "server/base/status.h"
 #include "server/front/audit.h"
 #include "server/metrics/metrics.h"
 

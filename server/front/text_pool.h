@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_FRONT_TEXT_POOL_H_
 #define HYDRAD_SERVER_FRONT_TEXT_POOL_H_
 
+#include <absl/status/status.h>
+
 #include <deque>
 #include <functional>
 #include <map>
@@ -13,7 +15,6 @@
 
 #include "server/base/clock.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "server/base/check.h"
+#include "server/base/status.h"
 #include "server/front/error_details.h"
 
 namespace hydrad {

@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_FRONT_UNREAD_OUTPUT_H_
 #define HYDRAD_SERVER_FRONT_UNREAD_OUTPUT_H_
 
+#include <absl/status/status.h>
+
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -15,7 +17,6 @@
 
 #include "server/base/clock.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -3,9 +3,10 @@
 #ifndef HYDRAD_SERVER_FRONT_VALIDATE_H_
 #define HYDRAD_SERVER_FRONT_VALIDATE_H_
 
+#include <absl/status/status.h>
+
 #include <cstddef>
 
-#include "server/base/status.h"
 #include "server/front/admin_calls.h"
 #include "server/front/generate_call.h"
 

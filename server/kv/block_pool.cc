@@ -1,6 +1,6 @@
 #include "server/kv/block_pool.h"
 
-#include "server/base/status.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 

@@ -2,12 +2,13 @@
 #ifndef HYDRAD_SERVER_KV_PREFIX_INDEX_H_
 #define HYDRAD_SERVER_KV_PREFIX_INDEX_H_
 
+#include <absl/status/status.h>
+
 #include <cstdint>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
-#include "server/base/status.h"
 #include "server/kv/block_pool.h"
 #include "server/kv/block_table.h"
 #include "server/kv/keyed_hash.h"

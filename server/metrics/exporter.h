@@ -2,11 +2,12 @@
 #ifndef HYDRAD_SERVER_METRICS_EXPORTER_H_
 #define HYDRAD_SERVER_METRICS_EXPORTER_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <string>
 
 #include "server/base/listen_socket.h"
-#include "server/base/status.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/scrape_server.h"
 

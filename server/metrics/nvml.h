@@ -3,10 +3,11 @@
 #ifndef HYDRAD_SERVER_METRICS_NVML_H_
 #define HYDRAD_SERVER_METRICS_NVML_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <string>
 
-#include "server/base/status.h"
 #include "server/metrics/device_reading.h"
 
 namespace hydrad {

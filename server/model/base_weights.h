@@ -3,6 +3,9 @@
 #ifndef HYDRAD_SERVER_MODEL_BASE_WEIGHTS_H_
 #define HYDRAD_SERVER_MODEL_BASE_WEIGHTS_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <map>
 #include <memory>
 #include <string>
@@ -10,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "server/base/status.h"
 #include "server/model/checkpoint.h"
 #include "server/model/model_config.h"
 

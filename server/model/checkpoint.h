@@ -3,6 +3,8 @@
 #define HYDRAD_SERVER_MODEL_CHECKPOINT_H_
 
 #include <absl/functional/function_ref.h>
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstddef>
 #include <map>
@@ -15,7 +17,6 @@
 #include "server/base/file.h"
 #include "server/base/mutex.h"
 #include "server/base/sha256.h"
-#include "server/base/status.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

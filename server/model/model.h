@@ -2,10 +2,11 @@
 #ifndef HYDRAD_SERVER_MODEL_MODEL_H_
 #define HYDRAD_SERVER_MODEL_MODEL_H_
 
+#include <absl/status/statusor.h>
+
 #include <span>
 
 #include "server/backend/step.h"
-#include "server/base/status.h"
 #include "server/model/model_config.h"
 
 namespace hydrad {

@@ -2,13 +2,14 @@
 #ifndef HYDRAD_SERVER_MODEL_MODEL_CONFIG_H_
 #define HYDRAD_SERVER_MODEL_MODEL_CONFIG_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "server/backend/backend.h"  // AdapterShape
-#include "server/base/status.h"
 
 namespace hydrad {
 

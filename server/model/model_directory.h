@@ -2,9 +2,11 @@
 #ifndef HYDRAD_SERVER_MODEL_MODEL_DIRECTORY_H_
 #define HYDRAD_SERVER_MODEL_MODEL_DIRECTORY_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <string>
 
-#include "server/base/status.h"
 #include "server/model/model_config.h"
 
 namespace hydrad {

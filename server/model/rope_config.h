@@ -2,7 +2,8 @@
 #ifndef HYDRAD_SERVER_MODEL_ROPE_CONFIG_H_
 #define HYDRAD_SERVER_MODEL_ROPE_CONFIG_H_
 
-#include "server/base/status.h"
+#include <absl/status/status.h>
+
 #include "server/model/config_fields.h"
 #include "server/model/model_config.h"
 

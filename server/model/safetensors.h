@@ -4,6 +4,8 @@
 #define HYDRAD_SERVER_MODEL_SAFETENSORS_H_
 
 #include <absl/functional/function_ref.h>
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +16,6 @@
 #include <vector>
 
 #include "server/backend/tensor.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

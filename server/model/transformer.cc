@@ -4,6 +4,9 @@
 #include <cmath>
 #include <vector>
 
+#include "server/base/check.h"
+#include "server/base/status.h"
+
 namespace hydrad {
 
 Transformer::Transformer(Backend& backend, const ModelConfig& config, const ModelLimits& limits,

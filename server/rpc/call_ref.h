@@ -2,9 +2,8 @@
 #ifndef HYDRAD_SERVER_RPC_CALL_REF_H_
 #define HYDRAD_SERVER_RPC_CALL_REF_H_
 
+#include <absl/status/status.h>
 #include <grpcpp/server_context.h>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <utility>
 
+#include "server/base/check.h"
 #include "server/base/status.h"
 
 namespace hydrad {

@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_RPC_SERVER_H_
 #define HYDRAD_SERVER_RPC_SERVER_H_
 
+#include <absl/status/statusor.h>
+
 #include <functional>
 #include <memory>
 #include <optional>
@@ -9,7 +11,6 @@
 
 #include "server/base/clock.h"
 #include "server/base/listen_socket.h"
-#include "server/base/status.h"
 #include "server/front/intake.h"
 #include "server/front/text_pool.h"
 #include "server/front/unread_output.h"

@@ -2,9 +2,8 @@
 #ifndef HYDRAD_SERVER_RPC_STATUS_MAP_H_
 #define HYDRAD_SERVER_RPC_STATUS_MAP_H_
 
+#include <absl/status/status.h>
 #include <grpcpp/support/status.h>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

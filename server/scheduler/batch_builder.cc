@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "server/base/check.h"
+
 namespace hydrad {
 namespace {
 

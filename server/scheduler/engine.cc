@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "server/backend/device_errors.h"
+#include "server/base/check.h"
 #include "server/base/log.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -7,11 +7,12 @@
 #ifndef HYDRAD_SERVER_SCHEDULER_ENGINE_H_
 #define HYDRAD_SERVER_SCHEDULER_ENGINE_H_
 
+#include <absl/status/status.h>
+
 #include <span>
 #include <vector>
 
 #include "server/base/clock.h"
-#include "server/base/status.h"
 #include "server/metrics/metrics.h"
 #include "server/model/model.h"
 #include "server/scheduler/batch_builder.h"

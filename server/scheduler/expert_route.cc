@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "server/base/check.h"
+#include "server/base/status.h"
 #include "server/scheduler/request.h"
 
 namespace hydrad {

@@ -9,6 +9,8 @@
 #ifndef HYDRAD_SERVER_SCHEDULER_EXPERT_ROUTE_H_
 #define HYDRAD_SERVER_SCHEDULER_EXPERT_ROUTE_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <optional>
 #include <span>
@@ -16,7 +18,6 @@
 
 #include "server/adapters/mixture.h"
 #include "server/backend/step.h"
-#include "server/base/status.h"
 #include "server/scheduler/token_sink.h"
 
 namespace hydrad {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "server/base/status.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 

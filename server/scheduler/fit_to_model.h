@@ -2,7 +2,8 @@
 #ifndef HYDRAD_SERVER_SCHEDULER_FIT_TO_MODEL_H_
 #define HYDRAD_SERVER_SCHEDULER_FIT_TO_MODEL_H_
 
-#include "server/base/status.h"
+#include <absl/status/status.h>
+
 #include "server/model/model.h"
 #include "server/scheduler/request.h"
 

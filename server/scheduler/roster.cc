@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/base/check.h"
 #include "server/base/status.h"
 
 namespace hydrad {

@@ -8,8 +8,10 @@
 #include <utility>
 #include <variant>
 
+#include "server/base/check.h"
 #include "server/base/inbox.h"
 #include "server/base/mutex.h"
+#include "server/base/status.h"
 #include "server/base/thread_name.h"
 #include "server/scheduler/engine.h"
 #include "server/scheduler/fit_to_model.h"

@@ -21,13 +21,14 @@
 #ifndef HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 #define HYDRAD_SERVER_SCHEDULER_SCHEDULER_H_
 
+#include <absl/status/status.h>
+
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "server/base/clock.h"
-#include "server/base/status.h"
 #include "server/metrics/metrics.h"
 #include "server/model/model.h"
 #include "server/scheduler/request.h"

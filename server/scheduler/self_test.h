@@ -2,12 +2,13 @@
 #ifndef HYDRAD_SERVER_SCHEDULER_SELF_TEST_H_
 #define HYDRAD_SERVER_SCHEDULER_SELF_TEST_H_
 
+#include <absl/status/status.h>
+
 #include <memory>
 #include <vector>
 
 #include "server/adapters/handle.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 #include "server/scheduler/request.h"
 #include "server/scheduler/scheduler.h"
 

@@ -4,7 +4,7 @@
 #include <climits>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 namespace {

@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_SCHEDULER_TOKEN_SINK_H_
 #define HYDRAD_SERVER_SCHEDULER_TOKEN_SINK_H_
 
+#include <absl/status/status.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,7 +12,6 @@
 #include "kernels/sampling.h"
 #include "server/backend/expert_router.h"
 #include "server/base/clock.h"
-#include "server/base/status.h"
 #include "server/scheduler/router_tally.h"
 
 namespace hydrad {

@@ -11,14 +11,14 @@
 #ifndef HYDRAD_SERVER_TEXT_TOKENIZER_H_
 #define HYDRAD_SERVER_TEXT_TOKENIZER_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -1,8 +1,10 @@
-#include "server/base/status.h"
 
 #include "server/base/reason.h"
 
 #include <gtest/gtest.h>
+
+#include "server/base/check.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

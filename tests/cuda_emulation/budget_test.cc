@@ -14,6 +14,7 @@
 
 #include "kernels/cuda/kernels.h"
 #include "server/backend/cuda/cuda_backend.h"
+#include "server/base/check.h"
 #include "tests/model/adapters.h"
 #include "tests/model/stepper.h"
 #include "tests/ptxsim/ptxsim.h"

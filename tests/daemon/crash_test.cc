@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "server/base/check.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 #include "server/base/thread_name.h"
 #include "server/crash_report.h"
 #include "server/stall_report.h"

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/check.h"
 
 extern char** environ;
 

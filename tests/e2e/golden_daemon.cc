@@ -8,7 +8,6 @@
 #include <csignal>
 #include <filesystem>
 
-#include "server/base/status.h"
 #include "tests/e2e/golden_model.h"
 #include "tests/e2e/greedy.h"
 

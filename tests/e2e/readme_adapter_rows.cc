@@ -9,7 +9,6 @@
 #include <future>
 #include <map>
 
-#include "server/base/status.h"
 #include "tests/e2e/readme_rows.h"
 
 namespace hydrad {

@@ -17,7 +17,6 @@
 #include "grpc/health/v1/health.pb.h"
 #include "hydrad/v1/admin.pb.h"
 #include "hydrad/v1/inference.pb.h"
-#include "server/base/status.h"
 #include "tests/e2e/greedy.h"
 #include "tests/e2e/nearly_valid.h"
 #include "tests/e2e/raw_call.h"

@@ -11,7 +11,6 @@
 
 #include "hydrad/v1/admin.grpc.pb.h"
 #include "hydrad/v1/inference.grpc.pb.h"
-#include "server/base/status.h"
 #include "tests/e2e/greedy.h"
 #include "tests/e2e/raw_call.h"
 

@@ -2,6 +2,9 @@
 #ifndef HYDRAD_TESTS_FAKES_FAKE_MODEL_H_
 #define HYDRAD_TESTS_FAKES_FAKE_MODEL_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -15,7 +18,7 @@
 
 #include "kernels/sampling.h"
 #include "server/backend/backend.h"
-#include "server/base/status.h"
+#include "server/base/check.h"
 #include "server/model/model.h"
 
 namespace hydrad {

@@ -10,8 +10,8 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "hydrad/v1/admin.grpc.pb.h"
 #include "hydrad/v1/inference.grpc.pb.h"
+#include "server/base/check.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/check.h"
 #include "server/base/mutex.h"
 #include "server/scheduler/token_sink.h"
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "server/base/status.h"
+#include "server/base/check.h"
 #include "server/text/tokenizer.h"
 
 namespace hydrad {

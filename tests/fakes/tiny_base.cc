@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "server/base/check.h"
 #include "server/model/tensor_table.h"
 
 namespace hydrad {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "server/adapters/formats/adapter_config.h"
+#include "server/base/check.h"
 
 static void CheckExperts(const hydrad::MoaConfig& moa) {
   HYDRAD_CHECK(!moa.experts.empty());

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "server/adapters/formats/read_adapter.h"
+#include "server/base/check.h"
 #include "tests/fakes/adapter_files.h"
 #include "tests/fakes/fake_disk.h"
 

@@ -1,6 +1,7 @@
 // Any text as a config.json: whatever parses must describe a network whose sizes multiply within an int.
 #include <cmath>
 
+#include "server/base/check.h"
 #include "server/model/model_config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/base/check.h"
 #include "server/text/tokenizer/regex.h"
 #include "server/text/tokenizer/utf8.h"
 

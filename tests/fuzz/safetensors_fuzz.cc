@@ -1,6 +1,8 @@
 // Any bytes as a safetensors file: whatever parses must lie within the bytes.
 #include "server/model/safetensors.h"
 
+#include "server/base/check.h"
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(data), size);
   const auto parsed = hydrad::Safetensors::ParseBytes(bytes, hydrad::Safetensors::kMaxAdapterHeader);

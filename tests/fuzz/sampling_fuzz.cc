@@ -6,7 +6,7 @@
 
 #include "kernels/simd/isa.h"
 #include "kernels/simd/kernel_table.h"
-#include "server/base/status.h"
+#include "server/base/check.h"
 #include "tests/kernels/sampling_cases.h"
 
 namespace hydrad {

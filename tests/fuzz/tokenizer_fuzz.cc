@@ -1,4 +1,5 @@
 // Any text as a tokenizer.json: whatever loads must encode, and decode alike whole and as a stream.
+#include "server/base/check.h"
 #include "server/base/log.h"
 #include "server/text/tokenizer.h"
 #include "server/text/tokenizer/utf8.h"

@@ -3,6 +3,7 @@
 // replaced.
 #include <memory>
 
+#include "server/base/check.h"
 #include "server/text/tokenizer.h"
 #include "server/text/tokenizer/utf8.h"
 #include "tests/text/fixture.h"

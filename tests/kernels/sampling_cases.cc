@@ -1,5 +1,7 @@
 #include "tests/kernels/sampling_cases.h"
 
+#include <absl/status/status.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -7,7 +9,7 @@
 #include <map>
 
 #include "kernels/philox.h"
-#include "server/base/status.h"
+#include "server/base/check.h"
 #include "server/front/make_request.h"
 #include "server/front/validate.h"
 #include "server/rpc/from_proto.h"

@@ -5,8 +5,6 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
-#include "server/base/status.h"
-
 namespace hydrad {
 namespace {
 

@@ -11,6 +11,7 @@
 #include <random>
 
 #include "server/backend/cpu/cpu_backend.h"
+#include "server/base/check.h"
 #include "tests/model/adapters.h"
 #include "tests/model/golden.h"
 #include "tests/model/stepper.h"

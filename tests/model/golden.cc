@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/backend/cpu/cpu_backend.h"
+#include "server/base/check.h"
 #include "server/base/file.h"
 #include "server/model/safetensors.h"
 #include "tests/model/stepper.h"

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "server/base/check.h"
 #include "server/base/file.h"
 #include "server/model/safetensors.h"
 

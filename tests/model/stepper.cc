@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/check.h"
 #include "server/scheduler/batch_builder.h"
 #include "tests/fakes/fake_claim.h"
 #include "tests/fakes/test_tokenizer.h"

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "server/backend/cpu/cpu_backend.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 namespace {

@@ -1,6 +1,8 @@
 // Requests whose adapter is not on the device: they wait outside of the batch and hold up nobody.
 #include <gtest/gtest.h>
 
+#include "server/base/check.h"
+#include "server/base/status.h"
 #include "server/scheduler/fit_to_model.h"
 #include "tests/fakes/fake_claim.h"
 #include "tests/scheduler/rig.h"

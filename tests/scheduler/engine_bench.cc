@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "server/base/check.h"
 #include "tests/scheduler/rig.h"
 
 namespace hydrad {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "server/base/check.h"
+#include "server/base/status.h"
 #include "tests/scheduler/rig.h"
 
 namespace hydrad {

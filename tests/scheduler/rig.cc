@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "server/base/check.h"
 #include "server/scheduler/fit_to_model.h"
 #include "tests/fakes/fake_claim.h"
 

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "server/base/check.h"
 #include "server/text/tokenizer.h"
 #include "server/text/tokenizer/utf8.h"
 

@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_ADAPTER_CONFIG_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_ADAPTER_CONFIG_H_
 
+#include <absl/status/statusor.h>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,7 +14,6 @@
 #include "server/adapters/formats/routed_names.h"
 #include "server/adapters/formats/target_modules.h"
 #include "server/adapters/formats/token_fields.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -2,13 +2,15 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_ADAPTER_DIRECTORY_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_ADAPTER_DIRECTORY_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 
 #include "server/adapters/formats/adapter_config.h"
 #include "server/adapters/formats/disk.h"
 #include "server/adapters/formats/tensor_check.h"
 #include "server/base/sha256.h"
-#include "server/base/status.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

@@ -3,6 +3,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_DISK_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_DISK_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,7 +15,6 @@
 
 #include "server/base/pages.h"
 #include "server/base/sha256.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

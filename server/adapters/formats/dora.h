@@ -6,11 +6,13 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_DORA_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_DORA_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <vector>
 
 #include "server/adapters/formats/module_tensors.h"
 #include "server/backend/adapter_weights.h"
-#include "server/base/status.h"
 #include "server/model/base_weights.h"
 
 namespace hydrad {

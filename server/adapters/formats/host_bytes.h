@@ -2,11 +2,12 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_HOST_BYTES_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_HOST_BYTES_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <string>
 
 #include "server/adapters/formats/disk.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

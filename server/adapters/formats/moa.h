@@ -8,6 +8,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_MOA_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_MOA_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <span>
 #include <string_view>
 #include <vector>
@@ -15,7 +18,6 @@
 #include "server/adapters/formats/moa_config.h"
 #include "server/adapters/formats/module_tensors.h"
 #include "server/backend/expert_router.h"
-#include "server/base/status.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

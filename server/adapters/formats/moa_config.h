@@ -10,13 +10,14 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_MOA_CONFIG_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_MOA_CONFIG_H_
 
+#include <absl/status/statusor.h>
+
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "server/backend/expert_router.h"
 #include "server/base/json.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -2,6 +2,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_MODULE_TENSORS_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_MODULE_TENSORS_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <map>
 #include <span>
 #include <string>
@@ -11,7 +14,6 @@
 #include "server/adapters/formats/tensor_check.h"
 #include "server/adapters/formats/tensor_key.h"
 #include "server/backend/backend.h"  // AdapterShape
-#include "server/base/status.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

@@ -4,11 +4,12 @@
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_NORMS_H_
 
 #include <absl/functional/function_ref.h>
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <vector>
 
 #include "server/backend/tensor.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

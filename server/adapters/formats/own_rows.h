@@ -3,13 +3,14 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_OWN_ROWS_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_OWN_ROWS_H_
 
+#include <absl/status/statusor.h>
+
 #include <span>
 #include <vector>
 
 #include "server/adapters/formats/module_tensors.h"
 #include "server/adapters/formats/token_fields.h"
 #include "server/backend/adapter_weights.h"
-#include "server/base/status.h"
 #include "server/model/base_weights.h"
 
 namespace hydrad {

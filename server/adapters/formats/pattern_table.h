@@ -4,14 +4,14 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_PATTERN_TABLE_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_PATTERN_TABLE_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "server/base/status.h"
 
 // PCRE2's own type, so that its header stays in the .cc.
 struct pcre2_real_code_8;

@@ -5,10 +5,11 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_PEFT_LORA_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_PEFT_LORA_H_
 
+#include <absl/status/statusor.h>
+
 #include "server/adapters/formats/adapter_config.h"
 #include "server/adapters/formats/module_tensors.h"
 #include "server/backend/adapter_weights.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

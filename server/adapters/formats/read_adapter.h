@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_READ_ADAPTER_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_READ_ADAPTER_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -11,7 +13,6 @@
 #include "server/backend/adapter_weights.h"
 #include "server/backend/backend.h"  // AdapterShape
 #include "server/backend/expert_router.h"
-#include "server/base/status.h"
 #include "server/model/base_weights.h"
 
 namespace hydrad {

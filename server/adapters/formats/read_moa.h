@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_READ_MOA_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_READ_MOA_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <string>
 
@@ -11,7 +13,6 @@
 #include "server/adapters/info.h"    // ComponentInfo
 #include "server/backend/backend.h"  // AdapterShape
 #include "server/base/sha256.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -9,6 +9,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "server/base/check.h"
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

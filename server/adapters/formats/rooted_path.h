@@ -3,13 +3,14 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_ROOTED_PATH_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_ROOTED_PATH_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -11,11 +11,12 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_ROUTED_NAMES_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_ROUTED_NAMES_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-#include "server/base/status.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

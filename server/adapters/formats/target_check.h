@@ -2,13 +2,14 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TARGET_CHECK_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TARGET_CHECK_H_
 
+#include <absl/status/status.h>
+
 #include <string>
 #include <vector>
 
 #include "server/adapters/formats/adapter_config.h"
 #include "server/adapters/formats/module_tensors.h"
 #include "server/backend/backend.h"  // AdapterShape
-#include "server/base/status.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

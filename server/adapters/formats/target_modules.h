@@ -2,6 +2,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TARGET_MODULES_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TARGET_MODULES_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,7 +12,6 @@
 
 #include "server/adapters/formats/pattern_table.h"
 #include "server/base/json.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

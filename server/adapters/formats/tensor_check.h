@@ -2,13 +2,14 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_CHECK_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_CHECK_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <vector>
 
 #include "server/adapters/formats/disk.h"
 #include "server/backend/tensor.h"
 #include "server/base/pages.h"
-#include "server/base/status.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

@@ -2,12 +2,13 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_FILE_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_FILE_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <functional>
 #include <string_view>
 
 #include "server/adapters/formats/disk.h"
-#include "server/base/status.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

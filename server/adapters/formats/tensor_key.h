@@ -2,10 +2,11 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_KEY_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TENSOR_KEY_H_
 
+#include <absl/status/statusor.h>
+
 #include <string_view>
 
 #include "server/backend/adapter_weights.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

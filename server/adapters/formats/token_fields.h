@@ -2,12 +2,13 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_FORMATS_TOKEN_FIELDS_H_
 #define HYDRAD_SERVER_ADAPTERS_FORMATS_TOKEN_FIELDS_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <optional>
 #include <vector>
 
 #include "server/base/json.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_ADAPTER_READER_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_ADAPTER_READER_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,7 +14,6 @@
 #include "server/adapters/store/device_component.h"
 #include "server/adapters/store/host_component.h"
 #include "server/backend/backend.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -20,6 +20,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_ADAPTER_STORE_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_ADAPTER_STORE_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,7 +33,6 @@
 #include "server/adapters/info.h"
 #include "server/backend/backend.h"
 #include "server/base/clock.h"
-#include "server/base/status.h"
 #include "server/model/base_weights.h"
 #include "server/model/model_config.h"
 

@@ -2,6 +2,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_APPLY_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_APPLY_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -10,7 +13,6 @@
 #include <vector>
 
 #include "server/adapters/store/adapter_store.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

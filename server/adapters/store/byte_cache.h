@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/base/status.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/base/check.h"
 #include "server/base/names.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -3,6 +3,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_CATALOGUE_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_CATALOGUE_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -17,7 +20,6 @@
 #include "server/adapters/store/backoff.h"
 #include "server/adapters/store/residency.h"
 #include "server/base/clock.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

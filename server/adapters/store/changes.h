@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_CHANGES_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_CHANGES_H_
 
+#include <absl/status/statusor.h>
+
 #include <string>
 
 #include "server/adapters/store/adapter_store.h"
@@ -9,7 +11,6 @@
 #include "server/adapters/store/notifier.h"
 #include "server/adapters/store/records.h"
 #include "server/adapters/store/store_state.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_CLAIMS_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_CLAIMS_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,7 +11,6 @@
 #include "server/adapters/handle.h"
 #include "server/adapters/store/fetcher.h"
 #include "server/adapters/store/store_state.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

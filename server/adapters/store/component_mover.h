@@ -2,9 +2,10 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_COMPONENT_MOVER_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_COMPONENT_MOVER_H_
 
+#include <absl/status/status.h>
+
 #include "server/adapters/store/adapter_reader.h"
 #include "server/adapters/store/store_state.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

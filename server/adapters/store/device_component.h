@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_DEVICE_COMPONENT_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_DEVICE_COMPONENT_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -11,7 +13,6 @@
 #include "server/adapters/mixture.h"
 #include "server/adapters/store/host_component.h"
 #include "server/backend/backend.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -3,6 +3,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_DEVICE_ROOM_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_DEVICE_ROOM_H_
 
+#include <absl/status/status.h>
+
 #include <cstdint>
 #include <set>
 #include <vector>
@@ -10,7 +12,6 @@
 #include "server/adapters/store/catalogue.h"
 #include "server/adapters/store/generations.h"
 #include "server/adapters/store/residency.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

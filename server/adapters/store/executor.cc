@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "server/base/background.h"
+#include "server/base/check.h"
 #include "server/base/log.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

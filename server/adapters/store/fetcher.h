@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_FETCHER_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_FETCHER_H_
 
+#include <absl/status/status.h>
+
 #include <atomic>
 #include <functional>
 
@@ -11,7 +13,6 @@
 #include "server/adapters/store/fetch_queue.h"
 #include "server/adapters/store/notifier.h"
 #include "server/adapters/store/store_state.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

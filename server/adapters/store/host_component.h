@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_HOST_COMPONENT_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_HOST_COMPONENT_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -13,7 +15,6 @@
 #include "server/adapters/info.h"  // ComponentInfo
 #include "server/backend/adapter_weights.h"
 #include "server/backend/expert_router.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -2,6 +2,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_JOURNAL_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_JOURNAL_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -14,7 +17,6 @@
 #include "server/adapters/info.h"
 #include "server/adapters/store/log_directory.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -2,6 +2,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_LOADS_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_LOADS_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,7 +17,6 @@
 #include "server/adapters/store/notifier.h"
 #include "server/adapters/store/records.h"
 #include "server/adapters/store/store_state.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -3,12 +3,13 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_LOG_DIRECTORY_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_LOG_DIRECTORY_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

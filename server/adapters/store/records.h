@@ -2,6 +2,9 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_STORE_RECORDS_H_
 #define HYDRAD_SERVER_ADAPTERS_STORE_RECORDS_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,7 +15,6 @@
 #include "server/adapters/store/journal.h"
 #include "server/adapters/store/store_state.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "server/base/check.h"
+
 namespace hydrad {
 
 const char* Name(Tier tier) {

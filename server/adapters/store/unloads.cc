@@ -3,7 +3,9 @@
 #include <memory>
 #include <utility>
 
+#include "server/base/check.h"
 #include "server/base/reason.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

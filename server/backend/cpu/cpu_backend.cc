@@ -20,6 +20,8 @@
 #include "server/backend/cpu/scratch.h"
 #include "server/backend/cpu/vocabulary.h"
 #include "server/backend/device_errors.h"
+#include "server/base/check.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

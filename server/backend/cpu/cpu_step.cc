@@ -1,6 +1,7 @@
 #include "server/backend/cpu/cpu_step.h"
 
 #include "kernels/elementwise.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 

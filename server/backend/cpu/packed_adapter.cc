@@ -5,7 +5,9 @@
 
 #include "server/backend/cpu/arena.h"
 #include "server/backend/cpu/pack_group.h"
+#include "server/base/check.h"
 #include "server/base/pages.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -5,6 +5,8 @@
 
 #include "kernels/simd/pool.h"
 #include "server/backend/host_rows.h"
+#include "server/base/check.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

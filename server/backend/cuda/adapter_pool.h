@@ -3,6 +3,8 @@
 #ifndef HYDRAD_SERVER_BACKEND_CUDA_ADAPTER_POOL_H_
 #define HYDRAD_SERVER_BACKEND_CUDA_ADAPTER_POOL_H_
 
+#include <absl/status/statusor.h>
+
 #include <deque>
 #include <map>
 #include <memory>
@@ -10,7 +12,6 @@
 
 #include "server/backend/cuda/step_clock.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -20,6 +20,8 @@
 #include "server/backend/cuda/uploader.h"
 #include "server/backend/device_errors.h"
 #include "server/backend/host_rows.h"
+#include "server/base/check.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

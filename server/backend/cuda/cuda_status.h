@@ -2,10 +2,10 @@
 #ifndef HYDRAD_SERVER_BACKEND_CUDA_CUDA_STATUS_H_
 #define HYDRAD_SERVER_BACKEND_CUDA_CUDA_STATUS_H_
 
+#include <absl/status/status.h>
+
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

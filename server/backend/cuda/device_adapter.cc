@@ -4,6 +4,8 @@
 
 #include "server/backend/cpu/packed_adapter.h"
 #include "server/backend/cuda/mirror.h"
+#include "server/base/check.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/plan.h"
 #include "kernels/lora.h"
-#include "server/base/status.h"
+#include "server/base/check.h"
 
 namespace hydrad {
 

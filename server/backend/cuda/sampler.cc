@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "kernels/cuda/kernels.h"
+#include "server/base/check.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -3,6 +3,8 @@
 
 #include "server/backend/cuda/step_tables.h"
 #include "server/backend/expert_router.h"
+#include "server/base/check.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

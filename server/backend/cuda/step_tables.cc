@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "server/base/check.h"
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -15,6 +15,7 @@
 #include "kernels/bench/machine_limits.h"
 #include "kernels/simd/pool.h"
 #include "server/backend/cpu/cpu_backend.h"
+#include "server/base/check.h"
 #include "server/model/bench/timed_backend.h"
 #include "server/model/transformer.h"
 

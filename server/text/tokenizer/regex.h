@@ -2,11 +2,11 @@
 #ifndef HYDRAD_SERVER_TEXT_TOKENIZER_REGEX_H_
 #define HYDRAD_SERVER_TEXT_TOKENIZER_REGEX_H_
 
+#include <absl/status/statusor.h>
+
 #include <cstddef>
 #include <memory>
 #include <string_view>
-
-#include "server/base/status.h"
 
 struct pcre2_real_code_8;
 struct pcre2_real_match_data_8;

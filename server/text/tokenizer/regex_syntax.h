@@ -8,10 +8,10 @@
 #ifndef HYDRAD_SERVER_TEXT_TOKENIZER_REGEX_SYNTAX_H_
 #define HYDRAD_SERVER_TEXT_TOKENIZER_REGEX_SYNTAX_H_
 
+#include <absl/status/statusor.h>
+
 #include <string>
 #include <string_view>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 

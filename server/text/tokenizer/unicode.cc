@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "server/base/status.h"
+#include "server/base/check.h"
 #include "server/text/tokenizer/unicode_tables.h"
 #include "server/text/tokenizer/utf8.h"
 

@@ -14,6 +14,7 @@
 #include "kernels/types.h"
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/backend/expert_router.h"
+#include "server/base/check.h"
 #include "tests/model/adapters.h"
 #include "tests/ptxsim/ptxsim.h"
 

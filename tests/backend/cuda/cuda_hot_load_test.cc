@@ -8,6 +8,7 @@
 
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/backend/cuda/cuda_backend.h"
+#include "server/base/check.h"
 #include "server/base/mutex.h"
 #include "tests/model/adapters.h"
 #include "tests/model/stepper.h"

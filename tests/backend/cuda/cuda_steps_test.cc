@@ -6,6 +6,7 @@
 
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/backend/cuda/cuda_backend.h"
+#include "server/base/check.h"
 #include "tests/model/adapters.h"
 #include "tests/model/stepper.h"
 

@@ -21,6 +21,7 @@
 #include "server/adapters/formats/read_adapter.h"
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/backend/cuda/cuda_backend.h"
+#include "server/base/check.h"
 #include "server/model/base_weights.h"
 #include "tests/backend/cuda/gates_seen.h"
 #include "tests/model/golden.h"
