@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/base/listen_address.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -12,6 +12,7 @@
 #include "server/adapters/store/journal.h"
 #include "server/backend/device.h"
 #include "server/base/log.h"
+#include "server/base/status.h"
 #include "server/limits.h"
 #include "server/metrics/nvml.h"
 #include "server/model/step_record.h"

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/base/mutex.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/base/log.h"
+#include "server/base/status.h"
 #include "server/base/stderr_text.h"
 #include "server/config.h"
 #include "server/crash_report.h"

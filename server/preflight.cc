@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "server/access.h"
+#include "server/base/status.h"
 #include "server/limits.h"
 #include "server/model/transformer.h"
 #include "server/sizing.h"

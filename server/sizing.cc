@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "server/base/status.h"
 #include "server/model/transformer.h"
 
 namespace hydrad {

@@ -10,6 +10,7 @@
 #include "client/hydractl/session.h"
 #include "client/hydractl/text_table.h"
 #include "server/base/json.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -9,6 +9,7 @@
 #include "client/bench/runner.h"
 #include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

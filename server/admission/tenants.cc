@@ -9,6 +9,7 @@
 #include "server/base/file.h"
 #include "server/base/json.h"
 #include "server/base/names.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

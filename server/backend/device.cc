@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "server/backend/device_errors.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

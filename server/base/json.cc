@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/base/foreign_content.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

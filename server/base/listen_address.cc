@@ -4,6 +4,8 @@
 
 #include <charconv>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 
 absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text) {

@@ -14,6 +14,8 @@
 #include <filesystem>
 #include <memory>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "server/base/status.h"
 #include "server/front/door.h"
 #include "server/front/error_details.h"
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/base/status.h"
 #include "server/front/validate.h"
 #include "server/text/tokenizer/utf8.h"  // IsUtf8
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "server/base/log.h"
+#include "server/base/status.h"
 #include "server/front/error_details.h"
 
 namespace hydrad {

@@ -2,6 +2,8 @@
 
 #include <strings.h>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 
 absl::StatusOr<std::string> BearerKey(std::string_view authorization) {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/base/status.h"
 #include "server/front/error_details.h"
 
 namespace hydrad {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/base/reason.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -8,6 +8,7 @@
 #include <random>
 #include <utility>
 
+#include "server/base/status.h"
 #include "server/front/error_details.h"
 #include "server/front/validate.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/base/status.h"
 #include "server/base/thread_name.h"
 
 namespace hydrad {

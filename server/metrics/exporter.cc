@@ -6,6 +6,8 @@
 #include <sstream>
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 
 // The functions of nvml.h (of CUDA's developer files, which are not needed to build), with their structs.

@@ -1,6 +1,7 @@
 #include "server/model/base_weights.h"
 
 #include "server/backend/host_rows.h"
+#include "server/base/status.h"
 #include "server/model/model_directory.h"
 #include "server/model/tensor_table.h"
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/base/background.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -8,6 +8,7 @@
 #include "server/base/file.h"
 #include "server/base/foreign_content.h"
 #include "server/base/log.h"
+#include "server/base/status.h"
 #include "server/model/config_fields.h"
 #include "server/model/model_directory.h"
 #include "server/model/rope_config.h"

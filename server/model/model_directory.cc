@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/backend/host_rows.h"
+#include "server/base/status.h"
 #include "server/model/checkpoint.h"
 
 namespace hydrad {

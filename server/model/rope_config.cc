@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

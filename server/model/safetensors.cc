@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "server/base/foreign_content.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

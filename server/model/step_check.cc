@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "server/base/status.h"
 #include "server/model/step_record.h"
 
 namespace hydrad {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/base/log.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

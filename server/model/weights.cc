@@ -4,6 +4,7 @@
 
 #include "server/backend/host_rows.h"
 #include "server/base/log.h"
+#include "server/base/status.h"
 #include "server/model/checkpoint.h"
 #include "server/model/tensor_table.h"
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "hydrad/v1/admin.grpc.pb.h"
+#include "server/base/status.h"
 #include "server/front/adapter_admin.h"
 #include "server/rpc/adapter_feed.h"
 #include "server/rpc/context_caller.h"

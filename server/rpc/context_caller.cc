@@ -4,6 +4,8 @@
 #include <chrono>
 #include <string>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 
+#include "server/base/status.h"
 #include "server/front/error_details.h"
 #include "server/text/tokenizer/utf8.h"  // IsUtf8
 

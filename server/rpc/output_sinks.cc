@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/base/status.h"
 #include "server/rpc/to_proto.h"
 
 namespace hydrad {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 
 absl::Status FitToModel(int vocab_size, const ModelLimits& limits, Request* request) {

@@ -1,5 +1,7 @@
 #include "server/scheduler/request.h"
 
+#include "server/base/status.h"
+
 namespace hydrad {
 
 bool Request::BindAdapters() {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/status.h"
 #include "server/scheduler/adapter_use.h"
 #include "server/scheduler/fair_share.h"
 #include "server/scheduler/queue_limit.h"

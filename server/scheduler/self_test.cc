@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

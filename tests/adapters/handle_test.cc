@@ -4,6 +4,7 @@
 
 #include <type_traits>
 
+#include "server/base/status.h"
 #include "tests/fakes/fake_claim.h"
 
 namespace hydrad {

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -5,6 +5,8 @@
 #include <prometheus/collectable.h>
 #include <prometheus/text_serializer.h>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -10,6 +10,7 @@
 
 #include "server/backend/backend.h"
 #include "server/base/mutex.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -12,6 +12,7 @@
 
 #include "server/adapters/formats/disk.h"
 #include "server/base/mutex.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "server/adapters/store/log_directory.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <vector>
 
+#include "server/base/status.h"
 #include "server/front/error_details.h"
 #include "tests/fakes/fake_clock.h"
 

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "server/base/status.h"
 #include "server/front/error_details.h"
 
 namespace hydrad {

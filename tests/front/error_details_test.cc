@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "server/base/reason.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

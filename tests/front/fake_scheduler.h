@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/base/mutex.h"
+#include "server/base/status.h"
 #include "server/front/delivery.h"
 #include "server/front/scheduler_calls.h"
 

@@ -6,6 +6,7 @@
 
 #include <set>
 
+#include "server/base/status.h"
 #include "server/front/error_details.h"
 #include "tests/front/front_fixture.h"
 

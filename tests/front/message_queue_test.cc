@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "server/base/status.h"
 #include "server/front/error_details.h"
 #include "tests/fakes/fake_clock.h"
 

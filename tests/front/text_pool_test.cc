@@ -5,6 +5,7 @@
 
 #include <future>
 
+#include "server/base/status.h"
 #include "server/front/cancel_point.h"
 
 namespace hydrad {

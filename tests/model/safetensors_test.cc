@@ -6,6 +6,8 @@
 #include <cstring>
 #include <random>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

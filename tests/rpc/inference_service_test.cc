@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "server/base/status.h"
 #include "tests/rpc/served_fixture.h"
 
 namespace hydrad {

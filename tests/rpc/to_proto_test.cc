@@ -4,6 +4,8 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -9,6 +9,7 @@
 
 #include "server/adapters/formats/posix_disk.h"
 #include "server/adapters/store/device_component.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "server/base/status.h"
 #include "tests/scheduler/rig.h"
 
 namespace hydrad {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "server/base/json.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/adapters/formats/tensor_file.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

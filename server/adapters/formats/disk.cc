@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

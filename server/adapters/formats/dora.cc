@@ -4,6 +4,7 @@
 
 #include "server/adapters/formats/norms.h"
 #include "server/adapters/formats/own_rows.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/backend/host_rows.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

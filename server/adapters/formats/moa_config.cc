@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/adapters/formats/disk.h"  // NormalPath
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -4,6 +4,8 @@
 #include <tuple>
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

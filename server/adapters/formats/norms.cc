@@ -6,6 +6,7 @@
 #include <span>
 
 #include "server/backend/host_rows.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

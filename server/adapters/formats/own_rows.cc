@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "server/backend/host_rows.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

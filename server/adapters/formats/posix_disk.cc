@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "server/adapters/formats/rooted_path.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

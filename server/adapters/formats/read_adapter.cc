@@ -18,6 +18,7 @@
 #include "server/adapters/formats/read_moa.h"
 #include "server/adapters/formats/target_check.h"
 #include "server/base/sha256.h"
+#include "server/base/status.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

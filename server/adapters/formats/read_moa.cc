@@ -11,6 +11,7 @@
 #include "server/adapters/formats/peft_lora.h"
 #include "server/adapters/formats/target_check.h"
 #include "server/adapters/formats/tensor_file.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

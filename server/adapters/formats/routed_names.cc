@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

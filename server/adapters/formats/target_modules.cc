@@ -4,6 +4,8 @@
 #include <charconv>
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <optional>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

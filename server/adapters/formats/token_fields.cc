@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -5,6 +5,7 @@
 #include "server/adapters/formats/base_name.h"
 #include "server/adapters/formats/host_bytes.h"
 #include "server/adapters/formats/read_adapter.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -13,6 +13,7 @@
 #include "server/adapters/store/notifier.h"
 #include "server/adapters/store/records.h"
 #include "server/adapters/store/store_state.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -9,6 +9,7 @@
 
 #include "server/base/mutex.h"
 #include "server/base/sha256.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

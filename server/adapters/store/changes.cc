@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 
 absl::Status ComponentMover::Read(ComponentId component) {

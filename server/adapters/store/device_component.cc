@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -6,6 +6,7 @@
 
 #include "server/adapters/store/watched_disk.h"
 #include "server/base/sha256.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -7,6 +7,7 @@
 #include "server/base/json.h"
 #include "server/base/log.h"
 #include "server/base/sha256.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

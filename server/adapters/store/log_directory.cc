@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

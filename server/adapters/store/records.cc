@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 
 Records::Records(std::unique_ptr<Journal> journal, Executor& executor)

@@ -1,6 +1,7 @@
 #include "server/backend/cpu/aligned_buffer.h"
 
 #include "server/base/pages.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -2,6 +2,8 @@
 
 #include <iterator>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 
 std::optional<size_t> FreeList::Take(size_t bytes) {

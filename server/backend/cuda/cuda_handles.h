@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "server/backend/cuda/cuda_status.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -1,6 +1,7 @@
 #include "server/backend/cuda/cuda_status.h"
 
 #include "server/backend/device_errors.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "server/backend/cuda/cuda_status.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "server/backend/device_errors.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/backend/device_errors.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 

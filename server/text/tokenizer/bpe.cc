@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/base/status.h"
 #include "server/text/tokenizer/utf8.h"
 
 namespace hydrad {

@@ -1,5 +1,6 @@
 #include "server/text/tokenizer/json_node.h"
 
+#include "server/base/status.h"
 #include "server/text/tokenizer/utf8.h"
 
 namespace hydrad {

@@ -1,5 +1,7 @@
 #include "server/text/tokenizer/post_processor.h"
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

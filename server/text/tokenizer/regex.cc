@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "server/base/status.h"
 #include "server/text/tokenizer/regex_syntax.h"
 #include "server/text/tokenizer/utf8.h"
 

@@ -3,6 +3,7 @@
 #include <cctype>
 #include <optional>
 
+#include "server/base/status.h"
 #include "server/text/tokenizer/regex_escape.h"
 #include "server/text/tokenizer/utf8.h"
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "server/adapters/formats/read_adapter.h"
+#include "server/base/status.h"
 #include "tests/fakes/adapter_files.h"
 #include "tests/fakes/fake_disk.h"
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <random>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

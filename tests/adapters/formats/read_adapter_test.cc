@@ -5,6 +5,7 @@
 
 #include "server/adapters/formats/adapter_directory.h"  // kMaxConfigBytes
 #include "server/base/sha256.h"
+#include "server/base/status.h"
 #include "tests/fakes/adapter_files.h"
 #include "tests/fakes/fake_disk.h"
 

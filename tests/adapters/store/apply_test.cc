@@ -6,6 +6,7 @@
 #include <future>
 #include <optional>
 
+#include "server/base/status.h"
 #include "tests/adapters/store/store_fixture.h"
 
 namespace hydrad {

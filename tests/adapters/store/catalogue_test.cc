@@ -5,6 +5,8 @@
 
 #include <memory>
 
+#include "server/base/status.h"
+
 namespace hydrad {
 namespace {
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/base/status.h"
 #include "tests/fakes/fake_clock.h"
 
 namespace hydrad {

@@ -5,6 +5,7 @@
 #include "server/adapters/store/backoff.h"
 #include "server/adapters/store/journal.h"
 #include "server/base/reason.h"
+#include "server/base/status.h"
 #include "tests/adapters/store/store_fixture.h"
 #include "tests/fakes/fake_log_directory.h"
 

@@ -6,6 +6,7 @@
 
 #include "server/adapters/store/backoff.h"
 #include "server/base/mutex.h"
+#include "server/base/status.h"
 #include "tests/adapters/store/store_fixture.h"
 
 namespace hydrad {

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "server/base/status.h"
 #include "tests/adapters/store/state_fixture.h"
 
 namespace hydrad {
