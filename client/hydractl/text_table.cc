@@ -1,5 +1,7 @@
 #include "client/hydractl/text_table.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <ostream>
 

@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_FRONT_CHECKER_H_
 #define HYDRAD_SERVER_FRONT_CHECKER_H_
 
+#include <fmt/format.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -1,5 +1,7 @@
 #include "server/front/request_names.h"
 
+#include <fmt/format.h>
+
 #include <random>
 
 #include "server/base/sha256.h"

@@ -1,5 +1,7 @@
 #include "server/front/validate.h"
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <set>
 #include <string>

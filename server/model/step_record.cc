@@ -1,6 +1,7 @@
 #include "server/model/step_record.h"
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <type_traits>
 #include <utility>

@@ -1,4 +1,5 @@
 // Mixing adapters, and their life while requests run.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>

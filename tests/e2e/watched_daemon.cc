@@ -1,5 +1,7 @@
 #include "tests/e2e/watched_daemon.h"
 
+#include <fmt/format.h>
+
 #include <unistd.h>
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 #include "tests/kernels/sampling_cases.h"
 
 #include <absl/status/status.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>

@@ -1,6 +1,7 @@
 // Design promise 1 for adapters that hold experts, with the real network: what a request gets, its route
 // included, is the same bit for bit alone, in one piece, on one thread, and among requests of every family,
 // in chunks, preempted and computed again.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 

@@ -8,6 +8,7 @@
 // multiplications) would take, over the time taken. --profile adds the share of every op.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <random>

@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_MODEL_BENCH_TIMED_BACKEND_H_
 #define HYDRAD_SERVER_MODEL_BENCH_TIMED_BACKEND_H_
 
+#include <fmt/format.h>
+
 #include <time.h>
 
 #include <chrono>

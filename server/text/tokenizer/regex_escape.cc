@@ -1,5 +1,7 @@
 #include "server/text/tokenizer/regex_escape.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <utility>

@@ -1,5 +1,6 @@
 #include "server/adapters/formats/tensor_check.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <bit>

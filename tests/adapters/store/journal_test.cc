@@ -1,5 +1,6 @@
 #include "server/adapters/store/journal.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>

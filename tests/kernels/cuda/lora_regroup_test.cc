@@ -1,5 +1,6 @@
 // The regrouped expansion against LoraExpand, whose bits it must have.
 #include <bit>
+#include <cstdio>
 
 #include "tests/kernels/cuda/cuda_lora_cases.h"
 #include "tests/ptxsim/ptxsim.h"
