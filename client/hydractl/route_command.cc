@@ -5,6 +5,7 @@
 #include "client/hydractl/heat_map.h"
 #include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
+#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

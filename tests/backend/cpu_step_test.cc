@@ -35,7 +35,7 @@ class CpuStepTest : public testing::Test {
 TEST_F(CpuStepTest, PointsSegmentsAtTheirBlocks) {
   const Batch batch = FiveRows();
   CpuStep<bf16> step(held_);
-  step.Begin(batch, kInvFreq, 1);
+  step.Begin(batch, kInvFreq);
   ASSERT_EQ(step.segments().size(), 3);
   EXPECT_EQ(step.segments()[1].table[1], 9);
   EXPECT_EQ(step.segments()[2].table[0], 1);
@@ -45,7 +45,7 @@ TEST_F(CpuStepTest, PointsSegmentsAtTheirBlocks) {
 TEST_F(CpuStepTest, TurnsEveryRowByItsPosition) {
   const Batch batch = FiveRows();
   CpuStep<bf16> step(held_);
-  step.Begin(batch, kInvFreq, 1);
+  step.Begin(batch, kInvFreq);
   const Mat<const float> table = step.cos_sin();
   ASSERT_EQ(table.rows, 5);
   ASSERT_EQ(table.cols, 4);
@@ -61,7 +61,7 @@ TEST_F(CpuStepTest, ListsOnlyRunsWhoseAdapterChangesTheGroup) {
   Batch batch = FiveRows();
   batch.runs = {{0, 2, attention->slot()}, {3, 5, feed_forward->slot()}};
   CpuStep<bf16> step(held_);
-  step.Begin(batch, kInvFreq, 1);
+  step.Begin(batch, kInvFreq);
   for (int layer = 0; layer < kShape.layers; ++layer) {
     ASSERT_EQ(step.runs(0, layer, ProjectionGroup::kQkv).size(), 1);
     EXPECT_EQ(step.runs(0, layer, ProjectionGroup::kQkv)[0].row_end, 2);
@@ -80,9 +80,9 @@ TEST_F(CpuStepTest, ForgetsTheRunsOfTheStepBefore) {
   with.runs = {{0, 5, adapter->slot()}};
   const Batch without = FiveRows();
   CpuStep<float> step(held_);
-  step.Begin(with, kInvFreq, 1);
+  step.Begin(with, kInvFreq);
   EXPECT_FALSE(step.runs(0, 1, ProjectionGroup::kDown).empty());
-  step.Begin(without, kInvFreq, 1);
+  step.Begin(without, kInvFreq);
   EXPECT_EQ(step.terms(), 0);
 }
 
@@ -94,7 +94,7 @@ TEST_F(CpuStepTest, GoesTermByTerm) {
   batch.runs[2].weight = 0.5f, batch.runs[2].top_k = 3;
   batch.term_begin = {2};
   CpuStep<float> step(held_);
-  step.Begin(batch, kInvFreq, 1);
+  step.Begin(batch, kInvFreq);
   ASSERT_EQ(step.terms(), 2);
   EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO).size(), 2);
   const auto second = step.runs(1, 1, ProjectionGroup::kO);
@@ -111,7 +111,7 @@ TEST_F(CpuStepTest, ReadsTheAdapterOfTheLayer) {
   batch.runs = {{.row_begin = 0, .row_end = 2, .adapter = x->slot(), .by_layer = 1}};
   batch.layer_adapters = {x->slot(), y->slot(), x->slot()};
   CpuStep<float> step(held_);
-  step.Begin(batch, kInvFreq, 1);
+  step.Begin(batch, kInvFreq);
   EXPECT_EQ(step.runs(0, 0, ProjectionGroup::kO)[0].group, &y->group(0, ProjectionGroup::kO));
   EXPECT_EQ(step.runs(0, 1, ProjectionGroup::kO)[0].group, &x->group(1, ProjectionGroup::kO));
 }
@@ -128,7 +128,7 @@ TEST_F(CpuStepTest, ReadsWhatAProbePicks) {
   batch.probes = {{0, 2, slot.number(), 0, 2, false}, {3, 5, slot.number(), 4, 2, true}};
   batch.probe_sums = {1, 2, 3, 4, 5, 6, 7, 8};
   CpuStep<float> step(held_);
-  step.Begin(batch, kInvFreq, 1);
+  step.Begin(batch, kInvFreq);
   step.sums(1, 1)[0] += 10;
   step.Pick(1, 0, 1);
   EXPECT_EQ(step.runs(0, 0, ProjectionGroup::kO)[0].group, &y->group(0, ProjectionGroup::kO));
@@ -150,7 +150,7 @@ TEST_F(CpuStepTest, GivesEveryRecordItsPlace) {
   batch.runs = {{0, 2, x->slot()}, {2, 3, x->slot()}, {3, 5, y->slot()}};
   batch.runs[0].gates = 0, batch.runs[2].gates = 1;
   CpuStep<float> step(held_);
-  step.Begin(batch, kInvFreq, 1);
+  step.Begin(batch, kInvFreq);
   const auto first = step.gates(0), second = step.gates(1);
   EXPECT_EQ(first.size(), 2 * 8);
   EXPECT_EQ(second.size(), 2 * 6);

@@ -142,15 +142,15 @@ TEST_F(StepRecordTest, AFileThatIsNoRecordingIsRefused) {
   const std::string path = testing::TempDir() + "/step_record_test";
   { ASSERT_TRUE(RecordingModel::Open(model_, path).ok()); }
   EXPECT_FALSE(RecordingModel::Open(model_, "/nowhere/steps").ok());
-  for (const std::string bytes :
+  for (const std::string& bytes :
        {"", "hydrad", "hydrad steps 2\n....................", "hydrad steps 1\n..."}) {
     EXPECT_EQ(ReplaySteps(bytes, model_, FakeDeviceAdapters()).status().code(),
               absl::StatusCode::kInvalidArgument);
   }
   const std::string header = "hydrad steps 1\n" + std::string(20, '\0');
   EXPECT_TRUE(ReplaySteps(header, model_, FakeDeviceAdapters()).ok());
-  for (const std::string bytes : {header + "S", header + "S12345678", header + "R" + std::string(8, '\0'),
-                                  header + "S" + std::string(8, '\0')}) {
+  for (const std::string& bytes : {header + "S", header + "S12345678", header + "R" + std::string(8, '\0'),
+                                   header + "S" + std::string(8, '\0')}) {
     EXPECT_EQ(ReplaySteps(bytes, model_, FakeDeviceAdapters()).status().code(),
               absl::StatusCode::kInvalidArgument);
   }

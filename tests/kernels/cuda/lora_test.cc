@@ -226,7 +226,7 @@ TEST_F(CudaLoraTest, RecordsGatesAndFollowsARequestsTopK) {
 // The site picks the group, and a table by layer overrides the adapter; an adapter without members does
 // nothing.
 TEST_F(CudaLoraTest, SitePicksTheGroup) {
-  constexpr int kIn = 32, kRows = 5, kLayers = 2, kKinds = 2;
+  constexpr int kIn = 32, kRows = 5, kKinds = 2;
   const TestAdapter first(kIn, kAdapters[0], 1), second(kIn, kAdapters[3], 2);
   const OnDevice<cuda::LoraGroup> a(
       std::vector<cuda::LoraGroup>{{}, first.device_group(), second.device_group(), {}});
