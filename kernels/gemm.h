@@ -1,6 +1,6 @@
 // The dense product y = x W^T + bias of one projection, for any number of rows.
 //
-// Promise (design.md 5.1): every element of y is summed in an order that depends on k alone, never on the
+// Promise (server/README.md): every element of y is summed in an order that depends on k alone, never on the
 // number of rows, the row's place, or the number of threads. A row alone gives the same bits as in any batch.
 #ifndef HYDRAD_KERNELS_GEMM_H_
 #define HYDRAD_KERNELS_GEMM_H_

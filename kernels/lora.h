@@ -98,7 +98,7 @@ struct LoraRun {
 };
 
 // Adds the change of every run to its rows of y; other rows are untouched. A row's result depends on the row,
-// its adapter, weight and top_k alone, not on the runs around it (design.md 5.1).
+// its adapter, weight and top_k alone, not on the runs around it (server/README.md).
 // `scratch` is 64-byte aligned and at least LoraScratchBytes long; unspecified afterwards.
 // REQUIRES: runs ascend and do not overlap.
 template <class T>

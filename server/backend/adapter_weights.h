@@ -1,4 +1,4 @@
-// The one form in which every adapter family is held (design.md section 2):
+// The one form in which every adapter family is held (server/README.md, "Nouns"):
 //
 //   y_t = W x_t + b + sum over e of  c[t,e] * s_e * B_e (A_a(e) x_t)
 //
