@@ -76,17 +76,17 @@ class CudaSamplingTest : public CudaTest {
 
 const SamplingParams kParams[] = {
     {},
-    {.temperature = 0, .logit_bias = {}},
-    {.temperature = 0.7f, .top_k = 1, .logit_bias = {}},
-    {.temperature = 0.7f, .top_k = 40, .logit_bias = {}},
-    {.temperature = 1.5f, .top_p = 0.9f, .top_k = 300, .logit_bias = {}},
-    {.temperature = 1, .top_p = 0.3f, .logit_bias = {}},
-    {.temperature = 0.2f, .top_p = 0.95f, .min_p = 0.02f, .logit_bias = {}},
-    {.temperature = 2, .min_p = 0.1f, .logit_bias = {}},
-    {.temperature = 1, .top_p = 0.5f, .top_k = 100000, .min_p = 0.01f, .logit_bias = {}},
-    {.temperature = 1, .top_p = 1e-6f, .logit_bias = {}},
-    {.temperature = 1, .top_p = 1e-6f, .top_k = 7, .logit_bias = {}},
-    {.temperature = 1, .min_p = 1, .logit_bias = {}},
+    {.temperature = 0},
+    {.temperature = 0.7f, .top_k = 1},
+    {.temperature = 0.7f, .top_k = 40},
+    {.temperature = 1.5f, .top_p = 0.9f, .top_k = 300},
+    {.temperature = 1, .top_p = 0.3f},
+    {.temperature = 0.2f, .top_p = 0.95f, .min_p = 0.02f},
+    {.temperature = 2, .min_p = 0.1f},
+    {.temperature = 1, .top_p = 0.5f, .top_k = 100000, .min_p = 0.01f},
+    {.temperature = 1, .top_p = 1e-6f},
+    {.temperature = 1, .top_p = 1e-6f, .top_k = 7},
+    {.temperature = 1, .min_p = 1},
 };
 
 TEST_F(CudaSamplingTest, DrawsTheReferencesTokens) {
