@@ -142,8 +142,7 @@ TEST_F(StepRecordTest, AFileThatIsNoRecordingIsRefused) {
   const std::string path = testing::TempDir() + "/step_record_test";
   { ASSERT_TRUE(RecordingModel::Open(model_, path).ok()); }
   EXPECT_FALSE(RecordingModel::Open(model_, "/nowhere/steps").ok());
-  for (const std::string& bytes :
-       {"", "hydrad", "hydrad steps 2\n....................", "hydrad steps 1\n..."}) {
+  for (const char* bytes : {"", "hydrad", "hydrad steps 2\n....................", "hydrad steps 1\n..."}) {
     EXPECT_EQ(ReplaySteps(bytes, model_, FakeDeviceAdapters()).status().code(),
               absl::StatusCode::kInvalidArgument);
   }

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "server/base/check.h"
+#include "server/base/status.h"
 #include "tests/scheduler/rig.h"
 
 namespace hydrad {
