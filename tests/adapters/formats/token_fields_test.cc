@@ -62,7 +62,7 @@ TEST(ParseTokenFields, TokensOfNamedModules) {
 TEST(ParseTokenFields, TokensAreTokens) {
   const char* bad = "field 'trainable_token_indices': must be a list of token ids";
   for (const Json& tokens : {Json("x"), Json(5), Json({-1}), Json({1.5}), Json({"1"}), Json({true}),
-                             Json({nullptr}), Json({2147483648u}), Json({18446744073709551615u})}) {
+                             Json::array({nullptr}), Json({2147483648u}), Json({18446744073709551615u})}) {
     EXPECT_EQ(Error({{"trainable_token_indices", tokens}}), bad) << tokens;
   }
   EXPECT_EQ(Error({{"trainable_token_indices", {4, 5, 4}}}),
