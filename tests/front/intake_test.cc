@@ -283,13 +283,13 @@ TEST_F(IntakeTest, ClosedRefusesEverythingWithAHintToRetry) {
 // The sink that keeps how its request ended.
 class EndSink final : public TokenSink {
  public:
-  explicit EndSink(absl::Status* end) : end_(end) {}
+  explicit EndSink(std::shared_ptr<absl::Status> end) : end_(std::move(end)) {}
   void OnStart(OutputStart) override {}
   bool OnPiece(OutputPiece) override { return true; }
   void OnDone(absl::Status status, const Usage&) override { *end_ = std::move(status); }
 
  private:
-  absl::Status* const end_;
+  const std::shared_ptr<absl::Status> end_;
 };
 
 class IntakeSubmitTest : public IntakeTest {
@@ -300,11 +300,12 @@ class IntakeSubmitTest : public IntakeTest {
     EXPECT_TRUE(ticket.ok()) << ticket.status();
     const EnteredCall call{.caller = As("key-globex"), .asker = {"globex"}};
     EXPECT_TRUE(
-        intake_->Start(call, Ask("x"), [this](const AnswerHead&) { return std::make_shared<EndSink>(&end_); })
+        intake_->Start(call, Ask("x"), [this](const AnswerHead&) { return std::make_shared<EndSink>(end_); })
             .ok());
-    return end_;
+    return *end_;
   }
-  absl::Status end_;
+  // The sink's too: one that is left is told of its end after the test.
+  const std::shared_ptr<absl::Status> end_ = std::make_shared<absl::Status>();
 };
 
 TEST_F(IntakeSubmitTest, HandsOver) {
