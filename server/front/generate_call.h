@@ -16,6 +16,7 @@
 
 #include "kernels/sampling.h"
 #include "server/backend/expert_router.h"
+#include "server/front/chat_call.h"
 
 namespace hydrad {
 
@@ -52,8 +53,8 @@ struct AdapterWeight {
 
 // Text is generated. A deadline is the caller's (caller.h).
 struct GenerateCall {
-  // Nothing, a text or ids.
-  std::variant<std::monostate, std::string, std::vector<int32_t>> prompt;
+  // Nothing, a text, ids or a conversation.
+  std::variant<std::monostate, std::string, std::vector<int32_t>, ChatPrompt> prompt;
   bool parse_special = false, no_special = false;  // of a text prompt
   std::string adapter;                             // "": the base model, or `adapters`
   std::vector<AdapterWeight> adapters;             // a composition, instead of `adapter`

@@ -84,6 +84,9 @@ OrRefusal<std::vector<AdapterHandle>> Hold(AdapterStore& store, const Names& nam
 
 OrRefusal<std::vector<int32_t>> ReadPrompt(const Rooms& rooms, const GenerateCall& call) {
   if (const auto* ids = std::get_if<std::vector<int32_t>>(&call.prompt)) return *ids;
+  if (std::holds_alternative<ChatPrompt>(call.prompt)) {
+    return Invalid(WithReason(FailedPrecondition("the model has no chat template"), "NO_CHAT_TEMPLATE"));
+  }
   std::vector<int32_t> prompt =
       rooms.tokenizer.Encode(std::get<std::string>(call.prompt), !call.no_special, call.parse_special);
   const int tokens = static_cast<int>(prompt.size());

@@ -10,6 +10,7 @@
 
 #include "server/adapters/formats/moa_config.h"  // IsExpertName
 #include "server/front/checker.h"
+#include "server/front/validate_chat.h"
 
 namespace hydrad {
 namespace {
@@ -43,6 +44,8 @@ void CheckPrompt(const GenerateCall& call, const RequestLimits& limits, Checker&
     check.Text(*text, limits.max_prompt_bytes, "text");
   } else if (const auto* ids = std::get_if<std::vector<int32_t>>(&call.prompt)) {
     CheckIds(*ids, limits, check);
+  } else if (const auto* chat = std::get_if<ChatPrompt>(&call.prompt)) {
+    CheckChat(*chat, limits, check);
   } else {
     check.Fail("prompt", "must be set: text or token_ids");
   }
