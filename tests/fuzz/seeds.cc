@@ -89,6 +89,18 @@ void AddConfigs(Seeds* seeds) {
   seeds->Add("tenants", R"({"tenants": [{"name": "a", "key": "secret"}]})");
 }
 
+void AddAnswers(Seeds* seeds) {
+  const std::string call = R"({"name": "f", "arguments": {"x": [1.5, "\u00e9", null]}})";
+  // The first byte is the format, the next three say how the answer is cut.
+  seeds->Add("answer_parser",
+             "\x01\x03\x05\x07<think>\na\n</think>\n<tool_call>\n" + call + "\n</tool_call>\n");
+  seeds->Add("answer_parser", "\x02\x01\x09\x02" + call + "; " + call);
+  seeds->Add("answer_parser", "\x02\x01\x09\x02 a<|python_tag|>" + call);
+  seeds->Add("answer_parser", "\x03\x04\x04\x04[TOOL_CALLS] [" + call + ", " + call + "]");
+  seeds->Add("answer_parser",
+             "\x07\x04\x04\x04 a</think>[TOOL_CALLS]f[CALL_ID]1[ARGS]{}[TOOL_CALLS]g[ARGS]{}");
+}
+
 }  // namespace
 }  // namespace hydrad
 
@@ -101,5 +113,6 @@ int main(int argc, char** argv) {
   hydrad::AddTokenizers(&seeds);
   hydrad::AddAdapters(&seeds);
   hydrad::AddConfigs(&seeds);
+  hydrad::AddAnswers(&seeds);
   return 0;
 }
