@@ -42,6 +42,13 @@ class Model {
   virtual ~Model() = default;
   virtual const ModelConfig& config() const = 0;
   virtual const ModelLimits& limits() const = 0;
+  // Whether Launch returns before the step is over, so that the caller gains by preparing the next one before
+  // it waits.
+  virtual bool asynchronous() const { return false; }
+  // While a step runs: does ahead what Launch of `batch`, the step after it, needs besides its tokens.
+  // Whoever launches it may put in other tokens before, and nothing else. Launching another batch drops what
+  // was prepared. REQUIRES: asynchronous(); the batch keeps to limits().
+  virtual void Prepare(const Batch&) {}
 
   // Runs the batch through the network: its K/V are in the cache afterwards. Then scores and draws from the
   // logits of batch.logit_rows; the indices of the draws ascend, as do those of the scores, and no row has

@@ -61,6 +61,8 @@ class RecordingModel final : public Model {
 
   const ModelConfig& config() const override { return inner_.config(); }
   const ModelLimits& limits() const override { return inner_.limits(); }
+  bool asynchronous() const override { return inner_.asynchronous(); }
+  void Prepare(const Batch& batch) override { inner_.Prepare(batch); }
   Step Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) override;
 
  protected:

@@ -48,25 +48,31 @@ void BatchBuilder::Build(std::span<Part> parts) {
 
 void BatchBuilder::Add(const Part& part) {
   Sequence& sequence = *part.sequence;
-  const int first = batch_.rows(), position = sequence.computed();
+  const int first = batch_.rows(), position = sequence.computed() + part.ahead;
   batch_.segments.push_back({.row_begin = first,
                              .row_end = first + part.rows,
                              .first_position = position,
                              .table_begin = static_cast<int32_t>(batch_.block_tables.size())});
-  AddRows(sequence, part.rows);
+  AddRows(sequence, position, position + part.rows);
   if (sequence.AddProbe(part.rows, first, &batch_)) probed_.push_back(&sequence);
   const int last = sequence.length() - 1;
   for (int p = std::max(position, sequence.first_logit()); p < position + part.rows; ++p) {
     batch_.logit_rows.push_back(first + p - position);
-    logit_uses_.push_back({&sequence, p, p == last});
+    logit_uses_.push_back({&sequence, p, p >= last});
   }
 }
 
-void BatchBuilder::AddRows(const Sequence& sequence, int rows) {
-  const int begin = sequence.computed(), end = begin + rows;
+void BatchBuilder::PutDrawnTokens() {
+  for (size_t i = 0; i < logit_uses_.size(); ++i) {
+    const auto row = static_cast<size_t>(batch_.logit_rows[i]);
+    batch_.tokens[row] = logit_uses_[i].sequence->token(logit_uses_[i].position);
+  }
+}
+
+void BatchBuilder::AddRows(const Sequence& sequence, int begin, int end) {
   const auto blocks = sequence.blocks();
   for (int position = begin; position < end; ++position) {
-    batch_.tokens.push_back(sequence.token(position));
+    batch_.tokens.push_back(position < sequence.length() ? sequence.token(position) : 0);
     batch_.positions.push_back(position);
     batch_.slots.push_back(blocks[position / block_size_] * block_size_ + position % block_size_);
   }

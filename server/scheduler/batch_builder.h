@@ -22,11 +22,15 @@ class BatchBuilder {
     int rows;
     uint64_t
         adapter_order;  // equal for equal adapter generations; 0 for the base model, as in a routing pass
+    int ahead = 0;      // rows of the step that runs, behind which these come
   };
   // Sorts `parts` by adapter, by how they use it and then by sequence, and lays them out: positions from what
   // each sequence has computed, slots and tables from its blocks. REQUIRES: rows is 1 to the sequence's
-  // pending tokens, and Sequence::Reserve(rows) has succeeded; one adapter order per device adapter.
+  // pending tokens, and Sequence::Reserve(ahead + rows) has succeeded; one adapter order per device adapter.
   void Build(std::span<Part> parts);
+  // Puts in the tokens that the rows of the last Build waited for. A row that is ahead of what its sequence
+  // has drawn has none until then.
+  void PutDrawnTokens();
 
   // Of the last Build; until the next one.
   const Batch& batch() const { return batch_; }
@@ -55,7 +59,7 @@ class BatchBuilder {
 
  private:
   void Add(const Part& part);
-  void AddRows(const Sequence& sequence, int rows);
+  void AddRows(const Sequence& sequence, int begin, int end);
   void CountAdapters();
   // The runs of every part's `term`-th adapter.
   void AddTerm(std::span<const Part> parts, size_t term);

@@ -102,7 +102,8 @@ Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& t
       pool_(model.limits().kv_blocks),
       index_(limits_.block_size, pool_),
       roster_(tokenizer, model.config().eos_tokens, limits_.max_running, index_, options.want_adapters),
-      batch_(limits_.block_size) {}
+      ahead_(limits_),
+      batch_(std::make_unique<BatchBuilder>(limits_.block_size)) {}
 
 void Engine::Add(Request request, QueueLimit::Place place) {
   roster_.Add(std::move(request), std::move(place));
@@ -157,9 +158,16 @@ bool Engine::Step() {
     CheckIndex();  // while there is time
     return false;
   }
+  if (ahead_.Take(roster_, &parts_, &batch_)) {
+    RunModel();
+    return true;
+  }
   MakePlan();
   const bool changed = CarryOut();
-  if (!parts_.empty()) RunModel();
+  if (!parts_.empty()) {
+    batch_->Build(parts_);
+    RunModel();
+  }
   return changed || !parts_.empty() || !plan_.preempt.empty();
 }
 
@@ -195,8 +203,7 @@ bool Engine::CarryOut() {
     }
     const bool reserved = entry.sequence->Reserve(chunk.rows, limits_.block_size, pool_);
     HYDRAD_CHECK(reserved);
-    const bool adapted = entry.sequence->adapted_by().adapter != nullptr;
-    parts_.push_back({entry.sequence, chunk.rows, adapted ? entry.request->adapter_order : 0});
+    parts_.push_back({entry.sequence, chunk.rows, entry.adapter_order()});
   }
   return changed;
 }
@@ -218,12 +225,13 @@ void Engine::RunModel() {
       std::ranges::any_of(parts_, [](const auto& part) { return part.sequence->decoding(); });
   const bool prefills =
       !std::ranges::all_of(parts_, [](const auto& part) { return part.sequence->decoding(); });
-  batch_.Build(parts_);
   AskForLogits();
   const TimePoint begin = clock_.Now();
-  absl::StatusOr<StepResult> result = model_.Launch(batch_.batch(), draws_, scores_).Wait();
+  hydrad::Step step = model_.Launch(batch_->batch(), draws_, scores_);
+  if (model_.asynchronous()) PrepareNext();
+  absl::StatusOr<StepResult> result = step.Wait();
   if (!result.ok()) return FailStep(result.status());
-  for (size_t i = 0; i < batch_.probed().size(); ++i) batch_.probed()[i]->Saw(result->routes[i]);
+  for (size_t i = 0; i < batch_->probed().size(); ++i) batch_->probed()[i]->Saw(result->routes[i]);
   for (const BatchBuilder::Part& part : parts_) {
     const int fresh = part.sequence->Advance(part.rows);
     roster_.fair_share().Charge(roster_.FindSequence(part.sequence->id()).request->tenant, fresh, 0);
@@ -231,8 +239,8 @@ void Engine::RunModel() {
   TallyGates(*result);
   TakeScores(result->scores);
   const TimePoint now = clock_.Now();
-  metrics_.Step(Phase(decodes, prefills), Seconds(now - begin), batch_.batch().rows(),
-                batch_.distinct_adapters());
+  metrics_.Step(Phase(decodes, prefills), Seconds(now - begin), batch_->batch().rows(),
+                batch_->distinct_adapters());
   for (const SequenceId id : unscored_) {
     if (ActiveRequest* active = roster_.FindSequence(id).request)
       EndRequest(*active, DataLoss("the model gave no finite logits for the prompt"));
@@ -240,11 +248,15 @@ void Engine::RunModel() {
   for (size_t i = 0; i < drawing_.size(); ++i) Absorb(drawing_[i], std::move(result->sampled[i]), now);
 }
 
+void Engine::PrepareNext() {
+  if (const Batch* next = ahead_.Prepare(parts_, clock_.Now(), roster_, pool_)) model_.Prepare(*next);
+}
+
 void Engine::AskForLogits() {
   drawing_.clear();
   draws_.clear();
   scores_.clear();
-  const auto uses = batch_.logit_uses();
+  const auto uses = batch_->logit_uses();
   for (size_t i = 0; i < uses.size(); ++i) {
     const Sequence& sequence = *uses[i].sequence;
     const auto index = static_cast<int32_t>(i);
@@ -261,7 +273,7 @@ void Engine::AskForLogits() {
 // What the step was to write is not there: its requests cannot go on, and the others can.
 void Engine::FailStep(const absl::Status& status) {
   metrics_.StepFailed(IsDeviceLost(status));
-  Log()->error("a step of {} rows has failed: {}", batch_.batch().rows(), std::string(status.message()));
+  Log()->error("a step of {} rows has failed: {}", batch_->batch().rows(), std::string(status.message()));
   std::vector<SequenceId> failed;
   for (const BatchBuilder::Part& part : parts_) failed.push_back(part.sequence->id());
   for (const SequenceId id : failed) {
@@ -271,7 +283,7 @@ void Engine::FailStep(const absl::Status& status) {
 
 // After Advance: a sequence whose last token has run draws the next one from that row.
 void Engine::TallyGates(const StepResult& result) {
-  for (const BatchBuilder::GateUse& use : batch_.gate_uses()) {
+  for (const BatchBuilder::GateUse& use : batch_->gate_uses()) {
     ActiveRequest& active = *roster_.FindSequence(use.sequence->id()).request;
     const Request& request = active.request;
     if (active.gates.empty()) {
@@ -294,7 +306,7 @@ void Engine::TallyGates(const StepResult& result) {
 void Engine::TakeScores(std::span<Sampled> scores) {
   unscored_.clear();
   size_t taken = 0;
-  for (const BatchBuilder::LogitUse& use : batch_.logit_uses()) {
+  for (const BatchBuilder::LogitUse& use : batch_->logit_uses()) {
     if (use.draw) continue;
     Sequence& sequence = *use.sequence;
     Sampled& score = scores[taken++];

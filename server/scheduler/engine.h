@@ -3,12 +3,14 @@
 //
 // A step is: snapshot -> plan (policy.h) -> preempt, start, reserve blocks -> batch (batch_builder.h) ->
 // launch, wait -> each drawn token to its sequence (sequence.h), its piece to the sink, and what has ended
-// out of the roster (roster.h). A step that fails ends the requests that had a part in it.
+// out of the roster (roster.h). A step that fails ends the requests that had a part in it. Where the model
+// runs asynchronously, the next step is prepared between launch and wait (step_ahead.h).
 #ifndef HYDRAD_SERVER_SCHEDULER_ENGINE_H_
 #define HYDRAD_SERVER_SCHEDULER_ENGINE_H_
 
 #include <absl/status/status.h>
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -18,6 +20,7 @@
 #include "server/scheduler/batch_builder.h"
 #include "server/scheduler/roster.h"
 #include "server/scheduler/scheduler.h"
+#include "server/scheduler/step_ahead.h"
 #include "server/text/tokenizer.h"
 
 namespace hydrad {
@@ -56,6 +59,7 @@ class Engine {
   bool CarryOut();  // whether anything has changed but what runs
   bool MayStart(Roster::Entry entry, int rows);
   void RunModel();
+  void PrepareNext();
   void AskForLogits();
   void FailStep(const absl::Status& status);
   void TallyGates(const StepResult& result);
@@ -72,15 +76,16 @@ class Engine {
   BlockPool pool_;  // outlives the sequences in roster_, as does the index
   PrefixIndex index_;
   Roster roster_;
-  BatchBuilder batch_;
+  StepAhead ahead_;
 
   // Of one step; members only to keep their memory.
   std::vector<SequenceView> running_views_, waiting_views_;
   Plan plan_;
   std::vector<BatchBuilder::Part> parts_;
-  std::vector<SequenceId> unscored_;  // whose prompt has logits that are not numbers
-  std::vector<SequenceId> drawing_;   // whose logits are drawn from
-  std::vector<Draw> draws_;           // [drawing_]
+  std::unique_ptr<BatchBuilder> batch_;  // of the parts
+  std::vector<SequenceId> unscored_;     // whose prompt has logits that are not numbers
+  std::vector<SequenceId> drawing_;      // whose logits are drawn from
+  std::vector<Draw> draws_;              // [drawing_]
   std::vector<ScoreRow> scores_;
 };
 

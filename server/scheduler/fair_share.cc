@@ -37,7 +37,7 @@ void FairShare::Leave(TenantId tenant) {
 
 void FairShare::Charge(TenantId tenant, int input_tokens, int output_tokens) {
   TenantView& view = views_[tenant];
-  view.service += (kInputCost * input_tokens + kOutputCost * output_tokens) / view.weight;
+  view.service += Cost(input_tokens, output_tokens, view.weight);
 }
 
 }  // namespace hydrad

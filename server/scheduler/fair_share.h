@@ -36,6 +36,10 @@ class FairShare {
   TenantId Enter(std::string_view name, double weight);
   // A request of the tenant has ended.
   void Leave(TenantId tenant);
+  // What these tokens add to the service of a tenant of that weight.
+  static double Cost(int input_tokens, int output_tokens, double weight) {
+    return (kInputCost * input_tokens + kOutputCost * output_tokens) / weight;
+  }
   // The tenant was served this many tokens.
   void Charge(TenantId tenant, int input_tokens, int output_tokens);
 

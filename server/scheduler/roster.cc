@@ -18,6 +18,7 @@ Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max
     : tokenizer_(tokenizer), eos_(eos), max_running_(max_running), index_(index), gate_(std::move(want)) {}
 
 void Roster::Add(Request request, QueueLimit::Place place) {
+  ++arrivals_;
   auto owned = std::make_unique<ActiveRequest>(std::move(request), std::move(place), eos_);
   ActiveRequest& active = *owned;
   const Request& r = active.request;

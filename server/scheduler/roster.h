@@ -51,6 +51,10 @@ class Roster {
   struct Entry {
     ActiveRequest* request = nullptr;
     Sequence* sequence = nullptr;
+    // Of the part of a step that the sequence has next (BatchBuilder::Part).
+    uint64_t adapter_order() const {
+      return sequence->adapted_by().adapter != nullptr ? request->adapter_order : 0;
+    }
   };
 
   // `eos` are the model's end tokens. The tokenizer and the index must outlive the roster. `want` is the
@@ -84,6 +88,8 @@ class Roster {
 
   std::span<const Entry> running() const { return running_; }  // oldest first
   bool empty() const { return requests_.empty(); }
+  bool anybody_waits() const { return !waiting_.empty(); }
+  uint64_t arrivals() const { return arrivals_; }  // requests added so far
 
   // Decides which waiting requests may start as far as their adapters go. Once a step, before View.
   void UpdateStartGate(TimePoint now);
@@ -93,6 +99,7 @@ class Roster {
   void View(int prefill_chunk, std::vector<SequenceView>* running, std::vector<SequenceView>* waiting) const;
 
   FairShare& fair_share() { return fair_share_; }
+  const FairShare& fair_share() const { return fair_share_; }
   AdapterUse& adapter_use() { return adapter_use_; }
 
  private:
@@ -113,6 +120,7 @@ class Roster {
   std::map<TenantId, std::map<SequenceId, Entry>> waiting_;
   std::set<std::pair<TimePoint, RequestId>> deadlines_;
   SequenceId next_sequence_ = 1;
+  uint64_t arrivals_ = 0;
   FairShare fair_share_;
   AdapterUse adapter_use_;
   StartGate gate_;

@@ -56,6 +56,21 @@ SequenceView Sequence::View(TenantId tenant) const {
   return view;
 }
 
+std::optional<SequenceView> Sequence::Foresee(TenantId tenant, int rows) const {
+  if (scores_prompt() || (route_ != nullptr && !route_->decided())) return std::nullopt;
+  SequenceView view = View(tenant);
+  view.computed += rows;
+  view.pending -= rows;
+  if (view.pending > 0) {
+    view.decoding = !generated_.empty() && view.pending <= absorbed_;
+  } else {
+    view.pending = 1;
+    view.decoding = true;
+    view.first_logit = length();
+  }
+  return view;
+}
+
 int32_t Sequence::token(int position) const {
   const size_t at = static_cast<size_t>(position), prompt = request_.prompt.size();
   return at < prompt ? request_.prompt[at] : generated_[at - prompt];
@@ -123,12 +138,15 @@ bool Sequence::Reserve(int rows, int block_size, BlockPool& pool) {
   return blocks_.GrowTo((computed_ + rows + block_size - 1) / block_size, pool);
 }
 
+int Sequence::FreshTokens(int rows) const {
+  const int seen = routing() ? routed_seen_ : prompt_seen_;
+  return std::max(0, std::min(computed_ + rows, static_cast<int>(request_.prompt.size())) - seen);
+}
+
 int Sequence::Advance(int rows) {
+  const int prompt = static_cast<int>(request_.prompt.size()), fresh = FreshTokens(rows);
   computed_ += rows;
-  const int prompt = static_cast<int>(request_.prompt.size());
-  int& seen = routing() ? routed_seen_ : prompt_seen_;
-  const int fresh = std::max(0, std::min(computed_, prompt) - seen);
-  seen += fresh;
+  (routing() ? routed_seen_ : prompt_seen_) += fresh;
   if (route_ != nullptr && !route_->decided() && computed_ >= prompt) {
     if (routing()) computed_ = 0;  // to be run again, in the blocks that it has
     route_->Decide();

@@ -60,6 +60,11 @@ class Sequence {
   State state() const { return state_; }
   // What the policy wants to know; `tenant` is the request's.
   SequenceView View(TenantId tenant) const;
+  // What View will give once `rows` more tokens have run and, if that leaves none, one has been drawn that
+  // does not end the sequence. nullopt while that depends on more: on logits of the prompt or on a router.
+  std::optional<SequenceView> Foresee(TenantId tenant, int rows) const;
+  // How many prompt tokens the next `rows` run for the first time, as Advance returns it.
+  int FreshTokens(int rows) const;
 
   int length() const { return static_cast<int>(request_.prompt.size() + generated_.size()); }
   int32_t token(int position) const;

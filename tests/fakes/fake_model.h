@@ -13,13 +13,14 @@
 #include <limits>
 #include <set>
 #include <span>
+#include <string>
 #include <tuple>
 #include <vector>
 
 #include "kernels/sampling.h"
 #include "server/backend/backend.h"
 #include "server/base/check.h"
-#include "server/model/model.h"
+#include "server/model/step_record.h"
 
 namespace hydrad {
 
@@ -70,6 +71,8 @@ class FakeModel final : public Model {
     // Drawn rarely: `rare_margin` below the others.
     std::vector<int32_t> rare;
     float rare_margin = 3;
+    // Runs a step when it is waited for, and sees if its batch has been touched meanwhile.
+    bool asynchronous = false;
   };
 
   explicit FakeModel(Options options) : options_(std::move(options)) {
@@ -84,14 +87,64 @@ class FakeModel final : public Model {
   const ModelConfig& config() const override { return config_; }
   const ModelLimits& limits() const override { return options_.limits; }
 
-  // Called at the start of every Launch.
+  // Called at the start of every step.
   std::function<void(const Batch&)> on_forward;
   // What Wait says of each step, if it is set; of one that failed the cache is overwritten.
   std::function<absl::Status()> on_wait;
 
+  bool asynchronous() const override { return options_.asynchronous; }
+  void Prepare(const Batch& batch) override {
+    HYDRAD_CHECK(options_.asynchronous && in_flight_ && &batch != launched_batch_);
+    CheckShape(batch);
+    prepared_batch_ = &batch;
+    prepared_ = WithoutTokens(batch);
+  }
+
   Step Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) override {
     HYDRAD_CHECK(!in_flight_);
     in_flight_ = true;
+    if (std::exchange(prepared_batch_, nullptr) == &batch) {
+      HYDRAD_CHECK(WithoutTokens(batch) == prepared_);
+      ++steps_prepared_;
+    }
+    if (options_.asynchronous) {
+      launched_batch_ = &batch;
+      launched_ = EncodeStep(batch, draws, scores);
+    } else {
+      Run(batch, draws, scores);
+    }
+    return Step(*this);
+  }
+
+  int64_t steps() const { return steps_; }
+  int64_t steps_prepared() const { return steps_prepared_; }  // of those
+  int64_t rows_run() const { return rows_run_; }
+
+ protected:
+  absl::StatusOr<StepResult> Finish() override {
+    HYDRAD_CHECK(in_flight_);
+    if (options_.asynchronous) RunLaunched();
+    in_flight_ = false;
+    if (const absl::Status status = on_wait ? on_wait() : absl::OkStatus(); !status.ok()) return status;
+    return StepResult{.sampled = sampled_, .scores = scores_, .gates = gate_views_, .routes = routes_};
+  }
+
+ private:
+  static std::string WithoutTokens(Batch batch) {
+    std::ranges::fill(batch.tokens, 0);
+    return EncodeStep(batch, {}, {});
+  }
+
+  void RunLaunched() {
+    const RecordedStep step = *DecodeStep(launched_);
+    HYDRAD_CHECK(EncodeStep(*launched_batch_, {}, {}) == EncodeStep(step.batch, {}, {}));
+    launched_batch_ = nullptr;
+    std::vector<Draw> draws;
+    for (const RecordedDraw& draw : step.draws) draws.push_back(draw.View());
+    Run(step.batch, draws, step.scores);
+  }
+
+  void Run(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) {
     Forward(batch);
     gates_.clear();
     for (const Batch::Run& run : batch.runs) {
@@ -109,21 +162,8 @@ class FakeModel final : public Model {
       std::vector<float> logits = Logits(draws[i].index);
       sampled_.push_back(hydrad::Sample(logits, draws[i].row));
     }
-    return Step(*this);
   }
 
-  int64_t steps() const { return steps_; }
-  int64_t rows_run() const { return rows_run_; }
-
- protected:
-  absl::StatusOr<StepResult> Finish() override {
-    HYDRAD_CHECK(in_flight_);
-    in_flight_ = false;
-    if (const absl::Status status = on_wait ? on_wait() : absl::OkStatus(); !status.ok()) return status;
-    return StepResult{.sampled = sampled_, .scores = scores_, .gates = gate_views_, .routes = routes_};
-  }
-
- private:
   void Forward(const Batch& batch) {
     if (on_forward) on_forward(batch);
     CheckShape(batch);
@@ -320,13 +360,16 @@ class FakeModel final : public Model {
   std::vector<Cell> rows_;   // [rows] of the last step
   std::vector<int32_t> logit_rows_;
   bool in_flight_ = false;
+  const Batch* launched_batch_ = nullptr;  // null but while an asynchronous step runs, which is `launched_`
+  const Batch* prepared_batch_ = nullptr;  // null: none
+  std::string launched_, prepared_;
   std::vector<Sampled> sampled_, scores_;
   std::vector<std::vector<float>> gates_;
   std::vector<std::span<const float>> gate_views_;
   std::vector<double> sums_;                 // of the probes
   std::vector<std::vector<int32_t>> picks_;  // [probes][layers]
   std::vector<Routed> routes_;
-  int64_t steps_ = 0, rows_run_ = 0;
+  int64_t steps_ = 0, steps_prepared_ = 0, rows_run_ = 0;
 };
 
 }  // namespace hydrad

@@ -33,6 +33,8 @@ class GatedModel final : public Model {
 
   const ModelConfig& config() const override { return model_->config(); }
   const ModelLimits& limits() const override { return model_->limits(); }
+  bool asynchronous() const override { return model_->asynchronous(); }
+  void Prepare(const Batch& batch) override { model_->Prepare(batch); }
   Step Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) override {
     {
       MutexLock lock(&mu_);

@@ -199,6 +199,34 @@ TEST_F(BatchBuilderTest, ScoredRowsAreLogitRowsToo) {
   }
 }
 
+// A row behind what runs is the same as when it has run, but for the token that is not drawn yet.
+TEST_F(BatchBuilderTest, RowsAheadOfTheStepThatRuns) {
+  const auto x = Adapter();
+  Sequence& decoding = Make(1, {10, 11, 12}, x);
+  Sequence& prompt = Make(2, {20, 21, 22, 23, 24, 25});
+  std::vector<BatchBuilder::Part> parts = {Part(decoding, 3, 1), Part(prompt, 2)};
+  EXPECT_TRUE(decoding.Reserve(4, kBlockSize, pool_) && prompt.Reserve(5, kBlockSize, pool_));
+  std::vector<BatchBuilder::Part> ahead = {{&decoding, 1, 1, 3}, {&prompt, 3, 0, 2}};
+  builder_.Build(ahead);
+  const Batch early = builder_.batch();
+  decoding.Advance(3);
+  Sampled drawn{.token = token::kB, .top = {}};
+  decoding.Absorb({&drawn, 1});
+  prompt.Advance(2);
+  builder_.PutDrawnTokens();
+  const Batch put = builder_.batch();
+  parts = {Part(decoding, 1, 1), Part(prompt, 3)};
+  builder_.Build(parts);
+  const Batch& batch = builder_.batch();
+  EXPECT_EQ(batch.tokens, put.tokens);
+  EXPECT_EQ(put.tokens.back(), token::kB) << "the base model comes first";
+  EXPECT_EQ(batch.positions, early.positions);
+  EXPECT_EQ(batch.slots, early.slots);
+  EXPECT_EQ(batch.block_tables, early.block_tables);
+  EXPECT_EQ(batch.logit_rows, early.logit_rows);
+  EXPECT_THAT(early.logit_rows, ElementsAre(3));
+}
+
 TEST_F(BatchBuilderTest, NothingIsLeftOfTheStepBefore) {
   const auto x = Adapter();
   Sequence& adapted = Make(1, {1, 2}, x);

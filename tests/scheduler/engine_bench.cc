@@ -1,8 +1,19 @@
 // What a step costs besides the model: the engine over a model that does nothing. Prints microseconds per
 // step and per row.
+//
+//   scheduler_bench [--asynchronous] [--decode=N]
+//
+// --asynchronous: the model says that it is, so that the next step is prepared while one runs. --decode=N:
+// only N sequences that decode, for an instruction count:
+//
+//   valgrind --tool=callgrind --toggle-collect='hydrad::Engine::Step()' scheduler_bench --decode=64 ...
+//
+// What Engine::PrepareNext takes of that is done while the device runs, the rest between two steps.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
+#include <string_view>
 
 #include "server/base/check.h"
 #include "server/base/status.h"
@@ -14,13 +25,14 @@ namespace {
 // Draws the same short token at once.
 class IdleModel final : public Model {
  public:
-  IdleModel() {
+  explicit IdleModel(bool asynchronous) : asynchronous_(asynchronous) {
     config_.vocab_size = token::kCount;
     limits_ = {
         .max_rows = 1024, .max_logit_rows = 512, .max_context = 8192, .block_size = 16, .kv_blocks = 200000};
   }
   const ModelConfig& config() const override { return config_; }
   const ModelLimits& limits() const override { return limits_; }
+  bool asynchronous() const override { return asynchronous_; }
   Step Launch(const Batch&, std::span<const Draw> draws, std::span<const ScoreRow>) override {
     sampled_.resize(draws.size());
     for (Sampled& drawn : sampled_) drawn.token = token::kAb;
@@ -33,6 +45,7 @@ class IdleModel final : public Model {
   }
 
  private:
+  const bool asynchronous_;
   ModelConfig config_;
   ModelLimits limits_;
   std::vector<Sampled> sampled_;
@@ -72,9 +85,9 @@ RequestSpec Spec(int prompt, int i) {
 }
 
 // `running` sequences decode at a context of `prompt` while `waiting` requests queue.
-void Decode(int running, int prompt, int waiting) {
+void Decode(int running, int prompt, int waiting, bool asynchronous) {
   RigWorld world;
-  IdleModel model;
+  IdleModel model(asynchronous);
   QueueLimit room(100000);
   Engine engine({.max_running = running, .prefill_chunk = 1024}, model, *world.tokenizer, world.clock,
                 world.metrics);
@@ -89,9 +102,9 @@ void Decode(int running, int prompt, int waiting) {
   engine.EndAll(Cancelled("measured"));
 }
 
-void Prefill(int chunk) {
+void Prefill(int chunk, bool asynchronous) {
   RigWorld world;
-  IdleModel model;
+  IdleModel model(asynchronous);
   QueueLimit room(100000);
   Engine engine({.max_running = 64, .prefill_chunk = chunk}, model, *world.tokenizer, world.clock,
                 world.metrics);
@@ -102,14 +115,22 @@ void Prefill(int chunk) {
   engine.EndAll(Cancelled("measured"));
 }
 
-void Run() {
-  for (const int running : {1, 8, 32, 128, 512}) Decode(running, 256, 0);
-  Decode(128, 4000, 0);
-  Decode(128, 256, 400);
-  for (const int chunk : {64, 256, 1024}) Prefill(chunk);
+void Run(int argc, char** argv) {
+  bool asynchronous = false;
+  int only = 0;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view arg = argv[i];
+    if (arg == "--asynchronous") asynchronous = true;
+    if (arg.starts_with("--decode=")) only = std::atoi(argv[i] + 9);
+  }
+  if (only > 0) return Decode(only, 256, 0, asynchronous);
+  for (const int running : {1, 8, 32, 128, 512}) Decode(running, 256, 0, asynchronous);
+  Decode(128, 4000, 0, asynchronous);
+  Decode(128, 256, 400, asynchronous);
+  for (const int chunk : {64, 256, 1024}) Prefill(chunk, asynchronous);
 }
 
 }  // namespace
 }  // namespace hydrad
 
-int main() { hydrad::Run(); }
+int main(int argc, char** argv) { hydrad::Run(argc, argv); }

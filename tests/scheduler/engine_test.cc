@@ -177,6 +177,68 @@ TEST_F(EngineTest, AFailedStepEndsItsRequestsAndNoOthers) {
   EXPECT_THAT(Text(world_.metrics), HasSubstr("hydrad_device_errors_total{lost=\"step\"} 3\n"));
 }
 
+TEST_F(EngineTest, TheNextStepIsPreparedWhileOneRuns) {
+  EngineRig rig(world_, {}, kSmall, /*asynchronous=*/true);
+  const auto first = rig.Add(1, Long(5, 12)), second = rig.Add(2, Long(3, 20));
+  rig.RunToEnd();
+  ExpectSameAsAlone(first->record(), RunAlone(world_, Long(5, 12)));
+  ExpectSameAsAlone(second->record(), RunAlone(world_, Long(3, 20)));
+  EXPECT_EQ(rig.model.steps(), 20);
+  EXPECT_EQ(rig.model.steps_prepared(), 19) << "also where a request ends by its length";
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, PiecesOfAPromptArePreparedBesideWhatDecodes) {
+  EngineRig rig(world_, {.prefill_chunk = 4}, kSmall, /*asynchronous=*/true);
+  rig.Add(1, Long(2, 30));
+  rig.engine.Step();
+  const auto prompt = rig.Add(2, Long(40, 3));
+  rig.engine.Step();
+  EXPECT_EQ(rig.model.steps_prepared(), 0) << "a request has come";
+  for (int i = 0; i < 9; ++i) rig.engine.Step();
+  EXPECT_EQ(rig.model.rows_run(), 2 + 10 * (1 + 4));
+  EXPECT_EQ(rig.model.steps_prepared(), 9);
+  rig.RunToEnd();
+  ExpectSameAsAlone(prompt->record(), RunAlone(world_, Long(40, 3)));
+}
+
+TEST_F(EngineTest, StepsArePreparedWhileRequestsWaitForAPlace) {
+  EngineRig rig(world_, {.max_running = 2}, kSmall, /*asynchronous=*/true);
+  for (RequestId id = 1; id <= 5; ++id) {
+    RequestSpec spec = Long(3, 10);
+    spec.adapter = static_cast<int>(id % 3);
+    rig.Add(id, spec);
+  }
+  for (int i = 0; i < 10; ++i) rig.engine.Step();
+  EXPECT_EQ(rig.model.steps_prepared(), 9);
+  rig.engine.Step();
+  EXPECT_EQ(rig.model.steps_prepared(), 9) << "two have ended, and others start";
+  rig.RunToEnd();
+  ExpectAllBack(rig);
+}
+
+TEST_F(EngineTest, APreparedStepIsDroppedOnceSomethingHasChanged) {
+  EngineRig rig(world_, {}, kSmall, /*asynchronous=*/true);
+  const auto first = rig.Add(1, Long(5, 30)), second = rig.Add(2, Long(5, 30));
+  for (int i = 0; i < 4; ++i) rig.engine.Step();
+  EXPECT_EQ(rig.model.steps_prepared(), 3);
+  int rows = 0;
+  rig.model.on_forward = [&](const Batch& batch) { rows = batch.rows(); };
+  rig.engine.End(1, Cancelled("by a test"));
+  rig.engine.Step();
+  EXPECT_EQ(rows, 1) << "the cancelled one has left";
+  rig.Add(3, Long(6, 5));
+  rig.engine.Step();
+  EXPECT_EQ(rows, 7) << "the new one has joined";
+  EXPECT_EQ(rig.model.steps_prepared(), 3);
+  rig.model.on_wait = [] { return Unavailable("the device is lost"); };
+  rig.engine.Step();
+  EXPECT_TRUE(absl::IsUnavailable(second->record().status));
+  rig.model.on_wait = nullptr;
+  EXPECT_FALSE(rig.engine.Step());
+  ExpectAllBack(rig);
+}
+
 TEST_F(EngineTest, APromptWithLogitsThatAreNotNumbersEndsWhereTheyAreScored) {
   EngineRig rig(world_, {.prefill_chunk = 5}, kSmall);
   RequestSpec poisoned = Long(15, 5);
@@ -502,13 +564,21 @@ TEST_F(EngineTest, AQuietTenantDoesNotWaitBehindABusyOnesQueue) {
 // What the histories came across, so that a test of nothing is noticed.
 struct Met {
   int ok = 0, cancelled = 0, expired = 0, poisoned = 0, preempting_histories = 0;
+  int64_t steps = 0, prepared = 0;
 };
 
 // One random life of an engine: requests come, are cancelled, expire, stall and are preempted.
 class History {
  public:
-  explicit History(uint64_t seed)
-      : rng_(seed), options_(Options()), limits_(Limits()), rig_(world_, options_, limits_) {}
+  explicit History(uint64_t seed, bool asynchronous = false, bool roomy = false)
+      : rng_(seed),
+        options_(Options()),
+        limits_(Limits(roomy)),
+        rig_(world_, options_, limits_, asynchronous) {
+    rig_.model.on_forward = [this](const Batch& batch) {
+      steps_.emplace_back(batch.tokens, batch.positions);
+    };
+  }
 
   void Run(Met* met) {
     int to_come = 3 + Draw(10), steps = 0;
@@ -526,9 +596,15 @@ class History {
     }
     Verify();
     for (const auto& sink : sinks_) Count(sink->record().status, met);
+    met->steps += rig_.model.steps();
+    met->prepared += rig_.model.steps_prepared();
     if (Text(world_.metrics).find("hydrad_preemptions_total 0\n") == std::string::npos)
       ++met->preempting_histories;
   }
+
+  // The tokens and positions of every step.
+  using Steps = std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>>;
+  const Steps& steps() const { return steps_; }
 
  private:
   static void Count(const absl::Status& status, Met* met) {
@@ -539,13 +615,13 @@ class History {
   }
   int Draw(int n) { return static_cast<int>(rng_() % n); }
   SchedulerOptions Options() { return {.max_running = 1 + Draw(10), .prefill_chunk = 1 + Draw(40)}; }
-  ModelLimits Limits() {
+  ModelLimits Limits(bool roomy) {
     const int block_size = 1 + Draw(8);
     return {.max_rows = 4 + Draw(40),
             .max_logit_rows = 1 + Draw(20),
             .max_context = 96,
             .block_size = block_size,
-            .kv_blocks = 61 / block_size + 1 + Draw(Draw(2) == 0 ? 30 : 3)};
+            .kv_blocks = roomy ? 2000 : 61 / block_size + 1 + Draw(Draw(2) == 0 ? 30 : 3)};
   }
 
   void Submit() {
@@ -578,6 +654,7 @@ class History {
   EngineRig rig_;
   std::vector<RequestSpec> specs_;
   std::vector<std::shared_ptr<RecordingSink>> sinks_;
+  Steps steps_;
 };
 
 TEST(EngineHistories, EveryRequestGetsWhatItWouldGetAlone) {
@@ -592,6 +669,33 @@ TEST(EngineHistories, EveryRequestGetsWhatItWouldGetAlone) {
   EXPECT_GT(met.expired, 200);
   EXPECT_GT(met.poisoned, 200);
   EXPECT_GT(met.preempting_histories, 200);
+}
+
+TEST(EngineHistories, EveryRequestGetsTheSameWhereStepsArePrepared) {
+  Met met;
+  for (uint64_t seed = 2000; seed < 2700; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    History(seed, /*asynchronous=*/true).Run(&met);
+    if (testing::Test::HasFailure()) return;
+  }
+  EXPECT_GT(met.prepared, met.steps / 4);
+  EXPECT_GT(met.preempting_histories, 50);
+}
+
+// Where blocks do not run short, every step is the same, too. A prepared one that is dropped keeps its
+// blocks.
+TEST(EngineHistories, EveryStepIsTheSameWhereStepsArePrepared) {
+  Met met, prepared;
+  for (uint64_t seed = 3000; seed < 3200; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    History history(seed, /*asynchronous=*/false, /*roomy=*/true), ahead(seed, true, true);
+    history.Run(&met);
+    ahead.Run(&prepared);
+    EXPECT_EQ(ahead.steps(), history.steps());
+    if (testing::Test::HasFailure()) return;
+  }
+  EXPECT_EQ(met.prepared, 0);
+  EXPECT_GT(prepared.prepared, prepared.steps / 4);
 }
 
 }  // namespace

@@ -83,8 +83,9 @@ bool RigWorld::AllBack() {
   return back;
 }
 
-FakeModel::Options ModelOptions(ModelLimits limits) {
+FakeModel::Options ModelOptions(ModelLimits limits, bool asynchronous) {
   FakeModel::Options options;
+  options.asynchronous = asynchronous;
   options.limits = limits;
   options.vocab_size = token::kCount;
   options.eos = {token::kEnd};

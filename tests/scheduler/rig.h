@@ -55,14 +55,15 @@ class RigWorld {
 };
 
 // The fake model over the test tokenizer's vocabulary: ends and poison behave.
-FakeModel::Options ModelOptions(ModelLimits limits);
+FakeModel::Options ModelOptions(ModelLimits limits, bool asynchronous = false);
 constexpr ModelLimits kRoomy{
     .max_rows = 256, .max_logit_rows = 64, .max_context = 96, .block_size = 4, .kv_blocks = 2048};
 
 // An engine with its model, and room to wait in.
 struct EngineRig {
-  EngineRig(RigWorld& world, const SchedulerOptions& options, const ModelLimits& limits)
-      : model(ModelOptions(limits)),
+  EngineRig(RigWorld& world, const SchedulerOptions& options, const ModelLimits& limits,
+            bool asynchronous = false)
+      : model(ModelOptions(limits, asynchronous)),
         unsplit_rows(UnsplitRows(LimitsOf(options, limits))),
         engine(options, model, *world.tokenizer, world.clock, world.metrics),
         world_(world) {}

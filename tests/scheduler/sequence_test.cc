@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "tests/fakes/fake_claim.h"
 #include "tests/fakes/test_tokenizer.h"
 
@@ -73,6 +75,40 @@ TEST_F(SequenceTest, GoesFromThePromptToItsOwnTokens) {
   EXPECT_EQ(sequence.token(5), 6);
   EXPECT_EQ(sequence.token(6), token::kA);
   EXPECT_EQ(Run(sequence, 1), 0) << "not a prompt token";
+}
+
+// A view as a tuple, of what a sequence's rows and draws change.
+auto Stands(const SequenceView& view) {
+  return std::tuple(view.computed, view.pending, view.decoding, view.first_logit, view.unsplit);
+}
+
+TEST_F(SequenceTest, ForeseesWhereItWillStand) {
+  Sequence& sequence = Make();
+  sequence.Start();
+  for (const int rows : {2, 1, 3, 1, 1}) {
+    const int fresh = sequence.FreshTokens(rows);
+    const std::optional<SequenceView> foreseen = sequence.Foresee(0, rows);
+    ASSERT_TRUE(foreseen.has_value());
+    EXPECT_EQ(Stands(*sequence.Foresee(0, 0)), Stands(sequence.View(0))) << "as it stands without a part";
+    EXPECT_EQ(Run(sequence, rows), fresh);
+    if (sequence.computed() == sequence.length()) Draw(sequence, token::kA);
+    EXPECT_EQ(Stands(*foreseen), Stands(sequence.View(0))) << "at " << sequence.computed();
+  }
+  sequence.Preempt();
+  sequence.Start();
+  EXPECT_FALSE(sequence.Foresee(0, 5)->decoding);
+  EXPECT_TRUE(sequence.Foresee(0, 8)->decoding) << "one token of those that were drawn is left";
+}
+
+TEST_F(SequenceTest, ForeseesNothingWhileThePromptIsScored) {
+  request_.output.prompt_logprobs = 0;
+  Sequence& sequence = Make();
+  sequence.Start();
+  EXPECT_FALSE(sequence.Foresee(0, 6).has_value());
+  Run(sequence, 6);
+  for (int position = 0; position < 5; ++position) sequence.Scored(position);
+  Draw(sequence, token::kA);
+  EXPECT_TRUE(sequence.Foresee(0, 1).has_value());
 }
 
 // What of several tokens at once counts, and why the sequence ends, if it does.
