@@ -154,6 +154,11 @@ void AddEngine(CLI::App& app, Config& c) {
   app.add_option("--max-context", c.max_context,
                  "Token positions of one sequence; 0: what the model was made for")
       ->check(CLI::Range(0, 1 << 24));
+  app.add_option(
+         "--tool-parser", c.tool_parser,
+         "How the model writes calls of functions, which chat takes out of its answers where a request "
+         "has tools: auto (as its chat template, or an adapter's own, tells) or one for all")
+      ->check(CLI::IsMember({"auto", "none", "hermes", "llama3_json", "mistral"}));
   app.add_option("--max-running", c.max_running, "Sequences in one step")->check(CLI::Range(1, 4096));
   app.add_option("--max-waiting", c.max_waiting, "Requests that may wait to start; more are refused")
       ->check(CLI::Range(1, 1'000'000));

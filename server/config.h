@@ -32,9 +32,10 @@ struct Config {
 
   std::string device = "auto";  // or "cuda", "cpu"
   double device_memory_fraction = 0.9;
-  std::string weights = "bf16";  // or "f32"
-  int threads = 0;               // 0: one per usable core
-  int max_context = 0;           // 0: the model's
+  std::string weights = "bf16";      // or "f32"
+  int threads = 0;                   // 0: one per usable core
+  int max_context = 0;               // 0: the model's
+  std::string tool_parser = "auto";  // or the Name of a ToolFormat
   int max_running = 64;
   int max_waiting = 1024;
   int prefill_chunk = 256;

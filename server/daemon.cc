@@ -243,7 +243,8 @@ absl::Status Daemon::Serve() {
                                            .clock = clock_,
                                            .limits = {.vocab_size = model_->config().vocab_size,
                                                       .max_context = max_context,
-                                                      .max_prompt_bytes = MaxPromptBytes(max_context)}});
+                                                      .max_prompt_bytes = MaxPromptBytes(max_context)},
+                                           .tool_format = ToolFormatNamed(config_.tool_parser)});
   const ServerFacts facts = {.version = HYDRAD_VERSION,
                              .base_model = ModelName(config_),
                              .device = backend_->description(),

@@ -115,7 +115,8 @@ void SetTexts(const Tokenizer& tokenizer, GenerateCall* call, Prepared* prepared
   std::string& echo = prepared->head.echo;
   auto* text = std::get_if<std::string>(&call->prompt);
   request.behind_prompt.emplace(tokenizer, request.output.skip_special_tokens, request.prompt,
-                                call->output.echo && text == nullptr ? &echo : nullptr);
+                                call->output.echo && text == nullptr ? &echo : nullptr,
+                                request.output.kept_tokens);
   if (call->output.echo && text != nullptr) echo = std::move(*text);
 }
 

@@ -3,6 +3,7 @@
 #ifndef HYDRAD_SERVER_FRONT_MAKE_REQUEST_H_
 #define HYDRAD_SERVER_FRONT_MAKE_REQUEST_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "server/front/refusal.h"
 #include "server/front/rooms.h"
 #include "server/scheduler/request.h"
+#include "server/text/answer_parser.h"
 
 namespace hydrad {
 
@@ -29,6 +31,8 @@ struct AnswerHead {
   // each choice's text goes on where it ends.
   std::string echo;
   bool token_ids = false;  // send ids beside the text
+  // How to take the answer apart, by an AnswerReader; nothing: what is generated is all one text.
+  std::optional<AnswerParser::Options> answer;
 };
 
 // A request that may be submitted once it has an id and a sink.

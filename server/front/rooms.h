@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_FRONT_ROOMS_H_
 #define HYDRAD_SERVER_FRONT_ROOMS_H_
 
+#include <optional>
+
 #include "server/adapters/store/adapter_store.h"
 #include "server/admission/admission.h"
 #include "server/front/audit.h"
@@ -9,6 +11,7 @@
 #include "server/front/scheduler_calls.h"
 #include "server/front/validate.h"
 #include "server/metrics/metrics.h"
+#include "server/text/answer/tool_format.h"
 #include "server/text/tokenizer.h"
 
 namespace hydrad {
@@ -24,6 +27,8 @@ struct Rooms {
   Delivery& delivery;
   const Clock& clock;
   RequestLimits limits;
+  // In which calls of functions are written; none: as the chat template tells.
+  std::optional<ToolFormat> tool_format{};
 };
 
 }  // namespace hydrad

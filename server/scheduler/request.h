@@ -31,7 +31,8 @@ struct OutputOptions {
   int top_logprobs = -1;     // -1: no log-probabilities; k: the drawn token's and the k most likely
   int prompt_logprobs = -1;  // likewise for prompt tokens 1..
   bool skip_special_tokens = true;
-  bool routing = false;  // tell at the end how the adapters' routers weighed their experts
+  std::vector<int32_t> kept_tokens{};  // which stay in the text although they are special
+  bool routing = false;                // tell at the end how the adapters' routers weighed their experts
 };
 
 // One adapter of a composition.

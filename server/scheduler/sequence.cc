@@ -21,7 +21,8 @@ int AdapterBegin(const std::vector<int32_t>& prompt, std::span<const int32_t> in
 
 Detokenizer TextBehindPrompt(const Request& request, const Tokenizer& tokenizer) {
   if (request.behind_prompt) return *request.behind_prompt;
-  return Detokenizer(tokenizer, request.output.skip_special_tokens, request.prompt);
+  return Detokenizer(tokenizer, request.output.skip_special_tokens, request.prompt, nullptr,
+                     request.output.kept_tokens);
 }
 
 }  // namespace

@@ -178,8 +178,11 @@ std::string Tokenizer::TokenBytes(int32_t id) const {
 }
 
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::span<const int32_t> prompt,
-                         std::string* echo)
-    : tokenizer_(&tokenizer), skip_special_(skip_special), stream_(tokenizer.impl_->decoder.Start()) {
+                         std::string* echo, std::vector<int32_t> kept)
+    : tokenizer_(&tokenizer),
+      skip_special_(skip_special),
+      kept_(std::move(kept)),
+      stream_(tokenizer.impl_->decoder.Start()) {
   for (const int32_t id : prompt) Feed(id);
   stream_->StartStreaming();
   std::string certain = stream_->Take();
@@ -195,6 +198,7 @@ Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::spa
 Detokenizer::Detokenizer(const Detokenizer& other)
     : tokenizer_(other.tokenizer_),
       skip_special_(other.skip_special_),
+      kept_(other.kept_),
       stream_(std::make_unique<DecodeStream>(*other.stream_)),
       repeated_(other.repeated_),
       begun_(other.begun_) {}
@@ -203,7 +207,8 @@ Detokenizer& Detokenizer::operator=(Detokenizer&&) noexcept = default;
 Detokenizer::~Detokenizer() = default;
 
 void Detokenizer::Feed(int32_t id) {
-  const std::string* token = tokenizer_->impl_->DecodedToken(id, skip_special_);
+  const bool skip = skip_special_ && std::find(kept_.begin(), kept_.end(), id) == kept_.end();
+  const std::string* token = tokenizer_->impl_->DecodedToken(id, skip);
   if (token != nullptr) stream_->AddToken(*token);
 }
 

@@ -67,9 +67,10 @@ class Tokenizer {
 class Detokenizer {
  public:
   // The prompt's text is put into `echo`, and an end of it that is no whole character comes with the text
-  // behind it; without `echo`, such an end is left out unless a token completes it.
+  // behind it; without `echo`, such an end is left out unless a token completes it. Of special tokens that
+  // are skipped, `kept` are not.
   Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::span<const int32_t> prompt,
-              std::string* echo = nullptr);
+              std::string* echo = nullptr, std::vector<int32_t> kept = {});
   Detokenizer(const Detokenizer& other);
   Detokenizer(Detokenizer&&) noexcept;
   Detokenizer& operator=(Detokenizer&&) noexcept;
@@ -88,6 +89,7 @@ class Detokenizer {
 
   const Tokenizer* tokenizer_;
   bool skip_special_;
+  std::vector<int32_t> kept_;  // although they are special
   std::unique_ptr<DecodeStream> stream_;
   std::string repeated_;  // left out if the text begins so: what the prompt alone ends in
   std::string begun_;     // the text so far, while it may still become that

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "server/text/answer/tool_format.h"
+
 namespace hydrad {
 namespace {
 
@@ -51,11 +53,21 @@ TEST_F(ConfigTest, DefaultsAreThoseOfTheStruct) {
   EXPECT_EQ(config.listen, "127.0.0.1:8471");
   EXPECT_EQ(config.weights, "bf16");
   EXPECT_EQ(config.max_waiting, 1024);
+  EXPECT_EQ(config.tool_parser, "auto");
   EXPECT_EQ(config.kv_cache_memory, 0u);
   EXPECT_EQ(config.adapter_device_memory, 1ull << 30);
   EXPECT_EQ(config.adapter_host_memory, 2ull << 30);
   EXPECT_FALSE(config.reflection);
   EXPECT_TRUE(config.adapters.empty());
+}
+
+TEST_F(ConfigTest, KnowsEveryToolFormat) {
+  for (const ToolFormat format :
+       {ToolFormat::kNone, ToolFormat::kHermes, ToolFormat::kLlama3Json, ToolFormat::kMistral}) {
+    const std::string name(Name(format));
+    EXPECT_EQ(Good({"--model", "m", "--tool-parser", name}).tool_parser, name);
+  }
+  EXPECT_THAT(Bad({"--model", "m", "--tool-parser", "qwen"}), HasSubstr("--tool-parser"));
 }
 
 TEST_F(ConfigTest, FlagsBeatVariablesBeatTheFile) {
