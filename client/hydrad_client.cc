@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <set>
+#include <type_traits>
 #include <utility>
 
 #include "client/error_text.h"
@@ -101,15 +102,21 @@ class RunningCalls {
   ContextSet contexts_ ABSL_GUARDED_BY(mu_);
 };
 
-// One streamed Generate. Owns itself; gone after OnDone, as gRPC's callback API wants it.
+// One streamed Generate or Chat, by its request. Owns itself; gone after OnDone, as gRPC's callback API wants
+// it.
+template <class Request>
 class GenerateReactor final : public grpc::ClientReadReactor<v1::GenerateResponse> {
  public:
-  GenerateReactor(const v1::GenerateRequest& request, Client::Events events, RunningCalls& running)
+  GenerateReactor(const Request& request, Client::Events events, RunningCalls& running)
       : request_(request), events_(std::move(events)), running_(running), context_(running.Begin()) {}
 
   void Start(v1::Inference::Stub& stub, const CallOptions& options) {
     Prepare(*context_, options);
-    stub.async()->Generate(context_.get(), &request_, this);
+    if constexpr (std::is_same_v<Request, v1::ChatRequest>) {
+      stub.async()->Chat(context_.get(), &request_, this);
+    } else {
+      stub.async()->Generate(context_.get(), &request_, this);
+    }
     StartRead(&response_);
     StartCall();
   }
@@ -129,7 +136,7 @@ class GenerateReactor final : public grpc::ClientReadReactor<v1::GenerateRespons
     running.End(std::move(context));  // the last act: the client may go
   }
 
-  const v1::GenerateRequest request_;
+  const Request request_;
   const Client::Events events_;
   RunningCalls& running_;
   std::shared_ptr<grpc::ClientContext> context_;
@@ -178,18 +185,41 @@ absl::Status Client::Generate(const v1::GenerateRequest& request, const CallOpti
   return ReadAll(context, *reader, on_message);
 }
 
-GenerateCall Client::StartGenerate(const v1::GenerateRequest& request, const CallOptions& options,
-                                   Events events) const {
-  auto reactor = std::make_unique<GenerateReactor>(request, std::move(events), stub_->running);
+absl::Status Client::Chat(const v1::ChatRequest& request, const CallOptions& options,
+                          const OnMessage& on_message) const {
+  grpc::ClientContext context;
+  Prepare(context, options);
+  const auto reader = stub_->rpc.Chat(&context, request);
+  return ReadAll(context, *reader, on_message);
+}
+
+template <class Request>
+GenerateCall Client::Start(const Request& request, const CallOptions& options, Events events) const {
+  auto reactor = std::make_unique<GenerateReactor<Request>>(request, std::move(events), stub_->running);
   GenerateCall call;
   call.context_ = reactor->context();
   reactor.release()->Start(stub_->rpc, options);
   return call;
 }
 
+GenerateCall Client::StartGenerate(const v1::GenerateRequest& request, const CallOptions& options,
+                                   Events events) const {
+  return Start(request, options, std::move(events));
+}
+
+GenerateCall Client::StartChat(const v1::ChatRequest& request, const CallOptions& options,
+                               Events events) const {
+  return Start(request, options, std::move(events));
+}
+
 absl::StatusOr<v1::GenerateResult> Client::GenerateUnary(const v1::GenerateRequest& request,
                                                          const CallOptions& options) const {
   return Unary<v1::GenerateResult>(stub_->rpc, &v1::Inference::Stub::GenerateUnary, request, options);
+}
+
+absl::StatusOr<v1::GenerateResult> Client::ChatUnary(const v1::ChatRequest& request,
+                                                     const CallOptions& options) const {
+  return Unary<v1::GenerateResult>(stub_->rpc, &v1::Inference::Stub::ChatUnary, request, options);
 }
 
 absl::StatusOr<v1::TokenizeResponse> Client::Tokenize(const v1::TokenizeRequest& request,

@@ -69,8 +69,8 @@ class Client {
  public:
   explicit Client(const std::string& address) : Client(Connection(address)) {}
   explicit Client(const Connection& connection);
-  // Cancels the calls that StartGenerate began and waits until the last of their callbacks has returned: not
-  // to be called from one of them.
+  // Cancels the calls that StartGenerate and StartChat began and waits until the last of their callbacks has
+  // returned: not to be called from one of them.
   ~Client();
 
   // Hands each message of the stream to `on_message` on the calling thread, and returns when the stream has
@@ -79,17 +79,24 @@ class Client {
   absl::Status Generate(const v1::GenerateRequest& request, const CallOptions& options,
                         const OnMessage& on_message) const;
 
-  // As Generate, but returns at once. The callbacks come from gRPC's threads, one at a time for a call, must
-  // not wait, and end with exactly one `on_done`; they may start further calls.
+  // As Generate, of a conversation.
+  absl::Status Chat(const v1::ChatRequest& request, const CallOptions& options,
+                    const OnMessage& on_message) const;
+
+  // As Generate and Chat, but these return at once. The callbacks come from gRPC's threads, one at a time for
+  // a call, must not wait, and end with exactly one `on_done`; they may start further calls.
   struct Events {
     std::function<void(const v1::GenerateResponse&)> on_message;
     std::function<void(absl::Status)> on_done;
   };
   GenerateCall StartGenerate(const v1::GenerateRequest& request, const CallOptions& options,
                              Events events) const;
+  GenerateCall StartChat(const v1::ChatRequest& request, const CallOptions& options, Events events) const;
 
   absl::StatusOr<v1::GenerateResult> GenerateUnary(const v1::GenerateRequest& request,
                                                    const CallOptions& options) const;
+  absl::StatusOr<v1::GenerateResult> ChatUnary(const v1::ChatRequest& request,
+                                               const CallOptions& options) const;
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request,
                                                 const CallOptions& options) const;
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request,
@@ -98,6 +105,9 @@ class Client {
 
  private:
   struct Stub;
+  template <class Request>
+  GenerateCall Start(const Request& request, const CallOptions& options, Events events) const;
+
   std::unique_ptr<Stub> stub_;
 };
 

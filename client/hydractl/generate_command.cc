@@ -1,13 +1,7 @@
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <charconv>
 #include <memory>
-#include <optional>
 
-#include "client/gather.h"
-#include "client/hydractl/json_output.h"
+#include "client/hydractl/generate_flags.h"
 #include "client/hydractl/session.h"
 
 namespace hydrad {
@@ -28,218 +22,70 @@ constexpr char kFooter[] =
     "  hydractl generate --json --seed 7 --n 3 'A name for a cat:' | jq -r '.choices[].text'\n"
     "  HYDRAD_TENANT_KEY=$(cat key) hydractl generate - < prompt.txt";
 
-// Somebody who tries a prompt does not want a page; a program says what it wants.
-constexpr int kMaxTokens = 256;
-
-struct GenerateFlags {
-  std::string prompt, adapter, expert, decision;
-  std::vector<std::string> compose;
-  std::optional<int> adapter_top_k;
-  CallFlags call;
-  std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
-  std::optional<int> top_k, n, max_tokens, min_tokens, logprobs;
-  std::optional<uint64_t> seed;
-  std::vector<std::string> stop;
-  bool ignore_eos = false, parse_special = false, no_special = false, echo = false, json_stream = false;
-  bool routing = false;
+struct PromptFlags : GenerateFlags {
+  std::string prompt;
+  bool parse_special = false, no_special = false;
 };
 
-// Accepts NAME and NAME=NUMBER.
-CLI::Validator WeightIsANumber() {
-  return CLI::Validator(
-      [](std::string& text) {
-        const size_t equals = text.find('=');
-        if (equals == std::string::npos) return std::string();
-        float weight = 0;
-        const char* end = text.data() + text.size();
-        const auto read = std::from_chars(text.data() + equals + 1, end, weight);
-        const bool number = read.ec == std::errc() && read.ptr == end;
-        return number ? std::string() : "the weight in " + text + " is not a number";
-      },
-      "");
-}
-
-void AddSamplingFlags(CLI::App& app, GenerateFlags& f) {
-  const std::string group = "Sampling";
-  app.add_option("--temperature", f.temperature, "0: always the most likely token")->group(group);
-  app.add_option("--top-p", f.top_p, "Sample from the most likely tokens that have this probability together")
-      ->group(group);
-  app.add_option("--top-k", f.top_k, "Sample from the K most likely tokens; 0: off")->group(group);
-  app.add_option("--min-p", f.min_p, "Drop tokens below this share of the best one's probability")
-      ->group(group);
-  app.add_option("--repetition-penalty", f.repetition_penalty, "Divide the logits of tokens seen; 1: off")
-      ->group(group);
-  app.add_option("--presence-penalty", f.presence_penalty, "Taken off the logits of tokens generated")
-      ->group(group);
-  app.add_option("--frequency-penalty", f.frequency_penalty, "Likewise, for each time")->group(group);
-  app.add_option("--seed", f.seed, "The same seed and prompt give the same text")->group(group);
-  app.add_option("--n", f.n, "Number of choices")->group(group);
-}
-
-void AddStoppingFlags(CLI::App& app, GenerateFlags& f) {
-  const std::string group = "Stopping";
-  app.add_option("--max-tokens", f.max_tokens,
-                 fmt::format("Generate at most so many tokens; {} if not given", kMaxTokens))
-      ->group(group);
-  app.add_option("--min-tokens", f.min_tokens, "Do not stop before so many")->group(group);
-  app.add_option("--stop", f.stop, "Stop before this text; may be repeated")
-      ->group(group)
-      ->type_name("TEXT")
-      ->allow_extra_args(false);
-  app.add_flag("--ignore-eos", f.ignore_eos, "Go on after the model's end token")->group(group);
-}
-
-void AddOutputFlags(CLI::App& app, GenerateFlags& f, Session& session) {
-  AddJsonFlag(app, session, "Print one JSON object when done: model, choices, usage, text, ...");
-  app.add_flag("--json-stream", f.json_stream, "Print a line of JSON for each event, as it comes");
-  app.add_option("--logprobs", f.logprobs,
-                 "In the JSON: log-probability of each token and of the K most likely")
-      ->type_name("K");
-  app.add_flag("--routing", f.routing, "In the JSON: how the adapters' routers weighed their experts");
-  app.add_flag("--echo", f.echo, "Repeat the prompt before the text");
-  app.add_flag("--parse-special", f.parse_special,
-               "Special tokens written in the prompt, such as <|im_start|>, count as such");
-  app.add_flag("--no-special", f.no_special, "Do not add the tokenizer's special tokens (BOS)");
-}
-
-v1::Decision DecisionOf(const std::string& name) {
-  for (const v1::Decision decision :
-       {v1::DECISION_LABEL, v1::DECISION_LAST, v1::DECISION_VOTE, v1::DECISION_LAYER}) {
-    if (name == DecisionName(decision)) return decision;
-  }
-  return v1::DECISION_UNSPECIFIED;
-}
-
-v1::Sampling SamplingOf(const GenerateFlags& f) {
-  v1::Sampling sampling;
-  if (f.temperature) sampling.set_temperature(*f.temperature);
-  if (f.top_p) sampling.set_top_p(*f.top_p);
-  if (f.top_k) sampling.set_top_k(*f.top_k);
-  if (f.min_p) sampling.set_min_p(*f.min_p);
-  if (f.repetition_penalty) sampling.set_repetition_penalty(*f.repetition_penalty);
-  if (f.presence_penalty) sampling.set_presence_penalty(*f.presence_penalty);
-  if (f.frequency_penalty) sampling.set_frequency_penalty(*f.frequency_penalty);
-  if (f.seed) sampling.set_seed(*f.seed);
-  if (f.n) sampling.set_n(*f.n);
-  return sampling;
-}
-
-v1::GenerateRequest RequestOf(const GenerateFlags& f, std::string text, bool json) {
+v1::GenerateRequest RequestOf(const PromptFlags& flags, Session& session) {
   v1::GenerateRequest request;
-  request.set_text(std::move(text));
-  request.set_adapter(f.adapter);
-  for (const std::string& composed : f.compose) {
-    const size_t equals = composed.find('=');
-    v1::WeightedAdapter* adapter = request.add_adapters();
-    adapter->set_name(composed.substr(0, equals));
-    if (equals != std::string::npos) adapter->set_weight(std::stof(composed.substr(equals + 1)));
-  }
-  if (f.adapter_top_k) request.set_adapter_top_k(*f.adapter_top_k);
-  request.set_expert(f.expert);
-  request.set_decision(DecisionOf(f.decision));
-  request.set_parse_special(f.parse_special);
-  request.set_no_special(f.no_special);
-  *request.mutable_sampling() = SamplingOf(f);
-  v1::Stopping& stopping = *request.mutable_stopping();
-  stopping.set_max_tokens(f.max_tokens.value_or(std::max(kMaxTokens, f.min_tokens.value_or(0))));
-  if (f.min_tokens) stopping.set_min_tokens(*f.min_tokens);
-  for (const std::string& stop : f.stop) stopping.add_stop(stop);
-  stopping.set_ignore_eos(f.ignore_eos);
-  v1::Output& output = *request.mutable_output();
-  output.set_token_ids(json);
-  output.set_echo(f.echo);
-  output.set_routing(f.routing);
-  if (f.logprobs) output.set_logprobs(*f.logprobs);
+  request.set_text(session.TextOrStdin(flags.prompt));
+  request.set_parse_special(flags.parse_special);
+  request.set_no_special(flags.no_special);
+  SetFields(flags, session.json, &request);
   return request;
 }
 
-// Prints what comes in the manner that the flags ask for.
-class Printer {
- public:
-  Printer(bool json, const GenerateFlags& flags, std::ostream& out)
-      : json_(json),
-        json_stream_(flags.json_stream),
-        streams_(json_stream_ || (!json && flags.n.value_or(1) == 1)),
-        out_(out) {}
-
-  void OnMessage(const v1::GenerateResponse& message) {
-    if (json_stream_) {
-      out_ << Line(ToJson(message)) << std::endl;
-      return;
-    }
-    if (!streams_) return Gather(message, result_);
-    if (message.chunk().text().empty()) return;
-    at_line_start_ = message.chunk().text().ends_with('\n');
-    out_ << message.chunk().text() << std::flush;
+// Whether an answer is as a model gives it that waits for a conversation: over as soon as it has begun.
+bool EndedAtOnce(const v1::GenerateResult& result) {
+  constexpr int kAtOnce = 2;
+  for (const v1::Chunk& choice : result.choices()) {
+    if (choice.finish_reason() != v1::FINISH_REASON_STOP || !choice.stop().empty()) return false;
   }
-  void Finish(bool ok) {
-    if (!at_line_start_) out_ << '\n';
-    if (!ok || streams_) return;
-    if (json_) {
-      out_ << Line(ToJson(result_)) << '\n';
-    } else {
-      for (const v1::Chunk& choice : result_.choices())
-        out_ << '[' << choice.choice() << "] " << choice.text() << '\n';
-    }
-  }
-
- private:
-  const bool json_, json_stream_, streams_;
-  std::ostream& out_;
-  bool at_line_start_ = true;
-  v1::GenerateResult result_;
-};
-
-void AddAdapterFlags(CLI::App& app, GenerateFlags& f) {
-  auto* adapter =
-      app.add_option("--adapter", f.adapter, "A loaded adapter; none: the base model")->type_name("NAME");
-  app.add_option("--compose", f.compose,
-                 "An adapter and its weight (1), added to the others; may be repeated")
-      ->type_name("NAME[=WEIGHT]")
-      ->allow_extra_args(false)
-      ->check(WeightIsANumber())
-      ->excludes(adapter);
-  app.add_option("--adapter-top-k", f.adapter_top_k,
-                 "Keep the K experts that weigh most of a routed adapter, for every token")
-      ->type_name("K");
-  app.add_option("--expert", f.expert, "Of an MoA adapter: the expert to use")->type_name("NAME");
-  app.add_option(
-         "--decision", f.decision,
-         "Of an MoA adapter: who chooses the expert (label, last, vote, layer); the adapter says if not "
-         "given")
-      ->check(CLI::IsMember({"label", "last", "vote", "layer"}));
+  return result.choices_size() > 0 && result.usage().generated_tokens() <= kAtOnce * result.choices_size();
 }
 
-void RunGenerate(const GenerateFlags& flags, Session& session) {
+// Says so where the model that was asked can be talked with.
+void MentionChat(const PromptFlags& flags, Session& session) {
+  const auto models = Client(session.server).ListModels(flags.call.options());
+  if (!models.ok()) return;
+  for (const auto& model : models->models()) {
+    if (model.name() != flags.adapter || !model.chat()) continue;
+    session.err << "hydractl: the answer ended at once. The model was trained on conversations: try "
+                   "`hydractl chat`.\n";
+  }
+}
+
+void RunGenerate(const PromptFlags& flags, Session& session) {
   session.json |= flags.json_stream;
   if (!session.json && (flags.logprobs || flags.routing)) {
     return session.FailUsage("--logprobs and --routing are told in JSON: add --json or --json-stream");
   }
   const Client client(session.server);
-  Printer printer(session.json, flags, session.out);
-  const v1::GenerateRequest request = RequestOf(flags, session.TextOrStdin(flags.prompt), session.json);
-  const absl::Status status =
-      client.Generate(request, flags.call.options(), [&](const v1::GenerateResponse& message) {
-        printer.OnMessage(message);
-        return session.out.good();  // nobody reads: the server need not go on
-      });
+  AnswerPrinter printer(session.json, flags, session.out);
+  const absl::Status status = client.Generate(RequestOf(flags, session), flags.call.options(),
+                                              [&](const v1::GenerateResponse& message) {
+                                                printer.OnMessage(message);
+                                                // Nobody reads: the server need not go on.
+                                                return session.out.good();
+                                              });
   printer.Finish(status.ok());
-  if (status.ok()) return;
-  session.FailNaming(status, session.server, [&] { return UsableAdapters(session, flags.call); });
+  if (!status.ok()) {
+    return session.FailNaming(status, session.server, [&] { return UsableAdapters(session, flags.call); });
+  }
+  if (!session.json && EndedAtOnce(printer.result())) MentionChat(flags, session);
 }
 
 }  // namespace
 
 void AddGenerateCommand(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("generate", "Continue a prompt with the base model or an adapter");
-  const auto flags = std::make_shared<GenerateFlags>();
+  const auto flags = std::make_shared<PromptFlags>();
   command->add_option("PROMPT", flags->prompt, "The prompt, or - for standard input")->required();
-  AddAdapterFlags(*command, *flags);
-  AddTenantKeyFlag(*command, flags->call);
-  AddTimeoutFlag(*command, flags->call);
-  AddSamplingFlags(*command, *flags);
-  AddStoppingFlags(*command, *flags);
-  AddOutputFlags(*command, *flags, session);
+  AddGenerateFlags(*command, *flags, session);
+  command->add_flag("--parse-special", flags->parse_special,
+                    "Special tokens written in the prompt, such as <|im_start|>, count as such");
+  command->add_flag("--no-special", flags->no_special, "Do not add the tokenizer's special tokens (BOS)");
   command->footer(kFooter);
   command->callback([flags, &session] { RunGenerate(*flags, session); });
 }

@@ -14,6 +14,7 @@ namespace {
 
 constexpr char kFooter[] =
     "Examples:\n"
+    "  hydractl chat 'What is gravity?'\n"
     "  hydractl generate 'Once upon a time'\n"
     "  hydractl generate --adapter pirate --max-tokens 64 --temperature 0 'The weather today'\n"
     "  hydractl route --adapter domains 'SELECT name FROM'\n"
@@ -37,6 +38,7 @@ void AddCommonFlags(CLI::App& app, Session& session) {
 }
 
 void AddCommands(CLI::App& app, Session& session) {
+  AddChatCommand(app, session);
   AddGenerateCommand(app, session);
   AddAdapterCommand(app, session);
   AddRouteCommand(app, session);
@@ -136,7 +138,7 @@ CLI::Option* AddJsonFlag(CLI::App& command, Session& session, const std::string&
 
 int RunHydractl(std::vector<std::string> args, std::istream& in, std::ostream& out, std::ostream& err) {
   Session session{in, out, err};
-  CLI::App app("Talks to a hydrad daemon: generates text and runs its adapters.", "hydractl");
+  CLI::App app("Talks to a hydrad daemon: chats, generates text and runs its adapters.", "hydractl");
   app.fallthrough();
   app.require_subcommand(1);
   AddCommonFlags(app, session);

@@ -47,10 +47,10 @@ void RunModels(const InfoFlags& flags, Session& session) {
     session.out << Line(ToJson(*models)) << '\n';
     return;
   }
-  Table table({"ADAPTER", "GEN", "BASE"});
+  Table table({"ADAPTER", "GEN", "BASE", "CHAT"});
   for (const auto& model : models->models()) {
     table.Add({model.name().empty() ? "(base)" : model.name(), std::to_string(model.generation()),
-               models->base_model()});
+               models->base_model(), model.chat() ? "yes" : "no"});
   }
   table.Print(session.out);
 }

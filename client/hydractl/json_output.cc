@@ -203,7 +203,7 @@ Json ToJson(const v1::ServerStatus& status) {
 Json ToJson(const v1::ListModelsResponse& models) {
   Json list = Json::array();
   for (const auto& model : models.models()) {
-    list.push_back({{"name", model.name()}, {"generation", model.generation()}});
+    list.push_back({{"name", model.name()}, {"generation", model.generation()}, {"chat", model.chat()}});
   }
   return {{"base_model", models.base_model()}, {"models", std::move(list)}};
 }

@@ -43,6 +43,7 @@ struct Session {
 };
 
 // Each adds one command, with its options, help and action, to `app`. `session` must outlive `app`.
+void AddChatCommand(CLI::App& app, Session& session);
 void AddGenerateCommand(CLI::App& app, Session& session);
 void AddAdapterCommand(CLI::App& app, Session& session);
 void AddRouteCommand(CLI::App& app, Session& session);

@@ -59,8 +59,8 @@ class ChatChecker {
     if (const auto* text = std::get_if<std::string>(&message.content)) {
       Text(*text, field + ".content");
     } else if (const auto* parts = std::get_if<std::vector<std::string>>(&message.content)) {
-      if (!Count(parts->size(), kMaxParts, field + ".parts")) return;
-      for (size_t i = 0; i < parts->size(); ++i) Text((*parts)[i], fmt::format("{}.parts[{}]", field, i));
+      if (!Count(parts->size(), kMaxParts, field + ".content")) return;
+      for (size_t i = 0; i < parts->size(); ++i) Text((*parts)[i], fmt::format("{}.content[{}]", field, i));
     }
     Text(message.reasoning_content, field + ".reasoning_content");
     Name(message.name, field + ".name");
@@ -80,6 +80,10 @@ class ChatChecker {
   void Arguments(const std::string& text) {
     if (text.empty() || !Object(text, "template_arguments")) return;
     const Json arguments = *ParseJson(text);
+    // A template takes tokens of the model out of such names, which are no user's text.
+    for (const auto& [key, value] : arguments.items())
+      check_.Expect(!key.ends_with("_token"), "template_arguments",
+                    "must not hold a name that ends in _token");
     for (const std::string_view taken : kTaken) {
       check_.Expect(!arguments.contains(taken), "template_arguments",
                     fmt::format("must not hold '{}', which the template gets otherwise", taken));

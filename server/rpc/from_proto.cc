@@ -23,6 +23,38 @@ std::optional<Decision> FromProto(v1::Decision decision) {
   }
 }
 
+ChatMessage FromProto(v1::ChatMessage message) {
+  ChatMessage out;
+  out.role = std::move(*message.mutable_role());
+  if (message.has_content()) out.content = std::move(*message.mutable_content());
+  out.reasoning_content = std::move(*message.mutable_reasoning_content());
+  out.name = std::move(*message.mutable_name());
+  out.tool_call_id = std::move(*message.mutable_tool_call_id());
+  for (v1::ToolCall& call : *message.mutable_tool_calls()) {
+    out.tool_calls.push_back({.id = std::move(*call.mutable_id()),
+                              .name = std::move(*call.mutable_name()),
+                              .arguments = std::move(*call.mutable_arguments())});
+  }
+  return out;
+}
+
+// What GenerateRequest and ChatRequest have under the same names.
+template <class Message>
+void SetAllButPrompt(Message& message, GenerateCall* out) {
+  out->adapter = std::move(*message.mutable_adapter());
+  for (v1::WeightedAdapter& adapter : *message.mutable_adapters()) {
+    AdapterWeight& to = out->adapters.emplace_back();
+    to.name = std::move(*adapter.mutable_name());
+    if (adapter.has_weight()) to.weight = adapter.weight();
+  }
+  if (message.has_adapter_top_k()) out->adapter_top_k = message.adapter_top_k();
+  out->expert = std::move(*message.mutable_expert());
+  out->decision = FromProto(message.decision());
+  out->sampling = hydrad::FromProto(message.sampling());
+  out->stopping = hydrad::FromProto(message.stopping());
+  out->output = hydrad::FromProto(message.output());
+}
+
 }  // namespace
 
 SamplingFields FromProto(const v1::Sampling& s) {
@@ -71,18 +103,21 @@ GenerateCall FromProto(v1::GenerateRequest message) {
   }
   out.parse_special = message.parse_special();
   out.no_special = message.no_special();
-  out.adapter = std::move(*message.mutable_adapter());
-  for (v1::WeightedAdapter& adapter : *message.mutable_adapters()) {
-    AdapterWeight& to = out.adapters.emplace_back();
-    to.name = std::move(*adapter.mutable_name());
-    if (adapter.has_weight()) to.weight = adapter.weight();
-  }
-  if (message.has_adapter_top_k()) out.adapter_top_k = message.adapter_top_k();
-  out.expert = std::move(*message.mutable_expert());
-  out.decision = FromProto(message.decision());
-  out.sampling = FromProto(message.sampling());
-  out.stopping = FromProto(message.stopping());
-  out.output = FromProto(message.output());
+  SetAllButPrompt(message, &out);
+  return out;
+}
+
+GenerateCall FromProto(v1::ChatRequest message) {
+  ChatPrompt chat;
+  for (v1::ChatMessage& said : *message.mutable_messages())
+    chat.messages.push_back(FromProto(std::move(said)));
+  for (std::string& tool : *message.mutable_tools()) chat.tools.push_back(std::move(tool));
+  chat.template_arguments = std::move(*message.mutable_template_arguments());
+  if (message.has_add_generation_prompt()) chat.add_generation_prompt = message.add_generation_prompt();
+  chat.continue_final_message = message.continue_final_message();
+  GenerateCall out;
+  out.prompt = std::move(chat);
+  SetAllButPrompt(message, &out);
   return out;
 }
 

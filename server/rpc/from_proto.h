@@ -11,6 +11,7 @@
 namespace hydrad {
 
 GenerateCall FromProto(v1::GenerateRequest message);
+GenerateCall FromProto(v1::ChatRequest message);
 SamplingFields FromProto(const v1::Sampling& sampling);
 StoppingFields FromProto(const v1::Stopping& stopping);
 OutputFields FromProto(const v1::Output& output);

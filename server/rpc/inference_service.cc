@@ -30,20 +30,27 @@ class InferenceService final : public UnreadService<v1::Inference> {
         base_model_(std::move(base_model)),
         unread_(unread),
         texts_(texts) {
-    SetStream<v1::GenerateRequest, v1::GenerateResponse>(
-        "Generate", [this](auto* context, auto* message) { return OnGenerate(*context, *message); });
-    SetUnary<v1::GenerateRequest, v1::GenerateResult>("GenerateUnary",
-                                                      [this](auto* context, auto* message, auto* result) {
-                                                        return OnGenerateUnary(*context, *message, result);
-                                                      });
+    SetGenerate<v1::GenerateRequest>("Generate", "GenerateUnary");
+    SetGenerate<v1::ChatRequest>("Chat", "ChatUnary");
     SetAnswer<v1::TokenizeRequest, v1::TokenizeResponse>("Tokenize", &InferenceService::OnTokenize);
     SetAnswer<v1::DetokenizeRequest, v1::DetokenizeResponse>("Detokenize", &InferenceService::OnDetokenize);
     SetAnswer<v1::ListModelsRequest, v1::ListModelsResponse>("ListModels", &InferenceService::OnListModels);
   }
 
  private:
+  // Two methods that make a request of a message, answered by a stream and at once.
+  template <class Message>
+  void SetGenerate(const char* streamed, const char* unary) {
+    SetStream<Message, v1::GenerateResponse>(
+        streamed, [this](auto* context, auto* message) { return OnGenerate(*context, *message); });
+    SetUnary<Message, v1::GenerateResult>(unary, [this](auto* context, auto* message, auto* result) {
+      return OnGenerateUnary(*context, *message, result);
+    });
+  }
+
+  template <class Message>
   grpc::ServerWriteReactor<v1::GenerateResponse>* OnGenerate(grpc::CallbackServerContext& context,
-                                                             const Incoming<v1::GenerateRequest>& incoming) {
+                                                             const Incoming<Message>& incoming) {
     auto* writer = new QueueWriter<v1::GenerateResponse>;  // deletes itself
     UnreadCall call = CallOf(context);
     absl::StatusOr<Ticket> ticket = intake_.Enter(call.caller);
@@ -52,7 +59,7 @@ class InferenceService final : public UnreadService<v1::Inference> {
       return writer;
     }
     Begin(context, incoming, *std::move(ticket), *writer, &call);
-    BeginRequest(
+    BeginRequest<Message>(
         call,
         [queue = writer->queue()](OutputHead head, int) {
           return std::make_shared<StreamSink>(std::move(head), queue);
@@ -61,9 +68,9 @@ class InferenceService final : public UnreadService<v1::Inference> {
     return writer;
   }
 
+  template <class Message>
   grpc::ServerUnaryReactor* OnGenerateUnary(grpc::CallbackServerContext& context,
-                                            const Incoming<v1::GenerateRequest>& incoming,
-                                            v1::GenerateResult* result) {
+                                            const Incoming<Message>& incoming, v1::GenerateResult* result) {
     auto* reply = new LaterReply;  // deletes itself
     UnreadCall call = CallOf(context);
     absl::StatusOr<Ticket> ticket = intake_.Enter(call.caller);
@@ -72,7 +79,7 @@ class InferenceService final : public UnreadService<v1::Inference> {
       return reply;
     }
     Begin(context, incoming, *std::move(ticket), *reply, &call);
-    BeginRequest(
+    BeginRequest<Message>(
         call,
         [reply, result](OutputHead head, int choices) {
           return std::make_shared<GatherSink>(
@@ -110,17 +117,21 @@ class InferenceService final : public UnreadService<v1::Inference> {
   // Reads the message and starts the request, now or on a thread for long texts. Either `make_sink` gives
   // what is told of its end, or `refuse` is called with why there is no request.
   using MakeSink = std::function<std::shared_ptr<TokenSink>(OutputHead head, int choices)>;
+  template <class Message>
   void BeginRequest(const UnreadCall& call, MakeSink make_sink,
                     std::function<void(const absl::Status&)> refuse) {
+    constexpr bool kLong = std::is_same_v<Message, v1::ChatRequest>;  // a template takes what it takes
     intake_.Work(
         texts_, call, call.bytes.Length(),
         [this, call, make_sink = std::move(make_sink), refuse = std::move(refuse)](absl::Status status) {
-          if (status.ok()) status = Start(call, make_sink);
+          if (status.ok()) status = Start<Message>(call, make_sink);
           if (!status.ok()) refuse(status);
-        });
+        },
+        kLong);
   }
+  template <class Message>
   absl::Status Start(const UnreadCall& call, const MakeSink& make_sink) {
-    v1::GenerateRequest message;
+    Message message;
     if (const absl::Status parsed = ParseMessage(call.bytes, &message); !parsed.ok())
       return intake_.Invalid(parsed, call.caller);
     return intake_.Start(call, FromProto(std::move(message)), [&](AnswerHead head) {

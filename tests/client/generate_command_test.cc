@@ -8,8 +8,8 @@ namespace {
 using GenerateCommand = CommandTest;
 
 TEST_F(GenerateCommand, PrintsTheTextAndANewline) {
-  EXPECT_EQ(Run({"generate", "one two"}), 0);
-  EXPECT_EQ(out_, "one two\n");
+  EXPECT_EQ(Run({"generate", "one two three"}), 0);
+  EXPECT_EQ(out_, "one two three\n");
   EXPECT_EQ(err_, "");
 }
 
@@ -123,6 +123,21 @@ TEST_F(GenerateCommand, NamesTheNearestAdapterOfTheTenant) {
   EXPECT_NE(err_.find("did you mean 'massing'?"), std::string::npos) << err_;
   EXPECT_EQ(Run({"adapter", "get", "masing"}), 1);
   EXPECT_NE(err_.find("no adapter 'masing'; did you mean 'massing'?"), std::string::npos) << err_;
+}
+
+TEST_F(GenerateCommand, AnAnswerThatEndsAtOnceMentionsChat) {
+  const char kHint[] = "try `hydractl chat`";
+  EXPECT_EQ(Run({"generate", "one"}), 0);
+  EXPECT_NE(err_.find(kHint), std::string::npos) << err_;
+  EXPECT_EQ(Run({"generate", "one two three"}), 0);
+  EXPECT_EQ(err_, "") << "it went on";
+  EXPECT_EQ(Run({"generate", "--max-tokens", "1", "one two three"}), 0);
+  EXPECT_EQ(err_, "") << "it was ended";
+  EXPECT_EQ(Run({"generate", "--json", "one"}), 0);
+  EXPECT_EQ(err_, "") << "for a program";
+  ASSERT_EQ(Run({"adapter", "load", "a", "--path", "x"}), 0);
+  EXPECT_EQ(Run({"generate", "--adapter", "a", "one"}), 0);
+  EXPECT_EQ(err_, "") << "it has no template";
 }
 
 TEST_F(GenerateCommand, JsonStreamIsALineAnEvent) {

@@ -16,9 +16,9 @@ TEST_F(InfoCommands, Tokenize) {
 TEST_F(InfoCommands, Models) {
   ASSERT_EQ(Run({"adapter", "load", "x", "--path", "x"}), 0);
   ASSERT_EQ(Run({"models"}), 0);
-  EXPECT_EQ(out_, "ADAPTER  GEN  BASE\n(base)   0    fake\nx        1    fake\n");
+  EXPECT_EQ(out_, "ADAPTER  GEN  BASE  CHAT\n(base)   0    fake  yes\nx        1    fake  no\n");
   ASSERT_EQ(Run({"models", "--json"}), 0);
-  EXPECT_EQ(Parsed()["models"][1], Json({{"name", "x"}, {"generation", 1}}));
+  EXPECT_EQ(Parsed()["models"][1], Json({{"name", "x"}, {"generation", 1}, {"chat", false}}));
 }
 
 TEST_F(InfoCommands, Status) {

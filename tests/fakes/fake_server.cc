@@ -45,6 +45,7 @@ struct Shared {
   std::vector<v1::AdapterEvent> watch_events;
   std::map<std::string, v1::Adapter> adapters;
   v1::GenerateRequest last_generate;
+  v1::ChatRequest last_chat;
   std::string authorization;
   int generate_calls = 0;
   std::set<std::string> peers;
@@ -84,10 +85,16 @@ v1::Routing SomeRouting() {
   return routing;
 }
 
+std::string TextOf(const v1::GenerateRequest& request) { return request.text(); }
+std::string TextOf(const v1::ChatRequest& request) {
+  return request.messages().empty() ? "" : request.messages(request.messages_size() - 1).content();
+}
+
 // The whole stream for a request.
-std::vector<v1::GenerateResponse> Answer(const v1::GenerateRequest& request) {
+template <class Request>
+std::vector<v1::GenerateResponse> Answer(const Request& request) {
   std::vector<std::string> words;
-  std::istringstream text(request.text());
+  std::istringstream text(TextOf(request));
   for (std::string word; text >> word;) words.push_back(word);
   std::vector<v1::GenerateResponse> messages(1);
   messages[0].mutable_start()->set_prompt_tokens(words.size());
@@ -124,7 +131,8 @@ std::vector<v1::GenerateResponse> Answer(const v1::GenerateRequest& request) {
 // One streamed answer. "stuck" writes its start only and waits for the client to give up.
 class GenerateWriter final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
-  GenerateWriter(Shared& shared, const grpc::Status& begun, const v1::GenerateRequest& request)
+  template <class Request>
+  GenerateWriter(Shared& shared, const grpc::Status& begun, const Request& request)
       : shared_(shared), messages_(Answer(request)), stuck_(begun.ok() && request.adapter() == "stuck") {
     if (stuck_) messages_.resize(1);
     if (begun.ok()) {
@@ -153,7 +161,8 @@ class GenerateWriter final : public grpc::ServerWriteReactor<v1::GenerateRespons
   size_t next_ = 0;
 };
 
-class InferenceService final : public v1::Inference::WithCallbackMethod_Generate<v1::Inference::Service> {
+class InferenceService final : public v1::Inference::WithCallbackMethod_Generate<
+                                   v1::Inference::WithCallbackMethod_Chat<v1::Inference::Service>> {
  public:
   explicit InferenceService(Shared& shared) : shared_(shared) {}
 
@@ -161,17 +170,17 @@ class InferenceService final : public v1::Inference::WithCallbackMethod_Generate
                                                            const v1::GenerateRequest* request) override {
     return new GenerateWriter(shared_, Begin(*context, *request), *request);  // gone after its OnDone
   }
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Chat(grpc::CallbackServerContext* context,
+                                                       const v1::ChatRequest* request) override {
+    return new GenerateWriter(shared_, Begin(*context, *request), *request);  // gone after its OnDone
+  }
   grpc::Status GenerateUnary(ServerContext* context, const v1::GenerateRequest* request,
                              v1::GenerateResult* result) override {
-    if (const grpc::Status status = Begin(*context, *request); !status.ok()) return status;
-    const auto messages = Answer(*request);
-    *result->mutable_start() = messages.front().start();
-    *result->mutable_usage() = messages.back().end().usage();
-    *result->mutable_routing() = messages.back().end().routing();
-    v1::Chunk& choice = *result->add_choices();
-    choice.set_text(request->text());
-    choice.set_finish_reason(v1::FINISH_REASON_STOP);
-    return grpc::Status::OK;
+    return Unary(*context, *request, result);
+  }
+  grpc::Status ChatUnary(ServerContext* context, const v1::ChatRequest* request,
+                         v1::GenerateResult* result) override {
+    return Unary(*context, *request, result);
   }
   grpc::Status Tokenize(ServerContext* context, const v1::TokenizeRequest* request,
                         v1::TokenizeResponse* response) override {
@@ -192,7 +201,7 @@ class InferenceService final : public v1::Inference::WithCallbackMethod_Generate
                           v1::ListModelsResponse* response) override {
     if (const grpc::Status status = shared_.Enter(*context); !status.ok()) return status;
     response->set_base_model("fake");
-    response->add_models();
+    response->add_models()->set_chat(true);
     MutexLock lock(&shared_.mu);
     for (const auto& [name, adapter] : shared_.adapters) {
       v1::ListModelsResponse::Model& model = *response->add_models();
@@ -203,10 +212,29 @@ class InferenceService final : public v1::Inference::WithCallbackMethod_Generate
   }
 
  private:
-  grpc::Status Begin(const grpc::ServerContextBase& context, const v1::GenerateRequest& request) {
+  template <class Request>
+  grpc::Status Unary(ServerContext& context, const Request& request, v1::GenerateResult* result) {
+    if (const grpc::Status status = Begin(context, request); !status.ok()) return status;
+    const auto messages = Answer(request);
+    *result->mutable_start() = messages.front().start();
+    *result->mutable_usage() = messages.back().end().usage();
+    *result->mutable_routing() = messages.back().end().routing();
+    v1::Chunk& choice = *result->add_choices();
+    choice.set_text(TextOf(request));
+    choice.set_finish_reason(v1::FINISH_REASON_STOP);
+    return grpc::Status::OK;
+  }
+  void Note(const v1::GenerateRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shared_.mu) {
+    shared_.last_generate = request;
+  }
+  void Note(const v1::ChatRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shared_.mu) {
+    shared_.last_chat = request;
+  }
+  template <class Request>
+  grpc::Status Begin(const grpc::ServerContextBase& context, const Request& request) {
     if (const grpc::Status status = shared_.Enter(context); !status.ok()) return status;
     MutexLock lock(&shared_.mu);
-    shared_.last_generate = request;
+    Note(request);
     ++shared_.generate_calls;
     return request.adapter() == "missing" ? NotFoundStatus("missing") : grpc::Status::OK;
   }
@@ -380,6 +408,11 @@ void FakeServer::SetWatchEvents(std::vector<v1::AdapterEvent> events) {
 v1::GenerateRequest FakeServer::last_generate() const {
   MutexLock lock(&state_->shared.mu);
   return state_->shared.last_generate;
+}
+
+v1::ChatRequest FakeServer::last_chat() const {
+  MutexLock lock(&state_->shared.mu);
+  return state_->shared.last_chat;
 }
 
 std::string FakeServer::last_authorization() const {

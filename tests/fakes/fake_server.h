@@ -16,7 +16,8 @@ namespace hydrad {
 
 // Generate answers each word of the prompt as one token (id = its length), prefixed "CHOICE:" when n > 1, and
 // stops by LENGTH at max_tokens. Adapter "missing" is NOT_FOUND with details; adapter "stuck" sends the start
-// only, until the client gives up. Adapters are kept in memory and paged by two. Thread-safe. Stops by
+// only, until the client gives up. Chat answers the content of the last message likewise. Only the base model
+// has a chat template. Adapters are kept in memory and paged by two. Thread-safe. Stops by
 // destruction.
 class FakeServer {
  public:
@@ -32,10 +33,11 @@ class FakeServer {
   void SetWatchEvents(std::vector<v1::AdapterEvent> events);
 
   v1::GenerateRequest last_generate() const;
+  v1::ChatRequest last_chat() const;
   std::string last_authorization() const;  // of the last call; "" when it had none
   int generate_calls() const;
   int peers() const;         // different connections so far
-  void AwaitCancel() const;  // returns when a client has given up on a "stuck" Generate
+  void AwaitCancel() const;  // returns when a client has given up on a "stuck" Generate or Chat
 
  private:
   struct State;

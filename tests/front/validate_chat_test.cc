@@ -70,9 +70,9 @@ TEST(ValidateChatTest, NamesEveryField) {
   EXPECT_THAT(with([](auto& m) {
                 m.content = std::vector<std::string>{"a", "\xff"};
               }),
-              ElementsAre("messages[1].parts[1]"));
+              ElementsAre("messages[1].content[1]"));
   EXPECT_THAT(with([](auto& m) { m.content = std::vector<std::string>(257); }),
-              ElementsAre("messages[1].parts"));
+              ElementsAre("messages[1].content"));
   EXPECT_THAT(with([](auto& m) { m.reasoning_content = "\xff"; }),
               ElementsAre("messages[1].reasoning_content"));
   EXPECT_THAT(with([](auto& m) { m.name = std::string(257, 'a'); }), ElementsAre("messages[1].name"));
@@ -110,6 +110,8 @@ TEST(ValidateChatTest, NamesToolsAndArguments) {
   chat.template_arguments = "[]";
   EXPECT_THAT(BadFieldsOf(chat), ElementsAre("template_arguments"));
   chat.template_arguments = R"({"messages": []})";
+  EXPECT_THAT(BadFieldsOf(chat), ElementsAre("template_arguments"));
+  chat.template_arguments = R"({"my_token": "<|im_end|>"})";
   EXPECT_THAT(BadFieldsOf(chat), ElementsAre("template_arguments"));
   chat.template_arguments = "{}";
   chat.continue_final_message = true;

@@ -31,6 +31,53 @@ TEST(FromProtoTest, WhatIsUnsetStaysSo) {
   EXPECT_FALSE(call.stopping.max_tokens || call.stopping.min_tokens || call.stopping.ignore_eos);
 }
 
+TEST(FromProtoTest, AConversationArrivesWhereItBelongs) {
+  const GenerateCall call = FromProto(Parse<v1::ChatRequest>(R"pb(
+    messages { role: "user" content: "" name: "ann" }
+    messages {
+      role: "assistant"
+      reasoning_content: "hm"
+      tool_calls { id: "c" name: "f" arguments: "{}" }
+    }
+    messages { role: "tool" content: "1" tool_call_id: "c" }
+    tools: "{}"
+    template_arguments: "[]"
+    add_generation_prompt: false
+    continue_final_message: true
+    adapter: "a"
+    expert: "e"
+    decision: DECISION_VOTE
+    adapter_top_k: 2
+    sampling { n: 3 }
+    stopping { max_tokens: 4 }
+    output { echo: true }
+  )pb"));
+  const auto& chat = std::get<ChatPrompt>(call.prompt);
+  ASSERT_EQ(chat.messages.size(), 3u);
+  EXPECT_EQ(chat.messages[0].role, "user");
+  EXPECT_EQ(std::get<std::string>(chat.messages[0].content), "");
+  EXPECT_EQ(chat.messages[0].name, "ann");
+  EXPECT_TRUE(std::holds_alternative<std::monostate>(chat.messages[1].content));
+  EXPECT_EQ(chat.messages[1].reasoning_content, "hm");
+  ASSERT_EQ(chat.messages[1].tool_calls.size(), 1u);
+  EXPECT_EQ(chat.messages[1].tool_calls[0].id, "c");
+  EXPECT_EQ(chat.messages[1].tool_calls[0].name, "f");
+  EXPECT_EQ(chat.messages[1].tool_calls[0].arguments, "{}");
+  EXPECT_EQ(chat.messages[2].tool_call_id, "c");
+  EXPECT_THAT(chat.tools, ElementsAre("{}"));
+  EXPECT_EQ(chat.template_arguments, "[]");
+  EXPECT_EQ(chat.add_generation_prompt, false);
+  EXPECT_TRUE(chat.continue_final_message);
+  EXPECT_EQ(call.adapter, "a");
+  EXPECT_EQ(call.expert, "e");
+  EXPECT_EQ(call.decision, Decision::kVote);
+  EXPECT_EQ(call.adapter_top_k, 2);
+  EXPECT_EQ(call.sampling.n, 3);
+  EXPECT_EQ(call.stopping.max_tokens, 4);
+  EXPECT_TRUE(call.output.echo);
+  EXPECT_FALSE(std::get<ChatPrompt>(FromProto(v1::ChatRequest()).prompt).add_generation_prompt);
+}
+
 TEST(FromProtoTest, WhatIsSetToItsDefaultIsSet) {
   const GenerateCall call = FromProto(Parse<v1::GenerateRequest>(
       "text: '' adapter_top_k: 0 adapters { weight: 0 } sampling { temperature: 0 top_p: 0 top_k: 0 min_p: 0 "

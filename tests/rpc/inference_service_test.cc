@@ -26,6 +26,14 @@ class InferenceServiceTest : public ServedFixture {
     for (v1::GenerateResponse message; reader->Read(&message);) messages.push_back(message);
     return messages;
   }
+  static v1::ChatRequest Say(const std::string& text, const std::string& adapter = "") {
+    v1::ChatRequest message;
+    v1::ChatMessage& said = *message.add_messages();
+    said.set_role("user");
+    said.set_content(text);
+    message.set_adapter(adapter);
+    return message;
+  }
   // A good answer, as the scheduler would give it.
   static void Play(Request& request) {
     request.sink->OnStart({.prompt_logprobs = {}, .generations = {7}});
@@ -117,7 +125,9 @@ TEST_F(InferenceServiceTest, EveryMethodWantsAKey) {
   v1::DetokenizeResponse text;
   v1::ListModelsResponse models;
   for (const char* key : {"", "wrong"}) {
-    Call a(key), b(key), c(key), d(key), e(key);
+    Call a(key), b(key), c(key), d(key), e(key), f(key), g(key);
+    expect(FinishOf(*inference_->Chat(&f, Say("x"))));
+    expect(inference_->ChatUnary(&g, Say("x"), &result));
     expect(FinishOf(*inference_->Generate(&a, Ask("x"))));
     expect(inference_->GenerateUnary(&b, Ask("x"), &result));
     expect(inference_->Tokenize(&c, {}, &tokens));
@@ -125,6 +135,20 @@ TEST_F(InferenceServiceTest, EveryMethodWantsAKey) {
     expect(inference_->ListModels(&e, {}, &models));
   }
   EXPECT_EQ(scheduler_.submitted(), 0u);
+}
+
+TEST_F(InferenceServiceTest, WhatIsWrongWithAConversationIsNamed) {
+  v1::GenerateResult result;
+  Call none("key-acme"), bad("key-acme"), other("key-acme");
+  const grpc::Status empty = inference_->ChatUnary(&none, {}, &result);
+  EXPECT_EQ(empty.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(empty.error_message(), testing::StartsWith("messages must not be empty"));
+  v1::ChatRequest message = Say("Hi");
+  message.add_messages()->set_role("a b");
+  EXPECT_THAT(inference_->ChatUnary(&bad, message, &result).error_message(),
+              testing::StartsWith("messages[1].role must be"));
+  EXPECT_EQ(inference_->ChatUnary(&other, Say("Hi", "two"), &result).error_code(),
+            StatusCode::PERMISSION_DENIED);
 }
 
 TEST_F(InferenceServiceTest, WrongKeysOfOnePeerAreSlowedAndCounted) {

@@ -68,7 +68,7 @@ class MalformedTest : public ServedFixture {
 
 TEST_F(MalformedTest, IsTheCallersMistakeInEveryMethod) {
   const std::vector<Method> methods = Methods();
-  EXPECT_EQ(methods.size(), 14u);
+  EXPECT_EQ(methods.size(), 16u);
   for (const Method& method : methods) {
     for (const std::optional<std::string>& bytes :
          {std::optional<std::string>("\xff\xff\xff"), std::optional<std::string>()}) {
@@ -83,7 +83,13 @@ TEST_F(MalformedTest, IsTheCallersMistakeInEveryMethod) {
 }
 
 TEST_F(MalformedTest, TextThatIsNotUtf8IsNamed) {
-  const Method generate = Methods()[0], load = Methods()[5];
+  const auto named = [this](const std::string& name) {
+    for (const Method& method : Methods()) {
+      if (method.path.ends_with("/" + name)) return method;
+    }
+    return Method();
+  };
+  const Method generate = named("Generate"), load = named("LoadAdapter");
   // Field 1, two bytes: the text of a prompt, the name of an adapter.
   const std::string bytes = "\x0a\x02\xc3\x28";
   EXPECT_EQ(Send(generate, generate.key, bytes).error_message(), "text must be UTF-8");
