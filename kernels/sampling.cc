@@ -55,6 +55,18 @@ void ClampInfinity(std::span<float> logits) {
 // Whether only the largest logit can be drawn.
 bool Greedy(const SamplingParams& p) { return p.temperature == 0 || p.top_k == 1; }
 
+// Leaves -infinity in the place of every token that the row does not allow.
+void Mask(std::span<float> logits, const SampleRow& row) {
+  for (size_t i = 0; i < logits.size(); i += 32) {
+    const uint32_t word = row.allowed[i / 32];
+    if (word == ~uint32_t{0}) continue;
+    const size_t end = std::min(logits.size(), i + 32);
+    for (size_t j = i; j < end; ++j) {
+      if ((word >> (j - i) & 1) == 0) logits[j] = -kInf;
+    }
+  }
+}
+
 // The edits of one row and the way back. Until Round the row has -inf where a token is edited.
 class Edits {
  public:
@@ -212,7 +224,7 @@ int32_t DrawFromEqual(const std::vector<int32_t>& tokens, const SamplingParams& 
   return tokens[static_cast<size_t>(std::min(u * kept, kept - 1))];
 }
 
-// `largest` is the largest raw logit.
+// `largest` is the largest logit before the edits.
 int32_t Draw(std::span<float> logits, float largest, Edits& edits, const SampleRow& row) {
   const SamplingParams& p = *row.params;
   const float plain = edits.empty() ? largest : MaxOrNan(logits);
@@ -257,10 +269,16 @@ Sampled Sample(std::span<float> logits, const SampleRow& row) {
     ClampInfinity(logits);
     max = kLargest;
   }
+  const bool masked = !row.allowed.empty();
+  std::vector<float> raw;
+  if (masked && row.top_logprobs >= 0) raw.assign(logits.begin(), logits.end());
+  if (masked) Mask(logits, row);
+  const float largest = masked ? MaxOrNan(logits) : max;
   Edits edits(logits, row);
-  result.token = Draw(logits, max, edits, row);
+  result.token = Draw(logits, largest, edits, row);
   if (result.token < 0 || row.top_logprobs < 0) return result;
   edits.Undo();
+  if (masked) logits = raw;
   const LogSum sum = LogSumExp(logits, max);
   result.logprob = LogprobOf(logits[result.token], sum);
   result.top = TopLogprobs(logits, sum, row.top_logprobs);

@@ -8,9 +8,10 @@
 
 namespace hydrad {
 
-// Applied in this order: logit_bias, penalties, temperature, top_k, top_p, min_p. The defaults change nothing
-// but draw from the plain softmax; temperature 0 is greedy (largest logit, ties to the lower id), and so is
-// top_k 1. Every finite value in the stated ranges has an answer, denormal ones too.
+// Applied in this order, to the tokens that a row allows: logit_bias, penalties, temperature, top_k, top_p,
+// min_p. The defaults change nothing but draw from the plain softmax; temperature 0 is greedy (largest logit,
+// ties to the lower id), and so is top_k 1. Every finite value in the stated ranges has an answer, denormal
+// ones too.
 struct SamplingParams {
   float temperature = 1;         // 0..
   float top_p = 1;               // (0, 1]: smallest set of most likely tokens whose mass reaches top_p
@@ -36,7 +37,17 @@ struct SampleRow {
   uint64_t seed;
   uint64_t step;     // number of tokens generated so far
   int top_logprobs;  // -1: no log-probabilities, 0: of the drawn token, k: also of the k most likely
+  // Bit t % 32 of word t / 32 says whether token t may be drawn at all; before everything else that picks.
+  // There is a bit for every token of the vocabulary, and what bits lie beyond it means nothing. Empty: all
+  // may. Log-probabilities are those of all tokens nevertheless.
+  std::span<const uint32_t> allowed{};
+
+  bool Allows(int32_t token) const {
+    return allowed.empty() || (allowed[static_cast<size_t>(token) / 32] >> (token % 32) & 1) != 0;
+  }
 };
+// Words of a mask over so many tokens.
+constexpr size_t MaskWords(int vocab) { return (static_cast<size_t>(vocab) + 31) / 32; }
 
 struct TokenLogprob {
   int32_t token;

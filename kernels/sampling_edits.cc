@@ -9,7 +9,7 @@ void ListEdits(const SampleRow& row, int vocab, std::vector<LogitEdit>* edits) {
   const SamplingParams& p = *row.params;
   const auto begin = static_cast<ptrdiff_t>(edits->size());
   const auto add = [&](int32_t token, Op op, float value) {
-    if (token >= 0 && token < vocab) edits->push_back({token, op, value, 0});
+    if (token >= 0 && token < vocab && row.Allows(token)) edits->push_back({token, op, value, 0});
   };
   for (const SamplingParams::Bias& b : p.logit_bias) add(b.token, Op::kAdd, b.bias);
   std::vector<int32_t> seen;

@@ -23,7 +23,8 @@ struct LogitEdit {
                  // back
 };
 
-// Appends the edits of a draw over `vocab` tokens. Ids outside of it are left out. All of a token's stand
+// Appends the edits of a draw over `vocab` tokens. Ids outside of it are left out, and so are tokens that the
+// row does not allow: whoever draws passes those over, whatever they have. All of a token's stand
 // together, in the order in which they apply; tokens ascend.
 void ListEdits(const SampleRow& row, int vocab, std::vector<LogitEdit>* edits);
 

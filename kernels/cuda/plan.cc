@@ -72,7 +72,8 @@ SampleRow PlanSample(const hydrad::SampleRow& draw, int row, int vocab, std::vec
           .edit_end = static_cast<int32_t>(edits->size()),
           .seed = draw.seed,
           .step = draw.step,
-          .top = draw.top_logprobs};
+          .top = draw.top_logprobs,
+          .allowed = nullptr};
 }
 
 }  // namespace hydrad::cuda

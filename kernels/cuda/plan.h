@@ -155,6 +155,8 @@ struct SampleRow {
   int32_t edit_begin, edit_end;  // of the call's edits
   uint64_t seed, step;           // which number of which stream the draw uses
   int32_t top;                   // as kernels/sampling.h SampleRow::top_logprobs, at most max_top
+  // As there, in the device's memory; null: all tokens may be drawn.
+  const uint32_t* allowed = nullptr;
 };
 struct SampleResult {
   int32_t token;  // as kernels/sampling.h Sampled
@@ -163,7 +165,8 @@ struct SampleResult {
 };
 inline constexpr int kSampleMaxTop = 1024;  // of the most likely tokens that a row may list
 
-// The device's row for a draw from logits row `row`, its edits appended to `edits`.
+// The device's row for a draw from logits row `row`, its edits appended to `edits`. `allowed` is left to
+// whoever puts the draw's mask into the device's memory.
 SampleRow PlanSample(const hydrad::SampleRow& draw, int row, int vocab, std::vector<SampleEdit>* edits);
 
 }  // namespace hydrad::cuda

@@ -76,8 +76,14 @@ struct LogitRow {
   float* logits;
   int vocab;
   float max, temperature;
+  const uint32_t* allowed;  // null: all; a token that is not counts as -infinity
 
-  __device__ __forceinline__ float Logit(int i) const { return fminf(logits[i], kLargest); }
+  __device__ __forceinline__ bool Allows(int i) const {
+    return allowed == nullptr || (allowed[i / 32] >> (i % 32) & 1) != 0;
+  }
+  __device__ __forceinline__ float Logit(int i) const {
+    return Allows(i) ? fminf(logits[i], kLargest) : -INFINITY;
+  }
   __device__ __forceinline__ float Weight(int i) const { return expf((Logit(i) - max) / temperature); }
 };
 __device__ __forceinline__ Mass MassOf(float weight) { return __float2ull_rn(weight * 0x1p40f); }
@@ -87,7 +93,7 @@ __device__ __forceinline__ Mass MassOf(float weight) { return __float2ull_rn(wei
 __device__ inline Mass LargestLogit(SampleShared& shared, const LogitRow& row) {
   Mass best = 0;
   for (int i = threadIdx.x; i < row.vocab; i += kSampleThreads) {
-    const float x = row.logits[i];
+    const float x = row.Allows(i) ? row.logits[i] : -INFINITY;
     best = Larger(best,
                   isnan(x) ? ~Mass{0} : Mass{Ordered(fminf(x, kLargest))} << 32 | ~static_cast<uint32_t>(i));
   }

@@ -152,6 +152,7 @@ __device__ int DrawFromEqual(SampleShared& shared, const Edits& edits, Mass larg
 
 // As Draw of kernels/sampling.cc. The edits are in place afterwards.
 __device__ int Draw(SampleShared& shared, LogitRow row, const Edits& edits, const SampleRow& p) {
+  row.allowed = p.allowed;
   edits.Remove(row);
   const Mass plain = LargestLogit(shared, row), largest = edits.Largest(shared);
   const double edited = Unordered(largest);
@@ -215,7 +216,7 @@ __global__ void __launch_bounds__(kSampleThreads)
   __shared__ SampleShared shared;
   const SampleRow p = rows[blockIdx.x];
   if (p.row < 0) return;
-  LogitRow row{logits.row(p.row), logits.cols, 0, 1};
+  LogitRow row{logits.row(p.row), logits.cols, 0, 1, nullptr};
   SampleResult result{-1, 0, 0};
   const Mass largest = LargestLogit(shared, row);
   if (!IsNan(largest)) {

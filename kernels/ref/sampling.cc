@@ -25,7 +25,7 @@ double EditedLogit(double x, int32_t token, const SampleRow& row) {
     x = x > 0 ? x / p.repetition_penalty : x * p.repetition_penalty;
   const auto times = std::count(row.generated.begin(), row.generated.end(), token);
   if (times > 0) x -= p.presence_penalty + p.frequency_penalty * static_cast<float>(times);
-  return Contains(row.banned, token) ? -kInf : x;
+  return Contains(row.banned, token) || !row.Allows(token) ? -kInf : x;
 }
 
 std::vector<double> RawLogits(std::span<const float> logits) {

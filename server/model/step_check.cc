@@ -165,7 +165,8 @@ absl::Status Checker::CheckParams(const RecordedDraw& draw) const {
   for (const SamplingParams::Bias& bias : p.logit_bias) {
     known = known && bias.token >= 0 && bias.token < config_.vocab_size;
   }
-  if (!ranges || !known) return InvalidArgument("what a draw asks for is out of range");
+  const bool masks = draw.allowed.empty() || draw.allowed.size() == MaskWords(config_.vocab_size);
+  if (!ranges || !known || !masks) return InvalidArgument("what a draw asks for is out of range");
   return absl::OkStatus();
 }
 

@@ -12,7 +12,7 @@
 namespace hydrad {
 namespace {
 
-constexpr std::string_view kMagic = "hydrad steps 1\n";
+constexpr std::string_view kMagic = "hydrad steps 2\n";
 constexpr char kStep = 'S', kResult = 'R';
 
 class Writer {
@@ -132,6 +132,7 @@ void PutDraw(const Draw& draw, Writer& out) {
   out.Put(row.seed);
   out.Put(row.step);
   out.Put(static_cast<int32_t>(row.top_logprobs));
+  out.PutAll(row.allowed);
 }
 
 void GetDraw(Reader& in, RecordedDraw* draw) {
@@ -149,6 +150,7 @@ void GetDraw(Reader& in, RecordedDraw* draw) {
   draw->seed = in.Get<uint64_t>();
   draw->step = in.Get<uint64_t>();
   draw->top_logprobs = in.Get<int32_t>();
+  in.GetAll(&draw->allowed);
 }
 
 void PutSampled(std::span<const Sampled> all, Writer& out) {
@@ -179,7 +181,8 @@ Draw RecordedDraw::View() const {
            .banned = banned,
            .seed = seed,
            .step = step,
-           .top_logprobs = top_logprobs}};
+           .top_logprobs = top_logprobs,
+           .allowed = allowed}};
 }
 
 std::string EncodeStep(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) {
@@ -253,7 +256,7 @@ void RecordingModel::Write(std::string_view bytes) {
 absl::StatusOr<ModelLimits> LimitsOfRecording(std::string_view recording) {
   Reader in(recording);
   if (in.GetBytes(kMagic.size()) != kMagic)
-    return InvalidArgument("this is no recording of steps, version 1");
+    return InvalidArgument("this is no recording of steps, version 2");
   ModelLimits limits;
   for (int* v :
        {&limits.max_rows, &limits.max_logit_rows, &limits.max_context, &limits.block_size, &limits.kv_blocks})

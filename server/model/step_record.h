@@ -23,6 +23,7 @@ struct RecordedDraw {
   std::vector<int32_t> prompt, generated, banned;
   uint64_t seed = 0, step = 0;
   int32_t top_logprobs = -1;
+  std::vector<uint32_t> allowed;
 
   Draw View() const;  // of this
 };

@@ -178,6 +178,22 @@ std::vector<int32_t> MakeTokens(Choices& choices, int vocab, bool maybe_all) {
   return tokens;
 }
 
+// Nearly all tokens, any half of them, or nearly none; bits beyond the vocabulary are set at random.
+std::vector<uint32_t> MakeMask(Choices& choices, int vocab) {
+  std::vector<uint32_t> mask(MaskWords(vocab));
+  const int kind = choices.Below(4);
+  for (uint32_t& word : mask) {
+    word = static_cast<uint32_t>(choices.Word());
+    if (kind == 0) word = ~uint32_t{0};
+    if (kind == 1) word = 0;
+  }
+  for (int i = choices.Below(4); i > 0; --i) {
+    const int token = choices.Below(vocab);
+    mask[static_cast<size_t>(token) / 32] ^= uint32_t{1} << (token % 32);
+  }
+  return mask;
+}
+
 // ---- Whether an answer is right ----
 
 // What rounding to floats may do to the places of a case's tokens in units of its temperature.
@@ -319,6 +335,7 @@ SamplingCase MakeSamplingCase(Choices& choices, int vocab) {
   c.prompt = MakeTokens(choices, vocab, /*maybe_all=*/true);
   c.generated = MakeTokens(choices, vocab, /*maybe_all=*/true);
   if (choices.OneIn(2)) c.banned = MakeTokens(choices, vocab, /*maybe_all=*/true);
+  if (choices.OneIn(2)) c.allowed = MakeMask(choices, vocab);
   const int top[] = {-1, 0, 5, 20, vocab};
   c.top = top[choices.Below(5)];
   return c;
@@ -330,7 +347,8 @@ std::string WrongWith(const Sampled& got, const SamplingCase& c) {
   if (got.token < 0 || static_cast<size_t>(got.token) >= c.logits.size())
     return fmt::format("token {}, not {}", got.token, want.token);
   const std::vector<double> edited = ref::EditedLogits(c.logits, c.row());
-  if (edited[static_cast<size_t>(got.token)] == -kInf) return fmt::format("token {} is banned", got.token);
+  if (edited[static_cast<size_t>(got.token)] == -kInf)
+    return fmt::format("token {} may not be drawn", got.token);
   if (got.token != want.token && IsClear(c, edited, want.token))
     return fmt::format("token {}, not {}", got.token, want.token);
   return c.top < 0 ? "" : WrongLogprobs(got, c);
@@ -343,10 +361,10 @@ std::string Describe(const SamplingCase& c) {
   return fmt::format(
       "temperature {} top_p {} top_k {} min_p {} repetition {} presence {} frequency {} bias{}; seed {} step "
       "{} "
-      "top {}; prompt [{}] generated [{}] banned [{}]; logits [{}]",
+      "top {}; prompt [{}] generated [{}] banned [{}] allowed [{:x}]; logits [{}]",
       p.temperature, p.top_p, p.top_k, p.min_p, p.repetition_penalty, p.presence_penalty, p.frequency_penalty,
       biases, c.seed, c.step, c.top, fmt::join(c.prompt, " "), fmt::join(c.generated, " "),
-      fmt::join(c.banned, " "), fmt::join(c.logits, " "));
+      fmt::join(c.banned, " "), fmt::join(c.allowed, " "), fmt::join(c.logits, " "));
 }
 
 }  // namespace hydrad

@@ -37,12 +37,13 @@ struct SamplingCase {
   std::vector<int32_t> prompt, generated, banned;
   uint64_t seed = 0, step = 0;
   int top = -1;
+  std::vector<uint32_t> allowed;
 
-  SampleRow row() const { return {&params, prompt, generated, banned, seed, step, top}; }
+  SampleRow row() const { return {&params, prompt, generated, banned, seed, step, top, allowed}; }
 };
 
 // Fields at the ends of their ranges, next to them and anywhere between, or left out; logits of every shape,
-// a NaN among them; everything, nothing or anything banned. REQUIRES: vocab >= 1.
+// a NaN among them; everything, nothing or anything banned, or not allowed. REQUIRES: vocab >= 1.
 SamplingCase MakeSamplingCase(Choices& choices, int vocab);
 
 // What is wrong with `got` as the answer to the case; "" if nothing. The token is the definition's unless a

@@ -16,10 +16,12 @@ struct Call {
   std::vector<int32_t> prompt = {}, generated = {}, banned = {};
   uint64_t seed = 1, step = 0;
   int top_logprobs = -1;
+  std::vector<uint32_t> allowed = {};
 };
 
 Sampled SampleOf(std::vector<float> logits, const Call& c) {
-  return Sample(logits, {&c.params, c.prompt, c.generated, c.banned, c.seed, c.step, c.top_logprobs});
+  return Sample(logits,
+                {&c.params, c.prompt, c.generated, c.banned, c.seed, c.step, c.top_logprobs, c.allowed});
 }
 SamplingParams Greedy() {
   SamplingParams p;
@@ -89,6 +91,51 @@ TEST(SampleTest, NothingToDrawIsMinusOne) {
     EXPECT_EQ(SampleOf(late, c).token, -1);
     c.banned = {0, 1};
     EXPECT_EQ(SampleOf({1, 2}, c).token, -1);
+  }
+}
+
+TEST(SampleTest, NothingIsDrawnThatTheMaskLeavesOut) {
+  Call c{Greedy()};
+  c.allowed = {0b0101};
+  EXPECT_EQ(SampleOf({1, 9, 2, 8}, c).token, 2);
+  c.params.logit_bias = {{1, 100.f}, {0, 5.f}};  // of what the mask leaves out, a bias makes nothing
+  EXPECT_EQ(SampleOf({1, 9, 2, 8}, c).token, 0);
+  c.banned = {0};
+  EXPECT_EQ(SampleOf({1, 9, 2, 8}, c).token, 2);
+  c.banned = {0, 2};
+  EXPECT_EQ(SampleOf({1, 9, 2, 8}, c).token, -1);
+}
+
+TEST(SampleTest, FiltersLookAtWhatTheMaskAllows) {
+  Call c;
+  c.allowed = {0b1100};
+  c.top_logprobs = 2;
+  for (const SamplingParams& p : {SamplingParams{.top_k = 1}, SamplingParams{.top_p = 0.01f},
+                                  SamplingParams{.min_p = 1}, SamplingParams{.top_k = 2, .min_p = 0.9f}}) {
+    c.params = p;
+    const Sampled got = SampleOf({9, 8, 1, 2}, c);
+    EXPECT_EQ(got.token, 3);
+    // Log-probabilities are the model's own, of all tokens.
+    const std::vector<float> logits = {9, 8, 1, 2};
+    const Sampled scored = Score(logits, 3, 2);
+    EXPECT_EQ(got.logprob, scored.logprob);
+    ASSERT_EQ(got.top.size(), 2u);
+    EXPECT_EQ(got.top[0].token, 0);
+    EXPECT_EQ(got.top[1].token, 1);
+  }
+}
+
+TEST(SampleTest, AMaskOfAllTokensChangesNothing) {
+  Choices choices(20261130);
+  for (int i = 0; i < 200; ++i) {
+    SamplingCase c = MakeSamplingCase(choices, 1 + i % 70);
+    c.allowed.clear();
+    std::vector<float> logits = c.logits, again = c.logits;
+    const Sampled plain = Sample(logits, c.row());
+    c.allowed.assign(MaskWords(static_cast<int>(logits.size())), ~uint32_t{0});
+    const Sampled masked = Sample(again, c.row());
+    EXPECT_EQ(masked.token, plain.token) << Describe(c);
+    EXPECT_EQ(masked.logprob, plain.logprob) << Describe(c);
   }
 }
 

@@ -44,6 +44,7 @@ class StepRecordTest : public testing::Test {
       draw.params.logit_bias = {{4, 0.5f}};
       draw.prompt = {1, 2, 3}, draw.generated = {7}, draw.banned = {9};
       draw.seed = 1ull << 40, draw.step = 1, draw.top_logprobs = 2;
+      draw.allowed.assign(MaskWords(model_.config().vocab_size), 0xf0f0f0f0u);
     }
   }
   std::string Encoded() const {
@@ -73,6 +74,7 @@ TEST_F(StepRecordTest, ComesBackAsItWas) {
   EXPECT_EQ(step_.batch.probes[0].sums_begin, 0);
   EXPECT_TRUE(step_.batch.probes[0].decides);
   EXPECT_EQ(step_.draws[1].params.logit_bias[0].bias, 0.5f);
+  EXPECT_EQ(step_.draws[1].allowed[0], 0xf0f0f0f0u);
   EXPECT_EQ(step_.draws[1].seed, 1ull << 40);
 }
 
@@ -142,11 +144,11 @@ TEST_F(StepRecordTest, AFileThatIsNoRecordingIsRefused) {
   const std::string path = testing::TempDir() + "/step_record_test";
   { ASSERT_TRUE(RecordingModel::Open(model_, path).ok()); }
   EXPECT_FALSE(RecordingModel::Open(model_, "/nowhere/steps").ok());
-  for (const char* bytes : {"", "hydrad", "hydrad steps 2\n....................", "hydrad steps 1\n..."}) {
+  for (const char* bytes : {"", "hydrad", "hydrad steps 1\n....................", "hydrad steps 2\n..."}) {
     EXPECT_EQ(ReplaySteps(bytes, model_, FakeDeviceAdapters()).status().code(),
               absl::StatusCode::kInvalidArgument);
   }
-  const std::string header = "hydrad steps 1\n" + std::string(20, '\0');
+  const std::string header = "hydrad steps 2\n" + std::string(20, '\0');
   EXPECT_TRUE(ReplaySteps(header, model_, FakeDeviceAdapters()).ok());
   for (const std::string& bytes : {header + "S", header + "S12345678", header + "R" + std::string(8, '\0'),
                                    header + "S" + std::string(8, '\0')}) {

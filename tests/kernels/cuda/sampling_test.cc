@@ -19,8 +19,9 @@ struct Draw {
   std::vector<int32_t> prompt, generated, banned;
   uint64_t seed = 1, step = 0;
   int top = 5;
+  std::vector<uint32_t> allowed;
 
-  SampleRow row() const { return {&params, prompt, generated, banned, seed, step, top}; }
+  SampleRow row() const { return {&params, prompt, generated, banned, seed, step, top, allowed}; }
 };
 
 class CudaSamplingTest : public CudaTest {
@@ -29,13 +30,24 @@ class CudaSamplingTest : public CudaTest {
   std::vector<Sampled> Got(const Matrix<float>& logits, const std::vector<Draw>& draws, int max_top = 8) {
     std::vector<cuda::SampleRow> rows;
     std::vector<cuda::SampleEdit> edits;
+    std::vector<std::vector<uint32_t>> masks;
     for (size_t i = 0; i < draws.size(); ++i) {
       rows.push_back(cuda::PlanSample(draws[i].row(), static_cast<int>(i), logits.view().cols, &edits));
+      masks.push_back(draws[i].allowed);
     }
-    return Run(logits, rows, edits, max_top);
+    return Run(logits, rows, edits, max_top, masks);
   }
-  std::vector<Sampled> Run(const Matrix<float>& logits, const std::vector<cuda::SampleRow>& rows,
-                           const std::vector<cuda::SampleEdit>& edits, int max_top) {
+  // masks[i], where there are any, is row i's; empty: all tokens are allowed.
+  std::vector<Sampled> Run(const Matrix<float>& logits, std::vector<cuda::SampleRow> rows,
+                           const std::vector<cuda::SampleEdit>& edits, int max_top,
+                           const std::vector<std::vector<uint32_t>>& masks = {}) {
+    std::vector<uint32_t> words{0};
+    for (const auto& mask : masks) words.insert(words.end(), mask.begin(), mask.end());
+    const OnDevice<uint32_t> device_words(words);
+    const uint32_t* next = device_words.data() + 1;
+    for (size_t i = 0; i < masks.size(); next += masks[i++].size()) {
+      if (!masks[i].empty()) rows[i].allowed = next;
+    }
     const DeviceMatrix<float> values(logits);
     const OnDevice<cuda::SampleRow> row_list(rows);
     const OnDevice<cuda::SampleEdit> edit_list(edits);
@@ -137,6 +149,25 @@ TEST_F(CudaSamplingTest, EditsAreTheReferences) {
   ExpectReference(Matrix<float>::Random(static_cast<int>(draws.size()), 100, 4, 2), draws, "edits");
 }
 
+// Every way to draw, from masks of one token, of every third, of all but one, and of none.
+TEST_F(CudaSamplingTest, MasksAreTheReferences) {
+  constexpr int kVocab = 5003;
+  std::vector<Draw> draws;
+  for (const SamplingParams& p : kParams) {
+    for (const int kind : {0, 1, 2, 3}) {
+      std::vector<uint32_t> mask(MaskWords(kVocab));
+      for (int t = 0; t < kVocab; ++t) {
+        const bool in = kind == 0 ? t == 4999 : kind == 1 ? t % 3 == 0 : kind == 2 ? t != 17 : false;
+        if (in) mask[static_cast<size_t>(t) / 32] |= uint32_t{1} << (t % 32);
+      }
+      draws.push_back({.params = p, .generated = {3, 17, 4999}, .banned = {6}, .seed = 5, .allowed = mask});
+      draws.back().params.presence_penalty = 0.5f;
+      draws.back().params.logit_bias = {{17, 50}, {3, 2}};
+    }
+  }
+  ExpectReference(Matrix<float>::Random(static_cast<int>(draws.size()), kVocab, 12, 3), draws, "masks");
+}
+
 TEST_F(CudaSamplingTest, NanAndInfinityAreTheReferences) {
   auto logits = Matrix<float>::Random(6, 90, 2);
   logits.view().row(0)[89] = NAN;
@@ -159,12 +190,14 @@ TEST_F(CudaSamplingTest, WhateverMayBeAskedForIsTheDefinitions) {
     Matrix<float> logits(80, vocab);
     std::vector<cuda::SampleRow> rows;
     std::vector<cuda::SampleEdit> edits;
+    std::vector<std::vector<uint32_t>> masks;
     for (int i = 0; i < logits.view().rows; ++i) {
       cases.push_back(MakeSamplingCase(choices, vocab));
       std::copy(cases[i].logits.begin(), cases[i].logits.end(), logits.view().row(i));
       rows.push_back(cuda::PlanSample(cases[i].row(), i, vocab, &edits));
+      masks.push_back(cases[i].allowed);
     }
-    const std::vector<Sampled> got = Run(logits, rows, edits, 150);
+    const std::vector<Sampled> got = Run(logits, rows, edits, 150, masks);
     for (size_t i = 0; i < cases.size(); ++i)
       EXPECT_EQ(WrongWith(got[i], cases[i]), "") << i << ": " << Describe(cases[i]);
   }
