@@ -177,6 +177,11 @@ std::string Tokenizer::TokenBytes(int32_t id) const {
   return token == nullptr ? "" : impl_->decoder.TokenBytes(*token);
 }
 
+bool Tokenizer::IsSpecial(int32_t id) const {
+  return impl_->DecodedToken(id, /*skip_special=*/false) != nullptr &&
+         impl_->DecodedToken(id, /*skip_special=*/true) == nullptr;
+}
+
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::span<const int32_t> prompt,
                          std::string* echo, std::vector<int32_t> kept)
     : tokenizer_(&tokenizer),

@@ -48,6 +48,8 @@ class Tokenizer {
   // The token's own bytes as they appear in the middle of a text ("" for an id that is not in the
   // vocabulary). Not always UTF-8.
   std::string TokenBytes(int32_t id) const;
+  // Whether the token is a control token, which Decode can leave out.
+  bool IsSpecial(int32_t id) const;
 
  private:
   friend class Detokenizer;
