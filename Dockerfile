@@ -1,6 +1,6 @@
 # hydrad in a container.
 #   docker build -t hydrad .
-#   docker run --rm -p 127.0.0.1:8471:8471 -v MODEL:/model:ro -v ADAPTERS:/adapters:ro hydrad
+#   docker run --rm -p 127.0.0.1:8470:8470 -p 127.0.0.1:8471:8471 -v MODEL:/model:ro -v ADAPTERS:/adapters:ro hydrad
 # With the CUDA backend, on NVIDIA's CUDA 13 images (it takes a GPU if the container has one, and says so if not):
 #   docker build -t hydrad:cuda --build-arg CUDA=ON --build-arg BUILD_BASE=nvidia/cuda:13.0.1-devel-ubuntu24.04 \
 #     --build-arg BASE=nvidia/cuda:13.0.1-runtime-ubuntu24.04 .
@@ -31,10 +31,11 @@ USER 65532:65532
 ENV HYDRAD_MODEL=/model \
     HYDRAD_ADAPTER_ROOT=/adapters \
     HYDRAD_LISTEN=0.0.0.0:8471 \
+    HYDRAD_HTTP_LISTEN=0.0.0.0:8470 \
     HYDRAD_ADMIN_LISTEN=127.0.0.1:8472 \
     HYDRAD_METRICS_LISTEN=0.0.0.0:9471 \
     HYDRAD_ALLOW_PLAINTEXT_PUBLIC=true
-EXPOSE 8471 9471
+EXPOSE 8470 8471 9471
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["/usr/local/bin/hydractl", "health", "--server", "127.0.0.1:8471"]
 ENTRYPOINT ["/usr/local/bin/hydrad"]

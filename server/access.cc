@@ -54,6 +54,9 @@ std::vector<TenantConfig> Administrators(const Config& config) {
 absl::Status CheckExposures(const Config& config) {
   const bool allowed = config.allow_plaintext_public;
   RETURN_IF_ERROR(CheckListener("--listen", config.listen, allowed));
+  if (!config.http_listen.empty()) {
+    RETURN_IF_ERROR(CheckListener("--http-listen", config.http_listen, allowed));
+  }
   if (!config.metrics_listen.empty()) {
     RETURN_IF_ERROR(CheckListener("--metrics-listen", config.metrics_listen, allowed));
   }

@@ -113,6 +113,9 @@ void AddNetwork(CLI::App& app, Config& c) {
          "Where to serve inference: HOST:PORT (port 0: any), [V6]:PORT or unix:PATH. 0.0.0.0: every IPv4 "
          "address, [::]: every address. What connects before the model is loaded waits")
       ->type_name(address);
+  app.add_option("--http-listen", c.http_listen,
+                 "Where to serve inference over HTTP, as OpenAI's clients speak it; \"\": nowhere")
+      ->type_name(address);
   app.add_option("--admin-listen", c.admin_listen, "Where to serve administration; \"\": nowhere")
       ->type_name(address);
   app.add_option("--metrics-listen", c.metrics_listen, "Where to serve GET /metrics over HTTP; \"\": nowhere")
@@ -129,10 +132,11 @@ void AddNetwork(CLI::App& app, Config& c) {
       ->check(CheckSha256);
   app.add_flag("--allow-plaintext-public", c.allow_plaintext_public,
                "Allow listening, in plain text, where other machines can connect");
-  app.add_option(
-         "--max-connections", c.max_connections,
-         "Connections to --listen at once; more are closed, silent ones first. 0: as many as the limit on "
-         "open files leaves")
+  app.add_option("--max-connections", c.max_connections,
+                 "Connections to --listen at once, and to --http-listen; more are closed, silent ones first. "
+                 "0: as many "
+                 "as the limit on "
+                 "open files leaves")
       ->check(CLI::Range(0, 1 << 20));
   app.add_option("--max-connections-per-peer", c.max_connections_per_peer,
                  "Of those, from one address (IPv6: one /64; Unix socket: one user). 0: a quarter")
@@ -293,7 +297,7 @@ CommandLine ParseConfig(const std::vector<std::string>& given) {
   CommandLine out;
   std::vector<std::string> adapters;
   CLI::App app(
-      "hydrad: one base model, thousands of adapters, many tenants, over gRPC.\n"
+      "hydrad: one base model, thousands of adapters, many tenants, over gRPC and HTTP.\n"
       "Every option is also a variable (--admin-listen: HYDRAD_ADMIN_LISTEN) and a key of the --config file "
       "(admin-listen = \"...\"). Flags beat variables, variables beat the file.",
       "hydrad");

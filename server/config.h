@@ -22,12 +22,13 @@ struct Config {
 
   std::string listen = "127.0.0.1:8471";
   std::string admin_listen = "127.0.0.1:8472";    // "": no admin service
+  std::string http_listen = "127.0.0.1:8470";     // "": no HTTP
   std::string metrics_listen = "127.0.0.1:9471";  // "": no metrics
   std::string tenants;                            // "": open
   std::vector<std::string> admin_key_sha256;      // empty: whoever reaches the admin listener may use it
   bool allow_plaintext_public = false;
   bool reflection = false;
-  int max_connections = 0;           // to the inference listener; 0: by the limit on open files
+  int max_connections = 0;           // to each of the listeners of inference; 0: by the limit on open files
   int max_connections_per_peer = 0;  // 0: a quarter of them
 
   std::string device = "auto";  // or "cuda", "cpu"

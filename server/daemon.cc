@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ctime>
 #include <filesystem>
 #include <future>
 #include <system_error>
@@ -13,6 +14,7 @@
 #include "server/backend/device.h"
 #include "server/base/log.h"
 #include "server/base/status.h"
+#include "server/http/openai_service.h"
 #include "server/limits.h"
 #include "server/metrics/nvml.h"
 #include "server/model/step_record.h"
@@ -79,8 +81,9 @@ absl::Status Daemon::Start() {
 // Every address is this daemon's before it loads anything: a second one is told at once. Clients that connect
 // wait until it serves; metrics are there from here on.
 absl::Status Daemon::Bind() {
-  ASSIGN_OR_RETURN(const ConnectionShares shares, ShareDescriptors(RaiseFileLimit(), config_.max_connections,
-                                                                   config_.max_connections_per_peer));
+  ASSIGN_OR_RETURN(const ConnectionShares shares,
+                   ShareDescriptors(RaiseFileLimit(), config_.http_listen.empty() ? 1 : 2,
+                                    config_.max_connections, config_.max_connections_per_peer));
   options_.listen = config_.listen;
   options_.admin_listen = config_.admin_listen;
   options_.allow_plaintext_public = config_.allow_plaintext_public;
@@ -93,15 +96,21 @@ absl::Status Daemon::Bind() {
   options_.health.heartbeat_limit = FromSeconds(config_.stall_limit);
   ASSIGN_OR_RETURN(ServerSockets sockets, Server::Bind(options_));
   sockets_.emplace(std::move(sockets));
+  if (!config_.http_listen.empty()) {
+    ASSIGN_OR_RETURN(ListenSocket http,
+                     HttpServer::Bind(config_.http_listen, config_.allow_plaintext_public));
+    http_socket_.emplace(std::move(http));
+  }
   if (config_.metrics_listen.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(exporter_, Exporter::Start(config_.metrics_listen, metrics_));
   return absl::OkStatus();
 }
 
 void Daemon::LogReady() const {
-  Log()->info("ready: inference {} admin {} metrics {} model {}", server_->address(),
+  Log()->info("ready: inference {} admin {} metrics {} http {} model {}", server_->address(),
               config_.admin_listen.empty() ? "none" : server_->admin_address(),
-              exporter_ == nullptr ? "none" : exporter_->address(), ModelName(config_));
+              exporter_ == nullptr ? "none" : exporter_->address(),
+              http_ == nullptr ? "none" : http_->address(), ModelName(config_));
 }
 
 absl::Status Daemon::OpenBackend() {
@@ -252,7 +261,20 @@ absl::Status Daemon::Serve() {
   ASSIGN_OR_RETURN(server_, Server::Start(
                                 options_, *intake_, *admins_, facts, [this] { Tick(); },
                                 *std::exchange(sockets_, std::nullopt)));
+  if (http_socket_) ServeHttp();
   return absl::OkStatus();
+}
+
+void Daemon::ServeHttp() {
+  const auto health = [server = server_.get()] { return server->health(); };
+  const OpenAiFacts facts = {
+      .version = HYDRAD_VERSION, .base_model = ModelName(config_), .started = std::time(nullptr)};
+  http_ = std::make_unique<HttpServer>(
+      HttpOptions{.request = {.body_bytes = static_cast<size_t>(options_.max_request_bytes)},
+                  .connections = options_.connections,
+                  .stall = options_.unread.stall},
+      *std::exchange(http_socket_, std::nullopt),
+      MakeOpenAiService(*intake_, server_->unread(), server_->texts(), health, facts), metrics_);
 }
 
 // About twice a second, on the health thread.
@@ -307,6 +329,7 @@ void Daemon::Drain(Signals& signals, Watchdog& watchdog) {
                  .path = "",
                  .status = device});
   server_->SetDraining();
+  if (http_ != nullptr) http_->SetDraining();
   watchdog.Enter("lame duck");
   if (device.ok()) signals.Linger(FromSeconds(config_.lame_duck));
   intake_->Close();
@@ -314,6 +337,7 @@ void Daemon::Drain(Signals& signals, Watchdog& watchdog) {
   scheduler_->Drain(device.ok() ? FromSeconds(config_.drain_timeout) : Duration::zero());
   delivery_->Flush();
   watchdog.Enter("end of the listeners");
+  if (http_ != nullptr) http_->Shutdown(kFlushTime);
   server_->Shutdown(kFlushTime);
   Log()->info("drained");
 }

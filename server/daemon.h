@@ -20,6 +20,7 @@
 #include "server/config.h"
 #include "server/front/audit.h"
 #include "server/front/delivery.h"
+#include "server/http/http_server.h"
 #include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
 #include "server/model/base_weights.h"
@@ -75,6 +76,7 @@ class Daemon {
   void Watch(const AdapterEvent& event);
   absl::Status LoadAdapters();
   absl::Status Serve();
+  void ServeHttp();
   void Tick();
   void LookAtDevice();
 
@@ -84,7 +86,8 @@ class Daemon {
   const Clock& clock_ = SteadyClock();
   Metrics metrics_;
   ServerOptions options_;
-  std::optional<ServerSockets> sockets_;  // until the server has them
+  std::optional<ServerSockets> sockets_;     // until the server has them
+  std::optional<ListenSocket> http_socket_;  // so too
   std::unique_ptr<Exporter> exporter_;
   std::unique_ptr<AuditLog> audit_;
   std::unique_ptr<Backend> backend_;
@@ -104,6 +107,7 @@ class Daemon {
   StallReport stalls_;
   std::unique_ptr<Intake> intake_;
   std::unique_ptr<Server> server_;
+  std::unique_ptr<HttpServer> http_;  // shares books and threads of the server
 };
 
 }  // namespace hydrad

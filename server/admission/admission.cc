@@ -211,6 +211,17 @@ absl::Status Admission::AdmitCall(std::string_view tenant, Duration* retry_after
   return found->second->TakeToken(clock_.Now(), retry_after);
 }
 
+std::optional<RateLeft> Admission::RateOf(std::string_view name) const {
+  const auto now_tenants = tenants();
+  const Ticket::Tenant* tenant = now_tenants->Find(name);
+  if (tenant == nullptr || tenant->config.requests_per_second <= 0) return std::nullopt;
+  const TimePoint now = clock_.Now();
+  MutexLock lock(&tenant->account->mu);
+  const TokenBucket& bucket = tenant->account->bucket;
+  return RateLeft{
+      .burst = tenant->config.burst, .left = bucket.Left(now), .until_full = bucket.UntilFull(now)};
+}
+
 bool Admission::Allowed(std::string_view tenant, std::string_view adapter) const {
   const auto now = tenants();
   const Ticket::Tenant* found = now->Find(tenant);

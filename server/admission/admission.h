@@ -6,6 +6,7 @@
 #include <absl/status/statusor.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -37,6 +38,12 @@ struct TenantConfig {
 absl::StatusOr<std::vector<TenantConfig>> ParseTenants(std::string_view json);
 // The same from a file, with the path in errors.
 absl::StatusOr<std::vector<TenantConfig>> LoadTenants(const std::string& path);
+
+// What a tenant has left of its rate.
+struct RateLeft {
+  int burst = 0, left = 0;  // requests
+  Duration until_full{};    // when `left` will be `burst` again
+};
 
 class Admission;
 
@@ -92,6 +99,9 @@ class Admission {
   absl::StatusOr<Ticket> Admit(std::string_view tenant, Duration* retry_after);
   // Takes a token for a call that needs no place among the running requests. Errors are those of Admit.
   absl::Status AdmitCall(std::string_view tenant, Duration* retry_after);
+
+  // Returns nothing for a tenant without a rate, or an unknown one.
+  std::optional<RateLeft> RateOf(std::string_view tenant) const;
 
   // Whether `tenant` may use `adapter` ("": the base): a listing shows a tenant only these. False for an
   // unknown tenant.

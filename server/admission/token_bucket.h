@@ -23,6 +23,9 @@ class TokenBucket {
     if (!limited_) return {};
     return std::max(Duration{}, std::max(full_, now) + interval_ - size_ - now);
   }
+  // Returns how many tokens are there. REQUIRES: there is a limit.
+  int Left(TimePoint now) const { return static_cast<int>((size_ - UntilFull(now)) / interval_); }
+  Duration UntilFull(TimePoint now) const { return std::max(Duration{}, full_ - now); }
   // REQUIRES: Wait(now) is zero.
   void Take(TimePoint now) { full_ = std::max(full_, now) + interval_; }
 

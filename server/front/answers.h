@@ -22,6 +22,10 @@ absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const DetokenizeCall&
 struct ServedModel {
   std::string name;  // "": the base model
   uint64_t generation = 0;
+  // As AdapterInfo's.
+  std::string family{};
+  int experts = 1;
+  std::vector<std::string> expert_names{};
 };
 // What the tenant may use now, the base model first.
 std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant);

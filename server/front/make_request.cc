@@ -123,6 +123,7 @@ void SetTexts(const Tokenizer& tokenizer, GenerateCall* call, Prepared* prepared
 AnswerHead HeadOf(const GenerateCall& call, const Request& request) {
   AnswerHead head;
   head.prompt_tokens = static_cast<int>(request.prompt.size());
+  head.first_token = request.prompt.front();
   head.adapter = call.adapter;
   for (size_t i = 0; i < call.adapters.size(); ++i)
     head.adapters.push_back({call.adapters[i].name, WeightAt(call, i)});

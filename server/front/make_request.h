@@ -24,7 +24,8 @@ struct AnswerHead {
   };
   std::string request_id;  // what the client is told that its request is called
   int prompt_tokens = 0;
-  std::string adapter;  // as GenerateCall's; so is the next
+  int32_t first_token = 0;  // of the prompt
+  std::string adapter;      // as GenerateCall's; so is the next
   std::vector<Adapter> adapters;
   int choices = 1;
   // The prompt's text, when it is to be repeated: as it was sent, or of ids all whole characters, so that

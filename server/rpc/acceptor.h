@@ -12,8 +12,8 @@
 
 #include "server/base/clock.h"
 #include "server/base/listen_socket.h"
+#include "server/front/connection_book.h"
 #include "server/metrics/metrics.h"
-#include "server/rpc/connection_book.h"
 
 namespace hydrad {
 

@@ -255,6 +255,10 @@ const std::string& Server::admin_address() const {
   return impl_->listeners.size() > 1 ? impl_->listeners[1]->socket.address() : none;
 }
 
+Health Server::health() const { return impl_->monitor == nullptr ? Health() : impl_->monitor->health(); }
+UnreadOutput& Server::unread() { return *impl_->books.unread; }
+TextPool& Server::texts() { return impl_->texts; }
+
 void Server::SetDraining() { impl_->monitor->SetDraining(); }
 
 void Server::Shutdown(Duration limit) {

@@ -11,12 +11,12 @@
 
 #include "server/base/clock.h"
 #include "server/base/listen_socket.h"
+#include "server/front/connection_book.h"
+#include "server/front/health.h"
 #include "server/front/intake.h"
 #include "server/front/text_pool.h"
 #include "server/front/unread_output.h"
 #include "server/rpc/admin_service.h"
-#include "server/rpc/connection_book.h"
-#include "server/rpc/health.h"
 #include "server/rpc/listener_probe.h"
 
 namespace hydrad {
@@ -64,6 +64,11 @@ class Server {
   // The addresses with the ports that were bound; "" without an admin listener.
   const std::string& address() const;
   const std::string& admin_address() const;
+
+  // What other front ends share with this one; all of it goes with the server. Shutdown ends the health.
+  Health health() const;
+  UnreadOutput& unread();
+  TextPool& texts();
 
   // Health checks say NOT_SERVING from now on for every service that takes new work; calls are still served.
   void SetDraining();

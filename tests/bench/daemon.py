@@ -14,13 +14,14 @@ class Daemon:
     def __init__(self, binaries, model, root, log, *arguments):
         self.binaries = pathlib.Path(binaries)
         command = [self.binaries / 'hydrad', '--model', model, '--adapter-root', root, '--listen', '127.0.0.1:0',
-                   '--admin-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--lame-duck', '0', *arguments]
+                   '--admin-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--http-listen', '127.0.0.1:0',
+                   '--lame-duck', '0', *arguments]
         self.process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
-        self.server = self.admin = self.metrics = None
+        self.server = self.admin = self.metrics = self.http = None
         for line in self.process.stderr:
             log.write(line)
-            if match := re.search(r'ready: inference (\S+) admin (\S+) metrics (\S+)', line):
-                self.server, self.admin, self.metrics = match.groups()
+            if match := re.search(r'ready: inference (\S+) admin (\S+) metrics (\S+) http (\S+)', line):
+                self.server, self.admin, self.metrics, self.http = match.groups()
                 break
         else:
             raise SystemExit(f'hydrad did not start; see {log.name}')

@@ -42,6 +42,9 @@ TEST_F(AccessTest, EveryListenerThatOthersReachMustBeMeant) {
   refused(admin, "--admin-listen");
   metrics.metrics_listen = "10.0.0.1:1";
   refused(metrics, "--metrics-listen");
+  Config http = config;
+  http.http_listen = "10.0.0.1:1";
+  refused(http, "--http-listen");
   metrics.allow_plaintext_public = true;
   EXPECT_TRUE(CheckExposures(metrics).ok());
   metrics.metrics_listen = "";

@@ -51,6 +51,7 @@ TEST_F(ConfigTest, DefaultsAreThoseOfTheStruct) {
   const Config config = Good({"--model", "m"});
   EXPECT_EQ(config.model, "m");
   EXPECT_EQ(config.listen, "127.0.0.1:8471");
+  EXPECT_EQ(config.http_listen, "127.0.0.1:8470");
   EXPECT_EQ(config.weights, "bf16");
   EXPECT_EQ(config.max_waiting, 1024);
   EXPECT_EQ(config.tool_parser, "auto");

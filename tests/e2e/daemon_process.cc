@@ -31,8 +31,14 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   return out;
 }
 
-// The test's own variables, but for those that `variables` sets.
+// The test's own variables, but for those that `variables` sets. HTTP is served on any free port where a test
+// says nothing else, because daemons run beside each other.
 std::vector<std::string> Environment(std::vector<std::string> variables) {
+  constexpr std::string_view kHttp = "HYDRAD_HTTP_LISTEN=";
+  if (std::none_of(variables.begin(), variables.end(),
+                   [&](const std::string& v) { return v.starts_with(kHttp); })) {
+    variables.push_back(std::string(kHttp) + "127.0.0.1:0");
+  }
   const size_t set = variables.size();
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view own(*entry);

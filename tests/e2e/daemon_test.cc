@@ -70,7 +70,7 @@ TEST(DaemonTest, SaysWhereItListensAndServes) {
   const std::string ready = daemon.AwaitLine("ready: ");
   EXPECT_THAT(ready,
               MatchesRegex(".*ready: inference 127.0.0.1:[1-9][0-9]* admin 127.0.0.1:[1-9][0-9]* metrics "
-                           "127.0.0.1:[1-9][0-9]* model tiny"))
+                           "127.0.0.1:[1-9][0-9]* http 127.0.0.1:[1-9][0-9]* model tiny"))
       << daemon.log();
 }
 

@@ -33,7 +33,8 @@ class Daemon:
 
     def __init__(self, binaries, model, root, adapters, log):
         command = [binaries / 'hydrad', '--model', model, '--adapter-root', root, '--listen', '127.0.0.1:0',
-                   '--admin-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--adapter-device-memory', '4GiB',
+                   '--admin-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0',
+                   '--http-listen', '127.0.0.1:0', '--adapter-device-memory', '4GiB',
                    '--adapter-host-memory', '4GiB']
         command += [part for name in adapters for part in ('--adapter', f'{name}={name}')]
         self.log = log

@@ -121,7 +121,8 @@ class Stack:
         self.daemon = Process(
             [BIN / 'hydrad', '--model', d.ROOT / 'deploy/models/tiny', '--adapter-root', self.folder / 'adapters',
              '--tenants', self.folder / 'tenants.json', '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0',
-             '--metrics-listen', '127.0.0.1:0', '--threads', '1', '--lame-duck', '0'],
+             '--metrics-listen', '127.0.0.1:0', '--http-listen', '127.0.0.1:0',
+             '--threads', '1', '--lame-duck', '0'],
             r'ready: inference (\S+) admin (\S+) metrics (\S+)')
         self.down.callback(self.daemon.stop)
         self.server, self.admin, self.metrics = self.daemon.await_ready().groups()

@@ -161,7 +161,8 @@ class Daemon:
     def __init__(self, binaries: Path, base: Path, root: Path):
         self.process = subprocess.Popen(
             [binaries / "hydrad", "--model", base, "--adapter-root", root, "--weights", "f32", "--device", "cpu",
-             "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"],
+             "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+             "--http-listen", "127.0.0.1:0"],
             stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             if match := re.search(r"ready: inference (\S+?),? admin (\S+?),? ", line):

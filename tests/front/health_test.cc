@@ -1,4 +1,4 @@
-#include "server/rpc/health.h"
+#include "server/front/health.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "server/rpc/connection_book.h"
+#include "server/front/connection_book.h"
 
 #include <netinet/in.h>
 #include <sys/socket.h>

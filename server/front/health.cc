@@ -1,4 +1,4 @@
-#include "server/rpc/health.h"
+#include "server/front/health.h"
 
 #include <optional>
 #include <utility>
@@ -30,6 +30,11 @@ HealthMonitor::~HealthMonitor() {
   thread_.join();
 }
 
+Health HealthMonitor::health() const {
+  MutexLock lock(&mu_);
+  return published_;
+}
+
 void HealthMonitor::SetDraining() {
   MutexLock lock(&mu_);
   draining_ = true;
@@ -45,6 +50,7 @@ void HealthMonitor::Run() {
     published = health;
     tick_();
     MutexLock lock(&mu_);
+    published_ = health;
     mu_.AwaitFor(options_.interval,
                  [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || draining_ != draining; });
     if (stopping_ && draining == draining_) return;

@@ -1,6 +1,6 @@
 // Which connections a listener has open, and whether one more may come.
-#ifndef HYDRAD_SERVER_RPC_CONNECTION_BOOK_H_
-#define HYDRAD_SERVER_RPC_CONNECTION_BOOK_H_
+#ifndef HYDRAD_SERVER_FRONT_CONNECTION_BOOK_H_
+#define HYDRAD_SERVER_FRONT_CONNECTION_BOOK_H_
 
 #include <cstdint>
 #include <functional>
@@ -64,4 +64,4 @@ std::string PeerOf(int fd);
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_CONNECTION_BOOK_H_
+#endif  // HYDRAD_SERVER_FRONT_CONNECTION_BOOK_H_

@@ -1,7 +1,7 @@
 // Whether the daemon works, judged by the scheduler's heartbeat and by whether every listener answers, not
 // only the one that is asked.
-#ifndef HYDRAD_SERVER_RPC_HEALTH_H_
-#define HYDRAD_SERVER_RPC_HEALTH_H_
+#ifndef HYDRAD_SERVER_FRONT_HEALTH_H_
+#define HYDRAD_SERVER_FRONT_HEALTH_H_
 
 #include <functional>
 #include <thread>
@@ -38,6 +38,9 @@ class HealthMonitor {
                 std::function<void()> tick);
   ~HealthMonitor();
 
+  // What was published last; neither live nor ready before that.
+  Health health() const;
+
   // The daemon is not ready from now on. This is published at once, on the monitor's thread, and before the
   // monitor goes.
   void SetDraining();
@@ -50,7 +53,8 @@ class HealthMonitor {
   const std::function<bool()> reachable_;
   const std::function<void(Health)> publish_;
   const std::function<void()> tick_;
-  Mutex mu_;
+  mutable Mutex mu_;
+  Health published_ ABSL_GUARDED_BY(mu_);
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;  // last: it uses the rest
@@ -58,4 +62,4 @@ class HealthMonitor {
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_HEALTH_H_
+#endif  // HYDRAD_SERVER_FRONT_HEALTH_H_

@@ -1,0 +1,238 @@
+#include "server/http/connection.h"
+
+#include <fmt/format.h>
+
+#include <boost/asio/buffer.hpp>
+#include <random>
+#include <utility>
+
+#include "server/base/log.h"
+
+namespace hydrad {
+namespace {
+
+using Error = boost::system::error_code;
+
+// Bytes of later requests that are kept while one is answered.
+constexpr size_t kMaxAhead = 64 << 10;
+// A client that still sends when it has been refused is heard so long, so that it can read why.
+constexpr size_t kMaxLingered = 1 << 20;
+constexpr Duration kLinger = std::chrono::seconds(2);
+constexpr TimePoint kNever = TimePoint::max();
+
+TimePoint Now() { return SteadyClock().Now(); }
+
+std::string NewRequestId() {
+  static thread_local std::mt19937_64 random{std::random_device()()};
+  return fmt::format("{:016x}{:016x}", random(), random());
+}
+
+}  // namespace
+
+Connection::Connection(std::shared_ptr<ConnectionRoom> room, Socket socket, std::string peer,
+                       std::function<void(Connection&)> ended, std::function<void(Connection&, bool)> heard)
+    : room_(std::move(room)),
+      socket_(std::move(socket)),
+      peer_(std::move(peer)),
+      ended_(std::move(ended)),
+      heard_(std::move(heard)),
+      until_(Now() + room_->options.silence) {}
+
+void Connection::Start() { WaitToRead(); }
+
+void Connection::Close() {
+  if (std::exchange(phase_, Phase::kClosed) == Phase::kClosed) return;
+  if (reply_ != nullptr) std::exchange(reply_, nullptr)->Gone();
+  Error ignored;
+  socket_.close(ignored);
+  ended_(*this);
+}
+
+void Connection::Look(TimePoint now) {
+  if (until_ > now) return;
+  if (phase_ == Phase::kReading && reader_ && reader_->begun()) {
+    return Refuse(408, "the request did not come in time");
+  }
+  Close();
+}
+
+void Connection::WaitToRead() {
+  if (reads_ || phase_ == Phase::kClosed || ahead_.size() >= kMaxAhead) return;
+  reads_ = true;
+  socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const Error& error) {
+    self->reads_ = false;
+    if (self->phase_ == Phase::kClosed) return;
+    if (error) return self->Close();
+    self->OnReadable();
+  });
+}
+
+void Connection::OnReadable() {
+  Error error;
+  const size_t size = socket_.read_some(boost::asio::buffer(room_->scratch), error);
+  if (error == boost::asio::error::would_block || error == boost::asio::error::interrupted) {
+    return WaitToRead();
+  }
+  if (error) return Close();
+  const std::string_view bytes(room_->scratch.data(), size);
+  if (phase_ == Phase::kReading) {
+    Consume(bytes);
+  } else if (phase_ == Phase::kAnswering) {
+    ahead_.append(bytes);
+  } else if ((lingered_ += size) > kMaxLingered) {
+    return Close();
+  }
+  WaitToRead();
+}
+
+void Connection::Consume(std::string_view bytes) {
+  using State = RequestReader::State;
+  while (phase_ == Phase::kReading) {
+    if (!reader_) reader_.emplace(room_->options.request);
+    const bool begun = reader_->begun();
+    bytes.remove_prefix(reader_->Put(bytes));
+    // An empty connection may wait for its first request as long as this, too.
+    if (!begun && reader_->begun()) until_ = Now() + room_->options.silence;
+    if (reader_->state() == State::kHead) return;
+    if (reader_->state() == State::kBad) return Refuse(reader_->error_status(), reader_->error());
+    if (!opened_ && !Open()) {
+      ahead_ = bytes;
+      return;
+    }
+    if (reader_->state() == State::kDone) {
+      ahead_ = bytes;
+      return Handle();
+    }
+    if (bytes.empty()) return;
+  }
+}
+
+// The head is there. Returns whether the body is wanted.
+bool Connection::Open() {
+  opened_ = true;
+  heard_(*this, true);
+  RequestHead head = reader_->head();
+  head.peer = peer_;
+  auto opened = room_->service->Open(head);
+  if (const auto* answer = std::get_if<HttpAnswer>(&opened)) {
+    const std::shared_ptr<Reply> reply = NewReply(reader_->state() == RequestReader::State::kDone);
+    reply->Send(*answer);
+    return false;
+  }
+  handler_ = std::move(std::get<Handler>(opened));
+  if (reader_->state() == RequestReader::State::kDone) return true;
+  until_ = Now() + room_->options.body;
+  if (head.expects_continue) {
+    // Nothing else has been sent that the client has not taken, so there is room for it.
+    Error ignored;
+    socket_.write_some(boost::asio::buffer(std::string_view("HTTP/1.1 100 Continue\r\n\r\n")), ignored);
+  }
+  return true;
+}
+
+void Connection::Handle() {
+  const std::shared_ptr<Reply> reply = NewReply(true);
+  // Whoever has to answer may lose this.
+  const std::shared_ptr<Reply> handle(reply.get(), [reply, service = room_->service](Reply*) {
+    reply->Fail(service->Malformed(500, "the request was dropped"));
+  });
+  std::exchange(handler_, nullptr)(reader_->TakeBody(), handle);
+}
+
+void Connection::Refuse(int status, const std::string& why) {
+  const HttpAnswer answer = room_->service->Malformed(status, why);
+  NewReply(false)->Send(answer);
+}
+
+std::shared_ptr<Reply> Connection::NewReply(bool keep_alive) {
+  phase_ = Phase::kAnswering;
+  until_ = kNever;
+  Reply::Traits traits;
+  const bool read = opened_;
+  const RequestHead none;
+  const RequestHead& head = read ? reader_->head() : none;
+  traits.request_id = head.request_id.empty() ? NewRequestId() : head.request_id;
+  traits.what = read ? head.method + " " + head.path : "no request";
+  traits.http10 = head.http10;
+  traits.head_only = head.method == "HEAD";
+  traits.keep_alive = keep_alive && head.keep_alive && !head.http10 && !room_->draining;
+  const auto post = [weak = weak_from_this(), room = room_](void (Connection::*what)()) {
+    room->post([weak, what] {
+      if (const auto self = weak.lock()) (*self.*what)();
+    });
+  };
+  return reply_ = std::make_shared<Reply>(
+             std::move(traits), [post] { post(&Connection::Advance); }, [post] { post(&Connection::Close); });
+}
+
+void Connection::Advance() {
+  using Next = Reply::Queue::Next;
+  while (phase_ == Phase::kAnswering && !writes_) {
+    const Next next = reply_->Take(&out_);
+    if (next == Next::kNothing) return;
+    if (next == Next::kEnd) return Close();
+    last_ = next == Next::kLast;
+    sent_ = 0;
+    if (!Write()) return;
+    reply_->Written();
+    if (last_) return Finish();
+  }
+}
+
+// Returns whether all has been written; else it goes on by itself.
+bool Connection::Write() {
+  while (sent_ < out_.size()) {
+    Error error;
+    sent_ += socket_.write_some(boost::asio::buffer(out_.data() + sent_, out_.size() - sent_), error);
+    if (error == boost::asio::error::would_block) {
+      writes_ = true;
+      until_ = Now() + room_->options.stall;
+      socket_.async_wait(Socket::wait_write, [self = shared_from_this()](const Error& failed) {
+        self->writes_ = false;
+        if (self->phase_ == Phase::kClosed) return;
+        if (failed) return self->Close();
+        if (!self->Write()) return;
+        self->until_ = kNever;
+        self->reply_->Written();
+        if (self->last_) return self->Finish();
+        self->Advance();
+      });
+      return false;
+    }
+    if (error && error != boost::asio::error::interrupted) {
+      Close();
+      return false;
+    }
+  }
+  return true;
+}
+
+// The answer has been written.
+void Connection::Finish() {
+  const bool goes_on = reply_->keep_alive() && !room_->draining;
+  std::exchange(reply_, nullptr)->Done();
+  reader_.reset();
+  opened_ = false;
+  out_ = std::string();
+  if (!goes_on) return Linger();
+  phase_ = Phase::kReading;
+  until_ = Now() + room_->options.idle;
+  heard_(*this, false);
+  const std::string ahead = std::exchange(ahead_, {});
+  if (!ahead.empty()) Consume(ahead);
+  WaitToRead();
+}
+
+// A connection that is closed while there is something to read takes the answer back, so the client is given
+// the time to close it.
+void Connection::Linger() {
+  phase_ = Phase::kLingering;
+  until_ = Now() + kLinger;
+  ahead_ = std::string();
+  Error failed;
+  socket_.shutdown(Socket::shutdown_send, failed);
+  if (failed) return Close();
+  WaitToRead();
+}
+
+}  // namespace hydrad

@@ -1,0 +1,284 @@
+#include "server/http/http_server.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cerrno>
+#include <cstring>
+#include <list>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "server/base/listen_address.h"
+#include "server/base/log.h"
+#include "server/base/mutex.h"
+#include "server/base/status.h"
+#include "server/base/thread_name.h"
+#include "server/front/peer_name.h"
+#include "server/http/connection.h"
+
+namespace hydrad {
+namespace {
+
+namespace asio = boost::asio;
+using Error = boost::system::error_code;
+
+constexpr char kName[] = "http";  // of the listener, in metrics
+constexpr Duration kTick = std::chrono::milliseconds(500);
+constexpr Duration kRest = std::chrono::milliseconds(100);
+constexpr int kAtOnce = 64;  // accepted before the others are looked at again
+// Milliseconds without an answer to sent bytes, after which a peer is dead.
+constexpr int kUserTimeout = 20000;
+constexpr int kOn = 1;
+
+TimePoint Now() { return SteadyClock().Now(); }
+
+}  // namespace
+
+// Everything is the thread's but Post.
+class HttpServer::Core : public std::enable_shared_from_this<Core> {
+ public:
+  Core(const HttpOptions& options, ListenSocket socket, std::shared_ptr<HttpService> service,
+       Metrics& metrics)
+      : socket_(std::move(socket)),
+        metrics_(metrics),
+        book_(options.connections, SocketIdentity, SteadyClock()) {
+    room_->options = options;
+    room_->service = std::move(service);
+    for (const FileDescriptor& fd : socket_.sockets()) doors_.emplace_back(io_, fd.get());
+  }
+  // The descriptors are the socket's.
+  ~Core() {
+    for (auto& door : doors_) door.release();
+  }
+
+  const std::string& address() const { return socket_.address(); }
+
+  // Answers may outlive the listener.
+  void SetPost() {
+    room_->post = [weak = weak_from_this()](std::function<void()> work) {
+      if (const auto core = weak.lock()) core->Post(std::move(work));
+    };
+  }
+  // From any thread. What comes when the thread has ended is left undone.
+  void Post(std::function<void()> work) {
+    MutexLock lock(&mu_);
+    if (open_) asio::post(io_, std::move(work));
+  }
+
+  void Run() {
+    NameThisThread(kName);
+    for (auto& door : doors_) Await(door);
+    Tick();
+    io_.run();
+    {
+      MutexLock lock(&mu_);
+      open_ = false;
+    }
+    io_.restart();
+    io_.poll();  // what was posted meanwhile, which holds connections
+  }
+
+  void SetDraining() { room_->draining = true; }
+
+  void End(Duration limit) {
+    if (ends_) return;
+    ends_ = true;
+    room_->draining = true;
+    until_ = Now() + limit;
+    for (auto& door : doors_) door.cancel();
+    rest_.cancel();
+    std::vector<std::shared_ptr<Connection>> idle;
+    for (const auto& [_, open] : connections_) {
+      if (open.connection->idle()) idle.push_back(open.connection);
+    }
+    for (const auto& connection : idle) connection->Close();
+    EndTick();
+  }
+
+ private:
+  struct Open {
+    std::shared_ptr<Connection> connection;
+    std::string peer;
+    int fd;
+    std::list<Connection*>::iterator silent;  // its place in silent_, or the end of it
+  };
+
+  void Await(asio::posix::stream_descriptor& door) {
+    if (ends_ || resting_) return;
+    door.async_wait(asio::posix::stream_descriptor::wait_read, [this, &door](const Error& error) {
+      if (error) return;
+      for (int i = 0; i < kAtOnce && AcceptOne(door.native_handle()); ++i) continue;
+      Await(door);
+    });
+  }
+
+  // Returns whether it is worth trying again at once.
+  bool AcceptOne(int listener_fd) {
+    const int fd = accept4(listener_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      Welcome(fd);
+      return true;
+    }
+    const int error = errno;
+    if (error == EAGAIN) return false;
+    if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM) return true;
+    metrics_.AcceptFailed(kName, strerrorname_np(error));
+    if (CloseSilent("", "no_descriptors")) return true;
+    Rest(error);
+    return false;
+  }
+
+  // The socket stays readable as long as somebody waits there, so the thread does not look at it for a while.
+  void Rest(int error) {
+    Log()->warn("listener http: connections cannot be accepted: {} ({} open)", std::strerror(error),
+                book_.open());
+    resting_ = true;
+    rest_.expires_after(kRest);
+    rest_.async_wait([this](const Error& cancelled) {
+      resting_ = false;
+      if (cancelled) return;
+      for (auto& door : doors_) Await(door);
+    });
+  }
+
+  void Welcome(int fd) {
+    const std::string peer = PeerOf(fd);
+    if (peer.empty() || !MakeRoom(peer)) {
+      close(fd);
+      return;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &kUserTimeout, sizeof kUserTimeout);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &kOn, sizeof kOn);
+    book_.Add(fd, peer);
+    Connection::Socket socket(io_);
+    Error failed;
+    sockaddr_storage own{};
+    socklen_t size = sizeof own;
+    getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size);
+    socket.assign(asio::generic::stream_protocol(own.ss_family, 0), fd, failed);
+    if (!failed) socket.non_blocking(true, failed);
+    const auto connection = std::make_shared<Connection>(
+        room_, std::move(socket), PeerName(fd), [this](Connection& ended) { Ended(ended); },
+        [this](Connection& who, bool heard) { Heard(who, heard); });
+    silent_.push_back(connection.get());
+    connections_[connection.get()] = {connection, peer, fd, std::prev(silent_.end())};
+    connection->Start();
+  }
+
+  // One that has asked something comes before one that has not: the connection that has been silent longest
+  // is closed for a new one, and it is one of the same peer if that peer has too many.
+  bool MakeRoom(const std::string& peer) {
+    const ConnectionBook::Verdict verdict = book_.MayCome(peer);
+    if (verdict == ConnectionBook::Verdict::kWelcome) return true;
+    const bool any = verdict == ConnectionBook::Verdict::kTotalReached;
+    if (CloseSilent(any ? "" : peer, "silent")) return MakeRoom(peer);
+    metrics_.ConnectionRefused(kName, any ? "total" : "peer");
+    return false;
+  }
+  bool CloseSilent(const std::string& peer, const char* reason) {
+    for (Connection* connection : silent_) {
+      const Open& open = connections_.at(connection);
+      if (!peer.empty() && open.peer != peer) continue;
+      metrics_.ConnectionRefused(kName, reason);
+      const std::shared_ptr<Connection> kept = open.connection;
+      kept->Close();
+      return true;
+    }
+    return false;
+  }
+
+  void Heard(Connection& connection, bool heard) {
+    Open& open = connections_.at(&connection);
+    if (open.silent != silent_.end()) silent_.erase(open.silent);
+    open.silent = heard ? silent_.end() : silent_.insert(silent_.end(), &connection);
+  }
+
+  void Ended(Connection& connection) {
+    const auto found = connections_.find(&connection);
+    if (found->second.silent != silent_.end()) silent_.erase(found->second.silent);
+    book_.Remove(found->second.fd);
+    connections_.erase(found);
+    if (ends_) EndTick();
+  }
+
+  void Tick() {
+    tick_.expires_after(kTick);
+    tick_.async_wait([this](const Error& cancelled) {
+      if (cancelled) return;
+      LookAtAll();
+      if (!ends_ || !connections_.empty()) Tick();
+    });
+  }
+  void LookAtAll() {
+    const TimePoint now = Now();
+    std::vector<std::shared_ptr<Connection>> all;
+    all.reserve(connections_.size());
+    for (const auto& [_, open] : connections_) all.push_back(open.connection);
+    for (const auto& connection : all) {
+      if (ends_ && now >= until_) {
+        connection->Close();
+      } else {
+        connection->Look(now);
+      }
+    }
+    metrics_.SetConnections(kName, book_.open());
+  }
+  void EndTick() {
+    if (connections_.empty()) {
+      tick_.cancel();
+    } else if (Now() >= until_) {
+      asio::post(io_, [this] { LookAtAll(); });
+    }
+  }
+
+  const ListenSocket socket_;
+  Metrics& metrics_;
+  const std::shared_ptr<ConnectionRoom> room_ = std::make_shared<ConnectionRoom>();
+  asio::io_context io_{1};
+  Mutex mu_;
+  bool open_ ABSL_GUARDED_BY(mu_) = true;
+
+  std::list<asio::posix::stream_descriptor> doors_;
+  asio::steady_timer tick_{io_}, rest_{io_};
+  bool resting_ = false, ends_ = false;
+  TimePoint until_{};
+  ConnectionBook book_;
+  std::unordered_map<Connection*, Open> connections_;
+  std::list<Connection*> silent_;  // connections that have asked nothing, the longest first
+};
+
+absl::StatusOr<ListenSocket> HttpServer::Bind(const std::string& text, bool allow_plaintext_public) {
+  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
+  RETURN_IF_ERROR(CheckExposure(address, allow_plaintext_public));
+  return ListenSocket::Open(address);
+}
+
+HttpServer::HttpServer(const HttpOptions& options, ListenSocket socket, std::shared_ptr<HttpService> service,
+                       Metrics& metrics)
+    : core_(std::make_shared<Core>(options, std::move(socket), std::move(service), metrics)) {
+  core_->SetPost();
+  thread_ = std::thread([core = core_] { core->Run(); });
+}
+
+HttpServer::~HttpServer() { Shutdown(Duration(0)); }
+
+const std::string& HttpServer::address() const { return core_->address(); }
+
+void HttpServer::SetDraining() {
+  core_->Post([core = core_] { core->SetDraining(); });
+}
+
+void HttpServer::Shutdown(Duration limit) {
+  if (!thread_.joinable()) return;
+  core_->Post([core = core_, limit] { core->End(limit); });
+  thread_.join();
+}
+
+}  // namespace hydrad
