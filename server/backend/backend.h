@@ -122,8 +122,16 @@ class Backend {
   // beyond is unspecified.
   virtual int PaddedRows(const Batch& batch) const { return batch.rows(); }
 
+  // Whether ops return before the device has run them.
+  virtual bool asynchronous() const { return false; }
+  // While a step runs, after its last op: does ahead what BeginStep of `batch` needs besides its tokens.
+  // BeginStep of the same batch takes that, with the tokens that are in it by then; of another one, drops it.
+  // An error leaves nothing prepared and is not told: BeginStep meets it.
+  virtual void PrepareStep(const Batch&) {}
+
   // Makes `batch` the one that the ops below work on, until the next call. `inv_freq` [head_dim / 2] gives
-  // the rotary table of its positions. The batch must outlive the step.
+  // the rotary table of its positions. The batch must outlive the step. REQUIRES: the device has run the ops
+  // of the step before (FinishStep).
   virtual void BeginStep(const Batch& batch, std::span<const double> inv_freq) = 0;
 
   // Calls `ops`, which calls the ops below down to Add and no other function of this class; or, where
@@ -145,7 +153,8 @@ class Backend {
   // see kernels/router.h. Where the probe decides, Router::Pick of the sums is what the runs that it decides
   // use in this layer from here on. Not called for a batch without probes.
   virtual void Route(Tensor x, int layer) = 0;
-  // What a probe of the batch has found out. Waits for the device. Valid until the next BeginStep.
+  // What a probe of the batch has found out. REQUIRES: FinishStep has returned OK. Valid until the next
+  // BeginStep.
   virtual Routed Routes(int probe) = 0;
   // y = x W^T + bias.
   virtual void Gemm(Tensor y, Tensor x, const Weight& weight) = 0;
@@ -158,7 +167,7 @@ class Backend {
   virtual void AdaptEmbedding(Tensor out) = 0;
   virtual void AdaptHead(Tensor logits, Tensor x) = 0;
   // [rows of the run, gate_count() of its adapter]: the gates that the step's AddLora calls used for the run
-  // with this Batch::Run::gates. Waits for the device. Valid until the next BeginStep.
+  // with this Batch::Run::gates. REQUIRES: FinishStep has returned OK. Valid until the next BeginStep.
   virtual std::span<const float> Gates(int record) = 0;
   // In `qkv` [rows, q | k | v], in place: norms each head of q and k where the network does, rotates them by
   // the positions of the batch; and writes k and v into the batch's slots.
@@ -168,10 +177,11 @@ class Backend {
   virtual void SiluMul(Tensor y, Tensor gate_up) = 0;
   virtual void Add(Tensor y, Tensor x) = 0;
 
-  // One draw per row of logits (which it may overwrite): rows.size() == logits.rows. Waits for the device.
-  virtual void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) = 0;
-  // kernels/sampling.h Score of one row of logits. Waits for the device.
-  virtual Sampled Score(Tensor logits, int32_t token, int top) = 0;
+  // Draws from rows of logits (which it may overwrite) and scores others (kernels/sampling.h); the indices
+  // are rows of `logits`. The last op of a step, at most once. `sampled` [draws] and `scored` [scores] are
+  // filled in when FinishStep has returned OK, and must stay until then; the draws need not.
+  virtual void Sample(Tensor logits, std::span<const Draw> draws, std::span<const ScoreRow> scores,
+                      std::span<Sampled> sampled, std::span<Sampled> scored) = 0;
   // The end of the step: returns when the device has run all of its ops. The first error that any of them met
   // since BeginStep, or that the device reports now; the results of a step that failed mean nothing.
   virtual absl::Status FinishStep() { return absl::OkStatus(); }

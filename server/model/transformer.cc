@@ -2,12 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "server/base/check.h"
 #include "server/base/status.h"
 
 namespace hydrad {
+namespace {
+
+bool Within(const std::vector<int32_t>& values, int64_t end) {
+  return std::ranges::all_of(values, [end](int32_t value) { return value >= 0 && value < end; });
+}
+
+}  // namespace
 
 Transformer::Transformer(Backend& backend, const ModelConfig& config, const ModelLimits& limits,
                          ModelWeights weights, Activations activations, KvCache cache)
@@ -22,24 +30,28 @@ Transformer::Transformer(Backend& backend, const ModelConfig& config, const Mode
       host_logits_(config.vocab_size) {}
 
 Step Transformer::Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) {
-  CheckBatch(batch);
+  if (std::exchange(prepared_, nullptr) != &batch) CheckBatch(batch);
+  CheckTokens(batch);
   Forward(batch);
-  gates_.clear();
-  for (const Batch::Run& run : batch.runs) {
-    if (run.gates >= 0) gates_.push_back(backend_.Gates(run.gates));
-  }
-  routes_.clear();
-  for (size_t i = 0; i < batch.probes.size(); ++i) routes_.push_back(backend_.Routes(static_cast<int>(i)));
-  scores_.clear();
-  for (const ScoreRow& score : scores) {
-    scores_.push_back(backend_.Score(LogitRows(score.index, 1), score.token, score.top));
-  }
-  Sample(draws);
+  sampled_.assign(draws.size(), {});
+  scores_.assign(scores.size(), {});
+  if (!draws.empty() || !scores.empty()) backend_.Sample(a_.logits, draws, scores, sampled_, scores_);
+  gates_.resize(static_cast<size_t>(
+      std::ranges::count_if(batch.runs, [](const Batch::Run& run) { return run.gates >= 0; })));
+  routes_.resize(batch.probes.size());
   return Step(*this);
+}
+
+void Transformer::Prepare(const Batch& batch) {
+  CheckBatch(batch);
+  prepared_ = &batch;
+  backend_.PrepareStep(batch);
 }
 
 absl::StatusOr<StepResult> Transformer::Finish() {
   RETURN_IF_ERROR(backend_.FinishStep());
+  for (size_t i = 0; i < gates_.size(); ++i) gates_[i] = backend_.Gates(static_cast<int>(i));
+  for (size_t i = 0; i < routes_.size(); ++i) routes_[i] = backend_.Routes(static_cast<int>(i));
   return StepResult{.sampled = sampled_, .scores = scores_, .gates = gates_, .routes = routes_};
 }
 
@@ -62,19 +74,6 @@ void Transformer::Network(const Batch& batch) {
   backend_.RmsNormRows(a_.last, a_.x, batch.logit_rows, *weights_.final_norm, config_.norm_eps);
   backend_.Gemm(a_.logits, a_.last, weights_.output());
   backend_.AdaptHead(a_.logits, a_.last);
-}
-
-void Transformer::Sample(std::span<const Draw> draws) {
-  sampled_.assign(draws.size(), {});
-  sample_rows_.clear();
-  for (const Draw& draw : draws) sample_rows_.push_back(draw.row);
-  for (size_t begin = 0, end; begin < draws.size(); begin = end) {
-    end = begin + 1;
-    while (end < draws.size() && draws[end].index == draws[end - 1].index + 1) ++end;
-    const Tensor logits = LogitRows(draws[begin].index, static_cast<int>(end - begin));
-    backend_.Sample(logits, std::span(sample_rows_).subspan(begin, end - begin),
-                    std::span(sampled_).subspan(begin, end - begin));
-  }
 }
 
 std::span<const float> Transformer::Logits(int index) {
@@ -113,20 +112,20 @@ Tensor Transformer::LogitRows(int begin, int count) const {
   return a_.logits.Rows(begin, count);
 }
 
+void Transformer::CheckTokens(const Batch& batch) const {
+  HYDRAD_CHECK(Within(batch.tokens, config_.vocab_size));
+}
+
 // A row outside the limits would write over another sequence's cache: better to stop than to mix tenants.
 void Transformer::CheckBatch(const Batch& batch) const {
   const size_t rows = batch.tokens.size();
-  const auto within = [](const std::vector<int32_t>& values, int64_t end) {
-    return std::all_of(values.begin(), values.end(), [=](int32_t v) { return v >= 0 && v < end; });
-  };
   HYDRAD_CHECK(rows > 0 && rows <= static_cast<size_t>(limits_.max_rows));
   HYDRAD_CHECK(batch.positions.size() == rows && batch.slots.size() == rows);
   HYDRAD_CHECK(batch.logit_rows.size() <= static_cast<size_t>(limits_.max_logit_rows));
-  HYDRAD_CHECK(within(batch.logit_rows, static_cast<int64_t>(rows)));
-  HYDRAD_CHECK(within(batch.tokens, config_.vocab_size));
-  HYDRAD_CHECK(within(batch.positions, limits_.max_context));
-  HYDRAD_CHECK(within(batch.slots, int64_t{limits_.kv_blocks} * limits_.block_size));
-  HYDRAD_CHECK(within(batch.block_tables, limits_.kv_blocks));
+  HYDRAD_CHECK(Within(batch.logit_rows, static_cast<int64_t>(rows)));
+  HYDRAD_CHECK(Within(batch.positions, limits_.max_context));
+  HYDRAD_CHECK(Within(batch.slots, int64_t{limits_.kv_blocks} * limits_.block_size));
+  HYDRAD_CHECK(Within(batch.block_tables, limits_.kv_blocks));
 }
 
 namespace {

@@ -29,6 +29,8 @@ class Transformer : public Model {
 
   const ModelConfig& config() const override { return config_; }
   const ModelLimits& limits() const override { return limits_; }
+  bool asynchronous() const override { return backend_.asynchronous(); }
+  void Prepare(const Batch& batch) override;
 
   // A batch outside the limits ends the process: it would write over another sequence's cache.
   Step Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) override;
@@ -42,12 +44,12 @@ class Transformer : public Model {
 
  private:
   void Forward(const Batch& batch);
-  void Sample(std::span<const Draw> draws);
   void Network(const Batch& batch);
   void Layer(int layer, const LayerWeights& w, bool routes);
   void Project(Tensor y, Tensor x, const Weight& weight, int layer, ProjectionGroup group);
   Tensor LogitRows(int begin, int count) const;
   void CheckBatch(const Batch& batch) const;
+  void CheckTokens(const Batch& batch) const;
 
   Backend& backend_;
   const ModelConfig config_;
@@ -59,8 +61,9 @@ class Transformer : public Model {
   const float attention_scale_;
   std::vector<float> host_logits_;  // [vocab]  one row, for Logits
 
+  const Batch* prepared_ = nullptr;  // for the next step; null: none is
+
   // Of the last step.
-  std::vector<SampleRow> sample_rows_;
   std::vector<Sampled> sampled_, scores_;
   std::vector<std::span<const float>> gates_;
   std::vector<Routed> routes_;

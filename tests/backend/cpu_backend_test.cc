@@ -241,9 +241,10 @@ TEST_P(CpuBackendTest, DrawsFromEveryRowAndReadsBack) {
   SamplingParams greedy;
   greedy.temperature = 0;
   const SampleRow row{&greedy, {}, {}, {}, 0, 0, -1};
-  const std::vector<SampleRow> rows(2, row);
+  const std::vector<Draw> draws = {{0, row}, {1, row}};
   std::vector<Sampled> out(2);
-  backend_->Sample(logits.tensor(), rows, out);
+  backend_->Sample(logits.tensor(), draws, {}, out, {});
+  ASSERT_TRUE(backend_->FinishStep().ok());
   EXPECT_EQ(out[0].token, 4);
   EXPECT_EQ(out[1].token, 0);
 }

@@ -143,10 +143,9 @@ class FakeBackend final : public Backend {
   void Attend(Tensor, Tensor, const KvCacheView&, float) override { Unused(); }
   void SiluMul(Tensor, Tensor) override { Unused(); }
   void Add(Tensor, Tensor) override { Unused(); }
-  void Sample(Tensor, std::span<const SampleRow>, std::span<Sampled>) override { Unused(); }
-  Sampled Score(Tensor, int32_t, int) override {
+  void Sample(Tensor, std::span<const Draw>, std::span<const ScoreRow>, std::span<Sampled>,
+              std::span<Sampled>) override {
     Unused();
-    return {};
   }
   void ReadBack(Tensor, std::span<float>) override { Unused(); }
 

@@ -1,5 +1,6 @@
 #include "tests/model/stepper.h"
 
+#include <algorithm>
 #include <climits>
 #include <map>
 #include <utility>
@@ -94,25 +95,69 @@ void Preempt(TestSequence& sequence) {
     sequence.stepped->sequence->Preempt();
 }
 
-std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks) {
-  const int block_size = model.limits().block_size;
-  BatchBuilder builder(block_size);
-  std::vector<BatchBuilder::Part> parts;
-  for (const Chunk& chunk : chunks) parts.push_back(PartOf(*chunk.sequence, chunk.tokens, block_size, pool));
-  NumberAdapters(parts);
-  builder.Build(parts);
-  const auto result = model.Launch(builder.batch(), {}, {}).Wait();
-  HYDRAD_CHECK(result.ok());
-  for (size_t i = 0; i < builder.probed().size(); ++i) builder.probed()[i]->Saw(result->routes[i]);
-  for (const Chunk& chunk : chunks) chunk.sequence->stepped->sequence->Advance(chunk.tokens);
-  std::vector<std::vector<float>> logits;
+namespace {
+
+// What a step gives is in the model.
+void TakeLogits(Transformer& model, const BatchBuilder& builder, std::span<const Chunk> chunks,
+                std::vector<std::vector<float>>* logits) {
   const auto uses = builder.logit_uses();
   for (const Chunk& chunk : chunks) {
     for (size_t i = 0; i < uses.size(); ++i) {
       if (uses[i].sequence != chunk.sequence->stepped->sequence.get()) continue;
       const std::span<const float> values = model.Logits(static_cast<int>(i));
-      logits.emplace_back(values.begin(), values.end());
+      logits->emplace_back(values.begin(), values.end());
     }
+  }
+}
+
+void Build(BatchBuilder& builder, std::vector<BatchBuilder::Part> parts) {
+  NumberAdapters(parts);
+  builder.Build(parts);
+}
+
+}  // namespace
+
+std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks) {
+  const int block_size = model.limits().block_size;
+  BatchBuilder builder(block_size);
+  std::vector<BatchBuilder::Part> parts;
+  for (const Chunk& chunk : chunks) parts.push_back(PartOf(*chunk.sequence, chunk.tokens, block_size, pool));
+  Build(builder, parts);
+  const auto result = model.Launch(builder.batch(), {}, {}).Wait();
+  HYDRAD_CHECK(result.ok());
+  for (size_t i = 0; i < builder.probed().size(); ++i) builder.probed()[i]->Saw(result->routes[i]);
+  for (const Chunk& chunk : chunks) chunk.sequence->stepped->sequence->Advance(chunk.tokens);
+  std::vector<std::vector<float>> logits;
+  TakeLogits(model, builder, chunks, &logits);
+  return logits;
+}
+
+std::vector<std::vector<float>> RunPreparedSteps(Transformer& model, BlockPool& pool,
+                                                 std::span<const Chunk> chunks, bool dropped) {
+  const int block_size = model.limits().block_size;
+  BatchBuilder first(block_size), second(block_size);
+  std::vector<BatchBuilder::Part> parts, ahead;
+  for (const Chunk& chunk : chunks) {
+    const int tokens = chunk.tokens;
+    parts.push_back(PartOf(*chunk.sequence, tokens, block_size, pool));
+    HYDRAD_CHECK(parts.back().sequence->Reserve(2 * tokens, block_size, pool));
+    ahead.push_back({parts.back().sequence, tokens, 0, tokens});
+  }
+  Build(first, parts);
+  Build(second, ahead);
+  Batch next = second.batch();
+  std::ranges::fill(next.tokens, 0);
+
+  std::vector<std::vector<float>> logits;
+  Step step = model.Launch(first.batch(), {}, {});
+  model.Prepare(next);
+  HYDRAD_CHECK(step.Wait().ok());
+  TakeLogits(model, first, chunks, &logits);
+  next.tokens = second.batch().tokens;
+  HYDRAD_CHECK(model.Launch(dropped ? first.batch() : next, {}, {}).Wait().ok());
+  TakeLogits(model, dropped ? first : second, chunks, &logits);
+  for (const Chunk& chunk : chunks) {
+    chunk.sequence->stepped->sequence->Advance((dropped ? 1 : 2) * chunk.tokens);
   }
   return logits;
 }

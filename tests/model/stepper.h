@@ -63,6 +63,11 @@ struct Chunk {
 // order of the chunks. Gate records are numbered as BatchBuilder does. REQUIRES: blocks suffice.
 std::vector<std::vector<float>> RunStep(Transformer& model, BlockPool& pool, std::span<const Chunk> chunks);
 
+// Two steps of these chunks, the second one prepared while the first runs (Model::Prepare), without tokens.
+// Or, where it is `dropped`, prepared, and the first step run again in its stead.
+std::vector<std::vector<float>> RunPreparedSteps(Transformer& model, BlockPool& pool,
+                                                 std::span<const Chunk> chunks, bool dropped);
+
 }  // namespace hydrad
 
 #endif  // HYDRAD_TESTS_MODEL_STEPPER_H_

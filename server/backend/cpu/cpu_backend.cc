@@ -171,14 +171,18 @@ class CpuBackend : public Backend {
   void SiluMul(Tensor y, Tensor gate_up) override { simd::SiluMul(pool_, Floats(y), Floats(gate_up)); }
   void Add(Tensor y, Tensor x) override { simd::Add(pool_, Floats(y), Floats(x)); }
 
-  void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
+  void Sample(Tensor logits, std::span<const Draw> draws, std::span<const ScoreRow> scores,
+              std::span<Sampled> sampled, std::span<Sampled> scored) override {
     const Mat<float> values = Floats(logits);
-    pool_.Run(logits.rows, [&](int r) {
-      out[r] = hydrad::Sample({values.row(r), static_cast<size_t>(values.cols)}, rows[r]);
-    });
-  }
-  Sampled Score(Tensor logits, int32_t token, int top) override {
-    return hydrad::Score({Floats(logits).row(0), static_cast<size_t>(logits.cols)}, token, top);
+    const auto row = [&](int32_t index) {
+      return std::span(values.row(index), static_cast<size_t>(values.cols));
+    };
+    for (size_t i = 0; i < scores.size(); ++i) {
+      scored[i] = hydrad::Score(row(scores[i].index), scores[i].token, scores[i].top);
+    }
+    if (draws.empty()) return;
+    pool_.Run(static_cast<int>(draws.size()),
+              [&](int i) { sampled[i] = hydrad::Sample(row(draws[i].index), draws[i].row); });
   }
 
   void ReadBack(Tensor x, std::span<float> out) override {

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/kernels.h"
@@ -116,6 +117,8 @@ class CudaBackend final : public Backend {
 
   absl::Status Reserve(const StepLimits& limits) override;
   int PaddedRows(const Batch& batch) const override;
+  bool asynchronous() const override { return true; }
+  void PrepareStep(const Batch& batch) override;
   void BeginStep(const Batch& batch, std::span<const double> inv_freq) override;
   void RunStep(absl::FunctionRef<void()> ops) override;
 
@@ -185,10 +188,11 @@ class CudaBackend final : public Backend {
   }
   Routed Routes(int probe) override;
   std::span<const float> Gates(int record) override;
-  void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
-    if (step_.ok()) step_ = sampler_->Draw(logits, rows, out, stream_.get());
+  void Sample(Tensor logits, std::span<const Draw> draws, std::span<const ScoreRow> scores,
+              std::span<Sampled> sampled, std::span<Sampled> scored) override {
+    if (step_.ok()) step_ = sampler_->Begin(logits, draws, scores, stream_.get());
+    sampled_ = sampled, scored_ = scored;
   }
-  Sampled Score(Tensor logits, int32_t token, int top) override;
   absl::Status FinishStep() override;
   absl::Status device_status() const override;
   void ReadBack(Tensor x, std::span<float> out) override;
@@ -210,7 +214,8 @@ class CudaBackend final : public Backend {
   // The status, having noted the loss of the device where it tells of one.
   absl::Status Noted(absl::Status status);
   absl::Status ReserveRegrouping(int rows);
-  absl::Status TryBeginStep(std::span<const double> inv_freq);
+  absl::Status TryBeginStep(bool prepared, std::span<const double> inv_freq);
+  StepTables& OtherTables() const { return *steps_[tables_ == steps_[0].get() ? 1 : 0]; }
   absl::Status ExtendAngles(const Batch& batch, std::span<const double> inv_freq);
   // Whether a step may be recorded: one row of each sequence, its logits wanted, at most one adapter a row.
   bool MayRecord(const Batch& batch) const;
@@ -234,7 +239,8 @@ class CudaBackend final : public Backend {
 
   // From Reserve.
   StepLimits limits_;
-  std::unique_ptr<StepTables> tables_;
+  StepPlace place_;
+  std::array<std::unique_ptr<StepTables>, 2> steps_;  // in turn, each in that place
   std::unique_ptr<CudaSampler> sampler_;
   std::unique_ptr<LoraScratchSpace> lora_space_;
   std::unique_ptr<Buffer> regroup_memory_;
@@ -246,7 +252,10 @@ class CudaBackend final : public Backend {
 
   // Of the step.
   const Batch* batch_ = nullptr;
-  absl::Status step_;  // the first error: the ops after it do nothing
+  StepTables* tables_ = nullptr;         // its, of steps_
+  absl::Status step_;                    // the first error: the ops after it do nothing
+  std::span<Sampled> sampled_, scored_;  // for FinishStep to fill in
+  const Batch* prepared_ = nullptr;      // the next step's, if the other tables are planned for it
   cuda::LoraScratch lora_{};
   StepGraphs graphs_;
 };
@@ -301,8 +310,13 @@ absl::Status CudaBackend::Reserve(const StepLimits& limits) {
   graphs_.Forget();
   limits_ = limits;
   const int partials = kPartialsPerRow * limits.max_logit_rows;
-  ASSIGN_OR_RETURN(tables_,
-                   StepTables::Make(memory_, device_adapters_, limits, partials, options_.regroup_products));
+  prepared_ = nullptr;
+  place_ = {};
+  for (std::unique_ptr<StepTables>& tables : steps_) {
+    ASSIGN_OR_RETURN(tables, StepTables::Make(memory_, place_, device_adapters_, limits, partials,
+                                              options_.regroup_products));
+  }
+  tables_ = steps_[0].get();
   ASSIGN_OR_RETURN(sampler_, CudaSampler::Make(memory_, limits.max_logit_rows));
   lora_space_ = std::make_unique<LoraScratchSpace>(memory_, *uploader_, limits.max_rows, LoraBlocks());
   RETURN_IF_ERROR(ReserveRegrouping(limits.max_rows));
@@ -344,17 +358,27 @@ int CudaBackend::PaddedRows(const Batch& batch) const {
   return bucket == kRowBuckets.end() ? most : std::min(most, *bucket);
 }
 
+void CudaBackend::PrepareStep(const Batch& batch) {
+  const absl::StatusOr<bool> planned = OtherTables().PlanAhead(batch, PaddedRows(batch), MayRecord(batch));
+  prepared_ = planned.ok() && *planned ? &batch : nullptr;
+}
+
 void CudaBackend::BeginStep(const Batch& batch, std::span<const double> inv_freq) {
   clock_->Begin();
   batch_ = &batch;
-  step_ = TryBeginStep(inv_freq);
+  sampled_ = scored_ = {};
+  step_ = TryBeginStep(std::exchange(prepared_, nullptr) == &batch, inv_freq);
 }
 
-absl::Status CudaBackend::TryBeginStep(std::span<const double> inv_freq) {
+absl::Status CudaBackend::TryBeginStep(bool prepared, std::span<const double> inv_freq) {
+  tables_ = &OtherTables();
   RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options_.device), "choosing the device"));
   RETURN_IF_ERROR(ExtendAngles(*batch_, inv_freq));
-  ASSIGN_OR_RETURN(bool moved,
-                   tables_->Begin(*batch_, PaddedRows(*batch_), MayRecord(*batch_), stream_.get()));
+  bool moved = false;
+  if (!prepared) {
+    ASSIGN_OR_RETURN(moved, tables_->Plan(*batch_, PaddedRows(*batch_), MayRecord(*batch_)));
+  }
+  RETURN_IF_ERROR(tables_->Send(stream_.get()));
   if (!batch_->runs.empty()) {
     ASSIGN_OR_RETURN(const cuda::LoraScratch scratch, lora_space_->Use(stream_.get()));
     moved = moved || scratch.u != lora_.u;
@@ -381,8 +405,12 @@ void CudaBackend::RunStep(absl::FunctionRef<void()> ops) {
 // A failed step leaves nothing under way, and the next begins as if none had been recorded: what moved before
 // it failed is not known.
 absl::Status CudaBackend::FinishStep() {
+  if (step_.ok()) step_ = tables_->FetchResults(stream_.get());
   if (step_.ok()) step_ = CudaStatus(cudaStreamSynchronize(stream_.get()), "waiting for the step");
-  if (step_.ok()) return absl::OkStatus();
+  if (step_.ok()) {
+    sampler_->End(sampled_, scored_);
+    return absl::OkStatus();
+  }
   graphs_.Forget();
   step_ = Noted(Settle(stream_.get(), std::move(step_)));
   if (IsDeviceLost(step_)) return step_;
@@ -443,24 +471,11 @@ void CudaBackend::AdaptHead(Tensor logits, Tensor x) {
 }
 
 std::span<const float> CudaBackend::Gates(int record) {
-  if (!step_.ok()) return {};
-  const absl::StatusOr<std::span<const float>> gates = tables_->Gates(record, stream_.get());
-  step_ = gates.status();
-  return gates.value_or(std::span<const float>());
+  return step_.ok() ? tables_->Gates(record) : std::span<const float>();
 }
 
 Routed CudaBackend::Routes(int probe) {
-  if (!step_.ok()) return {};
-  const absl::StatusOr<Routed> routed = tables_->Routes(static_cast<size_t>(probe), stream_.get());
-  step_ = routed.status();
-  return routed.value_or(Routed{});
-}
-
-Sampled CudaBackend::Score(Tensor logits, int32_t token, int top) {
-  if (!step_.ok()) return {};
-  absl::StatusOr<Sampled> score = sampler_->Score(logits, token, top, stream_.get());
-  step_ = score.status();
-  return score.ok() ? *std::move(score) : Sampled{};
+  return step_.ok() ? tables_->Routes(static_cast<size_t>(probe)) : Routed{};
 }
 
 void CudaBackend::ReadBack(Tensor x, std::span<float> out) {

@@ -13,6 +13,20 @@ namespace {
 constexpr int kFirstEdits = 4096, kFirstTop = 20;
 constexpr char kDrawing[] = "drawing tokens";
 
+cuda::SampleRow PlanScore(const ScoreRow& score) {
+  return {.row = score.index,
+          .scored = score.token,
+          .temperature = 1,
+          .top_p = 1,
+          .min_p = 0,
+          .top_k = 0,
+          .edit_begin = 0,
+          .edit_end = 0,
+          .seed = 0,
+          .step = 0,
+          .top = score.top};
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CudaSampler>> CudaSampler::Make(DeviceMemory& memory, int rows) {
@@ -50,44 +64,30 @@ absl::Status CudaSampler::GrowOutput(int top) {
   return absl::OkStatus();
 }
 
-absl::Status CudaSampler::Draw(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out,
-                               cudaStream_t stream) {
+absl::Status CudaSampler::Begin(Tensor logits, std::span<const Draw> draws, std::span<const ScoreRow> scores,
+                                cudaStream_t stream) {
   planned_.clear();
+  scored_.clear();
   edits_.clear();
-  int top = 0;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    planned_.push_back(cuda::PlanSample(rows[i], static_cast<int>(i), logits.cols, &edits_));
-    top = std::max<int>(top, planned_.back().top);
+  top_ = 0;
+  for (const Draw& draw : draws) {
+    planned_.push_back(cuda::PlanSample(draw.row, draw.index, logits.cols, &edits_));
+    top_ = std::max<int>(top_, planned_.back().top);
   }
-  return Run(logits, top, out, stream);
+  for (const ScoreRow& score : scores) {
+    // A token below 0 is in no row; to the kernel it would be a draw.
+    if (scored_.emplace_back(score.token >= 0)) planned_.push_back(PlanScore(score));
+    top_ = std::max<int>(top_, score.top);
+  }
+  return planned_.empty() ? absl::OkStatus() : Launch(logits, stream);
 }
 
-absl::StatusOr<Sampled> CudaSampler::Score(Tensor logits, int32_t token, int top, cudaStream_t stream) {
-  if (token < 0) return Sampled{};  // of which no row knows anything; to the kernel it is a draw
-  planned_ = {{.row = 0,
-               .scored = token,
-               .temperature = 1,
-               .top_p = 1,
-               .min_p = 0,
-               .top_k = 0,
-               .edit_begin = 0,
-               .edit_end = 0,
-               .seed = 0,
-               .step = 0,
-               .top = top}};
-  edits_.clear();
-  Sampled score;
-  RETURN_IF_ERROR(Run(logits, top, {&score, 1}, stream));
-  return score;
-}
-
-// Of planned_ and edits_, with at most `top` likely tokens. The stream is idle between calls, so that input
-// and output can be used again.
-absl::Status CudaSampler::Run(Tensor logits, int top, std::span<Sampled> out, cudaStream_t stream) {
+// Of planned_ and edits_.
+absl::Status CudaSampler::Launch(Tensor logits, cudaStream_t stream) {
   const int count = static_cast<int>(planned_.size()), edits = static_cast<int>(edits_.size());
   HYDRAD_CHECK(logits.dtype == DType::kF32 && count <= max_rows_);
   RETURN_IF_ERROR(GrowInput(edits > max_edits_ ? std::max(2 * edits, kFirstEdits) : edits));
-  RETURN_IF_ERROR(GrowOutput(top > max_top_ ? std::max(top, kFirstTop) : top));
+  RETURN_IF_ERROR(GrowOutput(top_ > max_top_ ? std::max(top_, kFirstTop) : top_));
 
   const size_t rows_bytes = max_rows_ * sizeof(cuda::SampleRow);
   std::memcpy(input_.data(), planned_.data(), planned_.size() * sizeof(cuda::SampleRow));
@@ -103,18 +103,22 @@ absl::Status CudaSampler::Run(Tensor logits, int top, std::span<Sampled> out, cu
                    reinterpret_cast<const cuda::SampleRow*>(in), count,
                    reinterpret_cast<cuda::SampleEdit*>(in + rows_bytes), results, likely, max_top_, stream),
       kDrawing));
-  const size_t bytes = top == 0 ? count * sizeof(cuda::SampleResult) : OutputBytes(max_top_);
-  RETURN_IF_ERROR(
-      CudaStatus(cudaMemcpyAsync(output_.data(), results, bytes, cudaMemcpyDeviceToHost, stream), kDrawing));
-  RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream), kDrawing));
+  const size_t bytes = top_ == 0 ? count * sizeof(cuda::SampleResult) : OutputBytes(max_top_);
+  return CudaStatus(cudaMemcpyAsync(output_.data(), results, bytes, cudaMemcpyDeviceToHost, stream),
+                    kDrawing);
+}
 
-  const auto* drawn = reinterpret_cast<const cuda::SampleResult*>(output_.data());
-  const auto* drawn_top = reinterpret_cast<const TokenLogprob*>(drawn + max_rows_);
-  for (int i = 0; i < count; ++i) {
-    const TokenLogprob* begin = drawn_top + static_cast<size_t>(i) * max_top_;
-    out[i] = {drawn[i].token, drawn[i].logprob, {begin, begin + (top == 0 ? 0 : drawn[i].top_count)}};
-  }
-  return absl::OkStatus();
+void CudaSampler::End(std::span<Sampled> sampled, std::span<Sampled> scored) {
+  size_t planned = 0;
+  for (Sampled& draw : sampled) draw = Take(planned++);
+  for (size_t i = 0; i < scored.size(); ++i) scored[i] = scored_[i] ? Take(planned++) : Sampled{};
+}
+
+Sampled CudaSampler::Take(size_t planned) const {
+  const auto* results = reinterpret_cast<const cuda::SampleResult*>(output_.data());
+  const cuda::SampleResult& result = results[planned];
+  const auto* top = reinterpret_cast<const TokenLogprob*>(results + max_rows_) + planned * max_top_;
+  return {result.token, result.logprob, {top, top + (top_ == 0 ? 0 : result.top_count)}};
 }
 
 }  // namespace hydrad

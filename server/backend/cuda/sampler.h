@@ -9,6 +9,7 @@
 #include "kernels/cuda/plan.h"
 #include "server/backend/cuda/cuda_handles.h"
 #include "server/backend/cuda/device_memory.h"
+#include "server/backend/step.h"
 
 namespace hydrad {
 
@@ -18,17 +19,19 @@ class CudaSampler {
   // For at most `rows` draws at once. RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<CudaSampler>> Make(DeviceMemory& memory, int rows);
 
-  // One draw per row of `logits` (f32), as Backend::Sample. Waits for `stream`.
-  absl::Status Draw(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out,
-                    cudaStream_t stream);
-  // Of the one row of `logits`, as Backend::Score. Likewise.
-  absl::StatusOr<Sampled> Score(Tensor logits, int32_t token, int top, cudaStream_t stream);
+  // Puts the draws and scores of a step on `stream`, as Backend::Sample, for rows of `logits` (f32).
+  // REQUIRES: `stream` has run what was put there before.
+  absl::Status Begin(Tensor logits, std::span<const Draw> draws, std::span<const ScoreRow> scores,
+                     cudaStream_t stream);
+  // Once `stream` has run them: what they gave.
+  void End(std::span<Sampled> sampled, std::span<Sampled> scored);
 
  private:
   CudaSampler(DeviceMemory& memory, int max_rows) : memory_(memory), max_rows_(max_rows) {}
   absl::Status GrowInput(int edits);
   absl::Status GrowOutput(int top);
-  absl::Status Run(Tensor logits, int top, std::span<Sampled> out, cudaStream_t stream);
+  absl::Status Launch(Tensor logits, cudaStream_t stream);
+  Sampled Take(size_t planned) const;
   size_t InputBytes(size_t edits) const;
   size_t OutputBytes(size_t top) const;
 
@@ -37,8 +40,10 @@ class CudaSampler {
   int max_edits_ = -1;  // of one call; -1: there is no room for any input
   int max_top_ = -1;    // of one row; likewise for output
   std::unique_ptr<Buffer> device_input_, device_output_;
-  PinnedBuffer input_, output_;  // rows and edits; results and their most likely tokens
-  std::vector<cuda::SampleRow> planned_;
+  PinnedBuffer input_, output_;           // rows and edits; results and their most likely tokens
+  std::vector<cuda::SampleRow> planned_;  // the draws, and then the scores of which there can be one
+  std::vector<bool> scored_;              // [scores] whether it is planned
+  int top_ = 0;                           // of any row
   std::vector<cuda::SampleEdit> edits_;
 };
 

@@ -28,7 +28,6 @@ size_t StepTables::ProbeBytes() const {
 
 void StepTables::WriteProbes(const Batch& batch) {
   probes_ = static_cast<int>(batch.probes.size());
-  routes_fetched_ = false;
   if (probes_ == 0) return;
   const int32_t count = probes_;
   probe_count_begin_ = used_;
@@ -83,33 +82,26 @@ void StepTables::WriteProbe(size_t index, std::span<cuda::RouterProbe> by_layer)
 }
 
 absl::Status StepTables::FetchRoutes(cudaStream_t stream) {
-  constexpr char kFetching[] = "fetching what the routers picked";
-  if (routes_fetched_) return absl::OkStatus();
   const auto layers = static_cast<size_t>(limits_.layers);
-  host_sums_.resize(batch_->probe_sums.size());
-  host_picks_.resize(probed_.size() * layers);
+  const auto fetch = [stream](void* to, const void* from, size_t bytes) {
+    return CudaStatus(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
+                      "fetching what the routers picked");
+  };
   for (size_t i = 0; i < probed_.size(); ++i) {
-    const size_t bytes = layers * static_cast<size_t>(routers_[i]->choices()) * sizeof(double);
-    RETURN_IF_ERROR(CudaStatus(cudaMemcpyAsync(host_sums_.data() + batch_->probes[i].sums_begin,
-                                               probed_[i].sums, bytes, cudaMemcpyDeviceToHost, stream),
-                               kFetching));
+    const size_t sums = layers * static_cast<size_t>(routers_[i]->choices());
+    RETURN_IF_ERROR(
+        fetch(host_sums() + batch_->probes[i].sums_begin, probed_[i].sums, sums * sizeof(double)));
     if (probed_[i].picks == nullptr) continue;
-    RETURN_IF_ERROR(CudaStatus(cudaMemcpyAsync(host_picks_.data() + i * layers, probed_[i].picks,
-                                               layers * sizeof(int32_t), cudaMemcpyDeviceToHost, stream),
-                               kFetching));
+    RETURN_IF_ERROR(fetch(host_picks() + i * layers, probed_[i].picks, layers * sizeof(int32_t)));
   }
-  RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream), kFetching));
-  routes_fetched_ = true;
   return absl::OkStatus();
 }
 
-absl::StatusOr<Routed> StepTables::Routes(size_t probe, cudaStream_t stream) {
-  RETURN_IF_ERROR(FetchRoutes(stream));
+Routed StepTables::Routes(size_t probe) const {
   const auto layers = static_cast<size_t>(limits_.layers);
   const size_t choices = static_cast<size_t>(routers_[probe]->choices());
-  const auto begin = static_cast<size_t>(batch_->probes[probe].sums_begin);
-  Routed routed{.sums = std::span(host_sums_).subspan(begin, layers * choices), .picks = {}};
-  if (probed_[probe].picks != nullptr) routed.picks = std::span(host_picks_).subspan(probe * layers, layers);
+  Routed routed{.sums = {host_sums() + batch_->probes[probe].sums_begin, layers * choices}, .picks = {}};
+  if (probed_[probe].picks != nullptr) routed.picks = {host_picks() + probe * layers, layers};
   return routed;
 }
 

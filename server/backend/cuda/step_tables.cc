@@ -46,20 +46,20 @@ void StepTables::LookUp(const Batch& batch) {
   for (const Batch::Probe& probe : batch.probes) routers_.push_back(&held_.router(probe.router));
 }
 
-absl::StatusOr<std::unique_ptr<StepTables>> StepTables::Make(DeviceMemory& memory, const DeviceAdapters& held,
+absl::StatusOr<std::unique_ptr<StepTables>> StepTables::Make(DeviceMemory& memory, StepPlace& place,
+                                                             const DeviceAdapters& held,
                                                              const StepLimits& limits, int partials,
                                                              int64_t regroup_products) {
-  std::unique_ptr<StepTables> tables(new StepTables(memory, held, limits, partials, regroup_products));
+  std::unique_ptr<StepTables> tables(new StepTables(memory, place, held, limits, partials, regroup_products));
   tables->column_bytes_ = Padded(sizeof(int32_t) * std::max(limits.max_rows, limits.max_logit_rows));
-  for (Stage& stage : tables->stages_) {
-    ASSIGN_OR_RETURN(stage.copied, MakeEvent());
-  }
   // A step of as many sequences as logits may be asked for, each as long as it gets, and as many runs.
   const size_t blocks = static_cast<size_t>(limits.max_context / limits.block_size + 1);
   const size_t sequences = static_cast<size_t>(limits.max_logit_rows);
   const size_t run = sizeof(cuda::LoraRun) + sizeof(cuda::LoraTile);
-  RETURN_IF_ERROR(tables->Grow(tables->FixedBytes() + sequences * (sizeof(int32_t) * blocks + run) +
-                               static_cast<size_t>(limits.max_rows) * 4 * sizeof(cuda::AttentionItem)));
+  const size_t bytes = tables->FixedBytes() + sequences * (sizeof(int32_t) * blocks + run) +
+                       static_cast<size_t>(limits.max_rows) * 4 * sizeof(cuda::AttentionItem);
+  if (place.tables == nullptr) RETURN_IF_ERROR(tables->Grow(bytes));
+  ASSIGN_OR_RETURN(tables->host_, PinnedBuffer::Make(place.tables->bytes()));
   return tables;
 }
 
@@ -68,32 +68,59 @@ size_t StepTables::LoraPlace() const { return Column(4) + Padded(sizeof(cuda::At
 size_t StepTables::VocabularyPlace() const { return LoraPlace() + Padded(sizeof(cuda::LoraPlan)); }
 size_t StepTables::HeadPlace() const { return VocabularyPlace() + Padded(sizeof(cuda::VocabularyPlan)); }
 
+bool StepTables::Fits(size_t bytes) const {
+  return place_.tables != nullptr && bytes <= place_.tables->bytes() &&
+         (GateBytes() == 0 || (place_.gates != nullptr && GateBytes() <= place_.gates->bytes()));
+}
+
+// Makes room for tables of so many bytes and for the gates, twice as much as is needed of what there was not.
 absl::Status StepTables::Grow(size_t bytes) {
-  device_.reset();
-  for (Stage& stage : stages_) {
-    ASSIGN_OR_RETURN(stage.memory, PinnedBuffer::Make(bytes));
+  if (place_.tables == nullptr || bytes > place_.tables->bytes()) {
+    const size_t grown = place_.tables == nullptr ? bytes : 2 * bytes;
+    place_.tables.reset();
+    ASSIGN_OR_RETURN(place_.tables, memory_.Allocate(grown, MemoryUse::kScratch));
   }
-  ASSIGN_OR_RETURN(device_, memory_.Allocate(bytes, MemoryUse::kScratch));
+  if (GateBytes() == 0 || (place_.gates != nullptr && GateBytes() <= place_.gates->bytes()))
+    return absl::OkStatus();
+  place_.gates.reset();
+  ASSIGN_OR_RETURN(place_.gates, memory_.Allocate(2 * GateBytes(), MemoryUse::kScratch));
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> StepTables::Begin(const Batch& batch, int rows, bool recorded, cudaStream_t stream) {
-  constexpr char kTables[] = "copying the step's tables";
+// All of a plan that needs no memory but vectors.
+void StepTables::Look(const Batch& batch, bool recorded) {
   may_regroup_ = !recorded;
   LookUp(batch);
   items_.clear();
   merges_.clear();
   cuda::PlanAttention(SegmentsOf(batch), limits_.heads / limits_.kv_heads, partials_, &items_, &merges_);
-  RETURN_IF_ERROR(PlaceRecords(batch));
-  const size_t bytes = BytesFor(batch);
-  const bool grows = device_ == nullptr || bytes > device_->bytes();
-  if (grows) {
-    RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream), kTables));
-    RETURN_IF_ERROR(Grow(2 * bytes));
+  PlaceRecords(batch);
+}
+
+absl::StatusOr<bool> StepTables::Plan(const Batch& batch, int rows, bool recorded) {
+  Look(batch, recorded);
+  const void* const before = place_.tables == nullptr ? nullptr : place_.tables->data();
+  RETURN_IF_ERROR(Grow(BytesFor(batch)));
+  RETURN_IF_ERROR(Write(batch, rows));
+  return place_.tables->data() != before;
+}
+
+absl::StatusOr<bool> StepTables::PlanAhead(const Batch& batch, int rows, bool recorded) {
+  Look(batch, recorded);
+  if (!Fits(BytesFor(batch))) return false;
+  RETURN_IF_ERROR(Write(batch, rows));
+  return true;
+}
+
+// In host memory, where the device's addresses are known.
+absl::Status StepTables::Write(const Batch& batch, int rows) {
+  const size_t bytes = place_.tables->bytes();
+  if (host_.bytes() < bytes) {
+    ASSIGN_OR_RETURN(host_, PinnedBuffer::Make(bytes));
   }
-  Stage& stage = stages_[next_stage_++ % stages_.size()];
-  RETURN_IF_ERROR(CudaStatus(cudaEventSynchronize(stage.copied.get()), kTables));
-  host_ = stage.memory.data();
+  if (results_.bytes() < ResultBytes()) {
+    ASSIGN_OR_RETURN(results_, PinnedBuffer::Make(2 * ResultBytes()));
+  }
   used_ = FixedBytes();
   WriteRows(batch, rows);
   WriteAttention(batch);
@@ -102,11 +129,15 @@ absl::StatusOr<bool> StepTables::Begin(const Batch& batch, int rows, bool record
   WriteEnds(batch);
   WriteProbes(batch);
   HYDRAD_CHECK(used_ <= bytes);
+  return absl::OkStatus();
+}
+
+absl::Status StepTables::Send(cudaStream_t stream) {
+  PutAt(Column(0), std::span<const int32_t>(batch_->tokens));
   RETURN_IF_ERROR(
-      CudaStatus(cudaMemcpyAsync(device_->data(), host_, used_, cudaMemcpyHostToDevice, stream), kTables));
-  RETURN_IF_ERROR(CudaStatus(cudaEventRecord(stage.copied.get(), stream), kTables));
-  RETURN_IF_ERROR(AwaitAdapters(batch, stream));
-  return grows;
+      CudaStatus(cudaMemcpyAsync(place_.tables->data(), host_.data(), used_, cudaMemcpyHostToDevice, stream),
+                 "copying the step's tables"));
+  return AwaitAdapters(*batch_, stream);
 }
 
 absl::Status StepTables::AwaitAdapters(const Batch& batch, cudaStream_t stream) const {
@@ -137,8 +168,7 @@ size_t StepTables::LoraBytes(size_t runs, int rows) {
          Padded(cuda::LoraTilesAtMost(static_cast<int>(runs), rows) * sizeof(cuda::LoraTile));
 }
 
-absl::Status StepTables::PlaceRecords(const Batch& batch) {
-  host_gates_.clear();
+void StepTables::PlaceRecords(const Batch& batch) {
   record_begin_.assign(1, 0);
   for (const Batch::Run& run : batch.runs) {
     if (run.gates < 0) continue;
@@ -146,11 +176,6 @@ absl::Status StepTables::PlaceRecords(const Batch& batch) {
     const size_t rows = static_cast<size_t>(run.row_end - run.row_begin);
     record_begin_.push_back(record_begin_.back() + rows * AdapterOf(run).gate_count());
   }
-  const size_t bytes = sizeof(float) * record_begin_.back();
-  if (bytes == 0 || (gates_ != nullptr && gates_->bytes() >= bytes)) return absl::OkStatus();
-  gates_.reset();
-  ASSIGN_OR_RETURN(gates_, memory_.Allocate(2 * bytes, MemoryUse::kScratch));
-  return absl::OkStatus();
 }
 
 // A padded row is token 0 at position 0; it belongs to no sequence, and its K and V are not kept.
@@ -159,7 +184,7 @@ void StepTables::WriteRows(const Batch& batch, int rows) {
                batch.logit_rows.size() <= static_cast<size_t>(limits_.max_logit_rows));
   const auto padded = [&](size_t column, const std::vector<int32_t>& values, int32_t fill) {
     PutAt(Column(static_cast<int>(column)), std::span<const int32_t>(values));
-    auto* begin = reinterpret_cast<int32_t*>(host_ + Column(static_cast<int>(column)));
+    auto* begin = reinterpret_cast<int32_t*>(host_.data() + Column(static_cast<int>(column)));
     std::fill(begin + values.size(), begin + std::max<size_t>(values.size(), rows), fill);
   };
   padded(0, batch.tokens, 0);
@@ -223,7 +248,8 @@ cuda::LoraRun StepTables::MakeRun(const Batch::Run& run) {
                         .gates = nullptr,
                         .gates_stride = 0};
   if (run.gates >= 0) {
-    made.gates = static_cast<float*>(gates_ == nullptr ? nullptr : gates_->data()) + record_begin_[run.gates];
+    made.gates = static_cast<float*>(place_.gates == nullptr ? nullptr : place_.gates->data()) +
+                 record_begin_[run.gates];
     made.gates_stride = AdapterOf(run).gate_count();
   }
   return made;
@@ -240,18 +266,22 @@ const cuda::LoraGroup** StepTables::PutByLayer(const Batch::Run& run) {
   return placed;
 }
 
-absl::StatusOr<std::span<const float>> StepTables::Gates(int record, cudaStream_t stream) {
-  constexpr char kFetching[] = "fetching gates";
-  if (host_gates_.empty() && record_begin_.back() > 0) {
-    host_gates_.resize(record_begin_.back());
-    RETURN_IF_ERROR(
-        CudaStatus(cudaMemcpyAsync(host_gates_.data(), gates_->data(), sizeof(float) * host_gates_.size(),
-                                   cudaMemcpyDeviceToHost, stream),
-                   kFetching));
-    RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream), kFetching));
+size_t StepTables::ResultBytes() const {
+  return sizeof(double) * batch_->probe_sums.size() + GateBytes() +
+         sizeof(int32_t) * batch_->probes.size() * static_cast<size_t>(limits_.layers);
+}
+
+absl::Status StepTables::FetchResults(cudaStream_t stream) {
+  if (GateBytes() > 0) {
+    RETURN_IF_ERROR(CudaStatus(
+        cudaMemcpyAsync(host_gates(), place_.gates->data(), GateBytes(), cudaMemcpyDeviceToHost, stream),
+        "fetching gates"));
   }
-  const std::span<const float> all = host_gates_;
-  return all.subspan(record_begin_[record], record_begin_[record + 1] - record_begin_[record]);
+  return FetchRoutes(stream);
+}
+
+std::span<const float> StepTables::Gates(int record) const {
+  return {host_gates() + record_begin_[record], record_begin_[record + 1] - record_begin_[record]};
 }
 
 }  // namespace hydrad

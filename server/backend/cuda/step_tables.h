@@ -1,4 +1,5 @@
-// A step's metadata on the device: one block, filled in pinned memory and copied once.
+// A step's metadata on the device: one block, filled in pinned memory and copied once; and what comes back of
+// it, copied into pinned memory.
 #ifndef HYDRAD_SERVER_BACKEND_CUDA_STEP_TABLES_H_
 #define HYDRAD_SERVER_BACKEND_CUDA_STEP_TABLES_H_
 
@@ -23,21 +24,36 @@ struct StepEnds {
   auto operator<=>(const StepEnds&) const = default;
 };
 
-// Owned by the scheduler thread. What kernels are launched with (the addresses below) stays the same from
-// step to step unless Begin says otherwise, so that a recorded launch finds the step at hand.
+// Where the tables of one step after the other lie on the device.
+struct StepPlace {
+  std::unique_ptr<Buffer> tables;  // null after a step that was too large for the device
+  std::unique_ptr<Buffer> gates;   // likewise, and before a step records any
+};
+
+// Of one step at a time. While it runs, another StepTables in the same place plans the next one, in host
+// memory of its own. What kernels are launched with (the addresses below) stays the same from step to step
+// unless Plan says otherwise, so that a recorded launch finds the step at hand. Owned by the scheduler
+// thread.
 class StepTables {
  public:
+  // `place` is made as large as most steps need, if it is empty, and grows with steps that need more.
   // `partials`: room for partial results of attention. `regroup_products`: CudaBackendOptions'. Adapters,
-  // which are CudaAdapters, and routers are looked up in `held`, which must outlive the tables.
-  // RESOURCE_EXHAUSTED.
-  static absl::StatusOr<std::unique_ptr<StepTables>> Make(DeviceMemory& memory, const DeviceAdapters& held,
+  // which are CudaAdapters, and routers are looked up in `held`, which must outlive the tables, as must
+  // `place`. RESOURCE_EXHAUSTED.
+  static absl::StatusOr<std::unique_ptr<StepTables>> Make(DeviceMemory& memory, StepPlace& place,
+                                                          const DeviceAdapters& held,
                                                           const StepLimits& limits, int partials,
                                                           int64_t regroup_products);
 
-  // Plans `batch`, padded to `rows` rows, and puts it on its way on `stream`; what a step that is `recorded`
-  // launches depends on its form alone. Returns whether addresses have changed: the block table of a step may
-  // be longer than any before. An error says nothing about addresses: take them as changed.
-  absl::StatusOr<bool> Begin(const Batch& batch, int rows, bool recorded, cudaStream_t stream);
+  // Plans `batch`, padded to `rows` rows; what a step that is `recorded` launches depends on its form alone.
+  // Returns whether addresses have changed: the block table of a step may be longer than any before. An error
+  // says nothing about addresses: take them as changed. REQUIRES: no step is under way.
+  absl::StatusOr<bool> Plan(const Batch& batch, int rows, bool recorded);
+  // Likewise while another step runs. Returns whether it is planned: not where the place must grow for it.
+  // REQUIRES: the step of these tables is over.
+  absl::StatusOr<bool> PlanAhead(const Batch& batch, int rows, bool recorded);
+  // Puts what was planned on its way on `stream`, with the tokens that are in the batch now.
+  absl::Status Send(cudaStream_t stream);
 
   const int32_t* tokens() const { return At<int32_t>(0); }
   const int32_t* positions() const { return At<int32_t>(Column(1)); }
@@ -70,17 +86,18 @@ class StepTables {
   }
   const int32_t* probe_count() const { return At<int32_t>(probe_count_begin_); }
   int probes() const { return probes_; }
-  // See Backend::Routes. Waits for `stream`, the first time in a step.
-  absl::StatusOr<Routed> Routes(size_t probe, cudaStream_t stream);
 
-  // [rows of the run, gate_count() of its adapter], once the step is over: see Backend::Gates. Waits for
-  // `stream`.
-  absl::StatusOr<std::span<const float>> Gates(int record, cudaStream_t stream);
+  // Once the step's ops are on `stream`: fetches what they give.
+  absl::Status FetchResults(cudaStream_t stream);
+  // Once `stream` has run that, until another step is planned here. See Backend::Routes, and Backend::Gates.
+  Routed Routes(size_t probe) const;
+  std::span<const float> Gates(int record) const;
 
  private:
-  StepTables(DeviceMemory& memory, const DeviceAdapters& held, const StepLimits& limits, int partials,
-             int64_t regroup_products)
+  StepTables(DeviceMemory& memory, StepPlace& place, const DeviceAdapters& held, const StepLimits& limits,
+             int partials, int64_t regroup_products)
       : memory_(memory),
+        place_(place),
         held_(held),
         limits_(limits),
         partials_(partials),
@@ -88,7 +105,7 @@ class StepTables {
 
   template <class V>
   V* At(size_t offset) const {
-    return reinterpret_cast<V*>(static_cast<std::byte*>(device_->data()) + offset);
+    return reinterpret_cast<V*>(static_cast<std::byte*>(place_.tables->data()) + offset);
   }
   size_t Column(int i) const { return static_cast<size_t>(i) * column_bytes_; }
   size_t FixedBytes() const;
@@ -107,11 +124,16 @@ class StepTables {
   using ByKind = std::array<int64_t, kProjectionGroups>;
   ByKind ZerosOf(const Batch::Run& run) const;
 
+  void Look(const Batch& batch, bool recorded);
+  bool Fits(size_t bytes) const;
   absl::Status Grow(size_t bytes);
+  absl::Status Write(const Batch& batch, int rows);
   size_t BytesFor(const Batch& batch) const;
   static size_t LoraBytes(size_t runs, int rows);
   size_t EndsBytes(const Batch& batch) const;
-  absl::Status PlaceRecords(const Batch& batch);
+  void PlaceRecords(const Batch& batch);
+  size_t GateBytes() const { return sizeof(float) * record_begin_.back(); }
+  size_t ResultBytes() const;
   absl::Status AwaitAdapters(const Batch& batch, cudaStream_t stream) const;
   void WriteRows(const Batch& batch, int rows);
   void WriteAttention(const Batch& batch);
@@ -128,9 +150,13 @@ class StepTables {
   void WriteProbe(size_t index, std::span<cuda::RouterProbe> by_layer);
   size_t ProbeBytes() const;
   absl::Status FetchRoutes(cudaStream_t stream);
+  // Of the results, on the host: sums, gates, picks.
+  double* host_sums() const { return reinterpret_cast<double*>(results_.data()); }
+  float* host_gates() const { return reinterpret_cast<float*>(host_sums() + batch_->probe_sums.size()); }
+  int32_t* host_picks() const { return reinterpret_cast<int32_t*>(host_gates() + record_begin_.back()); }
   template <class V>
   void PutAt(size_t offset, std::span<const V> values) {
-    if (!values.empty()) std::memcpy(host_ + offset, values.data(), values.size_bytes());
+    if (!values.empty()) std::memcpy(host_.data() + offset, values.data(), values.size_bytes());
   }
   // Returns where the device will have them.
   template <class V>
@@ -142,21 +168,16 @@ class StepTables {
   }
 
   DeviceMemory& memory_;
+  StepPlace& place_;
   const DeviceAdapters& held_;
   const StepLimits limits_;
   const int partials_;
   const int64_t regroup_products_;
   size_t column_bytes_ = 0;  // of one column of fixed place
 
-  struct Stage {
-    PinnedBuffer memory;
-    CudaEvent copied;
-  };
-  std::unique_ptr<Buffer> device_;  // null after a Grow that failed
-  std::array<Stage, 2> stages_;     // a step is written while the one before is copied
-  size_t next_stage_ = 0;
-  std::byte* host_ = nullptr;  // of the stage at hand
-  size_t used_ = 0;            // bytes of it
+  PinnedBuffer host_;  // as place_.tables will be
+  size_t used_ = 0;    // bytes of it
+  PinnedBuffer results_;
 
   std::vector<size_t> lora_begin_;  // of each pass's plan; the first has a fixed place
   std::vector<size_t> head_begin_;  // likewise
@@ -185,14 +206,8 @@ class StepTables {
     const double* sums = nullptr;              // on the device
     const int32_t* picks = nullptr;            // [layers] on the device; null where it does not decide
   };
-  std::vector<Probe> probed_;        // [probes]
-  std::vector<double> host_sums_;    // what Routes has fetched, as Batch::probe_sums
-  std::vector<int32_t> host_picks_;  // [probes, layers]
-  bool routes_fetched_ = false;
-
-  std::unique_ptr<Buffer> gates_;
-  std::vector<size_t> record_begin_;  // [records + 1] into gates_, in numbers
-  std::vector<float> host_gates_;     // what Gates has fetched of this step
+  std::vector<Probe> probed_;               // [probes]
+  std::vector<size_t> record_begin_ = {0};  // [records + 1] into place_.gates, in numbers
 };
 
 }  // namespace hydrad

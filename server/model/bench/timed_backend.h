@@ -57,6 +57,8 @@ class TimedBackend : public Backend {
   DeviceAdapters& device_adapters() override { return inner_.device_adapters(); }
 
   absl::Status Reserve(const StepLimits& limits) override { return inner_.Reserve(limits); }
+  bool asynchronous() const override { return inner_.asynchronous(); }
+  void PrepareStep(const Batch& batch) override { inner_.PrepareStep(batch); }
   void BeginStep(const Batch& batch, std::span<const double> inv_freq) override {
     Time("begin step", [&] { inner_.BeginStep(batch, inv_freq); });
   }
@@ -102,9 +104,9 @@ class TimedBackend : public Backend {
   void Add(Tensor y, Tensor x) override {
     Time("add", [&] { inner_.Add(y, x); });
   }
-  Sampled Score(Tensor logits, int32_t token, int top) override { return inner_.Score(logits, token, top); }
-  void Sample(Tensor logits, std::span<const SampleRow> rows, std::span<Sampled> out) override {
-    Time("sample", [&] { inner_.Sample(logits, rows, out); });
+  void Sample(Tensor logits, std::span<const Draw> draws, std::span<const ScoreRow> scores,
+              std::span<Sampled> sampled, std::span<Sampled> scored) override {
+    Time("sample", [&] { inner_.Sample(logits, draws, scores, sampled, scored); });
   }
   absl::Status FinishStep() override { return inner_.FinishStep(); }
   void ReadBack(Tensor x, std::span<float> out) override { inner_.ReadBack(x, out); }

@@ -374,6 +374,7 @@ TEST_F(CudaBackendTest, ComposesAdaptersAndRecordsGates) {
       for (int layer = 0; layer < 2; ++layer)
         b->AddLora(cuda ? y.cuda() : y.cpu(), cuda ? x.cuda() : x.cpu(), layer, group);
     }
+    ASSERT_TRUE(b->FinishStep().ok());
     const auto recorded = b->Gates(0);
     gates[i++].assign(recorded.begin(), recorded.end());
   }
@@ -423,6 +424,7 @@ TEST_F(CudaBackendTest, RoutesLayerByLayer) {
       b->Route(cuda ? x.cuda() : x.cpu(), layer);
       b->AddLora(cuda ? y.cuda() : y.cpu(), cuda ? in.cuda() : in.cpu(), layer, ProjectionGroup::kQkv);
     }
+    ASSERT_TRUE(b->FinishStep().ok());
     const Routed routed = b->Routes(0);
     sums[cuda ? 0 : 1].assign(routed.sums.begin(), routed.sums.end());
     picks[cuda ? 0 : 1].assign(routed.picks.begin(), routed.picks.end());
@@ -516,8 +518,11 @@ TEST_F(CudaBackendTest, DrawsAsTheReferenceDoes) {
   const Batch batch = TwoSequences();
   Begin(batch);
   std::vector<Sampled> got(3), want(3);
-  cuda_->Sample(logits.cuda(), rows, got);
-  cpu_->Sample(logits.cpu(), rows, want);
+  std::vector<Draw> draws;
+  for (int32_t i = 0; i < 3; ++i) draws.push_back({i, rows[i]});
+  cuda_->Sample(logits.cuda(), draws, {}, got, {});
+  ASSERT_TRUE(cuda_->FinishStep().ok());
+  cpu_->Sample(logits.cpu(), draws, {}, want, {});
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(got[i].token, want[i].token) << i;
     EXPECT_NEAR(got[i].logprob, want[i].logprob, 1e-5) << i;
@@ -526,19 +531,32 @@ TEST_F(CudaBackendTest, DrawsAsTheReferenceDoes) {
   }
 }
 
-// Also with a longer list than any before, and of the row that is asked for alone.
+// Also with a longer list than any before, between rows that are drawn from, and of tokens that no row has.
 TEST_F(CudaBackendTest, ScoresAsTheReferenceDoes) {
-  Both logits(*cuda_, DType::kF32, 3, 97, 42, 6);
-  Begin(TwoSequences());
-  for (const auto& [row, token, top] : {std::tuple{1, 5, 0}, {2, 96, 30}, {0, 0, 97}}) {
-    const Sampled got = cuda_->Score(logits.cuda().Rows(row, 1), token, top),
-                  want = cpu_->Score(logits.cpu().Rows(row, 1), token, top);
-    EXPECT_EQ(got.token, token);
+  Both logits(*cuda_, DType::kF32, 6, 97, 42, 6);
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  const std::vector<Draw> draws = {{1, {&greedy, {}, {}, {}, 0, 0, 0}}, {4, {&greedy, {}, {}, {}, 0, 0, 1}}};
+  const std::vector<ScoreRow> scores = {{0, 5, 0}, {2, -1, 2}, {3, 96, 97}, {5, 97, 2}};
+  const Batch batch = TwoSequences();
+  std::vector<Sampled> sampled[2], scored[2];
+  for (Backend* b : {cuda_.get(), cpu_.get()}) {
+    const bool cuda = b == cuda_.get();
+    b->BeginStep(batch, kInvFreq);
+    sampled[cuda].resize(draws.size()), scored[cuda].resize(scores.size());
+    b->Sample(cuda ? logits.cuda() : logits.cpu(), draws, scores, sampled[cuda], scored[cuda]);
+    ASSERT_TRUE(b->FinishStep().ok());
+  }
+  for (size_t i = 0; i < draws.size(); ++i) EXPECT_EQ(sampled[1][i].token, sampled[0][i].token) << i;
+  EXPECT_EQ(scored[1][1].token, -1);
+  EXPECT_EQ(scored[1][3].token, -1);
+  for (const size_t i : {0, 2}) {
+    const Sampled &got = scored[1][i], &want = scored[0][i];
+    EXPECT_EQ(got.token, scores[i].token);
     EXPECT_NEAR(got.logprob, want.logprob, 1e-5);
     ASSERT_EQ(got.top.size(), want.top.size());
     for (size_t k = 0; k < got.top.size(); ++k) EXPECT_EQ(got.top[k].token, want.top[k].token) << k;
   }
-  for (const int32_t token : {-1, 97}) EXPECT_EQ(cuda_->Score(logits.cuda().Rows(0, 1), token, 2).token, -1);
 }
 
 }  // namespace

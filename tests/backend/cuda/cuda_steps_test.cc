@@ -41,10 +41,15 @@ struct Device {
     }
   }
   // Each sequence goes on by `tokens`.
-  std::vector<std::vector<float>> Step(int tokens) {
+  std::vector<std::vector<float>> Step(int tokens) { return RunStep(*model, pool, Chunks(tokens)); }
+  // Twice, with the second step prepared while the first runs.
+  std::vector<std::vector<float>> PreparedSteps(int tokens, bool dropped) {
+    return RunPreparedSteps(*model, pool, Chunks(tokens), dropped);
+  }
+  std::vector<Chunk> Chunks(int tokens) {
     std::vector<Chunk> chunks;
     for (TestSequence& s : sequences) chunks.push_back({&s, tokens});
-    return RunStep(*model, pool, chunks);
+    return chunks;
   }
 
   std::unique_ptr<Backend> backend;
@@ -65,8 +70,13 @@ class CudaStepsTest : public testing::Test {
   }
   void Add(const RandomAdapterOptions& options) { cuda_.Add(options), cpu_.Add(options); }
   void Start(const std::vector<int>& adapter_of) { cuda_.Start(adapter_of), cpu_.Start(adapter_of); }
-  void StepAndCompare(int tokens, const char* what) {
-    const auto got = cuda_.Step(tokens), want = cpu_.Step(tokens);
+  void StepAndCompare(int tokens, const char* what) { Compare(cuda_.Step(tokens), cpu_.Step(tokens), what); }
+  void PreparedStepsAndCompare(int tokens, bool dropped, const char* what) {
+    Compare(cuda_.PreparedSteps(tokens, dropped), cpu_.PreparedSteps(tokens, dropped), what);
+  }
+  using Logits = std::vector<std::vector<float>>;
+  static void Compare(const Logits& got, const Logits& want, const char* what) {
+    ASSERT_EQ(got.size(), want.size());
     for (size_t i = 0; i < want.size(); ++i) {
       for (size_t t = 0; t < want[i].size(); ++t) {
         ASSERT_LE(std::abs(got[i][t] - want[i][t]), kBound) << what << ", row " << i << ", token " << t;
@@ -153,6 +163,21 @@ TEST_F(CudaStepsTest, RunsOfDifferentRanksShareALaunch) {
   Start({0, 1, 2});
   StepAndCompare(7, "prompts");
   for (int i = 0; i < 3; ++i) StepAndCompare(1, "decode");
+}
+
+// What is planned while a step runs reaches neither that step nor one that runs in its stead, and what was
+// planned for other tokens runs with those that have come. Pieces of prompts, and steps that are recorded.
+TEST_F(CudaStepsTest, StepsArePreparedWhileOthersRun) {
+  Add({.rank = 6, .size = 0.1f});
+  Add({.rank = 4, .experts = 3, .gate = {GateRule::kSoftmax}, .size = 0.1f});
+  Start({0, -1, 1});
+  PreparedStepsAndCompare(3, /*dropped=*/false, "prompts");
+  PreparedStepsAndCompare(2, /*dropped=*/true, "prompts, dropped");
+  for (int i = 0; i < 3; ++i) {
+    PreparedStepsAndCompare(1, /*dropped=*/false, "decode");
+    PreparedStepsAndCompare(1, /*dropped=*/true, "decode, dropped");
+    StepAndCompare(1, "not prepared");
+  }
 }
 
 // Steps that want no logits return before the device has begun; their metadata must not be overwritten.
