@@ -21,13 +21,40 @@ namespace {
 
 constexpr size_t kMaxFileBytes = 256 * 1024 * 1024;
 
+// The parts of `data` within [begin, end), counted from `begin`.
+std::vector<ByteRange> DataWithin(std::span<const ByteRange> data, size_t begin, size_t end) {
+  std::vector<ByteRange> out;
+  auto range =
+      std::partition_point(data.begin(), data.end(), [&](const ByteRange& r) { return r.end <= begin; });
+  for (; range != data.end() && range->begin < end; ++range) {
+    out.push_back({std::max(range->begin, begin) - begin, std::min(range->end, end) - begin});
+  }
+  return out;
+}
+
+// RepairUtf8 of the text, cut at the borders of `data`; `out` are the parts in the result.
+std::string RepairedWith(std::string_view text, std::span<const ByteRange> data,
+                         std::vector<ByteRange>* out) {
+  std::string repaired;
+  size_t pos = 0;
+  for (const ByteRange& range : data) {
+    repaired += RepairUtf8(text.substr(pos, range.begin - pos));
+    const size_t begin = repaired.size();
+    repaired += RepairUtf8(text.substr(range.begin, range.end - range.begin));
+    out->push_back({begin, repaired.size()});
+    pos = range.end;
+  }
+  return repaired + RepairUtf8(text.substr(pos));
+}
+
 }  // namespace
 
 class Tokenizer::Impl {
  public:
   static absl::StatusOr<std::unique_ptr<const Impl>> Parse(const JsonNode& root);
 
-  std::vector<int32_t> Encode(std::string_view text, bool add_special, bool parse_special) const;
+  // `data` as in Tokenizer; those of parts of a text count from the part's beginning.
+  std::vector<int32_t> Encode(std::string_view text, bool add_special, std::span<const ByteRange> data) const;
   // What decoding starts from, or null: the id is no token, or is left out.
   const std::string* DecodedToken(int32_t id, bool skip_special) const;
 
@@ -41,12 +68,12 @@ class Tokenizer::Impl {
  private:
   // One call of Encode: the results so far and memory that is used again for every part of the text.
   struct Run {
-    bool parse_special;
     std::vector<int32_t> ids;
     BpeScratch scratch;
   };
-  void EncodeRaw(std::string_view text, size_t front_bytes, Run* run) const;
-  void EncodeNormalized(std::string_view text, size_t front_bytes, Run* run) const;
+  void EncodeRaw(std::string_view text, std::span<const ByteRange> data, size_t front_bytes, Run* run) const;
+  void EncodeNormalized(std::string_view text, std::span<const ByteRange> data, size_t front_bytes,
+                        Run* run) const;
   void EncodePlain(std::string_view text, size_t front_bytes, Run* run) const;
 };
 
@@ -68,39 +95,47 @@ absl::StatusOr<std::unique_ptr<const Tokenizer::Impl>> Tokenizer::Impl::Parse(co
 }
 
 std::vector<int32_t> Tokenizer::Impl::Encode(std::string_view text, bool add_special,
-                                             bool parse_special) const {
-  Run run{parse_special, {}, {}};
+                                             std::span<const ByteRange> data) const {
+  Run run;
   run.ids.reserve(text.size() / 4 + 8);
   if (add_special) run.ids = post_processor.before;
   if (IsUtf8(text)) {
-    EncodeRaw(text, text.empty() ? 0 : CharLength(text[0]), &run);
+    EncodeRaw(text, data, text.empty() ? 0 : CharLength(text[0]), &run);
   } else {
-    const std::string repaired = RepairUtf8(text);
-    EncodeRaw(repaired, CharLength(repaired[0]), &run);
+    std::vector<ByteRange> repaired_data;
+    const std::string repaired = RepairedWith(text, data, &repaired_data);
+    EncodeRaw(repaired, repaired_data, CharLength(repaired[0]), &run);
   }
   if (add_special) run.ids.insert(run.ids.end(), post_processor.after.begin(), post_processor.after.end());
   return std::move(run.ids);
 }
 
 // `front_bytes` as in Piece.
-void Tokenizer::Impl::EncodeRaw(std::string_view text, size_t front_bytes, Run* run) const {
-  for (const AddedTokenSpan& span : added.Find(text, /*normalized=*/false, run->parse_special)) {
+void Tokenizer::Impl::EncodeRaw(std::string_view text, std::span<const ByteRange> data, size_t front_bytes,
+                                Run* run) const {
+  for (const AddedTokenSpan& span : added.Find(text, /*normalized=*/false, data)) {
     const std::string_view part = text.substr(span.begin, span.end - span.begin);
     const size_t front = front_bytes > span.begin ? front_bytes - span.begin : 0;
     if (span.id >= 0) {
       run->ids.push_back(span.id);
     } else if (normalizer.empty()) {
-      EncodeNormalized(part, front, run);
+      EncodeNormalized(part, DataWithin(data, span.begin, span.end), front, run);
     } else {
       const std::string normalized = normalizer.Apply(part);
-      EncodeNormalized(normalized, front > 0 ? normalizer.FrontBytes(part, normalized) : 0, run);
+      std::vector<ByteRange> normalized_data;
+      if (added.HasNormalizedSpecial()) {
+        normalized_data = normalizer.DataOf(part, DataWithin(data, span.begin, span.end), normalized);
+      }
+      EncodeNormalized(normalized, normalized_data, front > 0 ? normalizer.FrontBytes(part, normalized) : 0,
+                       run);
     }
   }
 }
 
-void Tokenizer::Impl::EncodeNormalized(std::string_view text, size_t front_bytes, Run* run) const {
+void Tokenizer::Impl::EncodeNormalized(std::string_view text, std::span<const ByteRange> data,
+                                       size_t front_bytes, Run* run) const {
   if (!added.Has(/*normalized=*/true)) return EncodePlain(text, front_bytes, run);
-  for (const AddedTokenSpan& span : added.Find(text, /*normalized=*/true, run->parse_special)) {
+  for (const AddedTokenSpan& span : added.Find(text, /*normalized=*/true, data)) {
     if (span.id >= 0) {
       run->ids.push_back(span.id);
     } else {
@@ -152,7 +187,13 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::FromJson(std::string
 }
 
 std::vector<int32_t> Tokenizer::Encode(std::string_view text, bool add_special, bool parse_special) const {
-  return impl_->Encode(text, add_special, parse_special);
+  // Text in which no special token is to be recognised is data as a whole.
+  const ByteRange all{0, text.size()};
+  return impl_->Encode(text, add_special, parse_special ? std::span<const ByteRange>() : std::span(&all, 1));
+}
+
+std::vector<int32_t> Tokenizer::Encode(std::string_view text, std::span<const ByteRange> data) const {
+  return impl_->Encode(text, /*add_special=*/false, data);
 }
 
 std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {

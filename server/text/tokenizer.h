@@ -20,6 +20,8 @@
 #include <string_view>
 #include <vector>
 
+#include "server/text/byte_range.h"
+
 namespace hydrad {
 
 class DecodeStream;
@@ -37,6 +39,10 @@ class Tokenizer {
   // post-processor (BOS) are added only if `add_special`. Bytes that are not UTF-8 are replaced by U+FFFD
   // first.
   std::vector<int32_t> Encode(std::string_view text, bool add_special, bool parse_special) const;
+  // The same for a text of which the parts `data` came from users (ChatTemplate::Rendered), nothing added at
+  // its ends: special tokens are recognised where no byte of theirs is data, and are plain text where one is.
+  // REQUIRES: `data` is ascending and does not overlap.
+  std::vector<int32_t> Encode(std::string_view text, std::span<const ByteRange> data) const;
 
   // The text of `ids`; special tokens are left out if `skip_special`, ids that are no token always. Bytes
   // that do not form UTF-8 become U+FFFD.

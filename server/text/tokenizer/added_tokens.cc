@@ -46,7 +46,7 @@ void TextSet::Add(std::string_view text, int32_t id) {
   if (ids_[node] < 0) ids_[node] = id;
 }
 
-int32_t TextSet::LongestAt(std::string_view text, size_t begin, size_t* end) const {
+int32_t TextSet::LongestAt(std::string_view text, size_t begin, size_t* end, const Counts& counts) const {
   if (!first_[static_cast<uint8_t>(text[begin])]) return -1;
   int32_t found = -1;
   int32_t node = 0;
@@ -55,7 +55,7 @@ int32_t TextSet::LongestAt(std::string_view text, size_t begin, size_t* end) con
     if (it == next_.end()) break;
     node = it->second;
     ++pos;
-    if (ids_[node] < 0) continue;
+    if (ids_[node] < 0 || (counts && !counts(ids_[node], pos))) continue;
     found = ids_[node];
     *end = pos;
   }
@@ -74,6 +74,7 @@ absl::StatusOr<AddedTokens> AddedTokens::Parse(const JsonNode& node, const BpeMo
   if (bytes > kMaxAllContents) return node.Error("more than {} bytes of tokens", kMaxAllContents);
   for (const auto& [id, token] : tokens.by_id_) {
     tokens.sets_[token.normalized].Add(token.normalized ? token.decoded : token.content, id);
+    tokens.has_normalized_special_ |= token.normalized && token.special;
   }
   return tokens;
 }
@@ -116,17 +117,32 @@ bool AddedTokens::StandsAlone(std::string_view text, size_t begin, size_t end) c
 
 std::vector<AddedTokenSpan> AddedTokens::Find(std::string_view text, bool normalized,
                                               bool parse_special) const {
+  const ByteRange all{0, text.size()};
+  return Find(text, normalized, parse_special ? std::span<const ByteRange>() : std::span(&all, 1));
+}
+
+std::vector<AddedTokenSpan> AddedTokens::Find(std::string_view text, bool normalized,
+                                              std::span<const ByteRange> data) const {
   std::vector<AddedTokenSpan> spans;
   const TextSet& set = sets_[normalized];
   size_t done = 0;
   size_t match_end = 0;
   size_t space_end = 0;  // of the white space that a token took last
+  size_t next_data = 0;  // the first part of `data` that ends behind `pos`
+  size_t border = 0;     // up to where a special token may reach from `pos`
+  const TextSet::Counts counts = [&](int32_t id, size_t end) {
+    return end <= border || !by_id_.at(id).special;
+  };
   for (size_t pos = 0; !set.empty() && pos < text.size(); pos = std::max(pos + 1, match_end)) {
-    const int32_t id = set.LongestAt(text, pos, &match_end);
+    while (next_data < data.size() && data[next_data].end <= pos) ++next_data;
+    const bool any = next_data < data.size();
+    const bool inside = any && data[next_data].begin <= pos;
+    border = !any ? text.size() : inside ? data[next_data].end : data[next_data].begin;
+    const int32_t id = set.LongestAt(text, pos, &match_end, counts);
     if (id < 0) continue;
     const AddedToken& token = by_id_.at(id);
     // What is passed over stays passed over: no shorter token is looked for inside it.
-    if (token.special && !parse_special) continue;
+    if (token.special && inside) continue;
     if (token.single_word && !StandsAlone(text, pos, match_end)) continue;
     size_t begin = pos, end = match_end;
     if (token.lstrip && begin > done) begin = done + TrailingSpace(text.substr(done, begin - done));

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "server/text/byte_range.h"
 #include "server/text/tokenizer/bpe.h"
 #include "server/text/tokenizer/json_node.h"
 #include "server/text/tokenizer/normalizer.h"
@@ -39,8 +41,10 @@ class TextSet {
   // The id of a text already in the set is kept.
   void Add(std::string_view text, int32_t id);
   bool empty() const { return next_.empty(); }
-  // The longest text of the set that starts at `begin`: its id and end, or -1.
-  int32_t LongestAt(std::string_view text, size_t begin, size_t* end) const;
+  // Whether a text of the set, by its id, counts where it ends at `end`.
+  using Counts = std::function<bool(int32_t id, size_t end)>;
+  // The longest text of the set that starts at `begin` and counts (all do if null): its id and end, or -1.
+  int32_t LongestAt(std::string_view text, size_t begin, size_t* end, const Counts& counts = nullptr) const;
 
  private:
   std::unordered_map<uint64_t, int32_t> next_;  // node << 8 | byte -> node; the root is 0
@@ -58,11 +62,17 @@ class AddedTokens {
                                            const Normalizer& normalizer);
 
   // Covers `text` with spans, in order. `normalized` says which of the two kinds of tokens to look for.
-  // Special tokens are passed over unless `parse_special`. A span may begin before the previous one ends if
-  // white space was claimed from both sides.
+  // Special tokens are passed over inside the parts `data`, which ascend and do not overlap, and are none
+  // where they reach over the border of such a part. A span may begin before the previous one ends if white
+  // space was claimed from both sides.
+  std::vector<AddedTokenSpan> Find(std::string_view text, bool normalized,
+                                   std::span<const ByteRange> data) const;
+  // The same with all of the text data, or nothing of it if `parse_special`.
   std::vector<AddedTokenSpan> Find(std::string_view text, bool normalized, bool parse_special) const;
   // True if Find can find anything of the kind.
   bool Has(bool normalized) const { return !sets_[normalized].empty(); }
+  // True if a special token is looked for in the normalised text.
+  bool HasNormalizedSpecial() const { return has_normalized_special_; }
 
   // The id of a token given by its content, or -1.
   int32_t TokenId(std::string_view content) const;
@@ -81,6 +91,7 @@ class AddedTokens {
   std::map<std::string, int32_t, std::less<>> ids_;
   std::unordered_set<std::string> special_;
   TextSet sets_[2];  // by `normalized`
+  bool has_normalized_special_ = false;
 };
 
 }  // namespace hydrad

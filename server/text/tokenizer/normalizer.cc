@@ -170,4 +170,31 @@ size_t Normalizer::FrontBytes(std::string_view text, std::string_view result) co
   return end < result.size() ? end + CharLength(result[end]) : end;
 }
 
+std::vector<ByteRange> Normalizer::DataOf(std::string_view text, std::span<const ByteRange> data,
+                                          std::string_view result) const {
+  if (data.empty()) return {};
+  // The text is put together from its parts, each normalised alone. What Prepend adds stands at the front of
+  // each, but of the whole at its front only.
+  const std::string probe = Apply("a");
+  const size_t added = probe.ends_with('a') ? probe.size() - 1 : 0;
+  std::string joined;
+  std::vector<ByteRange> out;
+  const auto add = [&](size_t begin, size_t end) {
+    std::string part = Apply(text.substr(begin, end - begin));
+    if (begin > 0 && begin < end) part.erase(0, std::min(added, part.size()));
+    joined += part;
+  };
+  size_t pos = 0;
+  for (const ByteRange& range : data) {
+    add(pos, range.begin);
+    const size_t begin = joined.size();
+    add(range.begin, range.end);
+    out.push_back({begin, joined.size()});
+    pos = range.end;
+  }
+  add(pos, text.size());
+  if (joined == result) return out;
+  return {{0, result.size()}};
+}
+
 }  // namespace hydrad

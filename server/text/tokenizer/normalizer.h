@@ -3,10 +3,12 @@
 #define HYDRAD_SERVER_TEXT_TOKENIZER_NORMALIZER_H_
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "server/text/byte_range.h"
 #include "server/text/tokenizer/json_node.h"
 
 namespace hydrad {
@@ -32,6 +34,10 @@ class Normalizer {
   // Prepend adds belongs to it. 0 if that character was stripped. (Metaspace asks what stands at the start of
   // the input.)
   size_t FrontBytes(std::string_view text, std::string_view result) const;
+  // Where the parts `data` of a text are in Apply's result for it. All of the result counts as data
+  // where the steps see across a border (a letter and its accent, white space that is stripped).
+  std::vector<ByteRange> DataOf(std::string_view text, std::span<const ByteRange> data,
+                                std::string_view result) const;
 
  private:
   std::vector<std::unique_ptr<const Step>> steps_;
