@@ -8,7 +8,7 @@
 namespace hydrad {
 
 // Adds one message of the stream to `result`, which starts empty. Choices stand at their index; texts, token
-// ids and log-probabilities are appended, the finish reason and the stop string replaced.
+// ids, log-probabilities and calls of functions are appended, the finish reason and the stop string replaced.
 void Gather(const v1::GenerateResponse& message, v1::GenerateResult& result);
 
 }  // namespace hydrad

@@ -35,6 +35,11 @@ Json ChoiceJson(const v1::Chunk& choice) {
                {"token_ids", choice.token_ids()},
                {"finish_reason", FinishReasonName(choice.finish_reason())}};
   if (!choice.stop().empty()) json["stop"] = choice.stop();
+  if (!choice.reasoning().empty()) json["reasoning"] = choice.reasoning();
+  for (const v1::CalledTool& call : choice.tool_calls()) {
+    json["tool_calls"].push_back(
+        {{"index", call.index()}, {"id", call.id()}, {"name", call.name()}, {"arguments", call.arguments()}});
+  }
   if (!choice.logprobs().empty()) json["logprobs"] = LogprobsJson(choice.logprobs());
   return json;
 }
@@ -83,6 +88,8 @@ std::string FinishReasonName(v1::FinishReason reason) {
       return "stop";
     case v1::FINISH_REASON_LENGTH:
       return "length";
+    case v1::FINISH_REASON_TOOL_CALLS:
+      return "tool_calls";
     default:
       return "";
   }

@@ -39,9 +39,8 @@ std::vector<AnswerEvent> AnswerReader::Read(const OutputPiece& piece) {
   return events;
 }
 
-std::string_view AnswerReader::FinishReasonOf(const OutputPiece& last) const {
-  const bool called = parsers_[static_cast<size_t>(last.choice)].called();
-  return called && last.reason != FinishReason::kLength ? "tool_calls" : Name(last.reason);
+bool AnswerReader::StopsForCalls(const OutputPiece& last) const {
+  return parsers_[static_cast<size_t>(last.choice)].called() && last.reason != FinishReason::kLength;
 }
 
 }  // namespace hydrad

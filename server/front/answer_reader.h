@@ -33,9 +33,13 @@ class AnswerReader {
   // call's events are: it begins, arguments (none, one or more), it ends.
   std::vector<AnswerEvent> Read(const OutputPiece& piece);
 
-  // Why the choice ended: "tool_calls" where it stopped and has made a call, else as Name of the reason.
-  // REQUIRES: `last` is the choice's last piece, and has been read.
-  std::string_view FinishReasonOf(const OutputPiece& last) const;
+  // Whether the choice has stopped in order that its calls be answered. REQUIRES: `last` is the choice's last
+  // piece, and has been read; so of the next.
+  bool StopsForCalls(const OutputPiece& last) const;
+  // "tool_calls" if so, else Name of the reason.
+  std::string_view FinishReasonOf(const OutputPiece& last) const {
+    return StopsForCalls(last) ? "tool_calls" : Name(last.reason);
+  }
 
  private:
   std::vector<AnswerParser> parsers_;  // [choices]

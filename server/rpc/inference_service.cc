@@ -135,12 +135,14 @@ class InferenceService final : public UnreadService<v1::Inference> {
     if (const absl::Status parsed = ParseMessage(call.bytes, &message); !parsed.ok())
       return intake_.Invalid(parsed, call.caller);
     return intake_.Start(call, FromProto(std::move(message)), [&](AnswerHead head) {
-      return make_sink({.start = ToProto(head, base_model_),
-                        .echo = std::move(head.echo),
-                        .token_ids = head.token_ids,
-                        .token_bytes = [&tokenizer = rooms_.tokenizer](
-                                           int32_t token) { return tokenizer.TokenBytes(token); }},
-                       head.choices);
+      return make_sink(
+          {.start = ToProto(head, base_model_),
+           .echo = std::move(head.echo),
+           .token_ids = head.token_ids,
+           .answer = head.answer ? std::optional(AnswerReader(*head.answer, head.choices)) : std::nullopt,
+           .token_bytes = [&tokenizer =
+                               rooms_.tokenizer](int32_t token) { return tokenizer.TokenBytes(token); }},
+          head.choices);
     });
   }
 

@@ -44,9 +44,13 @@ size_t MemoryOf(const Start& start) {
 }
 
 size_t MemoryOf(const Chunk& chunk) {
-  return Heap(sizeof chunk) + OfString(chunk.text()) + OfString(chunk.stop()) +
-         Heap(2 * sizeof(int32_t) * static_cast<size_t>(chunk.token_ids_size())) +
-         OfLogprobs(chunk.logprobs());
+  size_t bytes = Heap(sizeof chunk) + OfString(chunk.text()) + OfString(chunk.stop()) +
+                 OfString(chunk.reasoning()) +
+                 Heap(2 * sizeof(int32_t) * static_cast<size_t>(chunk.token_ids_size())) +
+                 OfLogprobs(chunk.logprobs()) + OfList(chunk.tool_calls_size());
+  for (const CalledTool& call : chunk.tool_calls())
+    bytes += Heap(sizeof call) + OfString(call.id()) + OfString(call.name()) + OfString(call.arguments());
+  return bytes;
 }
 
 size_t MemoryOf(const GenerateResponse& message) {

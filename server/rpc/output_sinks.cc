@@ -23,6 +23,18 @@ void Fill(const OutputStart& from, const TokenBytes& token_bytes, v1::Start* sta
   if (from.route) *start->mutable_route() = ToProto(*from.route);
 }
 
+v1::Chunk ChunkOf(OutputPiece piece, OutputHead& head) {
+  if (head.answer) return ToProto(std::move(piece), *head.answer, head.token_ids, head.token_bytes);
+  return ToProto(std::move(piece), head.token_ids, head.token_bytes);
+}
+
+// All of the piece may be held back by whoever takes the answer apart.
+bool SaysNothing(const v1::Chunk& chunk) {
+  return chunk.text().empty() && chunk.reasoning().empty() && chunk.tool_calls().empty() &&
+         chunk.token_ids().empty() && chunk.logprobs().empty() &&
+         chunk.finish_reason() == v1::FINISH_REASON_UNSPECIFIED;
+}
+
 absl::Status Dropped() { return Internal("the request was dropped"); }
 
 }  // namespace
@@ -39,7 +51,8 @@ void StreamSink::OnStart(OutputStart start) {
 bool StreamSink::OnPiece(OutputPiece piece) {
   const size_t choice = static_cast<size_t>(piece.choice);
   v1::GenerateResponse message;
-  *message.mutable_chunk() = ToProto(std::move(piece), head_.token_ids, head_.token_bytes);
+  *message.mutable_chunk() = ChunkOf(std::move(piece), head_);
+  if (head_.answer && SaysNothing(message.chunk())) return true;
   if (echoed_.size() <= choice) echoed_.resize(choice + 1);
   if (!echoed_[choice]) message.mutable_chunk()->mutable_text()->insert(0, head_.echo);
   echoed_[choice] = true;
@@ -89,11 +102,17 @@ void GatherSink::OnStart(OutputStart start) {
 
 bool GatherSink::OnPiece(OutputPiece piece) {
   const int index = piece.choice;
-  const std::string text = std::exchange(piece.text, "");  // merging appends lists but would replace it
-  const v1::Chunk more = ToProto(std::move(piece), head_.token_ids, head_.token_bytes);
-  if (!Charge(MemoryOf(more) + 2 * text.size())) return false;  // a text that grows is up to half empty
+  v1::Chunk more = ChunkOf(std::move(piece), head_);
+  // Merging appends lists, but would replace texts, and a call may go on.
+  const std::string text = std::exchange(*more.mutable_text(), "");
+  const std::string reasoning = std::exchange(*more.mutable_reasoning(), "");
+  // A text that grows is up to half empty.
+  if (!Charge(MemoryOf(more) + 2 * (text.size() + reasoning.size()))) return false;
   v1::Chunk* choice = result_->mutable_choices(index);
   choice->mutable_text()->append(text);
+  if (!reasoning.empty()) choice->mutable_reasoning()->append(reasoning);
+  Merge(more.tool_calls(), choice->mutable_tool_calls());
+  more.clear_tool_calls();
   choice->MergeFrom(more);
   return true;
 }

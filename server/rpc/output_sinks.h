@@ -4,10 +4,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "hydrad/v1/inference.pb.h"
+#include "server/front/answer_reader.h"
 #include "server/front/message_queue.h"
 #include "server/rpc/memory_of.h"
 #include "server/rpc/to_proto.h"  // TokenBytes
@@ -17,9 +19,10 @@ namespace hydrad {
 
 // What the messages of one request say beside its tokens.
 struct OutputHead {
-  v1::Start start;         // without what OutputStart tells
-  std::string echo;        // goes before each choice's text
-  bool token_ids = false;  // send ids beside the text
+  v1::Start start;                       // without what OutputStart tells
+  std::string echo;                      // goes before each choice's text
+  bool token_ids = false;                // send ids beside the text
+  std::optional<AnswerReader> answer{};  // takes the answer apart, if it is to be
   TokenBytes token_bytes;  // of the tokens whose log-probabilities are sent; must outlive the sink
 };
 
@@ -59,7 +62,7 @@ class GatherSink final : public TokenSink {
  private:
   bool Charge(size_t bytes);
 
-  const OutputHead head_;
+  OutputHead head_;
   v1::GenerateResult* const result_;
   const std::shared_ptr<UnreadOutput::Account> account_;
   bool too_large_ = false;

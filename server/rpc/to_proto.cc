@@ -81,6 +81,51 @@ v1::Chunk ToProto(OutputPiece piece, bool token_ids, const TokenBytes& token_byt
   return out;
 }
 
+void Merge(const google::protobuf::RepeatedPtrField<v1::CalledTool>& more,
+           google::protobuf::RepeatedPtrField<v1::CalledTool>* calls) {
+  for (const v1::CalledTool& call : more) {
+    v1::CalledTool* last = calls->empty() ? nullptr : calls->Mutable(calls->size() - 1);
+    if (last == nullptr || last->index() != call.index()) {
+      *calls->Add() = call;
+    } else {
+      last->mutable_arguments()->append(call.arguments());
+    }
+  }
+}
+
+v1::Chunk ToProto(OutputPiece piece, AnswerReader& answer, bool token_ids, const TokenBytes& token_bytes) {
+  const std::vector<AnswerEvent> events = answer.Read(piece);
+  const bool stops_for_calls = piece.finished && answer.StopsForCalls(piece);
+  piece.text.clear();
+  v1::Chunk out = ToProto(std::move(piece), token_ids, token_bytes);
+  google::protobuf::RepeatedPtrField<v1::CalledTool> calls;
+  for (const AnswerEvent& event : events) {
+    switch (event.kind) {
+      case AnswerEvent::Kind::kContent:
+        out.mutable_text()->append(event.text);
+        break;
+      case AnswerEvent::Kind::kReasoning:
+        out.mutable_reasoning()->append(event.text);
+        break;
+      case AnswerEvent::Kind::kCallBegins:
+      case AnswerEvent::Kind::kArguments: {
+        v1::CalledTool* call = calls.Add();
+        call->set_index(event.call);
+        call->set_id(event.id);
+        call->set_name(event.name);
+        call->set_arguments(event.text);
+        break;
+      }
+      case AnswerEvent::Kind::kCallEnds:
+      case AnswerEvent::Kind::kMarkup:
+        break;
+    }
+  }
+  Merge(calls, out.mutable_tool_calls());
+  if (stops_for_calls) out.set_finish_reason(v1::FINISH_REASON_TOOL_CALLS);
+  return out;
+}
+
 v1::Usage ToProto(const Usage& usage) {
   v1::Usage out;
   out.set_prompt_tokens(usage.prompt_tokens);

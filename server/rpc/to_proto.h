@@ -11,6 +11,7 @@
 #include "hydrad/v1/inference.pb.h"
 #include "server/adapters/store/apply.h"
 #include "server/front/adapter_page.h"
+#include "server/front/answer_reader.h"
 #include "server/front/make_request.h"  // AnswerHead
 #include "server/scheduler/token_sink.h"
 
@@ -20,6 +21,11 @@ namespace hydrad {
 using TokenBytes = std::function<std::string(int32_t token)>;
 // `token_ids` says whether the ids are sent beside the text.
 v1::Chunk ToProto(OutputPiece piece, bool token_ids, const TokenBytes& token_bytes);
+// The chunk of a piece that `answer` takes apart.
+v1::Chunk ToProto(OutputPiece piece, AnswerReader& answer, bool token_ids, const TokenBytes& token_bytes);
+// Adds what a later chunk says of calls to those that `calls` has.
+void Merge(const google::protobuf::RepeatedPtrField<v1::CalledTool>& more,
+           google::protobuf::RepeatedPtrField<v1::CalledTool>* calls);
 v1::Logprob ToProto(const Sampled& sampled, const TokenBytes& token_bytes);
 v1::Usage ToProto(const Usage& usage);
 v1::Routing ToProto(const AdapterRouting& routing);

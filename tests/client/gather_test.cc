@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 namespace hydrad {
 namespace {
 
@@ -44,6 +46,26 @@ TEST(Gather, LaterEmptyChunksKeepTheFinishReason) {
   Gather(last, result);
   Gather(Chunk(0, "", 2), result);
   EXPECT_EQ(result.choices(0).finish_reason(), v1::FINISH_REASON_LENGTH);
+}
+
+TEST(Gather, PutsCallsTogether) {
+  v1::GenerateResult result;
+  for (const auto& [index, name, arguments] :
+       {std::tuple{0, "f", "{"}, {0, "", "}"}, {1, "g", ""}, {1, "", "{\"x\""}, {1, "", ": 1}"}}) {
+    v1::GenerateResponse message;
+    v1::CalledTool& call = *message.mutable_chunk()->add_tool_calls();
+    call.set_index(index);
+    call.set_name(name);
+    call.set_arguments(arguments);
+    message.mutable_chunk()->set_reasoning("a");
+    Gather(message, result);
+  }
+  EXPECT_EQ(result.choices(0).reasoning(), "aaaaa");
+  ASSERT_EQ(result.choices(0).tool_calls_size(), 2);
+  EXPECT_EQ(result.choices(0).tool_calls(0).name(), "f");
+  EXPECT_EQ(result.choices(0).tool_calls(0).arguments(), "{}");
+  EXPECT_EQ(result.choices(0).tool_calls(1).name(), "g");
+  EXPECT_EQ(result.choices(0).tool_calls(1).arguments(), "{\"x\": 1}");
 }
 
 TEST(Gather, ChoicesOutOfRangeAreDropped) {

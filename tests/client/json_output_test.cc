@@ -39,6 +39,23 @@ TEST(Json, StopAndTopLogprobs) {
   EXPECT_EQ(json["logprobs"][0]["top"][0]["token"], 6);
 }
 
+TEST(Json, ReasoningAndCalls) {
+  v1::GenerateResult result;
+  v1::Chunk& choice = *result.add_choices();
+  EXPECT_FALSE(ToJson(result).contains("reasoning"));
+  EXPECT_FALSE(ToJson(result).contains("tool_calls"));
+  choice.set_reasoning("Hm.");
+  choice.set_finish_reason(v1::FINISH_REASON_TOOL_CALLS);
+  v1::CalledTool& call = *choice.add_tool_calls();
+  call.set_id("123456789");
+  call.set_name("f");
+  call.set_arguments("{}");
+  const Json json = ToJson(result);
+  EXPECT_EQ(json["reasoning"], "Hm.");
+  EXPECT_EQ(json["finish_reason"], "tool_calls");
+  EXPECT_EQ(json["tool_calls"].dump(), R"([{"index":0,"id":"123456789","name":"f","arguments":"{}"}])");
+}
+
 TEST(Json, BigNumbersStayExact) {
   v1::Adapter adapter;
   adapter.set_device_bytes(18446744073709551615u);

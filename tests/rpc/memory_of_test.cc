@@ -35,6 +35,14 @@ TEST(MemoryOfTest, BoundsWhatProtobufSays) {
   Expect(message, "a stop and ids");
   for (int i = 0; i < 9; ++i) *message.mutable_chunk()->add_logprobs() = Logprob(20);
   Expect(message, "log-probabilities");
+  message.mutable_chunk()->set_reasoning(std::string(50, 'a'));
+  for (int i = 0; i < 5; ++i) {
+    v1::CalledTool& call = *message.mutable_chunk()->add_tool_calls();
+    call.set_id("123456789");
+    call.set_name("f");
+    call.set_arguments(std::string(static_cast<size_t>(20 * i), 'x'));
+  }
+  Expect(message, "calls of functions");
   v1::Start& start = *message.mutable_start();
   start.set_adapter(std::string(100, 'a'));
   start.set_request_id("req-0123456789abcdef0123456789abcdef");

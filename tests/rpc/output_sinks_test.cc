@@ -182,6 +182,70 @@ TEST(GatherSinkTest, JoinsEachChoice) {
   EXPECT_EQ(result.usage().generated_tokens(), 4);
 }
 
+OutputHead HeadOfChat(int choices) {
+  OutputHead head = Head();
+  head.token_ids = false;
+  head.answer.emplace(AnswerParser::Options{.tools = ToolFormat::kHermes}, choices);
+  return head;
+}
+
+OutputPiece Said(const std::string& text) { return Piece(0, text, {}); }
+
+TEST_F(StreamSinkTest, TakesAnAnswerApart) {
+  StreamSink sink(HeadOfChat(1), queue_);
+  sink.OnStart({});
+  for (const char* text : {"<think>\n", "Hm.", "</think>", "I look. <tool",
+                           "_call>{\"name\": \"f\", \"arguments\": {", "\"x\": 1}}", "</tool_call>"})
+    EXPECT_TRUE(sink.OnPiece(Said(text)));
+  EXPECT_TRUE(sink.OnPiece(Last(0, "", FinishReason::kStop)));
+  sink.OnDone(absl::OkStatus(), {});
+  const auto messages = Drain(*queue_, &status_);
+  ASSERT_EQ(messages.size(), 7u) << "a start, five chunks that say something, and the end";
+  EXPECT_EQ(messages[1].chunk().reasoning(), "Hm.");
+  EXPECT_EQ(messages[2].chunk().text(), "I look.");
+  ASSERT_EQ(messages[3].chunk().tool_calls_size(), 1);
+  EXPECT_EQ(messages[3].chunk().tool_calls(0).name(), "f");
+  EXPECT_EQ(messages[3].chunk().tool_calls(0).id().size(), 9u);
+  EXPECT_EQ(messages[3].chunk().tool_calls(0).arguments(), "{");
+  EXPECT_EQ(messages[4].chunk().tool_calls(0).id(), "");
+  EXPECT_EQ(messages[4].chunk().tool_calls(0).arguments(), "\"x\": 1}");
+  EXPECT_EQ(messages[5].chunk().finish_reason(), v1::FINISH_REASON_TOOL_CALLS);
+}
+
+TEST_F(StreamSinkTest, IdsAreSentThoughTheirTextIsHeldBack) {
+  OutputHead head = HeadOfChat(1);
+  head.token_ids = true;
+  StreamSink sink(std::move(head), queue_);
+  sink.OnStart({});
+  sink.OnPiece(Piece(0, "<thi", {5}));
+  const auto messages = Drain(*queue_, &status_);
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_THAT(messages[1].chunk().token_ids(), ElementsAre(5));
+}
+
+TEST(GatherSinkTest, TakesAnAnswerApart) {
+  v1::GenerateResult result;
+  GatherSink sink(HeadOfChat(2), 2, &result, nullptr,
+                  [](const absl::Status& status) { EXPECT_TRUE(status.ok()); });
+  sink.OnStart({});
+  const std::string call = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>";
+  for (const char c : "<think>Hm.</think>So." + call + call) sink.OnPiece(Said(std::string(1, c)));
+  sink.OnPiece(Last(0, "", FinishReason::kStop));
+  sink.OnPiece(Last(1, "No.", FinishReason::kStop));
+  sink.OnDone(absl::OkStatus(), {});
+  EXPECT_EQ(result.choices(0).reasoning(), "Hm.");
+  EXPECT_EQ(result.choices(0).text(), "So.");
+  EXPECT_EQ(result.choices(0).finish_reason(), v1::FINISH_REASON_TOOL_CALLS);
+  ASSERT_EQ(result.choices(0).tool_calls_size(), 2);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(result.choices(0).tool_calls(i).index(), i);
+    EXPECT_EQ(result.choices(0).tool_calls(i).name(), "f");
+    EXPECT_EQ(result.choices(0).tool_calls(i).arguments(), "{\"x\": 1}");
+  }
+  EXPECT_EQ(result.choices(1).text(), "No.");
+  EXPECT_EQ(result.choices(1).finish_reason(), v1::FINISH_REASON_STOP);
+}
+
 TEST_F(StreamSinkTest, TheStartTellsTheRouteTaken) {
   StreamSink sink(Head(), queue_);
   sink.OnStart({.prompt_logprobs = {},
