@@ -47,7 +47,7 @@ void RunOnce(const ChatFlags& flags, Session& session) {
   said.set_role("user");
   said.set_content(session.TextOrStdin(*flags.message));
   SetFields(flags, session.json, &request);
-  AnswerPrinter printer(session.json, flags, session.out);
+  AnswerPrinter printer(session.json, flags, session.out, session.err);
   const absl::Status status =
       Client(session.server).Chat(request, flags.call.options(), [&](const v1::GenerateResponse& message) {
         printer.OnMessage(message);

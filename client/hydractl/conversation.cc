@@ -153,7 +153,12 @@ void Conversation::Say(const std::string& text) {
   }
   v1::ChatMessage& answer = *request_.add_messages();
   answer.set_role("assistant");
-  answer.set_content(result.choices_size() > 0 ? result.choices(0).text() : "");
+  if (result.choices_size() > 0) {
+    answer.set_reasoning_content(result.choices(0).reasoning());
+    answer.set_content(result.choices(0).text());
+  } else {
+    answer.set_content("");
+  }
   last_ = std::move(result);
 }
 
@@ -164,7 +169,7 @@ absl::Status Conversation::Answer(v1::GenerateResult* result) {
       request_, flags_.call.options(),
       {.on_message = [coming](const v1::GenerateResponse& message) { coming->Add(message); },
        .on_done = [coming](absl::Status status) { coming->End(std::move(status)); }}));
-  AnswerPrinter printer(/*json=*/false, flags_, session_.out);
+  AnswerPrinter printer(/*json=*/false, flags_, session_.out, session_.err);
   absl::Status status;
   while (const auto message = coming->Next(&status)) {
     printer.OnMessage(*message);

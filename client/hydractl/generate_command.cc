@@ -62,7 +62,7 @@ void RunGenerate(const PromptFlags& flags, Session& session) {
     return session.FailUsage("--logprobs and --routing are told in JSON: add --json or --json-stream");
   }
   const Client client(session.server);
-  AnswerPrinter printer(session.json, flags, session.out);
+  AnswerPrinter printer(session.json, flags, session.out, session.err);
   const absl::Status status = client.Generate(RequestOf(flags, session), flags.call.options(),
                                               [&](const v1::GenerateResponse& message) {
                                                 printer.OnMessage(message);

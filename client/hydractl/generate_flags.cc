@@ -165,11 +165,12 @@ void SetFields(const GenerateFlags& flags, bool json, v1::GenerateRequest* reque
 
 void SetFields(const GenerateFlags& flags, bool json, v1::ChatRequest* request) { Set(flags, json, request); }
 
-AnswerPrinter::AnswerPrinter(bool json, const GenerateFlags& flags, std::ostream& out)
+AnswerPrinter::AnswerPrinter(bool json, const GenerateFlags& flags, std::ostream& out, std::ostream& err)
     : json_(json),
       json_stream_(flags.json_stream),
       streams_(json_stream_ || (!json && flags.n.value_or(1) == 1)),
-      out_(out) {}
+      out_(out),
+      err_(err) {}
 
 void AnswerPrinter::OnMessage(const v1::GenerateResponse& message) {
   Gather(message, result_);
@@ -177,12 +178,23 @@ void AnswerPrinter::OnMessage(const v1::GenerateResponse& message) {
     out_ << Line(ToJson(message)) << std::endl;
     return;
   }
-  if (!streams_ || message.chunk().text().empty()) return;
+  if (!streams_) return;
+  if (const std::string& thought = message.chunk().reasoning(); !thought.empty()) {
+    thinks_ = true;
+    err_ << thought << std::flush;
+  }
+  if (message.chunk().text().empty()) return;
+  EndThought();
   at_line_start_ = message.chunk().text().ends_with('\n');
   out_ << message.chunk().text() << std::flush;
 }
 
+void AnswerPrinter::EndThought() {
+  if (std::exchange(thinks_, false)) err_ << "\n\n" << std::flush;
+}
+
 void AnswerPrinter::Finish(bool ok) {
+  EndThought();
   if (!at_line_start_) out_ << '\n';
   if (!ok || streams_) return;
   if (json_) {

@@ -36,10 +36,11 @@ void SetFields(const GenerateFlags& flags, bool json, v1::GenerateRequest* reque
 void SetFields(const GenerateFlags& flags, bool json, v1::ChatRequest* request);
 
 // Prints what comes in the manner that the flags ask for: the text of one choice, or a line of JSON for each
-// event, as it comes; anything else when it is done.
+// event, as it comes; anything else when it is done. What the model thinks before it answers goes to `err`
+// where the text goes to `out`.
 class AnswerPrinter {
  public:
-  AnswerPrinter(bool json, const GenerateFlags& flags, std::ostream& out);
+  AnswerPrinter(bool json, const GenerateFlags& flags, std::ostream& out, std::ostream& err);
 
   void OnMessage(const v1::GenerateResponse& message);
   void Finish(bool ok);
@@ -48,9 +49,12 @@ class AnswerPrinter {
   const v1::GenerateResult& result() const { return result_; }
 
  private:
+  void EndThought();
+
   const bool json_, json_stream_, streams_;
-  std::ostream& out_;
+  std::ostream &out_, &err_;
   bool at_line_start_ = true;
+  bool thinks_ = false;  // the last text was of what the model thinks
   v1::GenerateResult result_;
 };
 

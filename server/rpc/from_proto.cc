@@ -115,6 +115,7 @@ GenerateCall FromProto(v1::ChatRequest message) {
   chat.template_arguments = std::move(*message.mutable_template_arguments());
   if (message.has_add_generation_prompt()) chat.add_generation_prompt = message.add_generation_prompt();
   chat.continue_final_message = message.continue_final_message();
+  chat.take_apart = true;
   GenerateCall out;
   out.prompt = std::move(chat);
   SetAllButPrompt(message, &out);

@@ -78,6 +78,18 @@ TEST_F(ChatCommand, CommandsChangeTheConversation) {
   EXPECT_EQ(Said(), (Lines{"system: y", "user: d"})) << "what the model is told stays";
 }
 
+TEST_F(ChatCommand, WhatTheModelThinksIsNoPartOfTheAnswer) {
+  EXPECT_EQ(Run({"chat", "--adapter", "thinker", "a"}), 0);
+  EXPECT_EQ(out_, "a\n");
+  EXPECT_EQ(err_, "Hm.\n\n");
+  EXPECT_EQ(Run({"chat", "--adapter", "thinker", "--json", "a"}), 0);
+  EXPECT_EQ(Parsed()["reasoning"], "Hm.");
+  EXPECT_EQ(Run({"chat", "--adapter", "thinker"}, "a\nb\n"), 0);
+  EXPECT_EQ(out_, "a\nb\n");
+  EXPECT_EQ(Said(), (Lines{"user: a", "assistant: a", "user: b"}));
+  EXPECT_EQ(server_.last_chat().messages(1).reasoning_content(), "Hm.");
+}
+
 TEST_F(ChatCommand, WhatFailedMayBeSaidAnew) {
   EXPECT_EQ(Run({"chat", "--adapter", "missing"}, "a\n/adapter\nb\n"), 0) << err_;
   EXPECT_NE(err_.find("no adapter 'missing'"), std::string::npos) << err_;

@@ -102,6 +102,7 @@ std::vector<v1::GenerateResponse> Answer(const Request& request) {
   messages[0].mutable_start()->set_generation(request.adapter().empty() ? 0 : 7);
   messages[0].mutable_start()->set_request_id("r1");
   messages[0].mutable_start()->set_model("fake");
+  if (request.adapter() == "thinker") messages.emplace_back().mutable_chunk()->set_reasoning("Hm.");
   const int n = request.sampling().has_n() ? request.sampling().n() : 1;
   const int limit = request.stopping().has_max_tokens() ? request.stopping().max_tokens() : 1000;
   const int count = std::min<int>(words.size(), limit);

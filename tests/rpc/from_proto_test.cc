@@ -68,6 +68,7 @@ TEST(FromProtoTest, AConversationArrivesWhereItBelongs) {
   EXPECT_EQ(chat.template_arguments, "[]");
   EXPECT_EQ(chat.add_generation_prompt, false);
   EXPECT_TRUE(chat.continue_final_message);
+  EXPECT_TRUE(chat.take_apart);
   EXPECT_EQ(call.adapter, "a");
   EXPECT_EQ(call.expert, "e");
   EXPECT_EQ(call.decision, Decision::kVote);
