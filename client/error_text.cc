@@ -1,7 +1,7 @@
 #include "client/error_text.h"
 
 #include <absl/strings/cord.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"

@@ -12,6 +12,7 @@
 #include "hydrad/v1/inference.grpc.pb.h"
 #include "server/base/mutex.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

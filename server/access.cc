@@ -4,8 +4,10 @@
 #include <sstream>
 #include <utility>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/listen_address.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

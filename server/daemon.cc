@@ -1,6 +1,6 @@
 #include "server/daemon.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <ctime>
@@ -13,7 +13,7 @@
 #include "server/adapters/store/journal.h"
 #include "server/backend/device.h"
 #include "server/base/log.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/http/openai_service.h"
 #include "server/limits.h"
 #include "server/metrics/nvml.h"

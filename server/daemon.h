@@ -15,7 +15,6 @@
 #include "server/adapter_census.h"
 #include "server/adapters/store/adapter_store.h"
 #include "server/admission/admission.h"
-#include "server/backend/backend.h"
 #include "server/base/clock.h"
 #include "server/config.h"
 #include "server/front/audit.h"
@@ -34,6 +33,8 @@
 #include "server/watchdog.h"
 
 namespace hydrad {
+
+class Backend;
 
 // The name of the thread whose heartbeat is watched.
 inline constexpr char kSchedulerThread[] = "scheduler";

@@ -1,5 +1,5 @@
 // The daemon's command: flags -> Config -> Daemon -> serve until a signal -> drain.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <csignal>
 #include <cstdio>

@@ -8,6 +8,7 @@
 
 #include "server/access.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/limits.h"
 #include "server/model/transformer.h"
 #include "server/sizing.h"

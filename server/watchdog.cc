@@ -1,6 +1,6 @@
 #include "server/watchdog.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdlib>
 #include <utility>

@@ -2,7 +2,7 @@
 
 #include <dirent.h>
 #include <execinfo.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/syscall.h>

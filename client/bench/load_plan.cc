@@ -1,12 +1,15 @@
 #include "client/bench/load_plan.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "server/base/check.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/json.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,3 +1,4 @@
+#include <fmt/core.h>
 #include <google/protobuf/util/time_util.h>
 
 #include <CLI/CLI.hpp>
@@ -9,8 +10,9 @@
 #include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
 #include "client/hydractl/text_table.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/json.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

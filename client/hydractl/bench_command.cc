@@ -1,3 +1,4 @@
+#include <fmt/core.h>
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <iterator>
@@ -10,6 +11,7 @@
 #include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,6 +1,6 @@
 #include "client/hydractl/human.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 

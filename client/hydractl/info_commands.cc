@@ -1,5 +1,5 @@
 // The commands that ask and print: tokenize, models, status, health.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <google/protobuf/util/time_util.h>
 
 #include <CLI/CLI.hpp>

@@ -1,6 +1,6 @@
 #include "client/hydractl/text_table.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <ostream>

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "server/adapters/mixture.h"
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"  // AdapterTraits
 #include "server/base/check.h"
 
 namespace hydrad {

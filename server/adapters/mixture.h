@@ -2,12 +2,13 @@
 #ifndef HYDRAD_SERVER_ADAPTERS_MIXTURE_H_
 #define HYDRAD_SERVER_ADAPTERS_MIXTURE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "server/backend/backend.h"
+#include "server/backend/device_adapters.h"
 #include "server/backend/expert_router.h"
 
 namespace hydrad {

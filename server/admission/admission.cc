@@ -14,6 +14,7 @@
 #include "server/base/mutex.h"
 #include "server/base/sha256.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

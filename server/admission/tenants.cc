@@ -1,4 +1,6 @@
 // The tenants file.
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,9 +9,10 @@
 
 #include "server/admission/admission.h"
 #include "server/base/file.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/json.h"
 #include "server/base/names.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -57,6 +57,13 @@ struct AdapterWeights {
   std::shared_ptr<const void> storage;  // keeps every HostMatrix alive
 };
 
+// The sizes of the network that adapters are packed against.
+struct AdapterShape {
+  int layers, hidden, q_out, kv_out, ffn;
+  int vocab = 0;
+  bool tied = false;  // the embedding serves as lm_head too
+};
+
 // Whether the adapter changes the embedding or lm_head.
 bool ChangesEnds(const AdapterWeights& weights);
 

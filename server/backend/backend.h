@@ -15,55 +15,18 @@
 
 #include "kernels/sampling.h"
 #include "server/backend/adapter_weights.h"
+#include "server/backend/buffer.h"
 #include "server/backend/device_adapters.h"
-#include "server/backend/expert_router.h"
 #include "server/backend/step.h"
 #include "server/backend/tensor.h"
 #include "server/backend/weight_format.h"
 
 namespace hydrad {
 
-// Device memory, given back by destruction. Move-only through its unique_ptr.
-class Buffer {
- public:
-  virtual ~Buffer() = default;
-  virtual void* data() const = 0;
-  virtual size_t bytes() const = 0;
-};
-
-// A base projection (or the embedding and lm_head) as the device's dense product wants it.
-class Weight {
- public:
-  virtual ~Weight() = default;
-  virtual int rows() const = 0;      // out features
-  virtual int cols() const = 0;      // in features
-  virtual size_t bytes() const = 0;  // of all that it holds: values, scales and bias
-};
-
-// The sizes of the network that adapters are packed against.
-struct AdapterShape {
-  int layers, hidden, q_out, kv_out, ffn;
-  int vocab = 0;
-  bool tied = false;  // the embedding serves as lm_head too
-};
-
-// The cache of one layer: two buffers of [blocks, kv_heads, block_size, head_dim] each.
-struct KvCacheView {
-  Tensor k, v;
-  int block_size, kv_heads, head_dim;
-};
-
 // What each head of q and k is normed with before it turns: [head_dim] each, null without qk-norm.
 struct HeadNorms {
   const Buffer *q = nullptr, *k = nullptr;
   float eps = 0;
-};
-
-// The largest step that a model will ask for.
-struct StepLimits {
-  int max_rows = 0, max_logit_rows = 0;
-  int max_context = 0, block_size = 0;  // of one sequence, and of the KV cache
-  int layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
 };
 
 // Ops are called by the scheduler thread alone, and run in order. LoadAdapter and LoadVector may be called by

@@ -6,6 +6,7 @@
 
 #include "server/backend/device_errors.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

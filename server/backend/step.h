@@ -10,6 +10,13 @@
 
 namespace hydrad {
 
+// The largest step that a model will ask for.
+struct StepLimits {
+  int max_rows = 0, max_logit_rows = 0;
+  int max_context = 0, block_size = 0;  // of one sequence, and of the KV cache
+  int layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
+};
+
 // Rows of one sequence are consecutive and ascend in position; sequences are sorted so that rows of one
 // adapter generation are consecutive. Plain values, which mean the same to whoever has the same adapters in
 // the same slots (device_adapters.h) and the same cache. Whoever launches it keeps the adapters alive until

@@ -9,7 +9,9 @@
 #include <cstring>
 #include <utility>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

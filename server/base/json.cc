@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "server/base/foreign_content.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 
 namespace hydrad {
 namespace {

@@ -1,9 +1,12 @@
 #include "server/base/listen_address.h"
 
+#include <fmt/core.h>
+
 #include <arpa/inet.h>
 
 #include <charconv>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
 
 namespace hydrad {

@@ -14,7 +14,9 @@
 #include <filesystem>
 #include <memory>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,6 +1,6 @@
 #include "server/base/unknown_word.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>

@@ -1,10 +1,13 @@
 #include "server/front/adapter_admin.h"
 
+#include <fmt/core.h>
+
 #include <chrono>
 #include <map>
 #include <utility>
 
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/front/door.h"
 #include "server/front/error_details.h"
 

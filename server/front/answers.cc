@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/front/validate.h"
 #include "server/text/tokenizer/utf8.h"  // IsUtf8
 

@@ -2,7 +2,7 @@
 #ifndef HYDRAD_SERVER_FRONT_CHECKER_H_
 #define HYDRAD_SERVER_FRONT_CHECKER_H_
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/front/error_details.h"
 
 namespace hydrad {

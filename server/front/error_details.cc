@@ -1,12 +1,14 @@
 #include "server/front/error_details.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <utility>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/reason.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 namespace {

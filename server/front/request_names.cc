@@ -1,6 +1,6 @@
 #include "server/front/request_names.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <random>
 

@@ -1,6 +1,6 @@
 #include "server/front/validate.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <optional>
 #include <set>

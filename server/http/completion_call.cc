@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "server/backend/expert_router.h"  // ParseDecision
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/front/error_details.h"
 #include "server/http/error_answer.h"
 

@@ -18,7 +18,7 @@
 #include "server/base/listen_address.h"
 #include "server/base/log.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/base/thread_name.h"
 #include "server/front/peer_name.h"
 #include "server/http/connection.h"

@@ -7,8 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/json.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/front/answers.h"
 #include "server/front/error_details.h"
 #include "server/http/answer.h"

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/front/answers.h"
 #include "server/http/body_reader.h"
 #include "server/http/completion_call.h"  // ReadBody

@@ -5,6 +5,7 @@
 
 #include "server/base/check.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

@@ -6,7 +6,7 @@
 #include <sstream>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

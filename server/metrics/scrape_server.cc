@@ -1,6 +1,6 @@
 #include "server/metrics/scrape_server.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>

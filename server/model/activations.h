@@ -2,12 +2,17 @@
 #ifndef HYDRAD_SERVER_MODEL_ACTIVATIONS_H_
 #define HYDRAD_SERVER_MODEL_ACTIVATIONS_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 
-#include "server/backend/backend.h"
+#include "server/backend/buffer.h"
+#include "server/backend/tensor.h"
 #include "server/model/model.h"
 
 namespace hydrad {
+
+class Backend;
 
 // Owned by the scheduler thread. The tensors view `memory`.
 struct Activations {

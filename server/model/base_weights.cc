@@ -1,7 +1,8 @@
 #include "server/model/base_weights.h"
 
 #include "server/backend/host_rows.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/model/model_directory.h"
 #include "server/model/tensor_table.h"
 

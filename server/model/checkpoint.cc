@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "server/base/background.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

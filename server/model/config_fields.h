@@ -2,13 +2,13 @@
 #ifndef HYDRAD_SERVER_MODEL_CONFIG_FIELDS_H_
 #define HYDRAD_SERVER_MODEL_CONFIG_FIELDS_H_
 
+#include <absl/status/status.h>
+
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 
@@ -28,42 +28,16 @@ class ConfigFields {
   // REQUIRES: Has.
   const Json& operator[](const char* name) const { return object_[name]; }
 
-  int Int(const char* name, int64_t low, int64_t high) {
-    if (!Has(name)) return Fail(name, "is missing"), 0;
-    const Json& value = object_[name];
-    if (!value.is_number_integer()) return Fail(name, "is not an integer"), 0;
-    const bool huge = value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(high);
-    if (huge || value.get<int64_t>() < low || value.get<int64_t>() > high) {
-      return Fail(name, fmt::format("is not within {} to {}", low, high)), 0;
-    }
-    return value.get<int>();
-  }
-  int IntOr(const char* name, int64_t low, int64_t high, int otherwise) {
-    return Has(name) ? Int(name, low, high) : otherwise;
-  }
-  bool BoolOr(const char* name, bool otherwise) {
-    if (!Has(name)) return otherwise;
-    if (!object_[name].is_boolean()) return Fail(name, "is not true or false"), otherwise;
-    return object_[name].get<bool>();
-  }
+  // An integer from `low` to `high`.
+  int Int(const char* name, int64_t low, int64_t high);
+  int IntOr(const char* name, int64_t low, int64_t high, int otherwise);
+  bool BoolOr(const char* name, bool otherwise);
   // A number above 0 and at most `high`.
-  double PositiveOr(const char* name, double high, double otherwise) {
-    if (!Has(name)) return otherwise;
-    const Json& value = object_[name];
-    const double number = value.is_number() ? value.get<double>() : 0;
-    if (!(number > 0 && number <= high))
-      return Fail(name, fmt::format("is not within 0 to {}", high)), otherwise;
-    return number;
-  }
-  std::string StringOr(const char* name, const std::string& otherwise) {
-    if (!Has(name)) return otherwise;
-    if (!object_[name].is_string()) return Fail(name, "is not a string"), otherwise;
-    return object_[name].get<std::string>();
-  }
+  double PositiveOr(const char* name, double high, double otherwise);
+  std::string StringOr(const char* name, const std::string& otherwise);
 
-  void Fail(const char* name, std::string_view what) {
-    if (status_.ok()) status_ = InvalidArgument("{}: {}{} {}", file_, path_, name, what);
-  }
+  // Makes this the error, unless there is one already.
+  void Fail(const char* name, std::string_view what);
   const absl::Status& status() const { return status_; }
 
  private:

@@ -1,5 +1,6 @@
 #include "server/model/model_config.h"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -7,8 +8,9 @@
 
 #include "server/base/file.h"
 #include "server/base/foreign_content.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/log.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/model/config_fields.h"
 #include "server/model/model_directory.h"
 #include "server/model/rope_config.h"

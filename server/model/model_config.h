@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "server/backend/backend.h"  // AdapterShape
+#include "server/backend/adapter_weights.h"  // AdapterShape
 
 namespace hydrad {
 

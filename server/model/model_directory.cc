@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "server/backend/host_rows.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/model/checkpoint.h"
 
 namespace hydrad {

@@ -1,11 +1,13 @@
 #include "server/model/rope_config.h"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numbers>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

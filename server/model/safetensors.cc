@@ -1,5 +1,6 @@
 #include "server/model/safetensors.h"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -9,7 +10,8 @@
 #include <utility>
 
 #include "server/base/foreign_content.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -2,7 +2,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/model/step_record.h"
 
 namespace hydrad {

@@ -1,13 +1,16 @@
 #include "server/model/step_record.h"
 
+#include <fmt/core.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <type_traits>
 #include <utility>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/log.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

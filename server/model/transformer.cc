@@ -5,8 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "server/backend/backend.h"
 #include "server/base/check.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -2,18 +2,25 @@
 #ifndef HYDRAD_SERVER_MODEL_TRANSFORMER_H_
 #define HYDRAD_SERVER_MODEL_TRANSFORMER_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"
+#include "server/backend/buffer.h"
+#include "server/backend/step.h"
+#include "server/backend/tensor.h"
 #include "server/model/activations.h"
 #include "server/model/base_weights.h"
 #include "server/model/model.h"
 #include "server/model/weights.h"
 
 namespace hydrad {
+
+class Backend;
 
 // The keys and values of every layer, in one piece of device memory.
 struct KvCache {

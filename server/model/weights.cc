@@ -2,9 +2,10 @@
 
 #include <set>
 
+#include "server/backend/backend.h"
 #include "server/backend/host_rows.h"
 #include "server/base/log.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/model/checkpoint.h"
 #include "server/model/tensor_table.h"
 

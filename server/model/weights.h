@@ -2,14 +2,18 @@
 #ifndef HYDRAD_SERVER_MODEL_WEIGHTS_H_
 #define HYDRAD_SERVER_MODEL_WEIGHTS_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <vector>
 
-#include "server/backend/backend.h"
+#include "server/backend/buffer.h"
 #include "server/model/checkpoint.h"
 #include "server/model/model_config.h"
 
 namespace hydrad {
+
+class Backend;
 
 struct LayerWeights {
   std::unique_ptr<Buffer> attention_norm;  // [hidden]

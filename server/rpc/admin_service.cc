@@ -8,6 +8,7 @@
 
 #include "hydrad/v1/admin.grpc.pb.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/front/adapter_admin.h"
 #include "server/rpc/adapter_feed.h"
 #include "server/rpc/context_caller.h"

@@ -1,5 +1,6 @@
 #include "server/rpc/incoming.h"
 
+#include <fmt/core.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 #include <grpcpp/support/proto_buffer_reader.h>
@@ -7,7 +8,7 @@
 #include <map>
 #include <optional>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 #include "server/front/error_details.h"
 #include "server/text/tokenizer/utf8.h"  // IsUtf8
 

@@ -6,6 +6,8 @@
 #ifndef HYDRAD_SERVER_RPC_INCOMING_H_
 #define HYDRAD_SERVER_RPC_INCOMING_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 #include <grpcpp/impl/service_type.h>
@@ -18,7 +20,6 @@
 #include <utility>
 
 #include "server/base/check.h"
-#include "server/base/status.h"
 
 namespace hydrad {
 
@@ -47,7 +48,7 @@ class Incoming {
   }
   absl::StatusOr<Message> Parse() const {
     Message message;
-    RETURN_IF_ERROR(ParseMessage(Take(), &message));
+    if (absl::Status status = ParseMessage(Take(), &message); !status.ok()) return status;
     return message;
   }
 

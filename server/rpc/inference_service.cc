@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "hydrad/v1/inference.grpc.pb.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/front/answers.h"
 #include "server/rpc/context_caller.h"
 #include "server/rpc/from_proto.h"

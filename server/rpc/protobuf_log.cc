@@ -1,5 +1,6 @@
 #include "server/rpc/protobuf_log.h"
 
+#include <fmt/core.h>
 #include <google/protobuf/stubs/logging.h>
 
 #include <mutex>

@@ -19,6 +19,7 @@
 #include "server/base/listen_address.h"
 #include "server/base/log.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/rpc/acceptor.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/protobuf_log.h"

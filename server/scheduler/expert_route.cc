@@ -1,10 +1,13 @@
 #include "server/scheduler/expert_route.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
 #include "server/base/check.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/scheduler/request.h"
 
 namespace hydrad {

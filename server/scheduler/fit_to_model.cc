@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 
 namespace hydrad {
 

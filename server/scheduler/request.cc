@@ -1,6 +1,7 @@
 #include "server/scheduler/request.h"
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_SCHEDULER_ROSTER_H_
 #define HYDRAD_SERVER_SCHEDULER_ROSTER_H_
 
+#include <absl/status/status.h>
+
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "server/base/status.h"
 #include "server/scheduler/adapter_use.h"
 #include "server/scheduler/fair_share.h"
 #include "server/scheduler/queue_limit.h"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "server/backend/backend.h"  // GatePlace
+#include "server/backend/adapter_weights.h"  // GatePlace
 
 namespace hydrad {
 

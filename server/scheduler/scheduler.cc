@@ -12,6 +12,7 @@
 #include "server/base/inbox.h"
 #include "server/base/mutex.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/base/thread_name.h"
 #include "server/scheduler/engine.h"
 #include "server/scheduler/fit_to_model.h"

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
 
 namespace hydrad {

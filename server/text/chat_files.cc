@@ -2,7 +2,8 @@
 #include <filesystem>
 
 #include "server/base/file.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/chat_template.h"
 
 namespace hydrad {

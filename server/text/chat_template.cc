@@ -2,7 +2,8 @@
 
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/context_values.h"
 #include "server/text/jinja/evaluator.h"
 #include "server/text/jinja/template_parser.h"

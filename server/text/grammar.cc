@@ -1,10 +1,14 @@
 #include "server/text/grammar.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 
 #include "server/base/check.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
 
 namespace hydrad {

@@ -20,7 +20,9 @@
 #include <vector>
 
 #include "server/base/check.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/grammar_messages.h"
 
 extern char** environ;

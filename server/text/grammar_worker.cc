@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "server/base/file_descriptor.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/grammar.h"
 #include "server/text/grammar_messages.h"
 

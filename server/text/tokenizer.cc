@@ -6,7 +6,8 @@
 
 #include "server/base/file.h"
 #include "server/base/foreign_content.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/added_tokens.h"
 #include "server/text/tokenizer/bpe.h"
 #include "server/text/tokenizer/decoder.h"

@@ -2,10 +2,12 @@
 
 #include <dlfcn.h>
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "server/base/check.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
 
 namespace hydrad {

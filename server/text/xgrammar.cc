@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "server/backend/cpu/packed_adapter.h"
 #include "tests/model/adapters.h"
 

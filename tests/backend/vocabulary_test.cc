@@ -11,7 +11,7 @@
 #include "kernels/simd/pool.h"
 #include "server/backend/cpu/pack_vocabulary.h"
 #include "server/backend/cpu/packed_adapter.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 #include "tests/model/adapters.h"
 
 namespace hydrad {

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,10 +1,13 @@
 
 #include "server/base/reason.h"
 
+#include <absl/status/statusor.h>
 #include <gtest/gtest.h>
 
 #include "server/base/check.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,11 +1,12 @@
 #include "server/adapter_census.h"
 
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <prometheus/collectable.h>
 #include <prometheus/text_serializer.h>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 
 namespace hydrad {
 namespace {

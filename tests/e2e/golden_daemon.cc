@@ -1,6 +1,6 @@
 #include "tests/e2e/golden_daemon.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 // Every golden case of tests/golden asked of the real daemon over gRPC: with the adapter on disk, on the
 // device and evicted from it, for one choice and for three, which must all be the reference's. Built twice:
 // for the small models, and with HYDRAD_SMOLLM2 for the default model.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -1,5 +1,5 @@
 // Mixing adapters, and their life while requests run.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>

@@ -3,7 +3,7 @@
 // Fails on a crash, a call that does not end, INTERNAL, UNKNOWN or DATA_LOSS, an RPC that was never answered
 // OK, a wrong answer to a plain request meanwhile, memory that stays, or requests, cache blocks or adapters
 // that do.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <google/protobuf/message.h>
 #include <google/protobuf/stubs/logging.h>
 

@@ -13,6 +13,7 @@
 #include "server/adapters/formats/disk.h"
 #include "server/base/mutex.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

@@ -10,6 +10,7 @@
 
 #include "server/adapters/store/log_directory.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

@@ -6,7 +6,9 @@
 
 #include <set>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/front/error_details.h"
 #include "tests/front/front_fixture.h"
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "server/base/mutex.h"
-#include "server/base/status.h"
 #include "server/http/error_answer.h"
 #include "tests/http/raw_client.h"
 

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/base/status.h"
 #include "tests/fakes/fake_clock.h"
 
 namespace hydrad {

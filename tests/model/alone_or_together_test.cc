@@ -2,7 +2,7 @@
 // sequences with different adapters join, leave, are cut into chunks, preempted and computed again in
 // permuted blocks; every row of logits must be bit for bit that of the sequence alone, in one piece, on one
 // thread.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "tests/model/model_files.h"
 
 namespace hydrad {

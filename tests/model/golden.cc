@@ -1,6 +1,6 @@
 #include "tests/model/golden.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

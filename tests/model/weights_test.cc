@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "server/backend/cpu/cpu_backend.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "tests/model/model_files.h"
 
 namespace hydrad {

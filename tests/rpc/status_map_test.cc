@@ -4,6 +4,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/reason.h"
 #include "server/base/status.h"
 #include "server/front/error_details.h"

@@ -4,7 +4,7 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 
 namespace hydrad {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "server/adapters/formats/posix_disk.h"
 #include "server/adapters/store/device_component.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

@@ -2,7 +2,7 @@
 #ifndef HYDRAD_TESTS_TEXT_FIXTURE_H_
 #define HYDRAD_TESTS_TEXT_FIXTURE_H_
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <memory>

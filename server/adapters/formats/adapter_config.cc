@@ -1,13 +1,16 @@
 #include "server/adapters/formats/adapter_config.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <string>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/json.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

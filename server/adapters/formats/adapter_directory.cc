@@ -5,7 +5,8 @@
 #include <utility>
 
 #include "server/adapters/formats/tensor_file.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

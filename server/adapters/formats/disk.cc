@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

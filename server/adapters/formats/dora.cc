@@ -4,7 +4,8 @@
 
 #include "server/adapters/formats/norms.h"
 #include "server/adapters/formats/own_rows.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -8,7 +8,7 @@
 #include "server/adapters/formats/read_moa.h"
 #include "server/adapters/formats/tensor_file.h"
 #include "server/base/pages.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,10 +1,12 @@
 #include "server/adapters/formats/hydralora.h"
 
+#include <fmt/core.h>
+
 #include <string>
 #include <vector>
 
 #include "server/backend/host_rows.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,12 +1,15 @@
 #include "server/adapters/formats/moa.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
 
 #include "server/backend/host_rows.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,12 +1,15 @@
 #include "server/adapters/formats/moa_config.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
 #include <utility>
 
 #include "server/adapters/formats/disk.h"  // NormalPath
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,10 +1,12 @@
 #include "server/adapters/formats/module_tensors.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <tuple>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 
 namespace hydrad {
 namespace {

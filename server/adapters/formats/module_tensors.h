@@ -13,7 +13,7 @@
 
 #include "server/adapters/formats/tensor_check.h"
 #include "server/adapters/formats/tensor_key.h"
-#include "server/backend/backend.h"  // AdapterShape
+#include "server/backend/adapter_weights.h"  // AdapterShape
 #include "server/model/safetensors.h"
 
 namespace hydrad {

@@ -6,7 +6,7 @@
 #include <span>
 
 #include "server/backend/host_rows.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

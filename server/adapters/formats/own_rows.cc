@@ -4,7 +4,9 @@
 #include <optional>
 
 #include "server/backend/host_rows.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,9 +1,11 @@
 #include "server/adapters/formats/peft_lora.h"
 
+#include <fmt/core.h>
+
 #include <string>
 #include <vector>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

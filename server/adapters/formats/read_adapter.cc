@@ -1,5 +1,7 @@
 #include "server/adapters/formats/read_adapter.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -17,8 +19,10 @@
 #include "server/adapters/formats/peft_lora.h"
 #include "server/adapters/formats/read_moa.h"
 #include "server/adapters/formats/target_check.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/sha256.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/model/safetensors.h"
 
 namespace hydrad {

@@ -11,7 +11,6 @@
 #include "server/adapters/formats/disk.h"
 #include "server/adapters/info.h"  // ComponentInfo
 #include "server/backend/adapter_weights.h"
-#include "server/backend/backend.h"  // AdapterShape
 #include "server/backend/expert_router.h"
 #include "server/model/base_weights.h"
 

@@ -11,7 +11,9 @@
 #include "server/adapters/formats/peft_lora.h"
 #include "server/adapters/formats/target_check.h"
 #include "server/adapters/formats/tensor_file.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -10,8 +10,8 @@
 #include "server/adapters/formats/adapter_config.h"
 #include "server/adapters/formats/disk.h"
 #include "server/adapters/formats/read_adapter.h"
-#include "server/adapters/info.h"    // ComponentInfo
-#include "server/backend/backend.h"  // AdapterShape
+#include "server/adapters/info.h"            // ComponentInfo
+#include "server/backend/adapter_weights.h"  // AdapterShape
 #include "server/base/sha256.h"
 
 namespace hydrad {

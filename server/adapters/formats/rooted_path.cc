@@ -10,7 +10,9 @@
 #include <cstring>
 
 #include "server/base/check.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

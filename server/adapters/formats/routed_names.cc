@@ -1,12 +1,14 @@
 #include "server/adapters/formats/routed_names.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
 #include <optional>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 
 namespace hydrad {
 namespace {

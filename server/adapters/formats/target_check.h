@@ -9,7 +9,7 @@
 
 #include "server/adapters/formats/adapter_config.h"
 #include "server/adapters/formats/module_tensors.h"
-#include "server/backend/backend.h"  // AdapterShape
+#include "server/backend/adapter_weights.h"  // AdapterShape
 #include "server/model/safetensors.h"
 
 namespace hydrad {

@@ -1,12 +1,15 @@
 #include "server/adapters/formats/tensor_check.h"
 
+#include <fmt/format.h>
+
 #include <bit>
 #include <cstring>
 #include <optional>
 
 #include "server/backend/host_rows.h"
 #include "server/base/background.h"
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -5,7 +5,8 @@
 #include <charconv>
 #include <optional>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

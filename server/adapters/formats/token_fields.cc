@@ -4,7 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,11 +1,14 @@
 #include "server/adapters/store/adapter_reader.h"
 
+#include <fmt/core.h>
+
 #include <utility>
 
 #include "server/adapters/formats/base_name.h"
 #include "server/adapters/formats/host_bytes.h"
 #include "server/adapters/formats/read_adapter.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -13,9 +13,11 @@
 #include "server/adapters/store/adapter_store.h"
 #include "server/adapters/store/device_component.h"
 #include "server/adapters/store/host_component.h"
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"  // AdapterShape
 
 namespace hydrad {
+
+class Backend;
 
 // Knows the disk, the device and the base model, and nothing of names or of what is in memory: whoever calls
 // it has reserved the bytes. Thread-safe; every method but Locate waits for the disk or the device.

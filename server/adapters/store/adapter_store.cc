@@ -13,7 +13,8 @@
 #include "server/adapters/store/notifier.h"
 #include "server/adapters/store/records.h"
 #include "server/adapters/store/store_state.h"
-#include "server/base/status.h"
+#include "server/backend/backend.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

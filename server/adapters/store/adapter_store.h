@@ -31,12 +31,13 @@
 
 #include "server/adapters/handle.h"
 #include "server/adapters/info.h"
-#include "server/backend/backend.h"
 #include "server/base/clock.h"
 #include "server/model/base_weights.h"
 #include "server/model/model_config.h"
 
 namespace hydrad {
+
+class Backend;
 
 struct AdapterStoreOptions {
   std::string root{};                    // directory that no path may leave; "" refuses every load

@@ -1,5 +1,7 @@
 #include "server/adapters/store/apply.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <deque>
 #include <map>
@@ -7,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/mutex.h"
 #include "server/base/sha256.h"
 #include "server/base/status.h"

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/base/check.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/names.h"
 #include "server/base/status.h"
 

@@ -1,9 +1,12 @@
 #include "server/adapters/store/changes.h"
 
+#include <fmt/core.h>
+
 #include <utility>
 #include <vector>
 
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "server/backend/backend.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

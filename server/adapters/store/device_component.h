@@ -12,9 +12,12 @@
 
 #include "server/adapters/mixture.h"
 #include "server/adapters/store/host_component.h"
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"
 
 namespace hydrad {
+
+class Backend;
+class Buffer;
 
 // One component on the device. Immutable.
 struct DeviceComponent {

@@ -1,5 +1,7 @@
 #include "server/adapters/store/device_room.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <string>
 #include <utility>

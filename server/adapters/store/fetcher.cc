@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

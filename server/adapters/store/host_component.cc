@@ -1,5 +1,7 @@
 #include "server/adapters/store/host_component.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -7,6 +9,7 @@
 #include "server/adapters/store/watched_disk.h"
 #include "server/base/sha256.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -1,13 +1,17 @@
 #include "server/adapters/store/journal.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/json.h"
 #include "server/base/log.h"
 #include "server/base/sha256.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

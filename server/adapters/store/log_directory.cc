@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -2,7 +2,8 @@
 
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

@@ -3,10 +3,13 @@
 #ifndef HYDRAD_SERVER_BACKEND_CPU_ALIGNED_BUFFER_H_
 #define HYDRAD_SERVER_BACKEND_CPU_ALIGNED_BUFFER_H_
 
+#include <absl/status/statusor.h>
+
+#include <cstddef>
 #include <cstring>
 #include <memory>
 
-#include "server/backend/backend.h"
+#include "server/backend/buffer.h"
 
 namespace hydrad {
 

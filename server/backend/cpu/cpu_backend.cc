@@ -1,5 +1,7 @@
 #include "server/backend/cpu/cpu_backend.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstring>
 #include <new>
@@ -22,6 +24,7 @@
 #include "server/backend/device_errors.h"
 #include "server/base/check.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -7,8 +7,10 @@
 
 #include "kernels/attention.h"
 #include "kernels/lora.h"
-#include "server/backend/backend.h"
 #include "server/backend/cpu/packed_adapter.h"
+#include "server/backend/device_adapters.h"
+#include "server/backend/expert_router.h"
+#include "server/backend/step.h"
 
 namespace hydrad {
 

@@ -3,7 +3,7 @@
 #define HYDRAD_SERVER_BACKEND_CPU_PACK_EMBEDDING_H_
 
 #include "kernels/lora.h"
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"
 #include "server/backend/cpu/arena.h"
 
 namespace hydrad {

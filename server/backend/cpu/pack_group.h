@@ -5,7 +5,7 @@
 #include <span>
 
 #include "kernels/lora.h"
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"
 #include "server/backend/cpu/arena.h"
 
 namespace hydrad {

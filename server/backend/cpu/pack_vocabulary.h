@@ -2,7 +2,7 @@
 #ifndef HYDRAD_SERVER_BACKEND_CPU_PACK_VOCABULARY_H_
 #define HYDRAD_SERVER_BACKEND_CPU_PACK_VOCABULARY_H_
 
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"
 #include "server/backend/cpu/arena.h"
 #include "server/backend/cpu/vocabulary.h"
 

@@ -6,8 +6,9 @@
 #include "server/backend/cpu/arena.h"
 #include "server/backend/cpu/pack_group.h"
 #include "server/base/check.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/pages.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -3,14 +3,17 @@
 #ifndef HYDRAD_SERVER_BACKEND_CPU_PACKED_ADAPTER_H_
 #define HYDRAD_SERVER_BACKEND_CPU_PACKED_ADAPTER_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <span>
 
 #include "kernels/lora.h"
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"
 #include "server/backend/cpu/aligned_buffer.h"
 #include "server/backend/cpu/arena.h"
 #include "server/backend/cpu/vocabulary.h"
+#include "server/backend/device_adapters.h"
 
 namespace hydrad {
 

@@ -6,7 +6,7 @@
 #include "kernels/simd/pool.h"
 #include "server/backend/host_rows.h"
 #include "server/base/check.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

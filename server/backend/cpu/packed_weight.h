@@ -2,13 +2,16 @@
 #ifndef HYDRAD_SERVER_BACKEND_CPU_PACKED_WEIGHT_H_
 #define HYDRAD_SERVER_BACKEND_CPU_PACKED_WEIGHT_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "kernels/gemm.h"
-#include "server/backend/backend.h"
+#include "server/backend/buffer.h"
 #include "server/backend/cpu/aligned_buffer.h"
+#include "server/backend/tensor.h"
 
 namespace hydrad {
 

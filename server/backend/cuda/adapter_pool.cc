@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

@@ -4,6 +4,8 @@
 
 #include "server/backend/cuda/cuda_backend_impl.h"
 #include "server/backend/device_errors.h"
+#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

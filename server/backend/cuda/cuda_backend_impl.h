@@ -25,7 +25,7 @@
 #include "server/backend/cuda/step_tables.h"
 #include "server/backend/cuda/uploader.h"
 #include "server/base/mutex.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

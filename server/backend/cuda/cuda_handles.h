@@ -3,11 +3,13 @@
 #ifndef HYDRAD_SERVER_BACKEND_CUDA_CUDA_HANDLES_H_
 #define HYDRAD_SERVER_BACKEND_CUDA_CUDA_HANDLES_H_
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <type_traits>
 
 #include "server/backend/cuda/cuda_status.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 

@@ -7,6 +7,8 @@
 #include "kernels/elementwise.h"
 #include "server/backend/cuda/cuda_backend_impl.h"
 #include "server/backend/device_errors.h"
+#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

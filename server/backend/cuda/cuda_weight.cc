@@ -4,7 +4,8 @@
 #include <vector>
 
 #include "server/backend/host_rows.h"
-#include "server/base/status.h"
+#include "server/backend/weight_format.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

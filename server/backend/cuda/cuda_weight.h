@@ -5,7 +5,8 @@
 #include <memory>
 #include <span>
 
-#include "server/backend/backend.h"
+#include "kernels/types.h"
+#include "server/backend/buffer.h"
 #include "server/backend/cuda/adapter_pool.h"
 #include "server/backend/cuda/device_memory.h"
 #include "server/backend/cuda/uploader.h"

@@ -6,8 +6,8 @@
 #include <map>
 #include <memory>
 
-#include "server/backend/backend.h"
 #include "server/backend/cuda/cuda_handles.h"
+#include "server/backend/tensor.h"
 
 namespace hydrad {
 

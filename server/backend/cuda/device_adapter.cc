@@ -5,7 +5,7 @@
 #include "server/backend/cpu/packed_adapter.h"
 #include "server/backend/cuda/mirror.h"
 #include "server/base/check.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -8,10 +8,11 @@
 #include <vector>
 
 #include "kernels/cuda/plan.h"
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"
 #include "server/backend/cuda/adapter_pool.h"
 #include "server/backend/cuda/device_ends.h"
 #include "server/backend/cuda/uploader.h"
+#include "server/backend/device_adapters.h"
 
 namespace hydrad {
 

@@ -11,7 +11,7 @@
 #include "server/backend/cuda/adapter_pool.h"
 #include "server/backend/cuda/mirror.h"
 #include "server/backend/host_rows.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -3,7 +3,7 @@
 #define HYDRAD_SERVER_BACKEND_CUDA_DEVICE_ENDS_H_
 
 #include "kernels/cuda/plan.h"
-#include "server/backend/backend.h"
+#include "server/backend/adapter_weights.h"
 #include "server/backend/cuda/uploader.h"
 
 namespace hydrad {

@@ -1,5 +1,7 @@
 #include "server/backend/cuda/device_memory.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <numeric>

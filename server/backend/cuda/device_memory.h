@@ -2,13 +2,15 @@
 #ifndef HYDRAD_SERVER_BACKEND_CUDA_DEVICE_MEMORY_H_
 #define HYDRAD_SERVER_BACKEND_CUDA_DEVICE_MEMORY_H_
 
+#include <absl/status/statusor.h>
+
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <memory>
 #include <string>
 
-#include "server/backend/backend.h"
+#include "server/backend/buffer.h"
 #include "server/base/mutex.h"
 
 namespace hydrad {

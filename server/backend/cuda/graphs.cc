@@ -4,7 +4,7 @@
 #include <string>
 
 #include "server/backend/device_errors.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "server/base/check.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/kernels.h"
 #include "server/base/check.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "kernels/cuda/plan.h"
+#include "kernels/sampling.h"
 #include "server/backend/cuda/cuda_handles.h"
 #include "server/backend/cuda/device_memory.h"
 #include "server/backend/step.h"
+#include "server/backend/tensor.h"
 
 namespace hydrad {
 

@@ -4,7 +4,7 @@
 #include "server/backend/cuda/step_tables.h"
 #include "server/backend/expert_router.h"
 #include "server/base/check.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -15,6 +15,7 @@
 #include "server/backend/cuda/cuda_handles.h"
 #include "server/backend/cuda/device_adapter.h"
 #include "server/backend/cuda/device_memory.h"
+#include "server/backend/step.h"
 
 namespace hydrad {
 

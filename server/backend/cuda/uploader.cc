@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "server/base/check.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

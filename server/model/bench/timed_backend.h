@@ -2,7 +2,7 @@
 #ifndef HYDRAD_SERVER_MODEL_BENCH_TIMED_BACKEND_H_
 #define HYDRAD_SERVER_MODEL_BENCH_TIMED_BACKEND_H_
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <time.h>
 

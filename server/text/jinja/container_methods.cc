@@ -1,6 +1,6 @@
 #include "server/text/jinja/container_methods.h"
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/python_operators.h"
 
 namespace hydrad::jinja {

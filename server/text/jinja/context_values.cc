@@ -1,6 +1,7 @@
 #include "server/text/jinja/context_values.h"
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/utf8.h"
 
 namespace hydrad::jinja {

@@ -1,6 +1,7 @@
 #include "server/text/jinja/evaluator.h"
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/global_functions.h"
 #include "server/text/jinja/python_operators.h"
 #include "server/text/jinja/python_text.h"

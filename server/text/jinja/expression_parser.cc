@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "server/base/status_macros.h"
 #include "server/text/jinja/filters.h"
 #include "server/text/jinja/value_tests.h"
 

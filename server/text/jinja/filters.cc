@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/subscripts.h"
 #include "server/text/jinja/text_methods.h"
 

@@ -1,8 +1,10 @@
 #include "server/text/jinja/global_functions.h"
 
+#include <fmt/core.h>
+
 #include <ctime>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/python_text.h"
 #include "server/text/jinja/template_error.h"
 

@@ -1,7 +1,10 @@
 // The filter tojson, as transformers has it: Python's json.dumps.
+#include <fmt/core.h>
+
 #include <cmath>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/filters.h"
 #include "server/text/jinja/python_text.h"
 #include "server/text/jinja/sorting.h"

@@ -1,7 +1,9 @@
 // Filters that give their elements one by one, as they are asked for.
+#include <fmt/core.h>
+
 #include <functional>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/filters.h"
 #include "server/text/jinja/value_tests.h"
 

@@ -1,7 +1,7 @@
 // Filters on what has elements.
 #include <algorithm>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/filters.h"
 #include "server/text/jinja/python_operators.h"
 #include "server/text/jinja/python_text.h"

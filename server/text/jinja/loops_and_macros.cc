@@ -1,5 +1,6 @@
 // The loops and macros of a template.
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/evaluator.h"
 #include "server/text/jinja/template_error.h"
 

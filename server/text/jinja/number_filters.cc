@@ -1,9 +1,11 @@
 // Filters on numbers, and on values of any kind.
+#include <fmt/core.h>
+
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/filters.h"
 #include "server/text/jinja/number_format.h"
 #include "server/text/jinja/python_operators.h"

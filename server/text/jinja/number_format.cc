@@ -1,9 +1,12 @@
 #include "server/text/jinja/number_format.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/python_text.h"
 #include "server/text/tokenizer/utf8.h"
 

@@ -1,6 +1,7 @@
 // The half of ExpressionParser behind the operators: constants, names, brackets, calls, filters and tests.
 #include <charconv>
 
+#include "server/base/status_macros.h"
 #include "server/text/jinja/expression_parser.h"
 #include "server/text/jinja/filters.h"
 #include "server/text/jinja/refused_names.h"

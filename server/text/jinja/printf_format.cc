@@ -1,8 +1,11 @@
 #include "server/text/jinja/printf_format.h"
 
+#include <fmt/core.h>
+
 #include <cmath>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/number_format.h"
 #include "server/text/jinja/python_text.h"
 #include "server/text/jinja/subscripts.h"

@@ -2,7 +2,8 @@
 
 #include <cmath>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/printf_format.h"
 
 namespace hydrad::jinja {

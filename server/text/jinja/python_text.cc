@@ -1,12 +1,15 @@
 #include "server/text/jinja/python_text.h"
 
+#include <fmt/core.h>
+
 #include <utf8proc.h>
 
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/utf8.h"
 
 namespace hydrad::jinja {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/python_operators.h"
 
 namespace hydrad::jinja {

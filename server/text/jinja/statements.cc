@@ -1,5 +1,6 @@
 // The statements of a template, but for loops and macros.
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/evaluator.h"
 #include "server/text/jinja/python_text.h"
 #include "server/text/jinja/subscripts.h"

@@ -1,6 +1,7 @@
 #include "server/text/jinja/subscripts.h"
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/container_methods.h"
 #include "server/text/jinja/loop_attributes.h"
 #include "server/text/jinja/python_text.h"

@@ -1,6 +1,8 @@
 #include "server/text/jinja/template_error.h"
 
-#include "server/base/status.h"
+#include <fmt/core.h>
+
+#include "server/base/invalid_argument.h"
 
 namespace hydrad::jinja {
 namespace {

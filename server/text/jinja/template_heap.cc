@@ -1,6 +1,6 @@
 #include "server/text/jinja/template_heap.h"
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 
 namespace hydrad::jinja {
 

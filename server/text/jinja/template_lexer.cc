@@ -1,9 +1,12 @@
 #include "server/text/jinja/template_lexer.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/template_text.h"
 #include "server/text/jinja/token_scan.h"
 #include "server/text/tokenizer/utf8.h"

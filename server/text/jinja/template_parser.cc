@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "server/base/status_macros.h"
 #include "server/text/jinja/expression_parser.h"
 
 namespace hydrad::jinja {

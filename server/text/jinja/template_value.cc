@@ -1,8 +1,11 @@
 #include "server/text/jinja/template_value.h"
 
+#include <fmt/core.h>
+
 #include <cmath>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/template_callable.h"
 
 namespace hydrad::jinja {

@@ -1,7 +1,7 @@
 // Filters on strings. Each takes any value, whose str() it works on, unless it says otherwise.
 #include <algorithm>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/filters.h"
 #include "server/text/jinja/letter_case.h"
 #include "server/text/jinja/printf_format.h"

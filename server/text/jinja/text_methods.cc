@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/letter_case.h"
 #include "server/text/jinja/printf_format.h"
 #include "server/text/jinja/python_text.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/text_methods.h"
 #include "server/text/tokenizer/utf8.h"
 

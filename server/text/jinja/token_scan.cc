@@ -2,7 +2,8 @@
 
 #include <cctype>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/unicode.h"
 #include "server/text/tokenizer/utf8.h"
 

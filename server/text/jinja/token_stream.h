@@ -3,12 +3,14 @@
 #define HYDRAD_SERVER_TEXT_JINJA_TOKEN_STREAM_H_
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <fmt/core.h>
 
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "server/base/status.h"
 #include "server/text/jinja/template_lexer.h"
 
 namespace hydrad::jinja {
@@ -30,26 +32,19 @@ class TokenStream {
   bool SkipName(std::string_view name) { return current().IsName(name) && (Take(), true); }
   bool SkipOperator(std::string_view op) { return current().IsOperator(op) && (Take(), true); }
 
-  absl::Status Expect(TokenKind kind, std::string_view what) {
-    if (current().kind == kind) return Take(), absl::OkStatus();
-    return Error("expected {}, not {}", what, Describe(current()));
-  }
-  absl::Status ExpectOperator(std::string_view op) {
-    if (SkipOperator(op)) return absl::OkStatus();
-    return Error("expected '{}', not {}", op, Describe(current()));
-  }
-  absl::StatusOr<std::string> ExpectName() {
-    if (current().kind != TokenKind::kName) return Error("expected a name, not {}", Describe(current()));
-    return Take().text;
-  }
+  absl::Status Expect(TokenKind kind, std::string_view what);
+  absl::Status ExpectOperator(std::string_view op);
+  absl::StatusOr<std::string> ExpectName();
 
   // An error at the current line.
   template <class... Args>
   absl::Status Error(fmt::format_string<Args...> text, Args&&... args) const {
-    return InvalidArgument("line {}: {}", line(), fmt::format(text, std::forward<Args>(args)...));
+    return ErrorHere(fmt::format(text, std::forward<Args>(args)...));
   }
 
  private:
+  absl::Status ErrorHere(std::string_view text) const;
+
   std::vector<Token> tokens_;
   size_t next_ = 0;
 };

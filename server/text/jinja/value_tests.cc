@@ -1,6 +1,6 @@
 #include "server/text/jinja/value_tests.h"
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/jinja/filters.h"
 #include "server/text/jinja/letter_case.h"
 #include "server/text/jinja/python_operators.h"

@@ -1,9 +1,12 @@
 #include "server/text/tokenizer/bpe.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/utf8.h"
 
 namespace hydrad {

@@ -1,6 +1,9 @@
 #include "server/text/tokenizer/json_node.h"
 
-#include "server/base/status.h"
+#include <fmt/core.h>
+
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/utf8.h"
 
 namespace hydrad {
@@ -15,6 +18,10 @@ int64_t JsonCount(const nlohmann::json& value, uint32_t limit) {
   // A negative number becomes a large unsigned one.
   const uint64_t count = value.get<uint64_t>();
   return count <= limit ? static_cast<int64_t>(count) : -1;
+}
+
+absl::Status JsonNode::ErrorHere(std::string_view text) const {
+  return InvalidArgument("{}: {}", path_, text);
 }
 
 absl::StatusOr<JsonNode> JsonNode::Member(std::string_view name) const {

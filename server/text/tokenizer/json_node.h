@@ -2,13 +2,16 @@
 #ifndef HYDRAD_SERVER_TEXT_TOKENIZER_JSON_NODE_H_
 #define HYDRAD_SERVER_TEXT_TOKENIZER_JSON_NODE_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <fmt/core.h>
+
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 
@@ -47,10 +50,12 @@ class JsonNode {
   // INVALID_ARGUMENT with the path before the text.
   template <class... Args>
   absl::Status Error(fmt::format_string<Args...> text, Args&&... args) const {
-    return Annotate(InvalidArgument<Args...>(text, std::forward<Args>(args)...), path_);
+    return ErrorHere(fmt::format(text, std::forward<Args>(args)...));
   }
 
  private:
+  absl::Status ErrorHere(std::string_view text) const;
+
   const nlohmann::json* value_;
   std::string path_;
 };

@@ -4,7 +4,7 @@
 #include <functional>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/pattern.h"
 #include "server/text/tokenizer/unicode.h"
 #include "server/text/tokenizer/utf8.h"

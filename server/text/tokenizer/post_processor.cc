@@ -1,6 +1,6 @@
 #include "server/text/tokenizer/post_processor.h"
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/unicode.h"
 #include "server/text/tokenizer/utf8.h"
 

@@ -5,7 +5,8 @@
 
 #include <algorithm>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/regex_syntax.h"
 #include "server/text/tokenizer/utf8.h"
 

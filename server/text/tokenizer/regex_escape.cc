@@ -1,11 +1,12 @@
 #include "server/text/tokenizer/regex_escape.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cctype>
 #include <utility>
 
+#include "server/base/invalid_argument.h"
 #include "server/text/tokenizer/unicode_tables.h"
 #include "server/text/tokenizer/utf8.h"
 
@@ -85,6 +86,14 @@ RegexEscape Shorthand(char kind, bool negated) {
 }
 
 }  // namespace
+
+absl::Status RegexCursor::Bad(std::string_view what) const {
+  return InvalidArgument("regular expression, byte {}: {}", pos, what);
+}
+
+absl::Status RegexCursor::Unsupported(std::string_view what) const {
+  return InvalidArgument("regular expression, byte {}: {} is not supported", pos, what);
+}
 
 absl::StatusOr<RegexEscape> ReadRegexEscape(RegexCursor* cursor) {
   constexpr std::string_view kControlNames = "tnrfvae", kControls = "\t\n\r\f\v\a\x1b";

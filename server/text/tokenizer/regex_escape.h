@@ -2,11 +2,12 @@
 #ifndef HYDRAD_SERVER_TEXT_TOKENIZER_REGEX_ESCAPE_H_
 #define HYDRAD_SERVER_TEXT_TOKENIZER_REGEX_ESCAPE_H_
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
-
-#include "server/base/status.h"
 
 namespace hydrad {
 
@@ -23,12 +24,8 @@ struct RegexCursor {
     return true;
   }
   // INVALID_ARGUMENT that names the place: the pattern is broken, or holds something that we do not have.
-  absl::Status Bad(std::string_view what) const {
-    return InvalidArgument("regular expression, byte {}: {}", pos, what);
-  }
-  absl::Status Unsupported(std::string_view what) const {
-    return InvalidArgument("regular expression, byte {}: {} is not supported", pos, what);
-  }
+  absl::Status Bad(std::string_view what) const;
+  absl::Status Unsupported(std::string_view what) const;
 };
 
 // The meaning of an escape.

@@ -1,9 +1,11 @@
 #include "server/text/tokenizer/regex_syntax.h"
 
+#include <fmt/core.h>
+
 #include <cctype>
 #include <optional>
 
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/text/tokenizer/regex_escape.h"
 #include "server/text/tokenizer/utf8.h"
 

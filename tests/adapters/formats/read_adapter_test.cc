@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "server/adapters/formats/adapter_directory.h"  // kMaxConfigBytes
+#include "server/base/invalid_argument.h"
 #include "server/base/sha256.h"
 #include "server/base/status.h"
 #include "tests/fakes/adapter_files.h"

@@ -1,6 +1,6 @@
 #include "server/adapters/formats/tensor_check.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <bit>

@@ -1,11 +1,13 @@
 #include "server/adapters/store/apply.h"
 
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <future>
 #include <optional>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
 #include "tests/adapters/store/store_fixture.h"
 

@@ -1,10 +1,12 @@
 #include "server/adapters/store/catalogue.h"
 
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <memory>
 
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
 
 namespace hydrad {

@@ -2,6 +2,7 @@
 // the test plays. Whatever the order: a request sees one generation and that generation's weights, no byte is
 // held without being charged or kept for ever, every call is answered, no request waits for ever, and what
 // was answered is in the journal. Fixed seeds.
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "server/base/status.h"
+#include "server/base/invalid_argument.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_log_directory.h"
 #include "tests/fakes/manual_executor.h"

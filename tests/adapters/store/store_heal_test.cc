@@ -4,6 +4,7 @@
 
 #include "server/adapters/store/backoff.h"
 #include "server/adapters/store/journal.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/reason.h"
 #include "server/base/status.h"
 #include "tests/adapters/store/store_fixture.h"

@@ -1,5 +1,5 @@
 // What can never be on the device is told so: at once, and when a pin or a replace makes it so.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Where adapters are while they serve: on the device, in host memory, on disk; pins, first use, force.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

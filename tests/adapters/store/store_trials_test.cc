@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "server/adapters/store/backoff.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/mutex.h"
 #include "server/base/status.h"
 #include "tests/adapters/store/store_fixture.h"

@@ -9,7 +9,7 @@
 #include "server/backend/device_errors.h"
 #include "server/base/check.h"
 #include "server/base/log.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/model/transformer.h"
 #include "tests/fakes/fake_claim.h"
 #include "tests/model/adapters.h"
