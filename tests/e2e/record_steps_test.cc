@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,13 @@ namespace hydrad {
 namespace {
 
 constexpr char kModel[] = "deploy/models/tiny";
+
+// What the tool that maintainers use ends with.
+int ReplayBy(const std::string& recording) {
+  const std::string command = std::string(REPLAY_STEPS) + " " + kModel + " " + recording;
+  const int status = std::system(command.c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
 
 TEST(RecordSteps, TheDaemonsRecordingGivesTheSameBitsOnAFreshModel) {
   const TempDir directory;
@@ -45,6 +54,14 @@ TEST(RecordSteps, TheDaemonsRecordingGivesTheSameBitsOnAFreshModel) {
   EXPECT_GE(replayed->steps, 8);
   EXPECT_EQ(replayed->results, replayed->steps);
   EXPECT_EQ(replayed->first_other, 0);
+
+  EXPECT_EQ(ReplayBy(path), 0);
+  std::string other = *recording;
+  other.back() = static_cast<char>(other.back() ^ 1);  // of the last result
+  directory.Write("other", other);
+  EXPECT_EQ(ReplayBy(directory.path() + "/other"), 1);
+  directory.Write("none", "no recording");
+  EXPECT_EQ(ReplayBy(directory.path() + "/none"), 2);
 }
 
 }  // namespace

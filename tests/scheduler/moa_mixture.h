@@ -13,15 +13,21 @@
 
 namespace hydrad {
 
-// `path` is relative to the working directory.
-inline absl::StatusOr<std::shared_ptr<const Mixture>> LoadMixture(const std::string& path, Backend& backend,
-                                                                  const AdapterShape& shape) {
+// What an adapter consists of, on the device. `path` is relative to the working directory.
+inline absl::StatusOr<std::vector<std::shared_ptr<const DeviceComponent>>> LoadComponents(
+    const std::string& path, Backend& backend, const AdapterShape& shape) {
   const auto disk = MakePosixDisk(".");
   ASSIGN_OR_RETURN(AdapterContents contents, ReadAdapter(*disk, path, shape, 1u << 30));
   std::vector<std::shared_ptr<const DeviceComponent>> components;
   for (const LoadedComponent& read : TakeApart(path, std::move(contents))) {
     ASSIGN_OR_RETURN(components.emplace_back(), UploadComponent(read.component, backend, shape));
   }
+  return components;
+}
+
+inline absl::StatusOr<std::shared_ptr<const Mixture>> LoadMixture(const std::string& path, Backend& backend,
+                                                                  const AdapterShape& shape) {
+  ASSIGN_OR_RETURN(const auto components, LoadComponents(path, backend, shape));
   return MakeMixture(components, shape.layers);
 }
 
