@@ -31,6 +31,8 @@ Transformer::Transformer(Backend& backend, const ModelConfig& config, const Mode
       attention_scale_(static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_dim)))),
       host_logits_(config.vocab_size) {}
 
+bool Transformer::asynchronous() const { return backend_.asynchronous(); }
+
 Step Transformer::Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) {
   if (std::exchange(prepared_, nullptr) != &batch) CheckBatch(batch);
   CheckTokens(batch);

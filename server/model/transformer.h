@@ -36,7 +36,7 @@ class Transformer : public Model {
 
   const ModelConfig& config() const override { return config_; }
   const ModelLimits& limits() const override { return limits_; }
-  bool asynchronous() const override { return backend_.asynchronous(); }
+  bool asynchronous() const override;
   void Prepare(const Batch& batch) override;
 
   // A batch outside the limits ends the process: it would write over another sequence's cache.
