@@ -16,7 +16,7 @@
 
 #include "server/backend/cpu/cpu_backend.h"
 #include "server/base/file.h"
-#include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/model/step_record.h"
 #include "server/model/transformer.h"
 #include "tests/scheduler/moa_mixture.h"
