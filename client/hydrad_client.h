@@ -19,6 +19,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,12 +37,20 @@ struct CallOptions {
 
 enum class Health { kUnknown, kServing, kNotServing };
 
-// A plaintext connection to one listener: "host:port", "unix:/path/to/socket" or any other gRPC name. It is
-// made by the first call, made again when it breaks, and never shared with another Connection. Copies share
-// it. Thread-safe.
+// What a connection in TLS shows and trusts: texts in PEM, not paths.
+struct TlsOptions {
+  std::string ca{};           // who vouches for the server; "": the system's authorities
+  std::string certificate{};  // the client's own, for servers that ask for one; "": none
+  std::string key{};          // of that certificate
+};
+
+// A connection to one listener: "host:port", "unix:/path/to/socket" or any other gRPC name. It is made by the
+// first call, made again when it breaks, and never shared with another Connection. Copies share it.
+// Thread-safe.
 class Connection {
  public:
-  explicit Connection(const std::string& address);
+  // In plain text without `tls`; with it the server must show a certificate for the address's host.
+  explicit Connection(const std::string& address, const std::optional<TlsOptions>& tls = std::nullopt);
   // grpc.health.v1: the state of `service` ("": the whole daemon). NOT_FOUND for a service that it does not
   // know.
   absl::StatusOr<Health> Check(const std::string& service, const CallOptions& options) const;

@@ -12,7 +12,8 @@
 namespace hydrad {
 namespace {
 
-const std::set<std::string, std::less<>> kChangeable = {"tenants", "admin-key-sha256", "log-level"};
+const std::set<std::string, std::less<>> kChangeable = {"tenants",  "admin-key-sha256", "log-level",
+                                                        "tls-cert", "tls-key",          "tls-client-ca"};
 
 absl::Status CheckListener(const std::string& option, const std::string& text, bool allow_plaintext_public) {
   ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
@@ -38,6 +39,21 @@ std::set<std::string> KeysThatDiffer(const std::string& one, const std::string& 
   return keys;
 }
 
+// Other files are taken; whether there is TLS and whether clients show certificates is for the next start.
+void TakeTlsFiles(const Config& read, Config& next, std::vector<std::string>& left_out) {
+  if (read.tls_cert.empty() != next.tls_cert.empty()) {
+    left_out.insert(left_out.end(), {"--tls-cert", "--tls-key"});
+    return;
+  }
+  next.tls_cert = read.tls_cert;
+  next.tls_key = read.tls_key;
+  if (read.tls_client_ca.empty() != next.tls_client_ca.empty()) {
+    left_out.emplace_back("--tls-client-ca");
+  } else {
+    next.tls_client_ca = read.tls_client_ca;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<TenantConfig>> Tenants(const Config& config) {
@@ -53,14 +69,20 @@ std::vector<TenantConfig> Administrators(const Config& config) {
   return {admin};
 }
 
+absl::StatusOr<std::optional<Certificates>> CertificatesOf(const Config& config) {
+  if (config.tls_cert.empty()) return std::nullopt;
+  return ReadCertificates(
+      {.certificate = config.tls_cert, .key = config.tls_key, .client_ca = config.tls_client_ca});
+}
+
 absl::Status CheckExposures(const Config& config) {
-  const bool allowed = config.allow_plaintext_public;
+  const bool plain = config.allow_plaintext_public, allowed = plain || !config.tls_cert.empty();
   RETURN_IF_ERROR(CheckListener("--listen", config.listen, allowed));
   if (!config.http_listen.empty()) {
-    RETURN_IF_ERROR(CheckListener("--http-listen", config.http_listen, allowed));
+    RETURN_IF_ERROR(CheckListener("--http-listen", config.http_listen, plain));
   }
   if (!config.metrics_listen.empty()) {
-    RETURN_IF_ERROR(CheckListener("--metrics-listen", config.metrics_listen, allowed));
+    RETURN_IF_ERROR(CheckListener("--metrics-listen", config.metrics_listen, plain));
   }
   if (config.admin_listen.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(CheckListener("--admin-listen", config.admin_listen, allowed));
@@ -80,8 +102,10 @@ absl::StatusOr<Changes> ReadChanges(const std::vector<std::string>& arguments, c
   Config next = running;
   next.tenants = line.config.tenants;
   next.admin_key_sha256 = line.config.admin_key_sha256;
-  RETURN_IF_ERROR(CheckExposures(next));
   Changes changes;
+  TakeTlsFiles(line.config, next, changes.left_out);
+  RETURN_IF_ERROR(CheckExposures(next));
+  ASSIGN_OR_RETURN(changes.certificates, CertificatesOf(next));
   ASSIGN_OR_RETURN(changes.tenants, Tenants(next));
   changes.administrators = Administrators(next);
   changes.log_level = line.config.log_level;

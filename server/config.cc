@@ -130,6 +130,15 @@ void AddNetwork(CLI::App& app, Config& c) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CheckSha256);
+  app.add_option(
+         "--tls-cert", c.tls_cert,
+         "Certificate chain (PEM) that --listen and --admin-listen show: they speak TLS. SIGHUP reads "
+         "the files again. Unset: plain text")
+      ->type_name("FILE");
+  app.add_option("--tls-key", c.tls_key, "Key (PEM) of --tls-cert")->type_name("FILE");
+  app.add_option("--tls-client-ca", c.tls_client_ca,
+                 "Certificates (PEM) that must vouch for every client's own (mTLS). Unset: clients need none")
+      ->type_name("FILE");
   app.add_flag("--allow-plaintext-public", c.allow_plaintext_public,
                "Allow listening, in plain text, where other machines can connect");
   app.add_option("--max-connections", c.max_connections,
@@ -249,6 +258,8 @@ std::string Effective(const CLI::App& app) {
 
 // Options that only make sense together.
 std::string CheckTogether(const Config& config) {
+  if (config.tls_cert.empty() != config.tls_key.empty()) return "--tls-cert and --tls-key need each other";
+  if (!config.tls_client_ca.empty() && config.tls_cert.empty()) return "--tls-client-ca needs --tls-cert";
   if (!config.adapters.empty() && config.adapter_root.empty()) return "--adapter needs --adapter-root";
   if (config.adapters.empty()) return "";
   if (config.adapter_device_memory == 0) return "--adapter needs an --adapter-device-memory above 0";

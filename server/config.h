@@ -26,6 +26,8 @@ struct Config {
   std::string metrics_listen = "127.0.0.1:9471";  // "": no metrics
   std::string tenants;                            // "": open
   std::vector<std::string> admin_key_sha256;      // empty: whoever reaches the admin listener may use it
+  std::string tls_cert, tls_key;                  // "": plain text
+  std::string tls_client_ca;                      // "": clients show no certificate
   bool allow_plaintext_public = false;
   bool reflection = false;
   int max_connections = 0;           // to each of the listeners of inference; 0: by the limit on open files

@@ -67,6 +67,7 @@ Daemon::~Daemon() {
 absl::Status Daemon::Start() {
   RETURN_IF_ERROR(CheckConfig(config_));  // first, so that a mistake is not told after minutes of loading
   RETURN_IF_ERROR(CheckSystem(config_));
+  RETURN_IF_ERROR(ReadTls());
   RETURN_IF_ERROR(Bind());
   ASSIGN_OR_RETURN(audit_, AuditLog::Open(config_.audit_log, clock_));
   ASSIGN_OR_RETURN(std::vector<TenantConfig> tenants, Tenants(config_));
@@ -76,6 +77,15 @@ absl::Status Daemon::Start() {
   RETURN_IF_ERROR(StartScheduler());
   RETURN_IF_ERROR(LoadAdapters());
   return Serve();
+}
+
+absl::Status Daemon::ReadTls() {
+  ASSIGN_OR_RETURN(std::optional<Certificates> certificates, CertificatesOf(config_));
+  if (!certificates) return absl::OkStatus();
+  Log()->info("TLS: the certificate is valid until {}", certificates->until);
+  certificates_ = std::make_unique<CertificateHolder>(*std::move(certificates));
+  options_.certificates = certificates_.get();
+  return absl::OkStatus();
 }
 
 // Every address is this daemon's before it loads anything: a second one is told at once. Clients that connect
@@ -313,6 +323,10 @@ void Daemon::Reload(const std::vector<std::string>& arguments, const std::string
   SetLogLevel(changes->log_level);
   for (const std::string& option : changes->left_out) {
     Log()->warn("{} has another value now, which is for the next start", option);
+  }
+  if (changes->certificates) {
+    Log()->info("TLS: the certificate is valid until {}", changes->certificates->until);
+    certificates_->Replace(*std::move(changes->certificates));
   }
   const size_t tenants = changes->tenants.size();
   admission_->Replace(std::move(changes->tenants));

@@ -15,6 +15,7 @@
 #include "server/adapter_census.h"
 #include "server/adapters/store/adapter_store.h"
 #include "server/admission/admission.h"
+#include "server/base/certificates.h"
 #include "server/base/clock.h"
 #include "server/config.h"
 #include "server/front/audit.h"
@@ -69,6 +70,7 @@ class Daemon {
 
  private:
   absl::Status Bind();
+  absl::Status ReadTls();
   absl::Status OpenBackend();
   void OpenMeter();
   absl::Status LoadModel();
@@ -87,8 +89,9 @@ class Daemon {
   const Clock& clock_ = SteadyClock();
   Metrics metrics_;
   ServerOptions options_;
-  std::optional<ServerSockets> sockets_;     // until the server has them
-  std::optional<ListenSocket> http_socket_;  // so too
+  std::optional<ServerSockets> sockets_;             // until the server has them
+  std::optional<ListenSocket> http_socket_;          // so too
+  std::unique_ptr<CertificateHolder> certificates_;  // null: plain text
   std::unique_ptr<Exporter> exporter_;
   std::unique_ptr<AuditLog> audit_;
   std::unique_ptr<Backend> backend_;

@@ -49,6 +49,7 @@ DType KvType(const Config& config) { return WeightType(config); }
 absl::Status CheckConfig(const Config& config) {
   RETURN_IF_ERROR(CheckExposures(config));
   RETURN_IF_ERROR(Tenants(config).status());
+  RETURN_IF_ERROR(CertificatesOf(config).status());
   std::error_code error;
   if (!config.adapter_root.empty() && !std::filesystem::is_directory(config.adapter_root, error)) {
     return NotFound("--adapter-root '{}' is not a directory", config.adapter_root);

@@ -8,7 +8,9 @@
 namespace hydrad {
 
 ClientTarget::ClientTarget(const std::string& address, const Options& options) : options_(options) {
-  for (int i = 0; i < options.connections; ++i) clients_.push_back(std::make_unique<Client>(address));
+  for (int i = 0; i < options.connections; ++i) {
+    clients_.push_back(std::make_unique<Client>(Connection(address, options.tls)));
+  }
 }
 
 void ClientTarget::Start(const BenchRequest& request, Events events) {

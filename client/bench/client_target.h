@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@ class ClientTarget final : public BenchTarget {
   struct Options {
     int connections = 1;  // streams take turns over so many
     CallOptions call;
+    std::optional<TlsOptions> tls{};
     float temperature = 1;
     bool ignore_eos = false;
     // Where every answer that ended well is written, a JSON object {prompt, adapter, seed, token_ids} a line;

@@ -64,7 +64,7 @@ void PrintAdapters(const std::vector<v1::Adapter>& adapters, std::ostream& out) 
 
 std::vector<std::string> LoadedAdapters(const AdapterFlags& flags, const Session& session) {
   std::vector<std::string> names;
-  const auto adapters = AdminClient(session.admin).ListAdapters(flags.call.options());
+  const auto adapters = AdminClient(session.ToAdmin()).ListAdapters(flags.call.options());
   if (!adapters.ok()) return names;
   for (const v1::Adapter& adapter : *adapters) names.push_back(adapter.name());
   return names;
@@ -91,13 +91,13 @@ void RunLoad(const AdapterFlags& flags, Session& session) {
   request.set_etag(flags.etag);
   request.set_request_id(flags.request_id);
   request.set_lenient(flags.lenient);
-  const auto loaded = AdminClient(session.admin).LoadAdapter(request, flags.call.options());
+  const auto loaded = AdminClient(session.ToAdmin()).LoadAdapter(request, flags.call.options());
   if (!loaded.ok()) return session.Fail(loaded.status(), session.admin);  // what is missing is a directory
   PrintAdapter(loaded, flags, session);
 }
 
 void RunGet(const AdapterFlags& flags, Session& session) {
-  PrintAdapter(AdminClient(session.admin).GetAdapter(flags.name, flags.call.options()), flags, session);
+  PrintAdapter(AdminClient(session.ToAdmin()).GetAdapter(flags.name, flags.call.options()), flags, session);
 }
 
 void RunUnload(const AdapterFlags& flags, Session& session) {
@@ -106,21 +106,21 @@ void RunUnload(const AdapterFlags& flags, Session& session) {
   request.set_force(flags.force);
   request.set_etag(flags.etag);
   request.set_request_id(flags.request_id);
-  PrintAdapter(AdminClient(session.admin).UnloadAdapter(request, flags.call.options()), flags, session);
+  PrintAdapter(AdminClient(session.ToAdmin()).UnloadAdapter(request, flags.call.options()), flags, session);
 }
 
 void RunPin(const AdapterFlags& flags, Session& session) {
   v1::PinAdapterRequest request;
   request.set_name(flags.name);
   request.set_request_id(flags.request_id);
-  PrintAdapter(AdminClient(session.admin).PinAdapter(request, flags.call.options()), flags, session);
+  PrintAdapter(AdminClient(session.ToAdmin()).PinAdapter(request, flags.call.options()), flags, session);
 }
 
 void RunUnpin(const AdapterFlags& flags, Session& session) {
   v1::UnpinAdapterRequest request;
   request.set_name(flags.name);
   request.set_request_id(flags.request_id);
-  PrintAdapter(AdminClient(session.admin).UnpinAdapter(request, flags.call.options()), flags, session);
+  PrintAdapter(AdminClient(session.ToAdmin()).UnpinAdapter(request, flags.call.options()), flags, session);
 }
 
 // One entry of the file. INVALID_ARGUMENT with the field.
@@ -177,13 +177,13 @@ void RunApply(const AdapterFlags& flags, Session& session) {
   request->set_validate_only(flags.validate_only);
   request->set_force(flags.force);
   request->set_request_id(flags.request_id);
-  const auto applied = AdminClient(session.admin).ApplyAdapters(*request, flags.call.options());
+  const auto applied = AdminClient(session.ToAdmin()).ApplyAdapters(*request, flags.call.options());
   if (!applied.ok()) return session.Fail(applied.status(), session.admin);
   PrintApplied(*applied, session);
 }
 
 void RunList(const AdapterFlags& flags, Session& session) {
-  const auto adapters = AdminClient(session.admin).ListAdapters(flags.call.options());
+  const auto adapters = AdminClient(session.ToAdmin()).ListAdapters(flags.call.options());
   if (!adapters.ok()) return session.Fail(adapters.status(), session.admin);
   if (!session.json) return PrintAdapters(*adapters, session.out);
   Json list = Json::array();
@@ -204,7 +204,7 @@ void RunWatch(const AdapterFlags& flags, Session& session) {
     session.out << (session.json ? Line(ToJson(event)) : EventLine(event)) << std::endl;
     return session.out.good();
   };
-  const absl::Status status = AdminClient(session.admin).WatchAdapters(flags.call.options(), print);
+  const absl::Status status = AdminClient(session.ToAdmin()).WatchAdapters(flags.call.options(), print);
   if (!status.ok()) session.Fail(status, session.admin);
 }
 

@@ -122,7 +122,7 @@ absl::StatusOr<std::vector<BenchPrompt>> ReadPrompts(const std::string& path, Se
 // The adapters to spread over. Also finds out whether the daemon is there and the key is right: better once
 // now than in the code of every request.
 absl::StatusOr<std::vector<std::string>> AdaptersOf(const BenchFlags& flags, const Session& session) {
-  ASSIGN_OR_RETURN(const auto models, Client(session.server).ListModels(flags.call.options()));
+  ASSIGN_OR_RETURN(const auto models, Client(session.ToServer()).ListModels(flags.call.options()));
   std::vector<std::string> adapters = flags.adapters;
   if (flags.all_adapters) {
     for (const auto& model : models.models()) {
@@ -155,6 +155,7 @@ void RunBenchCommand(BenchFlags& flags, Session& session) {
     if (!transcript) return session.FailUsage(fmt::format("{}: cannot be written", flags.transcript));
     flags.target.transcript = &transcript;
   }
+  flags.target.tls = session.tls();
   ClientTarget target(session.server, flags.target);
   const BenchReport report = RunBench(flags.load, source, target, RealPacer());
   session.out << ToJson(report).dump(2) << '\n';

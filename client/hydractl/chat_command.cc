@@ -49,10 +49,11 @@ void RunOnce(const ChatFlags& flags, Session& session) {
   SetFields(flags, session.json, &request);
   AnswerPrinter printer(session.json, flags, session.out, session.err);
   const absl::Status status =
-      Client(session.server).Chat(request, flags.call.options(), [&](const v1::GenerateResponse& message) {
-        printer.OnMessage(message);
-        return session.out.good();  // nobody reads: the server need not go on
-      });
+      Client(session.ToServer())
+          .Chat(request, flags.call.options(), [&](const v1::GenerateResponse& message) {
+            printer.OnMessage(message);
+            return session.out.good();  // nobody reads: the server need not go on
+          });
   printer.Finish(status.ok());
   if (status.ok()) return;
   session.FailNaming(status, session.server, [&] { return UsableAdapters(session, flags.call); });

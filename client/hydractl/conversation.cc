@@ -99,7 +99,7 @@ const std::vector<Conversation::Command>& Conversation::Commands() {
 }
 
 Conversation::Conversation(const v1::ChatRequest& request, GenerateFlags& flags, Session& session)
-    : flags_(flags), session_(session), client_(session.server), request_(request), interrupts_([this] {
+    : flags_(flags), session_(session), client_(session.ToServer()), request_(request), interrupts_([this] {
         session_.err << "\n(/quit or Ctrl-D ends the program)\n> " << std::flush;
       }) {}
 

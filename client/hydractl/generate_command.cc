@@ -47,7 +47,7 @@ bool EndedAtOnce(const v1::GenerateResult& result) {
 
 // Says so where the model that was asked can be talked with.
 void MentionChat(const PromptFlags& flags, Session& session) {
-  const auto models = Client(session.server).ListModels(flags.call.options());
+  const auto models = Client(session.ToServer()).ListModels(flags.call.options());
   if (!models.ok()) return;
   for (const auto& model : models->models()) {
     if (model.name() != flags.adapter || !model.chat()) continue;
@@ -61,7 +61,7 @@ void RunGenerate(const PromptFlags& flags, Session& session) {
   if (!session.json && (flags.logprobs || flags.routing)) {
     return session.FailUsage("--logprobs and --routing are told in JSON: add --json or --json-stream");
   }
-  const Client client(session.server);
+  const Client client(session.ToServer());
   AnswerPrinter printer(session.json, flags, session.out, session.err);
   const absl::Status status = client.Generate(RequestOf(flags, session), flags.call.options(),
                                               [&](const v1::GenerateResponse& message) {

@@ -1,5 +1,7 @@
 #include "client/hydractl/hydractl.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <iterator>
 
@@ -7,11 +9,13 @@
 #include "client/hydractl/json_output.h"
 #include "client/hydractl/session.h"
 #include "server/base/clock.h"
+#include "server/base/file.h"
 #include "server/base/unknown_word.h"
 
 namespace hydrad {
 namespace {
 
+constexpr uint64_t kMaxPemFile = 4 << 20;
 constexpr char kFooter[] =
     "Examples:\n"
     "  hydractl chat 'What is gravity?'\n"
@@ -25,6 +29,40 @@ constexpr char kFooter[] =
     "`hydractl COMMAND --help` has more examples. An address is host:port or unix:/path.\n"
     "Exit codes: 0 done, 1 the daemon refused or could not be reached, 2 wrong arguments.";
 
+// Checks that a file can be read, and puts its text into `text`.
+CLI::Validator ReadInto(std::string& text) {
+  return {[&text](const std::string& path) -> std::string {
+            const absl::StatusOr<std::string> read = ReadFile(path, kMaxPemFile);
+            if (!read.ok()) return std::string(read.status().message());
+            if (read->find("-----BEGIN ") == std::string::npos) return fmt::format("'{}' holds no PEM", path);
+            text = *read;
+            return "";
+          },
+          "FILE"};
+}
+
+void AddTlsFlags(CLI::App& app, Session& session) {
+  app.add_flag("--tls", session.with_tls,
+               "Speak TLS to the daemon, whose certificate must be for the address's host")
+      ->envname("HYDRAD_TLS");
+  const auto add = [&app](const char* flag, std::string& text, const char* variable, const char* help) {
+    return app
+        .add_option_function<std::string>(
+            flag, [](const std::string&) {}, help)
+        ->type_name("")
+        ->check(ReadInto(text))
+        ->envname(variable);
+  };
+  TlsOptions& texts = session.tls_texts;
+  add("--ca-cert", texts.ca, "HYDRAD_CA_CERT",
+      "Who vouches for the daemon (PEM), in place of the system's authorities; --tls");
+  CLI::Option* cert = add("--cert", texts.certificate, "HYDRAD_CERT",
+                          "Certificate (PEM) to show to a daemon that asks for one; --tls");
+  CLI::Option* key = add("--key", texts.key, "HYDRAD_KEY", "Key (PEM) of --cert");
+  cert->needs(key);
+  key->needs(cert);
+}
+
 // --server and --admin belong to the program, yet are accepted anywhere on the line.
 void AddCommonFlags(CLI::App& app, Session& session) {
   app.add_option("--server", session.server, "Address of the inference listener")
@@ -35,6 +73,7 @@ void AddCommonFlags(CLI::App& app, Session& session) {
       ->type_name("ADDR")
       ->envname("HYDRAD_ADMIN")
       ->capture_default_str();
+  AddTlsFlags(app, session);
 }
 
 void AddCommands(CLI::App& app, Session& session) {
@@ -55,12 +94,17 @@ void MentionCommonFlags(CLI::App& app) {
   for (CLI::App* command : app.get_subcommands({})) {
     const std::string footer = command->get_footer();
     command->footer((footer.empty() ? "" : footer + "\n\n") +
-                    "See `hydractl --help` for --server and --admin.");
+                    "See `hydractl --help` for --server, --admin and --tls.");
     MentionCommonFlags(*command);
   }
 }
 
 }  // namespace
+
+std::optional<TlsOptions> Session::tls() const {
+  if (!with_tls && tls_texts.ca.empty() && tls_texts.certificate.empty()) return std::nullopt;
+  return tls_texts;
+}
 
 void Session::Fail(const absl::Status& status, const std::string& address) {
   exit_code = 1;
@@ -70,7 +114,9 @@ void Session::Fail(const absl::Status& status, const std::string& address) {
   }
   err << "hydractl: " << Explain(status) << '\n';
   if (status.code() == absl::StatusCode::kUnavailable && DetailsOf(status).reason.empty()) {
-    err << "  Is the daemon running at " << address << "? See --server and --admin.\n";
+    err << "  Is the daemon running at " << address << ", "
+        << (tls() ? "with TLS? See --server, --admin and --ca-cert.\n"
+                  : "without TLS? See --server, --admin and --tls.\n");
   }
 }
 
@@ -101,7 +147,7 @@ CallOptions CallFlags::options() const {
 
 std::vector<std::string> UsableAdapters(const Session& session, const CallFlags& flags) {
   std::vector<std::string> names;
-  const auto models = Client(session.server).ListModels(flags.options());
+  const auto models = Client(session.ToServer()).ListModels(flags.options());
   if (!models.ok()) return names;
   for (const auto& model : models->models()) {
     if (!model.name().empty()) names.push_back(model.name());

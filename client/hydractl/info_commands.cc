@@ -28,7 +28,7 @@ void RunTokenize(const InfoFlags& flags, Session& session) {
   request.set_text(session.TextOrStdin(flags.text));
   request.set_parse_special(flags.parse_special);
   request.set_no_special(flags.no_special);
-  const auto tokens = Client(session.server).Tokenize(request, flags.call.options());
+  const auto tokens = Client(session.ToServer()).Tokenize(request, flags.call.options());
   if (!tokens.ok()) return session.Fail(tokens.status(), session.server);
   if (session.json) {
     session.out << Line(ToJson(*tokens)) << '\n';
@@ -41,7 +41,7 @@ void RunTokenize(const InfoFlags& flags, Session& session) {
 }
 
 void RunModels(const InfoFlags& flags, Session& session) {
-  const auto models = Client(session.server).ListModels(flags.call.options());
+  const auto models = Client(session.ToServer()).ListModels(flags.call.options());
   if (!models.ok()) return session.Fail(models.status(), session.server);
   if (session.json) {
     session.out << Line(ToJson(*models)) << '\n';
@@ -85,7 +85,7 @@ void PrintStatus(const v1::ServerStatus& s, std::ostream& out) {
 }
 
 void RunStatus(const InfoFlags& flags, Session& session) {
-  const auto status = AdminClient(session.admin).GetServerStatus(flags.call.options());
+  const auto status = AdminClient(session.ToAdmin()).GetServerStatus(flags.call.options());
   if (!status.ok()) return session.Fail(status.status(), session.admin);
   if (session.json) {
     session.out << Line(ToJson(*status)) << '\n';
@@ -95,7 +95,7 @@ void RunStatus(const InfoFlags& flags, Session& session) {
 }
 
 void RunHealth(const InfoFlags& flags, Session& session) {
-  const auto health = Connection(session.server).Check(flags.service, flags.call.options());
+  const auto health = session.ToServer().Check(flags.service, flags.call.options());
   if (!health.ok()) return session.Fail(health.status(), session.server);
   const char* name = *health == Health::kServing      ? "SERVING"
                      : *health == Health::kNotServing ? "NOT_SERVING"

@@ -54,7 +54,7 @@ void Draw(const RouteFlags& flags, const v1::GenerateResult& result, std::ostrea
 }
 
 void RunRoute(const RouteFlags& flags, Session& session) {
-  const Client client(session.server);
+  const Client client(session.ToServer());
   const auto result =
       client.GenerateUnary(RequestOf(flags, session.TextOrStdin(flags.prompt)), flags.call.options());
   if (!result.ok()) {

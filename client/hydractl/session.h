@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <istream>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -26,8 +27,16 @@ struct Session {
   std::ostream& err;
   std::string server = "127.0.0.1:8471";  // address of the inference listener
   std::string admin = "127.0.0.1:8472";   // and of the admin listener
-  bool json = false;                      // --json was given: answers and errors are JSON on `out`
+  bool with_tls = false;                  // both listeners speak TLS; so they do if `tls_texts` has any
+  TlsOptions tls_texts{};
+  bool json = false;  // --json was given: answers and errors are JSON on `out`
   int exit_code = 0;
+
+  // What --tls and its files ask for; none: plain text.
+  std::optional<TlsOptions> tls() const;
+  // New connections to the two listeners.
+  Connection ToServer() const { return Connection(server, tls()); }
+  Connection ToAdmin() const { return Connection(admin, tls()); }
 
   // Explains an error of the daemon at `address`, for people on `err` or as JSON on `out`, and sets the exit
   // code to 1.

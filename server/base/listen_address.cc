@@ -42,9 +42,10 @@ bool IsLocal(const ListenAddress& address) {
 absl::Status CheckExposure(const ListenAddress& address, bool allow_plaintext_public) {
   if (allow_plaintext_public || IsLocal(address)) return absl::OkStatus();
   return FailedPrecondition(
-      "listen address '{}' can be reached from other machines in plain text; put a proxy with TLS in front "
-      "of a "
-      "loopback address or unix: socket, or pass --allow-plaintext-public",
+      "listen address '{}' can be reached from other machines in plain text; pass --tls-cert and --tls-key "
+      "(for "
+      "gRPC), put a proxy with TLS in front of a loopback address or unix: socket, or pass "
+      "--allow-plaintext-public",
       address.text);
 }
 

@@ -86,4 +86,19 @@ std::string PeerOf(int fd) {
   return "u" + std::to_string(user.uid);
 }
 
+std::string PlaceOf(const sockaddr_storage& address) {
+  const auto bytes = [](const auto& field) {
+    return std::string(reinterpret_cast<const char*>(&field), sizeof field);
+  };
+  if (address.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    return "4" + bytes(v4.sin_addr) + bytes(v4.sin_port);
+  }
+  if (address.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    return "6" + bytes(v6.sin6_addr) + bytes(v6.sin6_port);
+  }
+  return "";
+}
+
 }  // namespace hydrad

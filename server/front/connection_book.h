@@ -2,6 +2,8 @@
 #ifndef HYDRAD_SERVER_FRONT_CONNECTION_BOOK_H_
 #define HYDRAD_SERVER_FRONT_CONNECTION_BOOK_H_
 
+#include <sys/socket.h>
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -61,6 +63,9 @@ uint64_t SocketIdentity(int fd);
 
 // Who is at the other end, as far as limits go; "" if it is gone already.
 std::string PeerOf(int fd);
+
+// An address of the network with its port, which only one socket has at a time; "" for any other address.
+std::string PlaceOf(const sockaddr_storage& address);
 
 }  // namespace hydrad
 

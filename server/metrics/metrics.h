@@ -70,8 +70,8 @@ class Metrics {
   void SetLoraInfo(int max_lora, std::string_view running, std::string_view waiting, double unix_seconds);
 
   // Connections of a listener ("inference", "admin"). A refused one was closed before gRPC heard of it,
-  // because of "total", "peer", "silent", "not_http2" or "no_descriptors". A failure is named as the system
-  // names it.
+  // because of "total", "peer", "silent", "not_http2", "not_tls" or "no_descriptors". A failure is named as
+  // the system names it.
   void SetConnections(std::string_view listener, int open);
   void ConnectionRefused(std::string_view listener, std::string_view reason);
   void AcceptFailed(std::string_view listener, std::string_view error);

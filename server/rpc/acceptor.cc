@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "server/base/log.h"
@@ -23,7 +25,8 @@ constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr Duration kRest = std::chrono::milliseconds(100);
 constexpr Duration kTick = std::chrono::seconds(1);
 constexpr Duration kBetweenWarnings = std::chrono::seconds(10);
-constexpr int kAtOnce = 64;  // accepted before the others are looked at again
+constexpr int kMostOfRecord = 1 << 14;  // bytes of a record of TLS
+constexpr int kAtOnce = 64;             // accepted before the others are looked at again
 constexpr int kUserTimeout =
     20000;  // milliseconds without an answer to sent bytes, after which a peer is dead
 
@@ -36,17 +39,36 @@ void Watch(int epoll, int operation, int fd, uint32_t events) {
   epoll_ctl(epoll, operation, fd, &event);
 }
 
-// What a client has said so far: the preface, a part of it, something else, or good-bye.
-enum class Said { kPreface, kPart, kOther, kEnd };
-Said WhatWasSaid(int fd) {
-  std::array<char, kPreface.size()> bytes;
-  const ssize_t n = recv(fd, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
+// What a client has said so far: what it begins with, a part of that, something else, or good-bye.
+enum class Said { kBeginning, kPart, kOther, kEnd };
+
+Said SaidOfPreface(std::string_view bytes) {
+  if (!kPreface.starts_with(bytes)) return Said::kOther;
+  return bytes.size() == kPreface.size() ? Said::kBeginning : Said::kPart;
+}
+
+// A record of TLS: what it holds (0x16: a handshake), a version (3, minor) and its length in two bytes. In
+// the first a client says hello.
+Said SaidOfHello(int fd, std::string_view bytes) {
+  constexpr std::string_view kHandshake("\x16\x03", 2);
+  constexpr size_t kHead = 5;
+  if (!bytes.starts_with(kHandshake.substr(0, bytes.size()))) return Said::kOther;
+  if (bytes.size() < kHead) return Said::kPart;
+  const auto byte = [&](size_t i) { return static_cast<int>(static_cast<unsigned char>(bytes[i])); };
+  const int length = (byte(3) << 8) + byte(4);
+  if (length > kMostOfRecord) return Said::kOther;
+  int there = 0;
+  ioctl(fd, FIONREAD, &there);
+  return there >= static_cast<int>(kHead) + length ? Said::kBeginning : Said::kPart;
+}
+
+Said WhatWasSaid(int fd, bool tls) {
+  std::array<char, kPreface.size()> buffer;
+  const ssize_t n = recv(fd, buffer.data(), buffer.size(), MSG_PEEK | MSG_DONTWAIT);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return Said::kPart;
   if (n <= 0) return Said::kEnd;
-  if (!kPreface.starts_with(std::string_view(bytes.data(), static_cast<size_t>(n)))) {
-    return Said::kOther;
-  }
-  return static_cast<size_t>(n) == kPreface.size() ? Said::kPreface : Said::kPart;
+  const std::string_view bytes(buffer.data(), static_cast<size_t>(n));
+  return tls ? SaidOfHello(fd, bytes) : SaidOfPreface(bytes);
 }
 
 }  // namespace
@@ -157,25 +179,20 @@ void Acceptor::BackOff(const char* why) {
   unsaid_ = 0;
 }
 
-bool Acceptor::IsOwn(int fd) const {
+void Acceptor::Expect(const std::string& place) {
+  MutexLock lock(&mu_);
+  expected_ = place;
+}
+
+bool Acceptor::IsOwn(int fd) {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
   if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return false;
-  const int expected = expected_port_;
-  const auto is = [&](in_port_t port) { return expected != 0 && ntohs(port) == expected; };
-  if (peer.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer);
-    sockaddr_in here{};
-    size = sizeof here;
-    getsockname(fd, reinterpret_cast<sockaddr*>(&here), &size);
-    return is(v4.sin_port) && v4.sin_addr.s_addr == here.sin_addr.s_addr;
-  }
-  if (peer.ss_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer);
-    sockaddr_in6 here{};
-    size = sizeof here;
-    getsockname(fd, reinterpret_cast<sockaddr*>(&here), &size);
-    return is(v6.sin6_port) && IN6_ARE_ADDR_EQUAL(&v6.sin6_addr, &here.sin6_addr);
+  if (const std::string place = PlaceOf(peer); !place.empty()) {
+    MutexLock lock(&mu_);
+    if (place != expected_) return false;
+    expected_.clear();  // whoever has the place later is a stranger
+    return true;
   }
   ucred user{};
   size = sizeof user;
@@ -213,15 +230,15 @@ bool Acceptor::MakeRoom(const std::string& peer) {
 }
 
 void Acceptor::Listen(SilentList::iterator silent) {
-  const Said said = WhatWasSaid(silent->fd);
+  const Said said = WhatWasSaid(silent->fd, options_.tls && !silent->own);
   if (said == Said::kPart) return;
   if (said == Said::kEnd) return Drop(silent, nullptr);  // as a balancer looks whether the port is open
-  if (said == Said::kOther) return Drop(silent, "not_http2");
-  const auto [fd, listener_fd] = std::pair(silent->fd, silent->listener_fd);
+  if (said == Said::kOther) return Drop(silent, options_.tls ? "not_tls" : "not_http2");
+  const auto [fd, listener_fd, own] = std::tuple(silent->fd, silent->listener_fd, silent->own);
   Watch(epoll_.get(), EPOLL_CTL_DEL, fd, 0);
   silent_by_fd_.erase(fd);
   silent_.erase(silent);
-  hand_over_(listener_fd, fd);
+  hand_over_(listener_fd, fd, own);
 }
 
 void Acceptor::Drop(SilentList::iterator silent, const char* reason) {

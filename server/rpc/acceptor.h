@@ -3,7 +3,6 @@
 #ifndef HYDRAD_SERVER_RPC_ACCEPTOR_H_
 #define HYDRAD_SERVER_RPC_ACCEPTOR_H_
 
-#include <atomic>
 #include <functional>
 #include <list>
 #include <string>
@@ -12,6 +11,7 @@
 
 #include "server/base/clock.h"
 #include "server/base/listen_socket.h"
+#include "server/base/mutex.h"
 #include "server/front/connection_book.h"
 #include "server/metrics/metrics.h"
 
@@ -20,17 +20,19 @@ namespace hydrad {
 struct AcceptorOptions {
   std::string name;         // of the listener, in the log and in metrics
   ConnectionLimits limits;  // of the connections that are open at once
-  // How long a connection may stay silent before its client has spoken HTTP/2's preface. Until then gRPC does
-  // not know it, and it is the first to be closed when there is no room.
+  // How long a connection may stay silent before its client has spoken HTTP/2's preface, or TLS's first
+  // record. Until then gRPC does not know it, and it is the first to be closed when there is no room.
   Duration silence = std::chrono::seconds(20);
+  bool tls = false;  // clients speak it, but for the daemon itself
 };
 
 // One thread. Until its client has spoken, a connection costs a descriptor and no more: only then gRPC hears
 // of it. No failure of the system ends the thread, which logs and counts it, waits a little and goes on.
 class Acceptor {
  public:
-  // Takes a connection, with the listening socket that it came from.
-  using HandOver = std::function<void(int listener_fd, int fd)>;
+  // Takes a connection, with the listening socket that it came from. `own`: the daemon itself is at its other
+  // end, and speaks in plain text.
+  using HandOver = std::function<void(int listener_fd, int fd, bool own)>;
 
   // `socket` and `metrics` must outlive this.
   Acceptor(AcceptorOptions options, const ListenSocket& socket, Metrics& metrics, HandOver hand_over);
@@ -42,9 +44,10 @@ class Acceptor {
   // Takes no more connections, and closes those that are not given away yet. Idempotent; thread-safe.
   void Stop();
 
-  // The next connection from this port of this machine is the daemon's own look at itself, and no limit keeps
-  // it out. (On a Unix socket the daemon knows itself without this.) Thread-safe.
-  void Expect(int port) { expected_port_ = port; }
+  // The next connection from this place (PlaceOf), which a socket of the daemon's holds, is its own look at
+  // itself: no limit keeps it out. "": there is none. (On a Unix socket the daemon knows itself without
+  // this.) Thread-safe.
+  void Expect(const std::string& place);
 
  private:
   // A connection whose client has not spoken yet.
@@ -64,7 +67,7 @@ class Acceptor {
   void BackOff(const char* why);
   void Welcome(int listener_fd, int fd);
   bool MakeRoom(const std::string& peer);
-  bool IsOwn(int fd) const;
+  bool IsOwn(int fd);
   void Listen(SilentList::iterator silent);
   void Drop(SilentList::iterator silent, const char* reason);
   void Tick(TimePoint now);
@@ -74,7 +77,8 @@ class Acceptor {
   Metrics& metrics_;
   const HandOver hand_over_;
   FileDescriptor epoll_, stop_;
-  std::atomic<int> expected_port_ = 0;
+  Mutex mu_;
+  std::string expected_ ABSL_GUARDED_BY(mu_);
 
   // Owned by the thread.
   ConnectionBook book_;

@@ -14,6 +14,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "server/base/log.h"
 #include "server/base/thread_name.h"
+#include "server/front/connection_book.h"
 
 namespace hydrad {
 namespace {
@@ -23,6 +24,7 @@ union Address {
   sockaddr_in v4;
   sockaddr_in6 v6;
   sockaddr_un path;
+  sockaddr_storage storage;
 };
 
 // Where the listener can be reached from here. One that listens on every address listens on loopback, too.
@@ -38,13 +40,14 @@ Address Reach(int listener_fd, socklen_t* size) {
   return address;
 }
 
-// Takes the port that the connection will come from, and tells it before the connection comes.
-void BindAndTell(int fd, Address address, socklen_t size, const std::function<void(int)>& expect) {
+// Takes the place that the connection will come from, and tells it before the connection comes.
+void BindAndTell(int fd, Address address, socklen_t size,
+                 const std::function<void(const std::string&)>& expect) {
   if (address.any.sa_family == AF_UNIX) return;
   in_port_t& port = address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port;
   port = 0;
   if (bind(fd, &address.any, size) != 0 || getsockname(fd, &address.any, &size) != 0) return;
-  expect(ntohs(port));
+  expect(PlaceOf(address.storage));
 }
 
 // Returns a connection to the listener, or none if it is not made within the limit.
@@ -114,6 +117,7 @@ void ListenerProbe::Run() {
 void ListenerProbe::Look(size_t target) {
   const std::string& name = targets_[target].name;
   const bool answered = Answers(targets_[target], options_.limit);
+  targets_[target].expect("");
   const bool counted = failed_[target] >= options_.failures;
   failed_[target] = answered ? 0 : failed_[target] + 1;
   const bool counts = failed_[target] >= options_.failures;

@@ -1,4 +1,5 @@
-// The daemon's look at its own listeners: a health check through the same door as everybody's.
+// The daemon's look at its own listeners: a health check through the same door as everybody's, in plain text
+// also where others speak TLS.
 #ifndef HYDRAD_SERVER_RPC_LISTENER_PROBE_H_
 #define HYDRAD_SERVER_RPC_LISTENER_PROBE_H_
 
@@ -25,7 +26,8 @@ class ListenerProbe {
   struct Target {
     std::string name;
     const ListenSocket* socket;
-    std::function<void(int port)> expect;  // is told the port that the next look comes from
+    // Is told the place (PlaceOf) that the next look comes from, and "" when the look is over.
+    std::function<void(const std::string& place)> expect;
   };
   // `told` hears after every look whether the listener answers, on the probe's thread.
   ListenerProbe(ProbeOptions options, std::vector<Target> targets,

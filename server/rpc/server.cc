@@ -23,6 +23,7 @@
 #include "server/rpc/acceptor.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/protobuf_log.h"
+#include "server/rpc/tls_credentials.h"
 
 namespace hydrad {
 namespace {
@@ -41,9 +42,11 @@ struct Listener {
   }
 
   ListenSocket socket;
+  std::shared_ptr<grpc::ServerCredentials> credentials;
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> door;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> own_door;  // in plain text, for the probe
   std::unique_ptr<Acceptor> acceptor;
 };
 
@@ -84,7 +87,7 @@ void SetLimits(grpc::ServerBuilder& builder, const ServerOptions& options) {
 
 absl::StatusOr<ListenSocket> Bind(const std::string& text, const ServerOptions& options) {
   ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
-  RETURN_IF_ERROR(CheckExposure(address, options.allow_plaintext_public));
+  RETURN_IF_ERROR(CheckExposure(address, options.certificates != nullptr || options.allow_plaintext_public));
   return ListenSocket::Open(address);
 }
 
@@ -99,20 +102,27 @@ absl::StatusOr<std::unique_ptr<Listener>> Serve(ListenSocket socket, const Accep
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
   if (!options.reflection) builder.SetOption(std::make_unique<NoReflection>());
-  using Experimental = grpc::ServerBuilder::experimental_type;
-  listener->door = builder.experimental().AddExternalConnectionAcceptor(
-      Experimental::ExternalConnectionType::FROM_FD, grpc::InsecureServerCredentials());
+  const auto add_door = [&](const std::shared_ptr<grpc::ServerCredentials>& credentials) {
+    using Experimental = grpc::ServerBuilder::experimental_type;
+    return builder.experimental().AddExternalConnectionAcceptor(Experimental::ExternalConnectionType::FROM_FD,
+                                                                credentials);
+  };
+  listener->credentials = options.certificates == nullptr ? grpc::InsecureServerCredentials()
+                                                          : TlsCredentials(*options.certificates);
+  listener->door = add_door(listener->credentials);
+  listener->own_door = add_door(grpc::InsecureServerCredentials());
   builder.RegisterService(listener->service.get());
   listener->server = builder.BuildAndStart();
   if (listener->server == nullptr) {
     return Unavailable("listen address '{}' cannot be served", listener->socket.address());
   }
   listener->acceptor = std::make_unique<Acceptor>(
-      accepting, listener->socket, metrics, [door = listener->door.get()](int from, int fd) {
+      accepting, listener->socket, metrics,
+      [door = listener->door.get(), own_door = listener->own_door.get()](int from, int fd, bool own) {
         grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
         connection.listener_fd = from;
         connection.fd = fd;
-        door->HandleNewConnection(&connection);
+        (own ? own_door : door)->HandleNewConnection(&connection);
       });
   return listener;
 }
@@ -121,7 +131,9 @@ std::vector<ListenerProbe::Target> Targets(const Listeners& listeners,
                                            const std::vector<std::string>& names) {
   std::vector<ListenerProbe::Target> targets;
   for (size_t i = 0; i < listeners.size(); ++i) {
-    const auto expect = [acceptor = listeners[i]->acceptor.get()](int port) { acceptor->Expect(port); };
+    const auto expect = [acceptor = listeners[i]->acceptor.get()](const std::string& place) {
+      acceptor->Expect(place);
+    };
     targets.push_back({names[i], &listeners[i]->socket, expect});
   }
   return targets;
@@ -227,10 +239,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     impl->listeners.push_back(std::move(listener));
     return absl::OkStatus();
   };
-  RETURN_IF_ERROR(serve(std::move(sockets->inference), {"inference", options.connections, options.silence},
+  const bool tls = options.certificates != nullptr;
+  RETURN_IF_ERROR(serve(std::move(sockets->inference),
+                        {"inference", options.connections, options.silence, tls},
                         MakeInferenceService(intake, facts.base_model, *impl->books.unread, impl->texts)));
   if (sockets->admin) {
-    RETURN_IF_ERROR(serve(*std::move(sockets->admin), {"admin", options.admin_connections, options.silence},
+    RETURN_IF_ERROR(serve(*std::move(sockets->admin),
+                          {"admin", options.admin_connections, options.silence, tls},
                           MakeAdminService(intake, admins, facts, *impl->books.admin_unread)));
   }
   impl->probe = std::make_unique<ListenerProbe>(

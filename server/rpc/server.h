@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "server/base/certificates.h"
 #include "server/base/clock.h"
 #include "server/base/listen_socket.h"
 #include "server/front/connection_book.h"
@@ -23,17 +24,18 @@ namespace hydrad {
 
 struct ServerOptions {
   std::string listen = "127.0.0.1:0";
-  std::string admin_listen = "127.0.0.1:0";  // "": no admin service
-  bool allow_plaintext_public = false;       // bind addresses that other machines can reach
-  bool reflection = false;                   // clients are told the services' descriptions
-  int max_request_bytes = 4 << 20;           // of one message; larger ones are refused unread
+  std::string admin_listen = "127.0.0.1:0";         // "": no admin service
+  const CertificateHolder* certificates = nullptr;  // of both listeners, which speak TLS; null: plain text
+  bool allow_plaintext_public = false;  // bind addresses that other machines can reach, in plain text
+  bool reflection = false;              // clients are told the services' descriptions
+  int max_request_bytes = 4 << 20;      // of one message; larger ones are refused unread
   int max_streams_per_connection = 1024;
   size_t memory_quota = 256 << 20;  // of gRPC's own buffers, over all connections of a listener
   UnreadBounds unread;              // of what readers may leave unread
   TextPoolOptions texts;            // of the threads that read long messages
   ConnectionLimits connections{};   // of the inference listener
   ConnectionLimits admin_connections{.total = 128, .per_peer = 64};
-  Duration silence = std::chrono::seconds(20);  // that a connection may take until it speaks HTTP/2
+  Duration silence = std::chrono::seconds(20);  // that a connection may take until it speaks HTTP/2 or TLS
   HealthOptions health;
   ProbeOptions probe;
 };
@@ -52,8 +54,8 @@ class Server {
   static absl::StatusOr<ServerSockets> Bind(const ServerOptions& options);
 
   // Serves on `sockets`, or on what Bind gives. `intake`, its rooms and `admins` must outlive the server.
-  // `tick` is called about twice a second on the health thread, for whoever has a gauge to set. Errors are
-  // Bind's.
+  // So must what `options` points to. `tick` is called about twice a second on the health thread, for whoever
+  // has a gauge to set. Errors are Bind's.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Intake& intake,
                                                        const Admission& admins, const ServerFacts& facts,
                                                        std::function<void()> tick,

@@ -63,7 +63,7 @@ TEST_F(Hydractl, UnreachableDaemonIsSaidSo) {
     address = gone.address();
   }
   EXPECT_EQ(RunAsGiven({"--server", address, "models"}), 1);
-  EXPECT_NE(err_.find("Is the daemon running at " + address), std::string::npos) << err_;
+  EXPECT_NE(err_.find("Is the daemon running at " + address + ", without TLS?"), std::string::npos) << err_;
 }
 
 }  // namespace

@@ -72,6 +72,28 @@ TEST(Client, KeyTravelsAsBearer) {
   EXPECT_EQ(server.last_authorization(), "");
 }
 
+TEST(Client, TheAdapterIsNamedInAHeaderForAnEdge) {
+  FakeServer server;
+  const Client client(server.address());
+  v1::GenerateRequest request = Request("a");
+  const auto header = [&] {
+    EXPECT_TRUE(client.GenerateUnary(request, kOptions).ok());
+    const std::string unary = server.last_adapter_header();
+    EXPECT_TRUE(client.Generate(request, kOptions, [](const auto&) { return true; }).ok());
+    EXPECT_EQ(server.last_adapter_header(), unary) << "as a stream";
+    return unary;
+  };
+  EXPECT_EQ(header(), "");
+  request.set_adapter("sql");
+  EXPECT_EQ(header(), "sql");
+  request.set_adapter("no\nheader");
+  EXPECT_EQ(header(), "");
+  request.set_adapter("");
+  request.add_adapters()->set_name("first");
+  request.add_adapters()->set_name("second");
+  EXPECT_EQ(header(), "first");
+}
+
 TEST(Client, ErrorsCarryTheirDetails) {
   FakeServer server;
   const Client client(server.address());

@@ -5,6 +5,8 @@
 
 #include <fstream>
 
+#include "tests/fakes/made_certificate.h"
+
 namespace hydrad {
 namespace {
 
@@ -50,6 +52,44 @@ TEST_F(AccessTest, EveryListenerThatOthersReachMustBeMeant) {
   metrics.metrics_listen = "";
   metrics.allow_plaintext_public = false;
   EXPECT_TRUE(CheckExposures(metrics).ok());
+}
+
+TEST_F(AccessTest, TlsIsNoPlainTextButHttpAndMetricsAre) {
+  Config config;
+  config.listen = "0.0.0.0:1";
+  config.tls_cert = config.tls_key = "file";
+  EXPECT_TRUE(CheckExposures(config).ok());
+  config.metrics_listen = "0.0.0.0:1";
+  EXPECT_THAT(std::string(CheckExposures(config).message()), HasSubstr("--metrics-listen"));
+  config.http_listen = "0.0.0.0:1";
+  EXPECT_THAT(std::string(CheckExposures(config).message()), HasSubstr("--http-listen"));
+}
+
+TEST_F(AccessTest, ReadsCertificatesAgainButWhetherThereIsTlsStays) {
+  const MadeCertificate one = MakeAuthority(), other = MakeAuthority();
+  const auto tls = [&](const MadeCertificate& own, bool client_ca) {
+    const std::string ca = client_ca ? "tls-client-ca = \"" + Write("ca", own.certificate) + "\"\n" : "";
+    return "model = \"m\"\ntls-cert = \"" + Write("cert", own.certificate) + "\"\ntls-key = \"" +
+           Write("key", own.key) + "\"\n" + ca;
+  };
+  const std::string file = Write("config.toml", tls(one, false));
+  const std::vector<std::string> arguments = {"--config", file};
+  const CommandLine start = ParseConfig(arguments);
+  ASSERT_FALSE(start.exit) << start.exit->text;
+  ASSERT_EQ((*CertificatesOf(start.config))->chain, one.certificate);
+  const auto read = [&] { return ReadChanges(arguments, start.config, start.effective); };
+
+  Write("config.toml", tls(other, false));
+  EXPECT_EQ(read()->certificates->chain, other.certificate);
+  EXPECT_THAT(read()->left_out, IsEmpty());
+  Write("config.toml", tls(other, true));
+  EXPECT_EQ(read()->certificates->client_ca, "");
+  EXPECT_THAT(read()->left_out, ElementsAre("--tls-client-ca"));
+  Write("config.toml", "model = \"m\"\n");
+  EXPECT_EQ(read()->certificates->chain, other.certificate) << "read from where they were";
+  EXPECT_THAT(read()->left_out, ElementsAre("--tls-cert", "--tls-key"));
+  Write("key", one.key);
+  EXPECT_THAT(std::string(read().status().message()), HasSubstr("--tls-key"));
 }
 
 TEST_F(AccessTest, ReadsTenantsKeysAndTheLogLevelAgain) {

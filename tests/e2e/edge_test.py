@@ -15,10 +15,12 @@ import json
 import pathlib
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 
 import grpc
 
@@ -116,8 +118,9 @@ class EdgeTest:
         self.log = open(work / 'hydrad.log', 'w')
         self.daemons = [self.start_daemon() for _ in range(2)]
         self.pb = load_stubs(work)
-        self.edge = Edge(work, grpc=[d.server for d in self.daemons])
-        self.edge.await_hosts(healthy=[d.server for d in self.daemons])
+        self.edge = Edge(work, grpc=[d.server for d in self.daemons], http=[d.http for d in self.daemons])
+        self.edge.await_hosts([d.server for d in self.daemons])
+        self.edge.await_hosts([d.http for d in self.daemons], 'hydrad_http')
 
     def start_daemon(self, *more):
         adapters = [argument for a in ADAPTERS for argument in ('--adapter', f'{a}={a}')]
@@ -138,11 +141,32 @@ class EdgeTest:
                 wanted[adapter] = Client(plain, self.pb).generate(adapter)
                 through = Client(channel, self.pb).generate(adapter, metadata=[('x-hydrad-adapter', adapter)])
                 assert through == wanted[adapter] and len(through) > 20, (through, wanted[adapter])
+            self.daemons[0].hydractl('generate', '--server', self.edge.address, '--ca-cert', self.edge.certificate,
+                                     '--adapter', 'sql', '--max-tokens', '3', 'SELECT')
             with grpc.insecure_channel(self.edge.address) as no_tls:
                 expect_error(grpc.StatusCode.UNAVAILABLE, lambda: Client(no_tls, self.pb).generate(''))
             admin = channel.unary_unary('/hydrad.v1.Admin/GetServerStatus')
             expect_error(grpc.StatusCode.UNIMPLEMENTED, lambda: admin(b'', timeout=60))
+        by_name = self.edge.requests_of(lambda line: line['adapter'] == 'sql', 2)
+        assert len({line['daemon'] for line in by_name}) == 1, by_name  # hydractl names its adapter, too
         return wanted
+
+    def http_as_without(self, wanted):
+        """OpenAI's API over HTTPS, streamed: the same texts, and each adapter on a daemon of its own."""
+        context = ssl.create_default_context(cafile=self.edge.certificate)
+        for adapter in ADAPTERS * 2:
+            body = {'model': adapter, 'prompt': 'Once upon a time', 'max_tokens': 40, 'temperature': 0, 'ignore_eos': True,
+                    'stream': True}
+            request = urllib.request.Request(f'https://{self.edge.address}/v1/completions', json.dumps(body).encode(),
+                                             {'content-type': 'application/json', 'x-hydrad-adapter': f'http-{adapter}'})
+            with urllib.request.urlopen(request, context=context, timeout=120) as answer:
+                events = [line[6:] for line in answer.read().decode().split('\n') if line.startswith('data: ')]
+            assert events.pop() == '[DONE]'
+            text = ''.join(choice['text'] for event in events for choice in json.loads(event)['choices'])
+            assert text == wanted[adapter], (text, wanted[adapter])
+        for adapter in ADAPTERS:
+            lines = self.edge.requests_of(lambda line, a=adapter: line['adapter'] == f'http-{a}', 2)
+            assert len({line['daemon'] for line in lines}) == 1, lines
 
     def land(self, client, names, round_name):
         """Where a request for each name lands: name -> address."""
@@ -194,8 +218,8 @@ class EdgeTest:
                 assert set(self.land(client, names, f'killed-{asked}').values()) == {other.server}
                 asked += 1
             assert set(self.land(client, names, 'later').values()) == {other.server}
-            self.daemons[0] = self.start_daemon('--listen', gone.server)
-            self.edge.await_hosts(healthy=[gone.server, other.server])
+            self.daemons[0] = self.start_daemon('--listen', gone.server, '--http-listen', gone.http)
+            self.edge.await_hosts([gone.server, other.server])
             rounds = itertools.count()  # Envoy's threads hear of it one after the other
             self.edge.await_condition(lambda: self.land(client, homes, f'back-{next(rounds)}') == homes, 'its own adapters')
         return asked * len(names)
@@ -221,6 +245,7 @@ class EdgeTest:
 
     def run(self):
         wanted = self.streams_as_without()
+        self.http_as_without(wanted)
         homes = self.same_adapter_same_daemon()
         print(self.strangers_are_cut(wanted))
         print(f'no error among {self.killed_daemon(homes)} requests over a kill and {self.draining_daemon()} over a drain')

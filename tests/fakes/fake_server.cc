@@ -46,7 +46,7 @@ struct Shared {
   std::map<std::string, v1::Adapter> adapters;
   v1::GenerateRequest last_generate;
   v1::ChatRequest last_chat;
-  std::string authorization;
+  std::string authorization, adapter_header;
   int generate_calls = 0;
   std::set<std::string> peers;
   bool saw_cancel = false;
@@ -56,9 +56,12 @@ struct Shared {
   grpc::Status Enter(const grpc::ServerContextBase& context) {
     MutexLock lock(&mu);
     peers.insert(context.peer());
-    const auto it = context.client_metadata().find("authorization");
-    authorization =
-        it == context.client_metadata().end() ? "" : std::string(it->second.data(), it->second.size());
+    const auto header = [&metadata = context.client_metadata()](const char* name) {
+      const auto it = metadata.find(name);
+      return it == metadata.end() ? "" : std::string(it->second.data(), it->second.size());
+    };
+    authorization = header("authorization");
+    adapter_header = header("x-hydrad-adapter");
     return failure.code() == 0 ? grpc::Status::OK : ToGrpc(failure);
   }
 };
@@ -419,6 +422,11 @@ v1::ChatRequest FakeServer::last_chat() const {
 std::string FakeServer::last_authorization() const {
   MutexLock lock(&state_->shared.mu);
   return state_->shared.authorization;
+}
+
+std::string FakeServer::last_adapter_header() const {
+  MutexLock lock(&state_->shared.mu);
+  return state_->shared.adapter_header;
 }
 
 int FakeServer::generate_calls() const {

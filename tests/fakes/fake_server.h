@@ -34,7 +34,8 @@ class FakeServer {
 
   v1::GenerateRequest last_generate() const;
   v1::ChatRequest last_chat() const;
-  std::string last_authorization() const;  // of the last call; "" when it had none
+  std::string last_authorization() const;   // of the last call; "" when it had none
+  std::string last_adapter_header() const;  // x-hydrad-adapter, likewise
   int generate_calls() const;
   int peers() const;         // different connections so far
   void AwaitCancel() const;  // returns when a client has given up on a "stuck" Generate or Chat

@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "tests/fakes/made_certificate.h"
 #include "tests/fakes/raw_http2.h"
 #include "tests/rpc/served_fixture.h"
 
@@ -222,6 +223,35 @@ TEST_F(CrowdedServerTest, WhatIsNotHttp2IsClosedUnheard) {
   ASSERT_TRUE(stranger.Send("GET / HTTP/1.1\r\n\r\n"));
   stranger.AwaitClose();
   EXPECT_TRUE(List().ok());
+}
+
+TEST_F(ServerTest, WithTlsOnlyAWholeHelloIsHeard) {
+  const MadeCertificate authority = MakeAuthority(), own = MakeCertificate(authority);
+  const CertificateHolder certificates(
+      {.chain = own.certificate, .key = own.key, .client_ca = "", .until = ""});
+  server_.reset();
+  ServerOptions options;
+  options.certificates = &certificates;
+  options.silence = std::chrono::milliseconds(200);
+  Serve(options);
+  const std::string hello("\x16\x03\x01\x01\x00\x01", 6);  // a record of 256 bytes of which one is there
+  for (const std::string& said : {std::string(), std::string("\x16"), hello, hello + std::string(254, '\0'),
+                                  std::string("\x16\x03\x01\xff\xff", 5),
+                                  std::string("GET / HTTP/1.1\r\n\r\n"), hello + std::string(1000, '\0')}) {
+    RawConnection stranger(server_->address());
+    ASSERT_TRUE(stranger.Send(said));
+    stranger.AwaitClose();
+  }
+  channel_ = grpc::CreateChannel(server_->address(), grpc::SslCredentials({authority.certificate, "", ""}));
+  inference_ = v1::Inference::NewStub(channel_);
+  Call call("key-acme");
+  call.set_wait_for_ready(true);  // where the machine takes longer than that to shake hands
+  v1::ListModelsResponse models;
+  const grpc::Status status = inference_->ListModels(&call, {}, &models);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  inference_.reset();
+  channel_.reset();
+  server_.reset();
 }
 
 TEST_F(ServerTest, WhoConnectsBeforeItServesIsServedThen) {
