@@ -10,6 +10,7 @@
 #include "server/base/check.h"
 #include "server/base/file.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {
