@@ -9,6 +9,7 @@
 
 #include "server/base/check.h"
 #include "server/base/file.h"
+#include "server/base/invalid_argument.h"
 #include "server/base/status.h"
 #include "server/base/status_macros.h"
 
