@@ -8,6 +8,7 @@
 #include "server/base/check.h"
 #include "server/base/log.h"
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 
 namespace hydrad {
 namespace {
@@ -106,7 +107,10 @@ Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& t
       batch_(std::make_unique<BatchBuilder>(limits_.block_size)) {}
 
 void Engine::Add(Request request, QueueLimit::Place place) {
+  const RequestId id = request.id;
+  const bool formed = request.form != nullptr;
   roster_.Add(std::move(request), std::move(place));
+  if (formed) mask_waits_.Add(roster_.Find(id)->first_sequence);
 }
 
 void Engine::End(RequestId id, const absl::Status& status) {
@@ -158,7 +162,26 @@ bool Engine::Step() {
     CheckIndex();  // while there is time
     return false;
   }
-  if (ahead_.Take(roster_, &parts_, &batch_)) {
+  TakeMasks();
+  if (RunStep()) return true;
+  if (mask_waits_.empty()) return false;
+  mask_waits_.Idle(roster_);
+  return true;
+}
+
+// The sequences that go on when their masks are there, and those that cannot.
+void Engine::TakeMasks() {
+  MaskWaits::Failed failed;
+  mask_waits_.Update(roster_, &failed);
+  for (const auto& [id, status] : failed) {
+    if (ActiveRequest* active = roster_.FindSequence(id).request)
+      EndRequest(*active, Annotate(status, "the form of the answer"));
+  }
+}
+
+bool Engine::RunStep() {
+  // A step ahead counts on every mask.
+  if (mask_waits_.empty() && ahead_.Take(roster_, &parts_, &batch_)) {
     RunModel();
     return true;
   }
@@ -178,7 +201,9 @@ void Engine::MakePlan() {
                           .running = running_views_,
                           .waiting = waiting_views_,
                           .free_blocks = pool_.free()};
-  NextStep(snapshot, limits_, &plan_);
+  PolicyLimits limits = limits_;
+  limits.max_running -= running() - static_cast<int>(running_views_.size());  // who waits keeps its place
+  NextStep(snapshot, limits, &plan_);
 }
 
 bool Engine::CarryOut() {
@@ -335,9 +360,14 @@ void Engine::Absorb(SequenceId id, Sampled drawn, TimePoint now) {
     if (active.route != nullptr) start.route = active.route->taken();
     active.request.sink->OnStart(std::move(start));
   }
-  if (static_cast<int>(active.choices.size()) < active.request.n) roster_.Fork(active);
+  if (static_cast<int>(active.choices.size()) < active.request.n) {
+    roster_.Fork(active);
+    for (size_t i = 1; i < active.choices.size() && active.request.form != nullptr; ++i)
+      mask_waits_.Add(active.choices[i]->id());
+  }
   OutputPiece piece = entry.sequence->Absorb({&drawn, 1});
   const bool finished = piece.finished;
+  if (!finished && entry.sequence->awaits_mask()) mask_waits_.Add(id);
   if (finished) roster_.Finish(entry);
   const bool empty = !finished && piece.text.empty() && piece.tokens.empty();
   if (!empty && !active.request.sink->OnPiece(std::move(piece))) {

@@ -18,6 +18,7 @@
 #include "server/metrics/metrics.h"
 #include "server/model/model.h"
 #include "server/scheduler/batch_builder.h"
+#include "server/scheduler/mask_waits.h"
 #include "server/scheduler/roster.h"
 #include "server/scheduler/scheduler.h"
 #include "server/scheduler/step_ahead.h"
@@ -45,7 +46,7 @@ class Engine {
   void EndAborted();
   std::optional<TimePoint> next_deadline() const { return roster_.next_deadline(); }
   // Plans one step and runs it. False if there was nothing to do: no request is left, or those that are left
-  // wait for their adapters. A step may do no more than preempt.
+  // wait for their adapters. A step may do no more than preempt, or wait a little for a mask.
   bool Step();
   // Sets the gauges to what is, with `waiting` requests that have not started.
   void Publish(int waiting);
@@ -55,6 +56,8 @@ class Engine {
   int free_blocks() const { return pool_.free(); }
 
  private:
+  bool RunStep();
+  void TakeMasks();
   void MakePlan();
   bool CarryOut();  // whether anything has changed but what runs
   bool MayStart(Roster::Entry entry, int rows);
@@ -77,6 +80,7 @@ class Engine {
   PrefixIndex index_;
   Roster roster_;
   StepAhead ahead_;
+  MaskWaits mask_waits_;
 
   // Of one step; members only to keep their memory.
   std::vector<SequenceView> running_views_, waiting_views_;

@@ -12,6 +12,7 @@
 #include "server/adapters/handle.h"
 #include "server/base/clock.h"
 #include "server/scheduler/token_sink.h"
+#include "server/text/answer_form.h"
 #include "server/text/tokenizer.h"
 
 namespace hydrad {
@@ -24,6 +25,7 @@ struct Stopping {
   int min_tokens = 0;             // end tokens and stop ids are banned before this many; stop strings ignored
   std::vector<std::string> stop;  // ends when the text contains one; it is not part of the text
   std::vector<int32_t> stop_ids;  // ends when one is drawn; the token is reported, its text is not
+  // With a form, end tokens are then drawn only where nothing else may follow, and end the sequence.
   bool ignore_eos = false;
 };
 
@@ -50,9 +52,10 @@ struct Request {
   SamplingParams sampling;
   Stopping stopping;
   OutputOptions output;
-  uint64_t seed = 0;      // choice i draws with seed + i
-  int n = 1;              // sequences
-  AdapterHandle adapter;  // empty: the base model
+  std::shared_ptr<AnswerGrammar> form;  // that every choice's answer has; null: any
+  uint64_t seed = 0;                    // choice i draws with seed + i
+  int n = 1;                            // sequences
+  AdapterHandle adapter;                // empty: the base model
   float adapter_weight = 1;
   std::vector<WeightedAdapter> composed;  // adapters whose changes are added to that of `adapter`
   int adapter_top_k = 0;                  // experts that routed adapters keep; 0: as they say

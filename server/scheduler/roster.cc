@@ -9,7 +9,7 @@ namespace hydrad {
 
 ActiveRequest::ActiveRequest(Request taken, QueueLimit::Place taken_place, std::span<const int32_t> eos)
     : request(std::move(taken)),
-      end_tokens(request.stopping, eos),
+      end_tokens(request.stopping, eos, request.form != nullptr),
       place(std::move(taken_place)),
       last_token(static_cast<size_t>(request.n)) {}
 
@@ -197,13 +197,15 @@ void Roster::View(int prefill_chunk, std::vector<SequenceView>* running,
                   std::vector<SequenceView>* waiting) const {
   running->clear();
   waiting->clear();
-  for (const Entry& entry : running_) running->push_back(entry.sequence->View(entry.request->tenant));
+  for (const Entry& entry : running_) {
+    if (!entry.sequence->awaits_mask()) running->push_back(entry.sequence->View(entry.request->tenant));
+  }
   const int slots = max_running_ - static_cast<int>(running_.size());
   for (const auto& [tenant, entries] : waiting_) {
     int tokens = 0, count = 0;
     for (const auto& [id, entry] : entries) {
       if (count == slots || tokens >= prefill_chunk) break;
-      if (!MayStart(entry.request->request)) continue;
+      if (!MayStart(entry.request->request) || entry.sequence->awaits_mask()) continue;
       waiting->push_back(entry.sequence->View(tenant));
       tokens += waiting->back().pending;
       ++count;

@@ -96,7 +96,7 @@ class Roster {
   void UpdateStartGate(TimePoint now);
   // Fills in what the policy sees: all running sequences, and of each tenant as many waiting ones as a step
   // of `prefill_chunk` tokens could start. A request that waits for its adapter is not there yet: it holds up
-  // nobody behind it.
+  // nobody behind it. Nor is a sequence that waits for a mask, though a running one keeps its place.
   void View(int prefill_chunk, std::vector<SequenceView>* running, std::vector<SequenceView>* waiting) const;
 
   FairShare& fair_share() { return fair_share_; }

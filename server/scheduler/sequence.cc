@@ -1,6 +1,7 @@
 #include "server/scheduler/sequence.h"
 
 #include <algorithm>
+#include <bit>
 #include <climits>
 #include <utility>
 
@@ -25,10 +26,24 @@ Detokenizer TextBehindPrompt(const Request& request, const Tokenizer& tokenizer)
                      request.output.kept_tokens);
 }
 
+// Whether a token is left of those that the mask allows, without the banned ones.
+bool LeavesToken(std::span<const uint32_t> mask, std::span<const int32_t> banned) {
+  int left = 0;
+  for (size_t i = 0; i < banned.size(); ++i) {
+    const auto token = static_cast<size_t>(banned[i]);
+    const bool allowed = token / 32 < mask.size() && (mask[token / 32] >> (token % 32) & 1) != 0;
+    left -= allowed && !Contains(banned.first(i), banned[i]) ? 1 : 0;
+  }
+  for (size_t i = 0; i < mask.size() && left <= 0; ++i) left += std::popcount(mask[i]);
+  return left > 0;
+}
+
 }  // namespace
 
-EndTokens::EndTokens(const Stopping& stopping, std::span<const int32_t> model_eos) : stop(stopping.stop_ids) {
-  if (!stopping.ignore_eos) eos.assign(model_eos.begin(), model_eos.end());
+EndTokens::EndTokens(const Stopping& stopping, std::span<const int32_t> model_eos, bool formed)
+    : stop(stopping.stop_ids) {
+  if (!stopping.ignore_eos || formed) eos.assign(model_eos.begin(), model_eos.end());
+  if (stopping.ignore_eos) avoided = eos;
   banned = eos;
   banned.insert(banned.end(), stop.begin(), stop.end());
 }
@@ -39,6 +54,8 @@ Sequence::Sequence(SequenceId id, const Request& request, const EndTokens& end_t
       request_(request),
       end_tokens_(end_tokens),
       choice_(choice),
+      matcher_(request.form == nullptr ? nullptr : request.form->Start()),
+      mask_ready_(matcher_ == nullptr),
       output_(TextBehindPrompt(request, tokenizer), request.stopping, request.output) {}
 
 SequenceView Sequence::View(TenantId tenant) const {
@@ -169,23 +186,39 @@ void Sequence::Preempt() {
   if (route_ != nullptr && !route_->decided()) route_->Restart();
 }
 
+absl::Status Sequence::mask_status() const {
+  return matcher_ == nullptr ? absl::OkStatus() : matcher_->Mask().status();
+}
+
 SampleRow Sequence::sample_row() const {
   const bool below = static_cast<int>(generated_.size()) < request_.stopping.min_tokens;
+  std::span<const int32_t> banned = below ? end_tokens_.banned : end_tokens_.avoided;
+  std::span<const uint32_t> allowed;
+  if (matcher_ != nullptr) {
+    allowed = *matcher_->Mask();
+    if (!LeavesToken(allowed, banned)) banned = {};
+  }
   return {.params = &request_.sampling,
           .prompt = request_.prompt,
           .generated = generated_,
-          .banned = below ? std::span<const int32_t>(end_tokens_.banned) : std::span<const int32_t>(),
+          .banned = banned,
           .seed = request_.seed + static_cast<uint64_t>(choice_),
           .step = generated_.size(),
-          .top_logprobs = request_.output.top_logprobs};
+          .top_logprobs = request_.output.top_logprobs,
+          .allowed = allowed};
 }
 
 OutputPiece Sequence::Absorb(std::span<Sampled> drawn) {
+  HYDRAD_CHECK(matcher_ == nullptr || drawn.size() == 1);  // the next one's mask is not known yet
   std::optional<FinishReason> reason;
   absorbed_ = 0;
   for (size_t i = 0; i < drawn.size() && !reason; ++i, ++absorbed_) {
     generated_.push_back(drawn[i].token);
     reason = Take(std::move(drawn[i]));
+    if (matcher_ != nullptr && !reason) {
+      matcher_->Accept(generated_.back());
+      mask_ready_ = false;
+    }
   }
   OutputPiece piece = reason ? output_.Finish(*reason) : output_.Take();
   piece.choice = choice_;

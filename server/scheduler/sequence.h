@@ -17,13 +17,15 @@
 
 namespace hydrad {
 
-// Tokens that end a sequence, in the form in which they are looked up at each draw.
+// Tokens that end a sequence, in the form in which they are looked up at each draw. An answer that must have
+// a form (`formed`) can end with them only.
 struct EndTokens {
-  EndTokens(const Stopping& stopping, std::span<const int32_t> eos);
+  EndTokens(const Stopping& stopping, std::span<const int32_t> eos, bool formed);
 
-  std::vector<int32_t> eos;     // of the model; empty with ignore_eos
-  std::vector<int32_t> stop;    // of the request
-  std::vector<int32_t> banned;  // both: not to be drawn below min_tokens
+  std::vector<int32_t> eos;      // of the model; empty with ignore_eos, unless the answer is formed
+  std::vector<int32_t> stop;     // of the request
+  std::vector<int32_t> banned;   // both: not to be drawn below min_tokens
+  std::vector<int32_t> avoided;  // not to be drawn later: of a formed answer, the model's with ignore_eos
 };
 
 // What adapts the rows of a sequence, as Batch::Run has it.
@@ -116,7 +118,16 @@ class Sequence {
   // Gives the blocks back; what was generated stays, and is computed again later.
   void Preempt();
 
-  // What to draw the next token by. Its spans hold until the next Absorb.
+  // Whether the tokens that the answer's form allows next are known (AnswerMatcher::Ready); true where it has
+  // no form. The sequence must not draw before.
+  bool MaskReady(TimePoint limit) { return mask_ready_ || (mask_ready_ = matcher_->Ready(limit)); }
+  bool awaits_mask() const { return !mask_ready_; }
+  // OK, or why the answer cannot go on. REQUIRES: the mask is ready.
+  absl::Status mask_status() const;
+
+  // What to draw the next token by. Its spans hold until the next Absorb. What a form allows comes before
+  // min_tokens and ignore_eos: where it leaves end tokens only, they are not banned. REQUIRES: the mask is
+  // ready, and its status OK.
   SampleRow sample_row() const;
   // Takes the tokens that come next, at least one, up to the one that ends the sequence; those behind it
   // count for nothing. The piece may be empty; its `finished` tells that the sequence has ended.
@@ -144,6 +155,8 @@ class Sequence {
   int scored_ = 0;       // prompt tokens 1..scored_ have their log-probabilities
   int times_skipped_ = 0;
   bool preempted_ = false;
+  std::unique_ptr<AnswerMatcher> matcher_;  // null: the answer has no form
+  bool mask_ready_;
   OutputText output_;
 };
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/base/clock.h"
@@ -53,6 +54,21 @@ class AnswerGrammar {
   // A matcher at the beginning of an answer. It may outlive the grammar.
   virtual std::unique_ptr<AnswerMatcher> Start() = 0;
 };
+
+// Compiles forms. Thread-safe.
+class AnswerForms {
+ public:
+  virtual ~AnswerForms() = default;
+  // The form for the served vocabulary; one that the same tenant asked for lately is there at once.
+  // INVALID_ARGUMENT, with a text that continues the form's name, for one that is broken, beyond what is
+  // supported, or takes longer or more memory to compile than is given; RESOURCE_EXHAUSTED when too many are
+  // in use. Takes milliseconds to seconds.
+  virtual absl::StatusOr<std::shared_ptr<AnswerGrammar>> Compile(std::string_view tenant,
+                                                                 const AnswerForm& form) = 0;
+};
+
+// The longest text of a form, all its choices together.
+inline constexpr size_t kMaxFormBytes = 64 << 10;
 
 }  // namespace hydrad
 

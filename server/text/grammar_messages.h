@@ -23,8 +23,7 @@
 
 namespace hydrad {
 
-// The longest text of a form, with all its choices; a packet holds it.
-inline constexpr size_t kMaxFormBytes = 64 << 10;
+// A packet holds any form.
 inline constexpr size_t kMaxPacket = kMaxFormBytes + (8 << 10);
 
 std::string EncodeForm(const AnswerForm& form);

@@ -33,8 +33,7 @@ struct GrammarOptions {
   size_t kept_forms = 16;         // likewise
 };
 
-// Thread-safe.
-class GrammarService {
+class GrammarService final : public AnswerForms {
  public:
   // Starts the main process, and waits until it is ready, which takes a tenth of a second. `vocab_size` is
   // the model's, which may be more than the tokenizer's. NOT_FOUND when the program or the library is not
@@ -43,12 +42,10 @@ class GrammarService {
                                                               const Tokenizer& tokenizer, int vocab_size,
                                                               std::span<const int32_t> end_tokens);
   // Ends the main process and waits for it. Those of forms end with what was made of them.
-  ~GrammarService();
+  ~GrammarService() override;
 
-  // The form, compiled; one that the same tenant asked for lately is there at once. INVALID_ARGUMENT for a
-  // form that is broken, beyond what the library supports, or takes longer or more memory to compile than is
-  // given; RESOURCE_EXHAUSTED when too many forms are in use. Takes milliseconds to seconds.
-  absl::StatusOr<std::shared_ptr<AnswerGrammar>> Compile(std::string_view tenant, const AnswerForm& form);
+  absl::StatusOr<std::shared_ptr<AnswerGrammar>> Compile(std::string_view tenant,
+                                                         const AnswerForm& form) override;
 
  private:
   class Form;

@@ -55,7 +55,8 @@ void Prepare(TestSequence& s) {
   auto route = MakeRoute(stepped.request, INT_MAX);
   HYDRAD_CHECK(route.ok());
   stepped.route = *std::move(route);
-  stepped.end_tokens = std::make_unique<EndTokens>(stepped.request.stopping, std::span<const int32_t>());
+  stepped.end_tokens =
+      std::make_unique<EndTokens>(stepped.request.stopping, std::span<const int32_t>(), /*formed=*/false);
   stepped.sequence = std::make_unique<Sequence>(0, stepped.request, *stepped.end_tokens, 0, AnyTokenizer());
   stepped.sequence->set_route(stepped.route.get());
 }

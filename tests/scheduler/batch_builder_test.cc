@@ -28,7 +28,7 @@ class BatchBuilderTest : public testing::Test {
     request.output.prompt_logprobs = prompt_logprobs;
     request.adapter = HandleOn(std::move(adapter));
     EXPECT_TRUE(request.BindAdapters());
-    EndTokens& ends = ends_.emplace_back(request.stopping, std::span<const int32_t>());
+    EndTokens& ends = ends_.emplace_back(request.stopping, std::span<const int32_t>(), /*formed=*/false);
     Sequence& sequence = sequences_.emplace_back(id, request, ends, 0, *tokenizer_);
     sequence.Start();
     return sequence;

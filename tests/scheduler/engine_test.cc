@@ -10,6 +10,7 @@
 
 #include "server/base/check.h"
 #include "server/base/status.h"
+#include "tests/fakes/fake_form.h"
 #include "tests/scheduler/rig.h"
 
 namespace hydrad {
@@ -574,6 +575,7 @@ class History {
       : rng_(seed),
         options_(Options()),
         limits_(Limits(roomy)),
+        at_once_(roomy),
         rig_(world_, options_, limits_, asynchronous) {
     rig_.model.on_forward = [this](const Batch& batch) {
       steps_.emplace_back(batch.tokens, batch.positions);
@@ -626,6 +628,8 @@ class History {
 
   void Submit() {
     specs_.push_back(RandomSpec(rng_));
+    if (at_once_ && specs_.back().form != nullptr)
+      specs_.back().form = std::make_shared<FakeForm>(specs_.size());
     RequestSpec& spec = specs_.back();
     const bool fits = static_cast<int>(spec.prompt.size()) <= rig_.unsplit_rows;
     if (spec.decision == Decision::kLayer && !fits) spec.decision = Decision::kVote;
@@ -651,6 +655,7 @@ class History {
   RigWorld world_;
   const SchedulerOptions options_;
   const ModelLimits limits_;
+  const bool at_once_;  // forms say at once what they allow
   EngineRig rig_;
   std::vector<RequestSpec> specs_;
   std::vector<std::shared_ptr<RecordingSink>> sinks_;
@@ -682,8 +687,8 @@ TEST(EngineHistories, EveryRequestGetsTheSameWhereStepsArePrepared) {
   EXPECT_GT(met.preempting_histories, 50);
 }
 
-// Where blocks do not run short, every step is the same, too. A prepared one that is dropped keeps its
-// blocks.
+// Where blocks do not run short and masks come at once, every step is the same, too. A prepared one that is
+// dropped keeps its blocks.
 TEST(EngineHistories, EveryStepIsTheSameWhereStepsArePrepared) {
   Met met, prepared;
   for (uint64_t seed = 3000; seed < 3200; ++seed) {

@@ -5,6 +5,7 @@
 #include "server/base/check.h"
 #include "server/scheduler/fit_to_model.h"
 #include "tests/fakes/fake_claim.h"
+#include "tests/fakes/fake_form.h"
 
 namespace hydrad {
 namespace {
@@ -61,6 +62,7 @@ Request RigWorld::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<To
   request.sampling = spec.sampling;
   request.stopping = spec.stopping;
   request.output = spec.output;
+  request.form = spec.form;
   request.seed = spec.seed;
   request.n = spec.n;
   if (spec.adapter > 0) request.adapter = HandleOn(adapters_[spec.adapter - 1]);
@@ -135,6 +137,7 @@ RequestSpec RandomSpec(std::mt19937_64& rng) {
   spec.decision = static_cast<Decision>(draw(4));
   spec.expert = draw(RigWorld::kExperts);
   spec.tenant = draw(RigWorld::kTenants);
+  if (draw(4) == 0) spec.form = std::make_shared<FakeForm>(rng(), /*calls=*/1 + draw(3));
   return spec;
 }
 

@@ -28,6 +28,7 @@ struct RequestSpec {
   Decision decision = Decision::kVote;  // of those, and for kLabel the expert
   int expert = 0;
   int tenant = 0;  // 0..kTenants - 1
+  std::shared_ptr<AnswerGrammar> form;
 };
 
 // Tenants and adapters that outlive schedulers, and count what has not come back.

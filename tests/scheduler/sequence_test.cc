@@ -22,7 +22,7 @@ class SequenceTest : public testing::Test {
   }
   // After this the request must not change.
   Sequence& Make(int choice = 0) {
-    if (!end_tokens_) end_tokens_.emplace(request_.stopping, kEos);
+    if (!end_tokens_) end_tokens_.emplace(request_.stopping, kEos, /*formed=*/false);
     made_.push_back(
         std::make_unique<Sequence>(made_.size() + 1, request_, *end_tokens_, choice, *tokenizer_));
     return *made_.back();
@@ -190,7 +190,7 @@ TEST_F(SequenceTest, AnAdapterBeginsWhereItsInvocationStandsLastInThePrompt) {
     Request request;
     request.prompt = {4, 5, 4, 5, 4, 6};
     request.adapter = HandleOn(std::move(generation));
-    const EndTokens end_tokens(request.stopping, kEos);
+    const EndTokens end_tokens(request.stopping, kEos, /*formed=*/false);
     Sequence sequence(1, request, end_tokens, 0, *tokenizer_);
     EXPECT_TRUE(request.BindAdapters());  // as late as that
     sequence.Start();
