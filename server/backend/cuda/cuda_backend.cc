@@ -14,16 +14,16 @@ constexpr int kPartialsPerRow = 64;  // of attention: a row's heads of one group
 
 // Bytes that are kept from the KV cache for what steps and adapters may want once serving has begun:
 // coefficients of adapters as wide as eight experts of rank 64 on q, k and v, the recorded gates of all rows,
-// penalties of every token of the running contexts, and tables. What grows is taken twice as large as is
-// needed.
+// penalties of every token of the running contexts, masks over a large vocabulary, and tables. What grows is
+// taken twice as large as is needed.
 size_t ScratchGrowth(const StepLimits& limits) {
   constexpr int kWidest = 8 * 64 * 3 + 3 * 8, kGatesOfLayer = 7 * 8;
-  constexpr size_t kTables = size_t{16} << 20;
+  constexpr size_t kTables = size_t{16} << 20, kMaskBytes = (size_t{256} << 10) / 8;
   const size_t rows = static_cast<size_t>(limits.max_rows),
                sequences = static_cast<size_t>(limits.max_logit_rows);
   return LoraScratchSpace::BytesAtMost(limits.max_rows, kWidest) +
          2 * sizeof(float) * rows * limits.layers * kGatesOfLayer +
-         2 * sizeof(cuda::SampleEdit) * sequences * limits.max_context + kTables;
+         2 * sizeof(cuda::SampleEdit) * sequences * limits.max_context + sequences * kMaskBytes + kTables;
 }
 
 absl::StatusOr<size_t> Budget(double fraction) {

@@ -64,6 +64,25 @@ absl::Status CudaSampler::GrowOutput(int top) {
   return absl::OkStatus();
 }
 
+// Puts a draw's mask into the device's memory, in the place of its row of logits, and where it is into the
+// plan. There is room for the masks of all rows from the first mask on.
+absl::Status CudaSampler::PutMask(std::span<const uint32_t> mask, cudaStream_t stream,
+                                  cuda::SampleRow* planned) {
+  if (mask.empty()) return absl::OkStatus();
+  const size_t each = mask.size_bytes(), all = static_cast<size_t>(max_rows_) * each;
+  if (device_masks_ == nullptr || masks_.bytes() < all) {
+    device_masks_.reset();
+    ASSIGN_OR_RETURN(masks_, PinnedBuffer::Make(all));
+    ASSIGN_OR_RETURN(device_masks_, memory_.Allocate(all, MemoryUse::kScratch));
+  }
+  const size_t begin = static_cast<size_t>(planned->row) * each;
+  std::memcpy(masks_.data() + begin, mask.data(), each);
+  std::byte* const to = static_cast<std::byte*>(device_masks_->data()) + begin;
+  planned->allowed = reinterpret_cast<const uint32_t*>(to);
+  return CudaStatus(cudaMemcpyAsync(to, masks_.data() + begin, each, cudaMemcpyHostToDevice, stream),
+                    kDrawing);
+}
+
 absl::Status CudaSampler::Begin(Tensor logits, std::span<const Draw> draws, std::span<const ScoreRow> scores,
                                 cudaStream_t stream) {
   planned_.clear();
@@ -72,6 +91,7 @@ absl::Status CudaSampler::Begin(Tensor logits, std::span<const Draw> draws, std:
   top_ = 0;
   for (const Draw& draw : draws) {
     planned_.push_back(cuda::PlanSample(draw.row, draw.index, logits.cols, &edits_));
+    RETURN_IF_ERROR(PutMask(draw.row.allowed, stream, &planned_.back()));
     top_ = std::max<int>(top_, planned_.back().top);
   }
   for (const ScoreRow& score : scores) {

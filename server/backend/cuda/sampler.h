@@ -32,6 +32,7 @@ class CudaSampler {
   CudaSampler(DeviceMemory& memory, int max_rows) : memory_(memory), max_rows_(max_rows) {}
   absl::Status GrowInput(int edits);
   absl::Status GrowOutput(int top);
+  absl::Status PutMask(std::span<const uint32_t> mask, cudaStream_t stream, cuda::SampleRow* planned);
   absl::Status Launch(Tensor logits, cudaStream_t stream);
   Sampled Take(size_t planned) const;
   size_t InputBytes(size_t edits) const;
@@ -42,7 +43,10 @@ class CudaSampler {
   int max_edits_ = -1;  // of one call; -1: there is no room for any input
   int max_top_ = -1;    // of one row; likewise for output
   std::unique_ptr<Buffer> device_input_, device_output_;
-  PinnedBuffer input_, output_;           // rows and edits; results and their most likely tokens
+  PinnedBuffer input_, output_;  // rows and edits; results and their most likely tokens
+  // A mask for each row of logits; none before the first that is put.
+  std::unique_ptr<Buffer> device_masks_;
+  PinnedBuffer masks_;
   std::vector<cuda::SampleRow> planned_;  // the draws, and then the scores of which there can be one
   std::vector<bool> scored_;              // [scores] whether it is planned
   int top_ = 0;                           // of any row

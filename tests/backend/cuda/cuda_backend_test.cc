@@ -511,19 +511,23 @@ TEST_F(CudaBackendTest, DrawsAsTheReferenceDoes) {
   nucleus.top_p = 0.8f, nucleus.top_k = 20;
   penal.repetition_penalty = 1.3f, penal.frequency_penalty = 0.5f, penal.logit_bias = {{3, 4.f}};
   const std::vector<int32_t> prompt = {1, 2, 3}, generated = {4, 4, 5}, banned = {6};
+  const std::vector<uint32_t> few = {0x80, 0, 0x5000, 1}, one = {0, 0, 0, 1};  // of token 96
   const std::vector<SampleRow> rows = {{&greedy, {}, {}, {}, 0, 0, 0},
                                        {&nucleus, {}, {}, {}, 7, 3, 2},
-                                       {&penal, prompt, generated, banned, 9, 1, -1}};
-  Both logits(*cuda_, DType::kF32, 3, 97, 22, 6);
+                                       {&penal, prompt, generated, banned, 9, 1, -1},
+                                       {&nucleus, {}, {}, {}, 7, 3, 2, few},
+                                       {&penal, prompt, generated, banned, 9, 1, 1, one}};
+  Both logits(*cuda_, DType::kF32, 5, 97, 22, 6);
   const Batch batch = TwoSequences();
   Begin(batch);
-  std::vector<Sampled> got(3), want(3);
+  std::vector<Sampled> got(5), want(5);
   std::vector<Draw> draws;
-  for (int32_t i = 0; i < 3; ++i) draws.push_back({i, rows[i]});
+  for (int32_t i = 0; i < 5; ++i) draws.push_back({i, rows[i]});
   cuda_->Sample(logits.cuda(), draws, {}, got, {});
   ASSERT_TRUE(cuda_->FinishStep().ok());
   cpu_->Sample(logits.cpu(), draws, {}, want, {});
-  for (int i = 0; i < 3; ++i) {
+  EXPECT_EQ(got[4].token, 96);
+  for (int i = 0; i < 5; ++i) {
     EXPECT_EQ(got[i].token, want[i].token) << i;
     EXPECT_NEAR(got[i].logprob, want[i].logprob, 1e-5) << i;
     ASSERT_EQ(got[i].top.size(), want[i].top.size()) << i;
