@@ -19,7 +19,7 @@ struct AnswerWishes {
   bool stream = false;
   bool include_usage = false;  // of a stream: its last event tells what was used
   bool hydrad = false;         // the answer has a "hydrad" object
-  std::string model;           // as the client named it
+  std::string model{};         // as the client named it
 };
 
 struct CompletionCall {

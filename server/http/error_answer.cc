@@ -17,6 +17,8 @@ namespace {
 // Of a field that the client named itself (BadParam): it is not translated.
 constexpr std::string_view kOwnName = "body:";
 
+constexpr std::string_view kMessages = "messages";  // what chat completions call their prompt
+
 constexpr std::array<std::string_view, 4> kGroups = {"sampling.", "stopping.", "output.", ""};
 // Fields of hydrad.v1 that stand in the body's "hydrad" object.
 constexpr std::array<std::string_view, 4> kExtra = {"adapters", "adapter_top_k", "expert", "decision"};
@@ -36,7 +38,7 @@ int CodeOf(const absl::Status& status, const ErrorDetails& details) {
     case absl::StatusCode::kAborted:
       return 409;
     case absl::StatusCode::kFailedPrecondition:
-      return 422;
+      return details.reason == "NO_CHAT_TEMPLATE" ? 400 : 422;
     case absl::StatusCode::kResourceExhausted:
       return details.reason == "NO_ROOM" ? 422 : 429;  // which no waiting mends
     case absl::StatusCode::kCancelled:
@@ -95,6 +97,10 @@ std::string ParamOf(std::string_view field, std::string_view prompt) {
   if (field.starts_with(kOwnName)) return std::string(field.substr(kOwnName.size()));
   if (field == "text" || field == "prompt" || field.starts_with("token_ids")) return std::string(prompt);
   if (field == "adapter") return "model";
+  if (prompt == kMessages) {
+    if (field == "output.logprobs") return "top_logprobs";
+    if (field == "template_arguments") return "chat_template_kwargs";
+  }
   if (std::ranges::any_of(kExtra, [&](auto name) {
         return field.starts_with(name) && (field.size() == name.size() || field[name.size()] == '[');
       })) {

@@ -14,6 +14,8 @@
 #include "server/front/answers.h"
 #include "server/front/error_details.h"
 #include "server/http/answer.h"
+#include "server/http/chat_completion_call.h"
+#include "server/http/chat_shape.h"
 #include "server/http/completion_call.h"
 #include "server/http/error_answer.h"
 #include "server/http/model_answers.h"
@@ -87,7 +89,12 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
       return ErrorAnswer(
           WithReason(PermissionDenied("pages of '{}' may not ask here", head.origin), "CROSS_ORIGIN"));
     }
-    return route.endpoint == Endpoint::kCompletions ? OpenRequest(head) : OpenCall(head, route);
+    if (route.endpoint == Endpoint::kCompletions)
+      return OpenRequest(head, &OpenAiService::StartCompletion, /*long_work=*/false);
+    // A template takes what it takes.
+    if (route.endpoint == Endpoint::kChat)
+      return OpenRequest(head, &OpenAiService::StartChat, /*long_work=*/true);
+    return OpenCall(head, route);
   }
 
   HttpAnswer Malformed(int status, const std::string& why) override {
@@ -112,20 +119,38 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
     return caller;
   }
 
-  // A call that needs the scheduler.
-  std::variant<HttpAnswer, Handler> OpenRequest(const RequestHead& head) {
+  // A tenant that is over its rate is told what is left of it.
+  HttpAnswer Refused(const absl::Status& status) const {
+    HttpAnswer answer = ErrorAnswer(status);
+    const ErrorDetails details = DetailsOf(status);
+    if (const auto tenant = details.metadata.find("tenant"); tenant != details.metadata.end()) {
+      for (auto& header : RateHeaders(rooms_.admission.RateOf(tenant->second)))
+        answer.headers.push_back(std::move(header));
+    }
+    return answer;
+  }
+
+  // A call that needs the scheduler. `start` starts its requests; what it returns, if it is an error, is the
+  // answer.
+  using Start = absl::Status (OpenAiService::*)(const EnteredCall&, std::string_view body,
+                                                const std::shared_ptr<Reply>&);
+  std::variant<HttpAnswer, Handler> OpenRequest(const RequestHead& head, Start start, bool long_work) {
     auto call = std::make_shared<EnteredCall>();
     call->caller = CallerOf(head);
     absl::StatusOr<Ticket> entered = intake_.Enter(call->caller);
-    if (!entered.ok()) return ErrorAnswer(entered.status());
+    if (!entered.ok()) return Refused(entered.status());
     call->asker = {entered->tenant(), entered->weight()};
     auto ticket = std::make_shared<Ticket>(*std::move(entered));
-    return Handler([self = shared_from_this(), call, ticket](std::string body, std::shared_ptr<Reply> reply) {
+    return Handler([self = shared_from_this(), call, ticket, start, long_work](std::string body,
+                                                                               std::shared_ptr<Reply> reply) {
       reply->Keep(std::move(*ticket));
       self->Begin(*call, *reply);
-      self->Work(*call, std::move(body), reply, [self, call, reply](std::string_view text) {
-        return self->StartCompletion(*call, text, reply);
-      });
+      self->Work(
+          *call, std::move(body), reply,
+          [self, call, reply, start](std::string_view text) {
+            return (self.get()->*start)(*call, text, reply);
+          },
+          long_work);
     });
   }
 
@@ -134,7 +159,7 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
     auto call = std::make_shared<EnteredCall>();
     call->caller = CallerOf(head);
     absl::StatusOr<std::string> tenant = intake_.EnterCall(call->caller);
-    if (!tenant.ok()) return ErrorAnswer(tenant.status());
+    if (!tenant.ok()) return Refused(tenant.status());
     call->asker.tenant = *std::move(tenant);
     const bool listing = route.endpoint == Endpoint::kModels || route.endpoint == Endpoint::kModel;
     return Handler(
@@ -204,6 +229,18 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
       shapes.push_back(std::make_unique<CompletionShape>(output.logprobs.has_value(), output.echo, Writer()));
     return StartAll(call, std::move(read->calls), std::move(shapes), {.wishes = std::move(read->wishes)},
                     reply);
+  }
+
+  absl::Status StartChat(const EnteredCall& call, std::string_view body,
+                         const std::shared_ptr<Reply>& reply) {
+    absl::StatusOr<ChatCompletionCall> read = ReadChatCompletionCall(body, facts_.base_model);
+    if (!read.ok()) return intake_.Invalid(read.status(), call.caller);
+    std::vector<std::unique_ptr<AnswerShape>> shapes;
+    shapes.push_back(std::make_unique<ChatShape>(read->call.output.logprobs.has_value(), Writer()));
+    std::vector<GenerateCall> calls;
+    calls.push_back(std::move(read->call));
+    return StartAll(call, std::move(calls), std::move(shapes),
+                    {.wishes = std::move(read->wishes), .prompt_name = "messages"}, reply);
   }
 
   TokenWriter Writer() const {

@@ -71,9 +71,10 @@ std::string Reply::HeadOf(int status, std::string_view type, std::optional<size_
   return out += "\r\n";
 }
 
-// Prompts and answers are never logged; a name of the client's has been looked at (IsRequestName).
+// Prompts and answers are never logged; a name of the client's has been looked at (IsRequestName). Only what
+// a stranger cannot bring about is told to everybody.
 void Reply::Told(int status) {
-  const auto level = status >= 500 ? spdlog::level::warn : spdlog::level::debug;
+  const auto level = status == 500 ? spdlog::level::warn : spdlog::level::debug;
   Log()->log(level, "http: {} -> {}, x-request-id {}{}{}", traits_.what, status, traits_.request_id,
              name_.empty() ? "" : ", ", name_);
 }

@@ -29,11 +29,11 @@ inline size_t MemoryOf(const WireBytes& bytes) { return sizeof bytes + 32 + byte
 class Reply {
  public:
   struct Traits {
-    std::string request_id;  // every answer tells it
-    std::string what;        // method and path, for the log
-    bool http10 = false;     // events come without chunks: REQUIRES !keep_alive, whose end ends them
-    bool head_only = false;  // of a HEAD request: no body is sent
-    bool keep_alive = true;  // the connection goes on after the answer
+    std::string request_id{};  // every answer tells it
+    std::string what{};        // method and path, for the log
+    bool http10 = false;       // events come without chunks: REQUIRES !keep_alive, whose end ends them
+    bool head_only = false;    // of a HEAD request: no body is sent
+    bool keep_alive = true;    // the connection goes on after the answer
   };
   // `wake` asks the connection to take bytes, `cut` to end at once. Each may come from any thread.
   Reply(Traits traits, std::function<void()> wake, std::function<void()> cut);

@@ -15,10 +15,15 @@ struct Row {
   std::string_view methods;
 };
 constexpr std::array kRows = {
-    Row{"/", Endpoint::kLanding, kGet},           Row{"/health", Endpoint::kHealth, kGet},
-    Row{"/ready", Endpoint::kReady, kGet},        Row{"/version", Endpoint::kVersion, kGet},
-    Row{"/v1/models", Endpoint::kModels, kGet},   Row{"/v1/completions", Endpoint::kCompletions, kPost},
-    Row{"/tokenize", Endpoint::kTokenize, kPost}, Row{"/detokenize", Endpoint::kDetokenize, kPost},
+    Row{"/", Endpoint::kLanding, kGet},
+    Row{"/health", Endpoint::kHealth, kGet},
+    Row{"/ready", Endpoint::kReady, kGet},
+    Row{"/version", Endpoint::kVersion, kGet},
+    Row{"/v1/models", Endpoint::kModels, kGet},
+    Row{"/v1/completions", Endpoint::kCompletions, kPost},
+    Row{"/v1/chat/completions", Endpoint::kChat, kPost},
+    Row{"/tokenize", Endpoint::kTokenize, kPost},
+    Row{"/detokenize", Endpoint::kDetokenize, kPost},
 };
 constexpr std::string_view kModelPrefix = "/v1/models/";
 

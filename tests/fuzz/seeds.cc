@@ -92,6 +92,15 @@ void AddConfigs(Seeds* seeds) {
 void AddAnswers(Seeds* seeds) {
   const std::string call = R"({"name": "f", "arguments": {"x": [1.5, "\u00e9", null]}})";
   // The first byte is the format, the next three say how the answer is cut.
+  seeds->Add("http",
+             "\x07POST /v1/completions HTTP/1.1\r\nContent-Length: 68\r\n\r\n{\"prompt\": [[1, 2], [3]], "
+             "\"n\": 2, \"hydrad\": "
+             "{\"adapters\": [\"a\"]}}   GET /v1/models/a%2Fb HTTP/1.1\r\n\r\n");
+  seeds->Add(
+      "http",
+      "\x03POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2b\r\n{\"messages\": "
+      "[{\"role\": \"user\", \"content\":\r\n1e\r\n[{\"type\": \"text\", \"text\": "
+      "\"\r\n5\r\nx\"}]}\r\n2\r\n]}\r\n0\r\n\r\n");
   seeds->Add("answer_parser",
              "\x01\x03\x05\x07<think>\na\n</think>\n<tool_call>\n" + call + "\n</tool_call>\n");
   seeds->Add("answer_parser", "\x02\x01\x09\x02" + call + "; " + call);

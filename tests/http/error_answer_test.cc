@@ -32,6 +32,8 @@ TEST(ErrorAnswerTest, StatusTypeAndCode) {
       {WithReason(ResourceExhausted("x"), "QUEUE_FULL"), 429, "rate_limit_error", "queue_full"},
       {WithReason(ResourceExhausted("x"), "NO_ROOM"), 422, "invalid_request_error", "no_room"},
       {WithReason(FailedPrecondition("x"), "ADAPTER_FAILED"), 422, "invalid_request_error", "adapter_failed"},
+      {WithReason(FailedPrecondition("x"), "NO_CHAT_TEMPLATE"), 400, "invalid_request_error",
+       "no_chat_template"},
       {WithReason(Unavailable("x"), "DRAINING"), 503, "server_error", "draining"},
       {DataLoss("x"), 500, "server_error", "data_loss"},
       {WithReason(Internal("x"), "DEVICE_ERROR"), 500, "server_error", "device_error"},
@@ -78,6 +80,8 @@ TEST(ParamOfTest, Table) {
   EXPECT_EQ(ParamOf("adapter_top_k"), "hydrad.adapter_top_k");
   EXPECT_EQ(ParamOf("expert"), "hydrad.expert");
   EXPECT_EQ(ParamOf("messages[0].role"), "messages[0].role");
+  EXPECT_EQ(ParamOf("output.logprobs", "messages"), "top_logprobs");
+  EXPECT_EQ(ParamOf("template_arguments", "messages"), "chat_template_kwargs");
 }
 
 TEST(BadParamTest, ANameOfTheBodyStaysAsItIs) {

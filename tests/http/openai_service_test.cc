@@ -181,6 +181,7 @@ TEST_F(OpenAiServiceTest, ATenantOverItsRateIsToldWhenToComeBack) {
   const std::string refused = client.ReadAnswer();
   EXPECT_THAT(refused, StartsWith("HTTP/1.1 429 "));
   EXPECT_THAT(refused, HasSubstr("\r\nRetry-After: 1\r\n"));
+  EXPECT_THAT(refused, HasSubstr("\r\nx-ratelimit-reset-requests: 1s\r\n"));
   EXPECT_EQ(BodyOf(refused)["error"]["code"], "rate_limit_exceeded");
 }
 

@@ -44,7 +44,9 @@ Outcome ReadAll(const std::string& bytes) {
     EXPECT_EQ(cut.state, whole.state) << step << " " << bytes;
     EXPECT_EQ(cut.error, whole.error) << step << " " << bytes;
     EXPECT_EQ(cut.body, whole.body) << step << " " << bytes;
-    if (whole.state == State::kDone) EXPECT_EQ(cut.rest, whole.rest) << step << " " << bytes;
+    if (whole.state == State::kDone) {
+      EXPECT_EQ(cut.rest, whole.rest) << step << " " << bytes;
+    }
   }
   return whole;
 }

@@ -23,6 +23,7 @@ TEST(RoutesTest, Table) {
       {"GET", "/v1/completions", Endpoint::kMethod},
       {"post", "/v1/completions", Endpoint::kMethod},
       {"POST", "/v1/completions/", Endpoint::kUnknown},
+      {"POST", "/v1/chat/completions", Endpoint::kChat},
       {"POST", "/tokenize", Endpoint::kTokenize},
       {"POST", "/detokenize", Endpoint::kDetokenize},
       {"POST", "/health", Endpoint::kMethod},

@@ -1,0 +1,27 @@
+// The body of POST /v1/chat/completions into a call of the front room.
+#ifndef HYDRAD_SERVER_HTTP_CHAT_COMPLETION_CALL_H_
+#define HYDRAD_SERVER_HTTP_CHAT_COMPLETION_CALL_H_
+
+#include <absl/status/statusor.h>
+
+#include <string>
+#include <string_view>
+
+#include "server/front/generate_call.h"
+#include "server/http/completion_call.h"  // AnswerWishes
+
+namespace hydrad {
+
+struct ChatCompletionCall {
+  GenerateCall call;
+  AnswerWishes wishes;
+};
+
+// Errors are ReadCompletionCall's. Parts of a message that are no text are refused by their type, and so are
+// a choice of tools that would have to be forced and forms of the answer that cannot be kept to.
+absl::StatusOr<ChatCompletionCall> ReadChatCompletionCall(std::string_view body,
+                                                          const std::string& base_model);
+
+}  // namespace hydrad
+
+#endif  // HYDRAD_SERVER_HTTP_CHAT_COMPLETION_CALL_H_
