@@ -17,6 +17,7 @@
 #include "kernels/sampling.h"
 #include "server/backend/expert_router.h"
 #include "server/front/chat_call.h"
+#include "server/text/answer_form.h"
 
 namespace hydrad {
 
@@ -65,7 +66,12 @@ struct GenerateCall {
   SamplingFields sampling;
   StoppingFields stopping;
   OutputFields output;
+  std::optional<AnswerForm> form;  // that the answer must have
 };
+
+// Whether a message that asks for this takes long to deal with, however short it is: such a one is not for
+// the thread that brings it (Intake::Work).
+inline bool TakesLong(const GenerateCall& call) { return call.form.has_value(); }
 
 struct TokenizeCall {
   std::string text;

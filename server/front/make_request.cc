@@ -97,6 +97,26 @@ OrRefusal<std::vector<int32_t>> ReadPrompt(const Rooms& rooms, const GenerateCal
                             tokens, rooms.limits.max_context - 1)}}));
 }
 
+// What holds the answer to the form that the call asks for; null where it asks for none.
+OrRefusal<std::shared_ptr<AnswerGrammar>> CompileForm(const Rooms& rooms, const GenerateCall& call,
+                                                      const std::string& tenant) {
+  if (!call.form) return std::shared_ptr<AnswerGrammar>();
+  if (rooms.forms == nullptr) {
+    return Refusal{
+        .status = WithReason(FailedPrecondition("this server cannot hold answers to a form: it lacks "
+                                                "xgrammar's library, which deploy/get-grammar fetches"),
+                             "NO_STRUCTURED_OUTPUT"),
+        .metric = "no_structured_output"};
+  }
+  absl::StatusOr<std::shared_ptr<AnswerGrammar>> compiled = rooms.forms->Compile(tenant, *call.form);
+  if (compiled.ok()) return *std::move(compiled);
+  const absl::Status& why = compiled.status();
+  if (absl::IsInvalidArgument(why)) return Invalid(BadFields({{"form", std::string(why.message())}}));
+  if (!absl::IsResourceExhausted(why)) return Refusal{.status = why, .metric = "form_failed"};
+  return Refusal{.status = WithRetry(WithReason(why, "TOO_MANY_FORMS"), std::chrono::seconds(1)),
+                 .metric = "too_many_forms"};
+}
+
 float WeightAt(const GenerateCall& call, size_t i) {
   return i < call.adapters.size() ? call.adapters[i].weight.value_or(1) : 1;
 }
@@ -174,6 +194,9 @@ OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const Ent
   Prepared prepared;
   Request& request = prepared.request;
   request.arrival = rooms.clock.Now();
+  OrRefusal<std::shared_ptr<AnswerGrammar>> form = CompileForm(rooms, call, tenant);
+  if (!form.ok()) return std::move(form.refusal());
+  request.form = *std::move(form);
   OrRefusal<std::vector<AdapterHandle>> handles = Hold(rooms.adapters, names, tenant);
   if (!handles.ok()) return std::move(handles.refusal());
   OrRefusal<std::vector<int32_t>> prompt = ReadPrompt(rooms, call);

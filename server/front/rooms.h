@@ -12,6 +12,7 @@
 #include "server/front/validate.h"
 #include "server/metrics/metrics.h"
 #include "server/text/answer/tool_format.h"
+#include "server/text/answer_form.h"
 #include "server/text/tokenizer.h"
 
 namespace hydrad {
@@ -29,6 +30,7 @@ struct Rooms {
   RequestLimits limits;
   // In which calls of functions are written; none: as the chat template tells.
   std::optional<ToolFormat> tool_format{};
+  AnswerForms* forms = nullptr;  // null: answers cannot be held to a form here
 };
 
 }  // namespace hydrad

@@ -24,6 +24,7 @@ constexpr int kMaxChoices = 16;
 constexpr size_t kMaxComposed = 8;
 constexpr float kMaxWeight = 100;
 constexpr int kMaxTopExperts = 1024;
+constexpr size_t kMaxFormChoices = 1024;
 
 void CheckIds(const std::vector<int32_t>& ids, const RequestLimits& limits, Checker& check) {
   check.Expect(!ids.empty(), "token_ids.ids", "must not be empty");
@@ -129,6 +130,42 @@ void CheckStopping(const StoppingFields& s, const RequestLimits& limits, Checker
                "stopping.stop_token_ids", "must leave a token that may come before stopping.min_tokens");
 }
 
+void CheckForm(const AnswerForm& form, Checker& check) {
+  switch (form.kind) {
+    case AnswerForm::Kind::kJsonObject:
+      return;
+    case AnswerForm::Kind::kJsonSchema:
+    case AnswerForm::Kind::kRegex:
+    case AnswerForm::Kind::kEbnf: {
+      const bool schema = form.kind == AnswerForm::Kind::kJsonSchema;
+      const char* const field = schema                                  ? "form.json_schema"
+                                : form.kind == AnswerForm::Kind::kRegex ? "form.regex"
+                                                                        : "form.grammar";
+      check.Expect(!form.text.empty(), field, "must not be empty");
+      check.Text(form.text, kMaxFormBytes, field);
+      return;
+    }
+    case AnswerForm::Kind::kChoice:
+      break;
+  }
+  const size_t count = form.choices.size();
+  check.Expect(count > 0, "form.choice.texts", "must not be empty");
+  if (count > kMaxFormChoices) {
+    check.Fail("form.choice.texts",
+               fmt::format("has {} texts: at most {} are taken", count, kMaxFormChoices));
+    return;
+  }
+  size_t bytes = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const std::string field = fmt::format("form.choice.texts[{}]", i);
+    check.Expect(!form.choices[i].empty(), field, "must not be empty");
+    check.Text(form.choices[i], kMaxFormBytes, field);
+    bytes += form.choices[i].size();
+  }
+  check.Expect(bytes <= kMaxFormBytes, "form.choice.texts",
+               fmt::format("have {} bytes together: at most {} are taken", bytes, kMaxFormBytes));
+}
+
 bool IsKnown(Decision decision) {
   switch (decision) {
     case Decision::kLabel:
@@ -171,6 +208,7 @@ absl::Status Validate(const GenerateCall& call, const RequestLimits& limits) {
   CheckExpert(call, check);
   CheckSampling(call.sampling, limits, check);
   CheckStopping(call.stopping, limits, check);
+  if (call.form) CheckForm(*call.form, check);
   const OutputFields& output = call.output;
   if (output.logprobs) check.Within(*output.logprobs, 0, kMaxLogprobs, "output.logprobs");
   if (output.prompt_logprobs) {
