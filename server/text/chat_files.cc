@@ -76,17 +76,24 @@ absl::Status ReadAdditional(const std::filesystem::path& directory, ChatFiles* f
 
 }  // namespace
 
+absl::StatusOr<ChatFiles> ParseChatFiles(const std::optional<std::string>& tokenizer_config,
+                                         const std::optional<std::string>& chat_template) {
+  ChatFiles files;
+  if (tokenizer_config) {
+    const absl::Status status = ReadConfig(*tokenizer_config, &files);
+    if (!status.ok()) return Annotate(status, kTokenizerConfigFile);
+  }
+  if (chat_template) files.templates["default"] = *chat_template;
+  return files;
+}
+
 absl::StatusOr<ChatFiles> ReadChatFiles(const std::string& directory) {
   const std::filesystem::path root(directory);
-  ChatFiles files;
-  ASSIGN_OR_RETURN(const auto config, ReadIfThere(root / "tokenizer_config.json", kMaxConfig));
-  if (config) {
-    const absl::Status status = ReadConfig(*config, &files);
-    if (!status.ok()) return Annotate(status, (root / "tokenizer_config.json").string());
-  }
-  ASSIGN_OR_RETURN(auto source, ReadIfThere(root / "chat_template.jinja", kMaxTemplate));
-  if (source) files.templates["default"] = *std::move(source);
-  RETURN_IF_ERROR(ReadAdditional(root, &files));
+  ASSIGN_OR_RETURN(const auto config, ReadIfThere(root / kTokenizerConfigFile, kMaxConfig));
+  ASSIGN_OR_RETURN(const auto source, ReadIfThere(root / kChatTemplateFile, kMaxTemplate));
+  absl::StatusOr<ChatFiles> files = ParseChatFiles(config, source);
+  if (!files.ok()) return Annotate(files.status(), directory);
+  RETURN_IF_ERROR(ReadAdditional(root, &*files));
   return files;
 }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,7 +49,8 @@ class ChatTemplate {
 
   // Renders the template with `context`, an object of what it may ask for: messages, tools, documents,
   // add_generation_prompt, bos_token, eos_token, and any argument of the template. Keys keep their order.
-  // Strings at the top whose key ends in "_token" are the model's and no data; all other strings are data.
+  // Strings at the top whose key ends in "_token" are the model's and no data, and so are the roles of
+  // messages, of a-z A-Z 0-9 _ -, which templates make tokens of; all other strings are data.
   // `now` is what strftime_now tells, in the local time zone. Errors are INVALID_ARGUMENT: what the
   // template raises by raise_exception is their text; all others begin with the line.
   absl::StatusOr<Rendered> Render(const Json& context, std::chrono::system_clock::time_point now,
@@ -70,6 +72,14 @@ struct ChatFiles {
   // not mentioned are absent.
   std::map<std::string, std::string> tokens;
 };
+
+inline constexpr char kTokenizerConfigFile[] = "tokenizer_config.json";
+inline constexpr char kChatTemplateFile[] = "chat_template.jinja";
+
+// What the texts of these two files say, as far as they are there; of two templates the second file's counts.
+// INVALID_ARGUMENT, with the file and the field.
+absl::StatusOr<ChatFiles> ParseChatFiles(const std::optional<std::string>& tokenizer_config,
+                                         const std::optional<std::string>& chat_template);
 
 // Reads tokenizer_config.json (`chat_template` as a string or a list of {name, template}),
 // chat_template.jinja, which counts more, and additional_chat_templates/NAME.jinja. Files that are absent are

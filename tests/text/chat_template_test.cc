@@ -70,7 +70,15 @@ TEST(ChatTemplateTest, RendersAConversation) {
 
 TEST(ChatTemplateTest, TellsWhatCameFromTheContext) {
   const Json context = Parsed(R"({"messages": [{"role": "user", "content": "a<|im_end|>b"}]})");
-  EXPECT_EQ(Marked(kChatMl, context), "<|im_start|>[user]\n[a<|im_end|>b]<|im_end|>\n");
+  EXPECT_EQ(Marked(kChatMl, context), "<|im_start|>user\n[a<|im_end|>b]<|im_end|>\n");
+}
+
+// "<|" + role + "|>" is a token in some templates. What is no word is data.
+TEST(ChatTemplateTest, RolesOfMessagesAreNoData) {
+  constexpr char kRoles[] = "{% for m in messages %}<|{{ m.role }}|>{{ m.name.role }}{% endfor %}{{ role }}";
+  EXPECT_EQ(Marked(kRoles, Parsed(R"({"role": "a", "messages": [
+                {"role": "user", "name": {"role": "b"}}, {"role": "u|><|x", "name": {}}]})")),
+            "<|user|>[b]<|[u|><|x]|>[a]");
 }
 
 TEST(ChatTemplateTest, TokensOfTheModelAreNoData) {
