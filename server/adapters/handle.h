@@ -17,6 +17,8 @@
 
 namespace hydrad {
 
+class ChatFormat;
+
 // One generation on the device, as those who run it see it.
 struct AdapterGeneration {
   std::string name;
@@ -43,6 +45,8 @@ class AdapterClaim {
   virtual bool kept() const = 0;
   // OK, or why the request must end.
   virtual absl::Status status() const = 0;
+  // How conversations with what serves now are written; null: as the base model says.
+  virtual std::shared_ptr<const ChatFormat> chat() const { return nullptr; }
   // Fixes the generation that serves now and holds it on the device; null when it is not there (any more).
   virtual std::shared_ptr<const AdapterGeneration> Bind() = 0;
   // Undoes Bind.
@@ -89,6 +93,7 @@ class AdapterHandle {
   // At any time: OK, or why the request must end (its adapter cannot be loaded, or was unloaded by force).
   absl::Status status() const { return claim_ != nullptr ? claim_->status() : absl::OkStatus(); }
   bool kept() const { return claim_ != nullptr && claim_->kept(); }
+  std::shared_ptr<const ChatFormat> chat() const { return claim_ != nullptr ? claim_->chat() : nullptr; }
   // Tells adapters apart; null for the base model.
   const void* key() const { return claim_ != nullptr ? claim_->key() : nullptr; }
 

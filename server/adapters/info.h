@@ -5,10 +5,13 @@
 #include <absl/status/status.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace hydrad {
+
+class ChatFormat;
 
 // Where an adapter name stands. LOADING -> AVAILABLE -> UNLOADING -> gone; LOADING -> FAILED -> LOADING;
 // AVAILABLE -> FAILED when it cannot be brought back from disk as it was. A replace keeps AVAILABLE (the old
@@ -68,6 +71,9 @@ struct AdapterInfo {
   // What to know of it before trusting its answers: what a lenient load left alone or dropped, and a base
   // model of another name.
   std::vector<std::string> warnings;
+  // How conversations with it are written, where its directory has a chat template of its own; null: as the
+  // base model says.
+  std::shared_ptr<const ChatFormat> chat;
   double load_seconds = 0;  // what that took, from the start of its reading or copying to its end
 };
 

@@ -20,7 +20,7 @@ ROOMS = {
     "server/metrics": {"server/base"},
     "server/admission": {"server/base"},
     "server/model": {"kernels", "server/base", "server/backend"},
-    "server/adapters": {"kernels", "server/base", "server/backend", "server/model"},
+    "server/adapters": {"kernels", "server/base", "server/backend", "server/text", "server/model"},
     "server/scheduler": {"kernels", "server/base", "server/backend", "server/text", "server/kv", "server/metrics",
                          "server/admission", "server/model", "server/adapters"},
     "server/front": {"kernels", "server/base", "server/backend", "server/text", "server/metrics", "server/admission",

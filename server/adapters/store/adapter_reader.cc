@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "server/adapters/formats/adapter_chat.h"
 #include "server/adapters/formats/base_name.h"
 #include "server/adapters/formats/host_bytes.h"
 #include "server/adapters/formats/read_adapter.h"
@@ -49,6 +50,11 @@ absl::StatusOr<AdapterReader::Adapter> AdapterReader::Read(const std::string& na
   if (!IsNameOf(options_.base_names, contents.base_model)) {
     info.warnings.push_back(fmt::format("its config names the base model '{}'; this is '{}'",
                                         contents.base_model, options_.base_names.front()));
+  }
+  ASSIGN_OR_RETURN(info.chat, ReadAdapterChat(disk_, path, options_.base_chat.get()));
+  if (info.chat != nullptr && !info.chat->status().ok()) {
+    info.warnings.push_back(fmt::format("{}: chat with it is refused, the rest serves",
+                                        std::string(info.chat->status().message())));
   }
   read.components = TakeApart(path, std::move(contents), change.lenient);
   for (LoadedComponent& loaded : read.components) {

@@ -52,6 +52,8 @@ struct AdapterStoreOptions {
   // The names of the base model: its directory's, its files' and its operator's. An adapter of a model of
   // another name gets a warning. Without any name here, no adapter does.
   std::vector<std::string> base_names{};
+  // How conversations with the base model are written; null: nobody knows.
+  std::shared_ptr<const ChatFormat> base_chat{};
   // The base model's own numbers. Adapters that need them are refused without them (see ReadAdapter).
   std::shared_ptr<const BaseWeights> base{};
   // Makes the trial of a generation, which stays on the device meanwhile. Is called on a loader or fetch

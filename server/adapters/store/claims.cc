@@ -30,6 +30,10 @@ class Claims::Claim final : public AdapterClaim {
     MutexLock lock(&claims_.state_.mu);
     return state_.why;
   }
+  std::shared_ptr<const ChatFormat> chat() const override {
+    MutexLock lock(&claims_.state_.mu);
+    return entry_.info.chat;
+  }
   std::shared_ptr<const AdapterGeneration> Bind() override { return claims_.Bind(state_); }
   void Unbind() override { claims_.Unbind(state_); }
 

@@ -12,6 +12,7 @@
 #include "server/base/sha256.h"
 #include "server/base/status.h"
 #include "server/base/status_macros.h"
+#include "server/text/chat_format.h"
 
 namespace hydrad {
 namespace {
@@ -55,23 +56,31 @@ Json ToJson(const ComponentInfo& component) {
           {"generation", component.generation}};
 }
 
+Json ToJson(const ChatFormat& chat) {
+  const absl::StatusOr<ChatFiles>& files = chat.files();
+  if (!files.ok()) return {{"broken", std::string(files.status().message())}};
+  return {{"templates", files->templates}, {"tokens", files->tokens}};
+}
+
 Json ToJson(const AdapterInfo& info) {
   Json components = Json::array();
   for (const ComponentInfo& component : info.components) components.push_back(ToJson(component));
-  return {{"name", info.name},
-          {"path", info.path},
-          {"digest", info.digest},
-          {"generation", info.generation},
-          {"pinned", info.pinned},
-          {"family", info.family},
-          {"host_bytes", info.host_bytes},
-          {"max_rank", info.max_rank},
-          {"experts", info.experts},
-          {"targets", info.targets},
-          {"expert_names", info.expert_names},
-          {"lenient", info.lenient},
-          {"warnings", info.warnings},
-          {"pieces", std::move(components)}};
+  Json json = {{"name", info.name},
+               {"path", info.path},
+               {"digest", info.digest},
+               {"generation", info.generation},
+               {"pinned", info.pinned},
+               {"family", info.family},
+               {"host_bytes", info.host_bytes},
+               {"max_rank", info.max_rank},
+               {"experts", info.experts},
+               {"targets", info.targets},
+               {"expert_names", info.expert_names},
+               {"lenient", info.lenient},
+               {"warnings", info.warnings},
+               {"pieces", std::move(components)}};
+  if (info.chat != nullptr) json["chat"] = ToJson(*info.chat);
+  return json;
 }
 
 Json ToJson(const AnsweredRequest& request) {
@@ -93,6 +102,14 @@ ComponentInfo ComponentFrom(const Json& json, const std::string& path) {
   return component;
 }
 
+std::shared_ptr<const ChatFormat> ChatFrom(const Json& json) {
+  using Texts = std::map<std::string, std::string>;
+  if (json.contains("broken"))
+    return std::make_shared<const ChatFormat>(InvalidArgument("{}", json.at("broken").get<std::string>()));
+  return std::make_shared<const ChatFormat>(
+      ChatFiles{.templates = json.at("templates").get<Texts>(), .tokens = json.at("tokens").get<Texts>()});
+}
+
 AdapterInfo InfoFrom(const Json& json) {
   AdapterInfo info;
   info.name = json.at("name").get<std::string>();
@@ -110,6 +127,7 @@ AdapterInfo InfoFrom(const Json& json) {
   info.warnings = json.value("warnings", std::vector<std::string>());
   for (const Json& component : json.value("pieces", Json::array()))
     info.components.push_back(ComponentFrom(component, info.path));
+  if (json.contains("chat")) info.chat = ChatFrom(json.at("chat"));
   return info;
 }
 
