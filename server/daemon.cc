@@ -153,6 +153,7 @@ absl::Status Daemon::LoadModel() {
   ASSIGN_OR_RETURN(const ModelLimits limits, SizeModel(config_, model, backend_->kv_type(),
                                                        /*budgeted=*/backend_->free_bytes().has_value()));
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model + "/tokenizer.json"));
+  LoadChat();
   ASSIGN_OR_RETURN(base_weights_, BaseWeights::Open(config_.model, model));
   ASSIGN_OR_RETURN(network_, LoadTransformer(*base_weights_, model, *backend_, limits));
   if (config_.record_steps.empty()) {
@@ -171,6 +172,21 @@ absl::Status Daemon::LoadModel() {
   if (const std::string memory = backend_->memory_report(); !memory.empty())
     Log()->info("memory: {}", memory);
   return absl::OkStatus();
+}
+
+// A model without a template that can be used serves what needs none.
+void Daemon::LoadChat() {
+  chat_ = std::make_shared<const ChatFormat>(ReadChatFiles(config_.model));
+  const absl::Status status = chat_->status();
+  if (status.ok()) return;
+  const std::string text =
+      fmt::format("the model {}: Chat is refused where an adapter brings none, the rest serves",
+                  std::string(status.message()));
+  if (chat_->empty()) {
+    Log()->info("{}", text);
+  } else {
+    Log()->warn("{}", text);
+  }
 }
 
 // Before the adapters, which are tried out on it as they are loaded.
@@ -225,6 +241,7 @@ absl::Status Daemon::LoadAdapters() {
                           .fetch_threads = 2,
                           .loaders_in_background = true,  // running requests do not feel them
                           .base_names = ModelNames(config_, model_->config()),
+                          .base_chat = chat_,
                           .base = base_weights_,
                           .try_out = [this](const auto& adapter) { return self_test_->Adapter(adapter); }},
       *backend_, model_->config(), clock_, std::move(parts));
@@ -263,6 +280,7 @@ absl::Status Daemon::Serve() {
                                            .limits = {.vocab_size = model_->config().vocab_size,
                                                       .max_context = max_context,
                                                       .max_prompt_bytes = MaxPromptBytes(max_context)},
+                                           .chat = chat_,
                                            .tool_format = ToolFormatNamed(config_.tool_parser)});
   const ServerFacts facts = {.version = HYDRAD_VERSION,
                              .base_model = ModelName(config_),

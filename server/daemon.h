@@ -74,6 +74,7 @@ class Daemon {
   absl::Status OpenBackend();
   void OpenMeter();
   absl::Status LoadModel();
+  void LoadChat();
   absl::Status StartScheduler();
   absl::StatusOr<AdapterStore::Parts> StoreParts();
   void Watch(const AdapterEvent& event);
@@ -99,6 +100,7 @@ class Daemon {
   Model* model_ = nullptr;  // one of them
   std::shared_ptr<const BaseWeights> base_weights_;
   std::unique_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const ChatFormat> chat_;  // of the base model
   std::unique_ptr<Admission> admission_, admins_;
   AdapterCensus census_{metrics_};
   std::unique_ptr<SelfTest> self_test_;

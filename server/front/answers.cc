@@ -26,11 +26,13 @@ absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const DetokenizeCall&
 
 std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant) {
   std::vector<ServedModel> models;
-  if (rooms.admission.Allowed(tenant, "")) models.emplace_back();
+  const bool chat = rooms.chat->status().ok();
+  if (rooms.admission.Allowed(tenant, "")) models.push_back({.name = "", .chat = chat});
   for (AdapterInfo& info : rooms.adapters.List()) {
     if (info.state != AdapterState::kAvailable || !rooms.admission.Allowed(tenant, info.name)) continue;
     models.push_back({.name = std::move(info.name),
                       .generation = info.generation,
+                      .chat = info.chat == nullptr ? chat : info.chat->status().ok(),
                       .family = std::move(info.family),
                       .experts = info.experts,
                       .expert_names = std::move(info.expert_names)});

@@ -22,6 +22,7 @@ absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const DetokenizeCall&
 struct ServedModel {
   std::string name;  // "": the base model
   uint64_t generation = 0;
+  bool chat = false;  // conversations with it can be written
   // As AdapterInfo's.
   std::string family{};
   int experts = 1;

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "server/base/status.h"
+#include "server/front/answer_reader.h"
+#include "server/front/chat_prompt.h"
 #include "server/front/error_details.h"
 #include "server/front/validate.h"
 
@@ -82,19 +84,62 @@ OrRefusal<std::vector<AdapterHandle>> Hold(AdapterStore& store, const Names& nam
   return *std::move(handles);
 }
 
-OrRefusal<std::vector<int32_t>> ReadPrompt(const Rooms& rooms, const GenerateCall& call) {
-  if (const auto* ids = std::get_if<std::vector<int32_t>>(&call.prompt)) return *ids;
-  if (std::holds_alternative<ChatPrompt>(call.prompt)) {
-    return Invalid(WithReason(FailedPrecondition("the model has no chat template"), "NO_CHAT_TEMPLATE"));
+// How conversations with what the call uses are written: as the one adapter says, where it says anything.
+std::shared_ptr<const ChatFormat> FormatOf(const Rooms& rooms, const std::vector<AdapterHandle>& handles) {
+  std::shared_ptr<const ChatFormat> own = handles.size() == 1 ? handles.front().chat() : nullptr;
+  return own != nullptr ? std::move(own) : rooms.chat;
+}
+
+Refusal ChatRefused(const absl::Status& why, bool own, const AdapterHandle& adapter) {
+  if (!absl::IsFailedPrecondition(why)) return Invalid(why);
+  const std::string whose = own ? fmt::format("adapter '{}'", adapter.name()) : "the base model";
+  return Invalid(WithReason(
+      FailedPrecondition("{} {}: Generate takes the whole prompt as text", whose, std::string(why.message())),
+      ReasonOf(why)));
+}
+
+// A prompt's tokens and, of a conversation whose answer is to be taken apart, how.
+struct ReadText {
+  std::vector<int32_t> ids;
+  std::optional<AnswerParser::Options> answer{};
+};
+
+// The conversation as text, which takes its place in the call, and as tokens; special ones where the template
+// has written them.
+OrRefusal<ReadText> ReadChat(const Rooms& rooms, const std::vector<AdapterHandle>& handles,
+                             GenerateCall* call) {
+  const ChatPrompt& chat = std::get<ChatPrompt>(call->prompt);
+  const std::shared_ptr<const ChatFormat> format = FormatOf(rooms, handles);
+  absl::StatusOr<ChatTemplate::Rendered> rendered =
+      RenderChat(chat, *format, rooms.limits, std::chrono::system_clock::now());
+  if (!rendered.ok()) return ChatRefused(rendered.status(), format != rooms.chat, handles.front());
+  ReadText read;
+  read.ids = rooms.tokenizer.Encode(rendered->text, rendered->from_data);
+  if (chat.take_apart) {
+    read.answer = AnswerOptions(chat, rooms.tool_format, format->source(!chat.tools.empty()), rendered->text,
+                                Random64());
   }
-  std::vector<int32_t> prompt =
-      rooms.tokenizer.Encode(std::get<std::string>(call.prompt), !call.no_special, call.parse_special);
-  const int tokens = static_cast<int>(prompt.size());
-  if (tokens == 0) return Invalid(BadFields({{"text", "has no tokens"}}));
-  if (tokens < rooms.limits.max_context) return prompt;
+  const int32_t end = rooms.tokenizer.TokenId(format->eos_token());
+  if (end >= 0 && !call->stopping.ignore_eos) call->stopping.stop_token_ids.push_back(end);
+  call->prompt = std::move(rendered->text);
+  return read;
+}
+
+OrRefusal<ReadText> ReadPrompt(const Rooms& rooms, const std::vector<AdapterHandle>& handles,
+                               GenerateCall* call) {
+  if (auto* ids = std::get_if<std::vector<int32_t>>(&call->prompt)) return ReadText{*ids};
+  const bool chat = std::holds_alternative<ChatPrompt>(call->prompt);
+  OrRefusal<ReadText> read = chat ? ReadChat(rooms, handles, call)
+                                  : ReadText{rooms.tokenizer.Encode(std::get<std::string>(call->prompt),
+                                                                    !call->no_special, call->parse_special)};
+  if (!read.ok()) return read;
+  const char* field = chat ? "messages" : "text";
+  const int tokens = static_cast<int>((*read).ids.size());
+  if (tokens == 0) return Invalid(BadFields({{field, "has no tokens"}}));
+  if (tokens < rooms.limits.max_context) return read;
   return Invalid(BadFields(
-      {{"text", fmt::format("has {} tokens: a prompt may have at most {}, so that one more fits the context",
-                            tokens, rooms.limits.max_context - 1)}}));
+      {{field, fmt::format("has {} tokens: a prompt may have at most {}, so that one more fits the context",
+                           tokens, rooms.limits.max_context - 1)}}));
 }
 
 // What holds the answer to the form that the call asks for; null where it asks for none.
@@ -199,9 +244,9 @@ OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const Ent
   request.form = *std::move(form);
   OrRefusal<std::vector<AdapterHandle>> handles = Hold(rooms.adapters, names, tenant);
   if (!handles.ok()) return std::move(handles.refusal());
-  OrRefusal<std::vector<int32_t>> prompt = ReadPrompt(rooms, call);
-  if (!prompt.ok()) return std::move(prompt.refusal());
-  request.prompt = std::move(*prompt);
+  OrRefusal<ReadText> read = ReadPrompt(rooms, *handles, &call);
+  if (!read.ok()) return std::move(read.refusal());
+  request.prompt = std::move((*read).ids);
   SetAdapters(call, std::move(*handles), &request);
   request.deadline = from.caller.deadline;
   request.tenant = tenant;
@@ -212,8 +257,11 @@ OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const Ent
   request.seed = call.sampling.seed ? *call.sampling.seed : Random64();
   request.n = call.sampling.n.value_or(1);
   request.output = OptionsOf(call.output);
+  const std::optional<AnswerParser::Options>& answer = (*read).answer;
+  if (answer) request.output.kept_tokens = MarkerTokens(rooms.tokenizer, *answer);
   request.stopping = StoppingOf(std::move(call.stopping));
   prepared.head = HeadOf(call, request);
+  prepared.head.answer = answer;
   SetTexts(rooms.tokenizer, &call, &prepared);
   return prepared;
 }

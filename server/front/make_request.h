@@ -28,8 +28,8 @@ struct AnswerHead {
   std::string adapter;      // as GenerateCall's; so is the next
   std::vector<Adapter> adapters;
   int choices = 1;
-  // The prompt's text, when it is to be repeated: as it was sent, or of ids all whole characters, so that
-  // each choice's text goes on where it ends.
+  // The prompt's text, when it is to be repeated: as it was sent, of a conversation what the template wrote,
+  // or of ids all whole characters, so that each choice's text goes on where it ends.
   std::string echo;
   bool token_ids = false;  // send ids beside the text
   // How to take the answer apart, by an AnswerReader; nothing: what is generated is all one text.
@@ -43,8 +43,9 @@ struct Prepared {
 };
 
 // Valid, permitted, adapters held, text read: in that order. Refusals: INVALID_FIELD, ADAPTER_NOT_ALLOWED,
-// ADAPTER_NOT_FOUND, ADAPTER_NOT_READY, NO_ROOM, ADAPTER_FAILED, INVALID_FIELD. Fields that were left out
-// have the defaults of the .proto.
+// ADAPTER_NOT_FOUND, ADAPTER_NOT_READY, NO_ROOM, ADAPTER_FAILED, NO_CHAT_TEMPLATE, INVALID_FIELD. Fields that
+// were left out have the defaults of the .proto. A conversation is written as the generation of the adapter
+// says that serves now, though the request may run on the next.
 OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const EnteredCall& from);
 
 // The parts of MakeRequest that give fields that were left out their defaults. REQUIRES: the fields are

@@ -2,6 +2,7 @@
 #ifndef HYDRAD_SERVER_FRONT_ROOMS_H_
 #define HYDRAD_SERVER_FRONT_ROOMS_H_
 
+#include <memory>
 #include <optional>
 
 #include "server/adapters/store/adapter_store.h"
@@ -13,6 +14,7 @@
 #include "server/metrics/metrics.h"
 #include "server/text/answer/tool_format.h"
 #include "server/text/answer_form.h"
+#include "server/text/chat_format.h"
 #include "server/text/tokenizer.h"
 
 namespace hydrad {
@@ -28,6 +30,7 @@ struct Rooms {
   Delivery& delivery;
   const Clock& clock;
   RequestLimits limits;
+  std::shared_ptr<const ChatFormat> chat;  // of the base model; not null
   // In which calls of functions are written; none: as the chat template tells.
   std::optional<ToolFormat> tool_format{};
   AnswerForms* forms = nullptr;  // null: answers cannot be held to a form here

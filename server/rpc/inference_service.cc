@@ -167,6 +167,7 @@ class InferenceService final : public UnreadService<v1::Inference> {
       auto* model = out->add_models();
       model->set_name(std::move(served.name));
       model->set_generation(served.generation);
+      model->set_chat(served.chat);
     }
     return absl::OkStatus();
   }

@@ -88,7 +88,7 @@ void NearlyValid::Fill(Message* message, int depth) {
     const FieldDescriptor& field = *descriptor.field(i);
     // What names or bounds the request is nearly always there.
     const bool wanted = words_.contains(field.name()) || field.name() == "stopping" ||
-                        field.name() == "max_tokens" || field.name() == "ids";
+                        field.name() == "max_tokens" || field.name() == "ids" || field.name() == "messages";
     if (wanted ? !OneIn(10) : OneIn(12)) FillField(message, field, depth);
   }
 }

@@ -29,8 +29,14 @@ def sha256(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# What the bundled model has none of.
+TEMPLATE = """{% for m in messages %}{{ m.role }}: {{ m.content }}
+{% endfor %}{% for t in tools or [] %}{{ t.function.name }}
+{% endfor %}{% if add_generation_prompt %}{{ 'assistant' if think is not defined else think }}:{% endif %}"""
+
+
 class Served(unittest.TestCase):
-    """One daemon for all tests of a class, with one adapter and two tenants."""
+    """One daemon for all tests of a class, with one adapter, two tenants and a chat template."""
 
     @classmethod
     def setUpClass(cls):
@@ -39,7 +45,13 @@ class Served(unittest.TestCase):
         (work / 'tenants.json').write_text(TENANTS % (sha256('key-acme'), sha256('key-slow')))
         cls.log = open(work / 'hydrad.log', 'w+')
         adapters = ROOT / 'deploy' / 'adapters' / 'tiny'
-        cls.daemon = Daemon(OPTIONS.bin, ROOT / 'deploy' / 'models' / 'tiny', adapters, cls.log, '--threads', '1',
+        model = work / 'tiny'
+        model.mkdir()
+        for file in (ROOT / 'deploy' / 'models' / 'tiny').iterdir():
+            (model / file.name).symlink_to(file)
+        (model / 'chat_template.jinja').unlink(missing_ok=True)
+        (model / 'chat_template.jinja').write_text(TEMPLATE)
+        cls.daemon = Daemon(OPTIONS.bin, model, adapters, cls.log, '--threads', '1',
                             '--adapter', 'shakespeare=shakespeare', '--tenants', work / 'tenants.json',
                             '--log-level', 'debug')
         cls.client = cls.as_tenant('key-acme')
@@ -146,15 +158,62 @@ class CompletionsTest(Served):
 
 
 class ChatTest(Served):
+    MESSAGES = [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': 'What is gravity?'}]
+    PROMPT = 'system: Be brief.\nuser: What is gravity?\nassistant:'
+
     def ask(self, **options):
         return self.client.chat.completions.create(**{
-            'model': 'tiny', 'messages': [{'role': 'user', 'content': 'What is gravity?'}], **options})
+            'model': 'tiny', 'messages': self.MESSAGES, 'temperature': 0, 'max_completion_tokens': 8,
+            'extra_body': {'ignore_eos': True}, **options})
 
-    def test_a_model_without_a_chat_template_says_so(self):
-        for stream in (False, True):
-            with self.assertRaises(openai.BadRequestError) as error:
-                self.ask(stream=stream)
-            self.assertEqual(error.exception.code, 'no_chat_template')
+    def test_a_chat_is_the_completion_of_what_the_template_writes(self):
+        chat = self.ask()
+        completion = self.client.completions.create(model='tiny', prompt=self.PROMPT, **GREEDY)
+        self.assertEqual(chat.choices[0].message.content, completion.choices[0].text)
+        self.assertEqual(chat.choices[0].message.role, 'assistant')
+        self.assertEqual(chat.choices[0].finish_reason, 'length')
+        self.assertEqual(chat.usage.prompt_tokens, completion.usage.prompt_tokens)
+
+    def test_the_same_again_is_found_in_the_cache(self):
+        messages = [{'role': 'user', 'content': 'a long question ' * 20}]
+        self.ask(messages=messages)
+        self.assertGreater(self.ask(messages=messages).usage.prompt_tokens_details.cached_tokens, 0)
+
+    def test_a_stream_says_the_same_and_who_speaks_first(self):
+        whole = self.ask().choices[0].message.content
+        events = list(self.ask(stream=True, stream_options={'include_usage': True}))
+        self.assertEqual(events[0].choices[0].delta.role, 'assistant')
+        deltas = [e.choices[0].delta.content or '' for e in events if e.choices]
+        self.assertEqual(''.join(deltas), whole)
+        self.assertEqual(events[-1].usage.completion_tokens, 8)
+        self.assertEqual([e.choices[0].finish_reason for e in events if e.choices][-1], 'length')
+
+    def test_the_clients_own_accumulator_takes_the_stream(self):
+        with self.client.chat.completions.stream(model='tiny', messages=self.MESSAGES, temperature=0,
+                                                 max_completion_tokens=8) as stream:
+            final = stream.get_final_completion()
+        self.assertTrue(final.choices[0].message.content)
+
+    def test_an_adapter_chats_otherwise(self):
+        self.assertNotEqual(self.ask(model='shakespeare').choices[0].message.content,
+                            self.ask().choices[0].message.content)
+
+    def test_log_probabilities(self):
+        content = self.ask(logprobs=True, top_logprobs=2).choices[0].logprobs.content
+        self.assertEqual(len(content), 8)
+        for token in content:
+            self.assertEqual(len(token.top_logprobs), 2)
+            self.assertLessEqual(token.logprob, 0)
+            self.assertEqual(token.token, bytes(token.bytes).decode(errors='replace')
+                             if not token.token.startswith('bytes:') else token.token)
+
+    def test_tools_and_arguments_reach_the_template(self):
+        tool = {'type': 'function', 'function': {'name': 'weather', 'parameters': {'type': 'object', 'properties': {}}}}
+        plain = self.ask().usage.prompt_tokens
+        self.assertGreater(self.ask(tools=[tool]).usage.prompt_tokens, plain)
+        self.assertEqual(self.ask(tools=[tool], tool_choice='none').usage.prompt_tokens, plain)
+        other = self.ask(extra_body={'chat_template_kwargs': {'think': 'a longer word than that'}})
+        self.assertNotEqual(other.usage.prompt_tokens, plain)
 
     def test_refusals_name_the_field(self):
         image = [{'role': 'user', 'content': [{'type': 'image_url', 'image_url': {'url': 'http://x/y.png'}}]}]

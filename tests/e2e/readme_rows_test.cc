@@ -61,6 +61,7 @@ struct Elsewhere {
 };
 constexpr Elsewhere kElsewhere[] = {{"base models", "tests/e2e/golden_daemon_test.cc"},
                                     {"adapters", "tests/e2e/golden_daemon_test.cc"},
+                                    {"chat", "tests/e2e/chat_test.py"},
                                     {"mixing", "tests/e2e/golden_daemon_test.cc"},
                                     {"life cycle", "tests/e2e/golden_daemon_test.cc"},  // first use, tiers
                                     {"life cycle", "tests/e2e/kill_test.py"},

@@ -38,16 +38,17 @@ class FrontFixture : public testing::Test {
     tokenizer_ = *Tokenizer::Load(std::string(kTinyModelDir) + "/tokenizer.json");
     store_ = std::make_unique<AdapterStore>(AdapterStoreOptions{}, std::make_unique<FakeDisk>(disk_),
                                             backend_, TinyModel(), clock_);
-    intake_ = std::make_unique<Intake>(Rooms{
-        .scheduler = calls_,
-        .adapters = *store_,
-        .admission = admission_,
-        .tokenizer = *tokenizer_,
-        .metrics = metrics_,
-        .audit = *audit_,
-        .delivery = delivery_,
-        .clock = clock_,
-        .limits = {.vocab_size = tokenizer_->vocab_size(), .max_context = 64, .max_prompt_bytes = 4096}});
+    intake_ = std::make_unique<Intake>(
+        Rooms{.scheduler = calls_,
+              .adapters = *store_,
+              .admission = admission_,
+              .tokenizer = *tokenizer_,
+              .metrics = metrics_,
+              .audit = *audit_,
+              .delivery = delivery_,
+              .clock = clock_,
+              .limits = {.vocab_size = tokenizer_->vocab_size(), .max_context = 64, .max_prompt_bytes = 4096},
+              .chat = std::make_shared<const ChatFormat>(ReadChatFiles(kTinyModelDir))});
   }
 
   static std::vector<TenantConfig> Tenants() {

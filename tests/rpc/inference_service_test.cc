@@ -137,6 +137,32 @@ TEST_F(InferenceServiceTest, EveryMethodWantsAKey) {
   EXPECT_EQ(scheduler_.submitted(), 0u);
 }
 
+TEST_F(InferenceServiceTest, AConversationIsAnsweredAsAPromptIs) {
+  ASSERT_TRUE(Load("one", "one").ok());
+  Call call("key-acme");
+  const Reader reader = inference_->Chat(&call, Say("Hi", "one"));
+  Request request = scheduler_.Take();
+  EXPECT_EQ(request.adapter.name(), "one");
+  EXPECT_EQ(tokenizer_->Decode(request.prompt, false), "<|user|>\nHi<|end|>\n<|assistant|>\n");
+  Play(request);
+  const auto messages = ReadAll(reader);
+  ASSERT_TRUE(FinishOf(*reader).ok());
+  ASSERT_EQ(messages.size(), 4u);
+  EXPECT_EQ(messages[0].start().adapter(), "one");
+  EXPECT_EQ(messages[1].chunk().text(), "Hel");
+  v1::GenerateResult result;
+  grpc::Status status;
+  std::thread client([&] {
+    Call unary("key-acme");
+    status = inference_->ChatUnary(&unary, Say("Hi"), &result);
+  });
+  request = scheduler_.Take();
+  Play(request);
+  client.join();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(result.choices(0).text(), "Hello");
+}
+
 TEST_F(InferenceServiceTest, WhatIsWrongWithAConversationIsNamed) {
   v1::GenerateResult result;
   Call none("key-acme"), bad("key-acme"), other("key-acme");
@@ -149,6 +175,20 @@ TEST_F(InferenceServiceTest, WhatIsWrongWithAConversationIsNamed) {
               testing::StartsWith("messages[1].role must be"));
   EXPECT_EQ(inference_->ChatUnary(&other, Say("Hi", "two"), &result).error_code(),
             StatusCode::PERMISSION_DENIED);
+}
+
+TEST_F(InferenceServiceTest, ModelsTellWhetherTheyChat) {
+  AdapterFiles broken = PlainLora(4);
+  broken.extra = {{"chat_template.jinja", "{% for %}"}};
+  disk_.Put("broken", broken.Bytes());
+  ASSERT_TRUE(Load("one", "one").ok());
+  ASSERT_TRUE(Load("broken", "broken").ok());
+  Call call("key-globex");
+  v1::ListModelsResponse models;
+  ASSERT_TRUE(inference_->ListModels(&call, {}, &models).ok());
+  std::map<std::string, bool> chat;
+  for (const auto& model : models.models()) chat[model.name()] = model.chat();
+  EXPECT_EQ(chat, (std::map<std::string, bool>{{"", true}, {"broken", false}, {"one", true}}));
 }
 
 TEST_F(InferenceServiceTest, WrongKeysOfOnePeerAreSlowedAndCounted) {

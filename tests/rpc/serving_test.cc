@@ -91,7 +91,8 @@ class ServingTest : public testing::Test {
                                              .clock = SteadyClock(),
                                              .limits = {.vocab_size = model_->config().vocab_size,
                                                         .max_context = limits.max_context,
-                                                        .max_prompt_bytes = 8192}});
+                                                        .max_prompt_bytes = 8192},
+                                             .chat = std::make_shared<const ChatFormat>(ChatFiles())});
     server_ = *Server::Start({}, *intake_, admission_, {}, [] {});
     inference_ =
         v1::Inference::NewStub(grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
