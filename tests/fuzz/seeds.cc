@@ -65,6 +65,25 @@ void AddTokenizers(Seeds* seeds) {
   }
 }
 
+void AddTemplates(Seeds* seeds) {
+  for (const char* source : {"{{ bos_token }}{% for m in messages if m.content %}{{ m.role ~ '\\n' + "
+                             "m['content'] | trim }}{% else %}-{% endfor %}",
+                             "{%- macro f(a, b=1) -%}{{ a }}{{ caller() }}{% endmacro %}{% call f(n, b=l) "
+                             "%}{{ l[1:][::-1] | tojson }}{% endcall %}",
+                             "{% set ns = namespace(a=0) %}{% for k, v in d.items() %}{% set ns.a = ns.a + "
+                             "loop.index %}{% break %}{% endfor %}{{ ns.a }}",
+                             "{% if tools is defined and tools | length > 0 %}{{ tools | "
+                             "map(attribute='function') | selectattr('name') | list }}{% endif %}",
+                             "{{ s.split('-')[0].upper().replace('A', 'bc', 1) }}{{ '%05.1f|%s' % (x, l) "
+                             "}}{{ '{:>9}'.format(s) }}{{ s | indent(2, true) }}",
+                             "{% set q %}{{ s | title }}{% endset %}{% filter upper %}{{ q }}{% endfilter "
+                             "%}{# c #}{% raw %}{{ }}{% endraw %}",
+                             "{{ l | groupby('k') | list if false else l | batch(2) | list }}{{ range(n) | "
+                             "sum }}{{ (1, 2) in [[1, 2]] }}{{ 7 // -2 ** 2 }}"}) {
+    seeds->Add("chat_template", source);
+  }
+}
+
 void AddAdapters(Seeds* seeds) {
   for (const AdapterFiles& adapter :
        {PlainLora(), PlainLora(1, "BF16"), Hydra(), Hydra(1, /*shared_a=*/false), Moa()}) {
@@ -119,7 +138,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   hydrad::Seeds seeds(argv[1]);
-  hydrad::AddTokenizers(&seeds);
+  hydrad::AddTemplates(&seeds);
+  AddTokenizers(&seeds);
   hydrad::AddAdapters(&seeds);
   hydrad::AddConfigs(&seeds);
   hydrad::AddAnswers(&seeds);

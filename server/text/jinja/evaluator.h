@@ -57,6 +57,8 @@ class Evaluator {
 
   // statements.cc
   absl::StatusOr<Flow> RunBody(const Body& body, Scope* scope);
+  // The same in a scope that begins with it.
+  absl::StatusOr<Flow> RunScope(const Body& body, const std::vector<Symbol>& hidden, Scope* scope);
   absl::StatusOr<Flow> RunStatement(const Statement& statement, Scope* scope);
   absl::StatusOr<Flow> RunIf(const Statement& statement, Scope* scope);
   absl::Status RunSetBlock(const Statement& statement, Scope* scope);
@@ -65,8 +67,8 @@ class Evaluator {
   absl::Status RunCallBlock(const Statement& statement, Scope* scope);
   absl::Status Write(const Value& value);
   absl::Status Assign(const Target& target, const Value& value, Scope* scope);
-  // What the body writes, as a string.
-  absl::StatusOr<Text> Capture(const Body& body, Scope* scope);
+  // What the statement's body writes, as a string.
+  absl::StatusOr<Text> Capture(const Statement& statement, Scope* scope);
   // The value of a block's text behind its filters, the innermost of which has no operand.
   Result ApplyFilters(const Expression& node, const Value& text, Scope* scope);
 
@@ -75,7 +77,7 @@ class Evaluator {
   absl::Status RunLoop(const Statement& statement, const Value& items, int64_t depth, Scope* scope);
   absl::Status OpenLoop(const Statement& statement, const Value& items, int64_t depth, Scope* scope,
                         Loop* loop);
-  absl::StatusOr<bool> RunRound(const Statement& statement, Loop* loop, Scope* round);
+  absl::StatusOr<Flow> RunRound(const Statement& statement, Loop* loop, Scope* round);
   Value NewMacro(const Statement& statement, Symbol name, Scope* scope);
   Result CallMacro(const Statement& statement, std::string_view name, const Arguments& arguments,
                    Scope* scope);

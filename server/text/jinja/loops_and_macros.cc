@@ -48,31 +48,30 @@ absl::Status Evaluator::RunLoop(const Statement& statement, const Value& items, 
   Loop* loop = heap_.New<Loop>();
   RETURN_IF_ERROR(OpenLoop(statement, items, depth, scope, loop));
   Scope* round = nullptr;
-  bool visited = false;
+  bool completed = false;  // a round came to its end, neither by break nor by continue
   for (;;) {
     ASSIGN_OR_RETURN(const bool found, loop->Peek());
     if (!found) break;
-    visited = true;
     // A round's variables are its own; the memory of the last round is used again where nobody sees it.
     if (round == nullptr || round->captured) round = heap_.New<Scope>(scope);
     round->variables.clear();
-    ASSIGN_OR_RETURN(const bool goes_on, RunRound(statement, loop, round));
-    if (!goes_on) break;
+    ASSIGN_OR_RETURN(const Flow flow, RunRound(statement, loop, round));
+    completed |= flow == Flow::kOn;
+    if (flow == Flow::kBreak) break;
   }
-  if (visited || statement.otherwise.empty()) return absl::OkStatus();
-  return RunBody(statement.otherwise, heap_.New<Scope>(scope)).status();
+  if (completed || statement.otherwise.empty()) return absl::OkStatus();
+  return RunScope(statement.otherwise, statement.hidden_otherwise, heap_.New<Scope>(scope)).status();
 }
 
-// Runs the body for the next element; false after a break.
-absl::StatusOr<bool> Evaluator::RunRound(const Statement& statement, Loop* loop, Scope* round) {
+// Runs the body for the next element.
+absl::StatusOr<Evaluator::Flow> Evaluator::RunRound(const Statement& statement, Loop* loop, Scope* round) {
   loop->previous = std::move(loop->current);
   loop->current = std::move(loop->ahead.front());
   loop->ahead.pop_front();
   ++loop->index0;
   round->Set(template_.loop_symbol, Value::Of(Kind::kLoop, loop));
   RETURN_IF_ERROR(Assign(statement.target, loop->current, round));
-  ASSIGN_OR_RETURN(const Flow flow, RunBody(statement.body, round));
-  return flow != Flow::kBreak;
+  return RunScope(statement.body, statement.hidden, round);
 }
 
 Value Evaluator::NewMacro(const Statement& statement, Symbol name, Scope* scope) {
@@ -89,7 +88,7 @@ Evaluator::Result Evaluator::CallMacro(const Statement& statement, std::string_v
   RETURN_IF_ERROR(nesting.status());
   Scope* inside = heap_.New<Scope>(scope);
   RETURN_IF_ERROR(BindParameters(statement, name, arguments, inside));
-  ASSIGN_OR_RETURN(Text text, Capture(statement.body, inside));
+  ASSIGN_OR_RETURN(Text text, Capture(statement, inside));
   return heap_.NewText(std::move(text));
 }
 

@@ -215,8 +215,7 @@ class BraceFormat {
       field.type = 's';
       return AppendField(&call_.runtime, value, field, &out_);
     }
-    if (!value.IsNumber() || value.Is(Kind::kBool))
-      return call_.Error("a format for a value that takes none");
+    if (!value.IsNumber()) return call_.Error("a format for a value that takes none");
     const bool real =
         value.Is(Kind::kFloat) ||
         (field.type != '\0' && std::string_view("eEfFgG%").find(field.type) != std::string_view::npos);
@@ -247,7 +246,6 @@ class BraceFormat {
         ASSIGN_OR_RETURN(value, element ? GetElement(&call_.runtime, value, name)
                                         : GetAttribute(&call_.runtime, value, name));
       }
-      if (value.Is(Kind::kUndefined)) return value.UndefinedError();
     }
     return value;
   }

@@ -5,6 +5,7 @@
 #include "server/base/invalid_argument.h"
 #include "server/base/status_macros.h"
 #include "server/text/jinja/printf_format.h"
+#include "server/text/jinja/safe_text.h"
 
 namespace hydrad::jinja {
 namespace {
@@ -87,7 +88,7 @@ absl::StatusOr<Value> Repeat(Runtime* runtime, const Value& value, int64_t count
     }
     TextBuilder out = runtime->heap.Builder();
     for (size_t i = 0; i < times && size > 0; ++i) out.Append(value.text());
-    return runtime->heap.NewText(&out);
+    return value.text().safe ? SafeText(runtime, &out) : runtime->heap.NewText(&out);
   }
   const std::vector<Value>& items = value.list().items;
   std::vector<Value> out;
@@ -101,10 +102,16 @@ absl::StatusOr<Value> Repeat(Runtime* runtime, const Value& value, int64_t count
 
 absl::StatusOr<Value> Joined(Runtime* runtime, const Value& left, const Value& right) {
   if (left.Is(Kind::kText)) {
+    const bool safe = left.text().safe || right.text().safe;
     TextBuilder out = runtime->heap.Builder();
-    out.Append(left.text());
-    out.Append(right.text());
-    return runtime->heap.NewText(&out);
+    for (const Text* side : {&left.text(), &right.text()}) {
+      if (safe && !side->safe) {
+        AppendEscaped(*side, &out);
+      } else {
+        out.Append(*side);
+      }
+    }
+    return safe ? SafeText(runtime, &out) : runtime->heap.NewText(&out);
   }
   std::vector<Value> items = left.list().items;
   items.insert(items.end(), right.list().items.begin(), right.list().items.end());
@@ -159,6 +166,9 @@ absl::StatusOr<bool> AnyEqual(Runtime* runtime, const std::vector<Value>& items,
 
 absl::StatusOr<Value> Arithmetic(Runtime* runtime, std::string_view op, const Value& left,
                                  const Value& right) {
+  if (op == "%" && left.Is(Kind::kText) && left.text().safe) {
+    return InvalidArgument("'%' of a string that is marked safe is not supported");
+  }
   if (op == "%" && left.Is(Kind::kText)) return FormatPercent(runtime, left.text(), right);
   if (left.Is(Kind::kUndefined)) return left.UndefinedError();
   if (right.Is(Kind::kUndefined)) return right.UndefinedError();

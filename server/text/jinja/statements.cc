@@ -9,8 +9,14 @@
 namespace hydrad::jinja {
 
 absl::Status Evaluator::Run(Scope* root) {
-  const auto flow = RunBody(template_.body, root);
+  const auto flow = RunScope(template_.body, template_.hidden, root);
   return flow.ok() ? heap_.status() : flow.status();
+}
+
+absl::StatusOr<Evaluator::Flow> Evaluator::RunScope(const Body& body, const std::vector<Symbol>& hidden,
+                                                    Scope* scope) {
+  for (const Symbol symbol : hidden) scope->Set(symbol, Value::Undefined(template_.symbols.Name(symbol)));
+  return RunBody(body, scope);
 }
 
 absl::StatusOr<Evaluator::Flow> Evaluator::RunBody(const Body& body, Scope* scope) {
@@ -65,7 +71,7 @@ absl::StatusOr<Evaluator::Flow> Evaluator::RunStatement(const Statement& stateme
       break;
     case Type::kGeneration: {
       Scope* inside = heap_.New<Scope>(scope);
-      return RunBody(statement.body, inside);
+      return RunScope(statement.body, statement.hidden, inside);
     }
     case Type::kBreak:
       return Flow::kBreak;
@@ -114,10 +120,10 @@ absl::Status Evaluator::Assign(const Target& target, const Value& value, Scope* 
   return object->dict().Set(target.attribute, value);
 }
 
-absl::StatusOr<Text> Evaluator::Capture(const Body& body, Scope* scope) {
+absl::StatusOr<Text> Evaluator::Capture(const Statement& statement, Scope* scope) {
   TextBuilder text = heap_.Builder();
   TextBuilder* const outside = std::exchange(out_, &text);
-  const auto flow = RunBody(body, scope);
+  const auto flow = RunScope(statement.body, statement.hidden, scope);
   out_ = outside;
   if (!flow.ok()) return flow.status();
   return text.Take();
@@ -131,7 +137,7 @@ Evaluator::Result Evaluator::ApplyFilters(const Expression& node, const Value& t
 
 absl::Status Evaluator::RunSetBlock(const Statement& statement, Scope* scope) {
   Scope* inside = heap_.New<Scope>(scope);
-  ASSIGN_OR_RETURN(Text text, Capture(statement.body, inside));
+  ASSIGN_OR_RETURN(Text text, Capture(statement, inside));
   Value value = heap_.NewText(std::move(text));
   if (statement.expression != nullptr) {
     ASSIGN_OR_RETURN(value, ApplyFilters(*statement.expression, value, scope));
@@ -145,12 +151,12 @@ absl::StatusOr<Evaluator::Flow> Evaluator::RunWith(const Statement& statement, S
     ASSIGN_OR_RETURN(const Value value, Evaluate(*expression, scope));
     RETURN_IF_ERROR(Assign(target, value, inside));
   }
-  return RunBody(statement.body, inside);
+  return RunScope(statement.body, statement.hidden, inside);
 }
 
 absl::Status Evaluator::RunFilterBlock(const Statement& statement, Scope* scope) {
   Scope* inside = heap_.New<Scope>(scope);
-  ASSIGN_OR_RETURN(Text text, Capture(statement.body, inside));
+  ASSIGN_OR_RETURN(Text text, Capture(statement, inside));
   ASSIGN_OR_RETURN(const Value value,
                    ApplyFilters(*statement.expression, heap_.NewText(std::move(text)), scope));
   return Write(value);

@@ -5,6 +5,7 @@
 #include "server/text/jinja/container_methods.h"
 #include "server/text/jinja/loop_attributes.h"
 #include "server/text/jinja/python_text.h"
+#include "server/text/jinja/safe_text.h"
 #include "server/text/jinja/text_methods.h"
 
 namespace hydrad::jinja {
@@ -43,9 +44,9 @@ absl::StatusOr<Value> Element(Runtime* runtime, const Value& value, const Value&
   return Value();
 }
 
-// The places of a slice: from `begin`, `count` of them, `step` apart.
+// The places of a slice: from `begin` up to `end`, `count` of them, `step` apart.
 struct Places {
-  int64_t begin, count, step;
+  int64_t begin, end, count, step;
 };
 
 absl::StatusOr<Places> SlicePlaces(int64_t size, const Value& begin, const Value& end, const Value& step) {
@@ -68,7 +69,7 @@ absl::StatusOr<Places> SlicePlaces(int64_t size, const Value& begin, const Value
   const auto stride =
       static_cast<int64_t>(by > 0 ? static_cast<uint64_t>(by) : 0 - static_cast<uint64_t>(by));
   const int64_t count = span <= 0 ? 0 : stride < 0 ? 1 : (span - 1) / stride + 1;
-  return Places{from, count, by};
+  return Places{from, to, count, by};
 }
 
 Value SliceText(Runtime* runtime, const Text& text, const Places& places) {
@@ -127,6 +128,13 @@ absl::StatusOr<Value> GetTypeAttribute(Runtime* runtime, const Value& value, std
   }
   if (method == nullptr) return Value();
   *known = true;
+  if (value.Is(Kind::kText) && value.text().safe) {
+    return NewCallable(
+        runtime, [runtime, method, value](const Arguments& arguments) -> absl::StatusOr<Value> {
+          ASSIGN_OR_RETURN(const Value result, CallBuiltin(runtime, *method, value, arguments));
+          return Marked(runtime, result);
+        });
+  }
   return NewCallable(runtime, *method, value);
 }
 
@@ -172,7 +180,7 @@ absl::StatusOr<Value> GetSlice(Runtime* runtime, const Value& value, const Value
     Range* out = runtime->heap.New<Range>();
     out->start = from.start + places.begin * from.step;
     out->step = from.step * places.step;
-    out->stop = out->start + places.count * out->step;
+    out->stop = from.start + places.end * from.step;
     return Value::Of(Kind::kRange, out);
   }
   std::vector<Value> items;

@@ -16,7 +16,7 @@ struct Builtin;
 struct Expression;
 struct Statement;
 using ExpressionPtr = std::unique_ptr<const Expression>;
-using Body = std::vector<std::unique_ptr<const Statement>>;
+using Body = std::vector<std::unique_ptr<Statement>>;
 
 // A variable's number in its template.
 using Symbol = int;
@@ -117,12 +117,14 @@ struct Statement {
   std::vector<std::pair<Target, ExpressionPtr>> bindings;
   Target target;
   Body body, otherwise;
+  std::vector<Symbol> hidden, hidden_otherwise;  // of the two bodies (hidden_names.h)
   bool recursive = false;
   Signature signature;
 };
 
 struct Template {
   Body body;
+  std::vector<Symbol> hidden;
   Symbols symbols;
   // Variables that the language itself sets.
   Symbol loop_symbol, caller_symbol, varargs_symbol, kwargs_symbol;

@@ -5,6 +5,7 @@
 
 #include "server/base/status_macros.h"
 #include "server/text/jinja/expression_parser.h"
+#include "server/text/jinja/hidden_names.h"
 
 namespace hydrad::jinja {
 namespace {
@@ -68,6 +69,7 @@ absl::StatusOr<Template> Parser::Run() {
   out.varargs_symbol = symbols_.Intern("varargs");
   out.kwargs_symbol = symbols_.Intern("kwargs");
   out.symbols = std::move(symbols_);
+  FindHiddenNames(&out);
   return out;
 }
 

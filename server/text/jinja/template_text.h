@@ -18,6 +18,7 @@ namespace hydrad::jinja {
 struct Text {
   std::string bytes;            // UTF-8
   std::vector<ByteRange> data;  // from the context; ascending, neither overlapping nor touching
+  bool safe = false;            // marked by the filter safe or escape: '+' escapes what is joined to it
 
   Text() = default;
   // Literal text, no data.

@@ -6,6 +6,7 @@
 #include "server/text/jinja/letter_case.h"
 #include "server/text/jinja/printf_format.h"
 #include "server/text/jinja/python_text.h"
+#include "server/text/jinja/safe_text.h"
 #include "server/text/jinja/text_methods.h"
 #include "server/text/tokenizer/unicode.h"
 #include "server/text/tokenizer/utf8.h"
@@ -16,6 +17,21 @@ namespace {
 using Result = absl::StatusOr<Value>;
 
 Result String(Call& call) { return ToText(&call.runtime, call.self); }
+
+Result Safe(Call& call) {
+  ASSIGN_OR_RETURN(const Value text, String(call));
+  return Marked(&call.runtime, text);
+}
+
+// Escapes what is not marked safe, or, for forceescape, everything.
+template <bool kForce>
+Result Escape(Call& call) {
+  ASSIGN_OR_RETURN(const Value text, String(call));
+  if (text.text().safe && !kForce) return text;
+  TextBuilder out = call.runtime.heap.Builder();
+  AppendEscaped(text.text(), &out);
+  return SafeText(&call.runtime, &out);
+}
 
 template <bool kUpper>
 Result InCase(Call& call) {
@@ -159,6 +175,10 @@ Result Format(Call& call) {
 
 constexpr Builtin kFilters[] = {
     {"string", String},
+    {"safe", Safe},
+    {"escape", Escape<false>},
+    {"e", Escape<false>},
+    {"forceescape", Escape<true>},
     {"upper", InCase<true>},
     {"lower", InCase<false>},
     {"capitalize", Capitalize},

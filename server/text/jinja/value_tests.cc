@@ -29,11 +29,12 @@ Result IsOfKind(Call& call) {
 Result IsDefined(Call& call) { return Value::Bool(!call.self.Is(Kind::kUndefined)); }
 Result IsTrue(Call& call) { return Value::Bool(call.self.Is(Kind::kBool) && call.self.boolean()); }
 Result IsFalse(Call& call) { return Value::Bool(call.self.Is(Kind::kBool) && !call.self.boolean()); }
-Result IsNever(Call&) { return Value::Bool(false); }
+Result IsEscaped(Call& call) { return Value::Bool(call.self.Is(Kind::kText) && call.self.text().safe); }
 
+// An undefined value is an empty sequence.
 Result IsSequence(Call& call) {
   return Value::Bool(call.self.Is(Kind::kText) || call.self.IsSequence() || call.self.Is(Kind::kDict) ||
-                     call.self.Is(Kind::kRange));
+                     call.self.Is(Kind::kRange) || call.self.Is(Kind::kUndefined));
 }
 
 Result IsIterable(Call& call) {
@@ -112,7 +113,7 @@ constexpr Builtin kTests[] = {
     {"iterable", IsIterable},
     {"callable", IsOfKind<Kind::kCallable>},
     {"sameas", IsSameAs, "other", 1},
-    {"escaped", IsNever},
+    {"escaped", IsEscaped},
     {"in", IsIn, "seq", 1},
     {"eq", kEqual, "other", 1},
     {"equalto", kEqual, "other", 1},
