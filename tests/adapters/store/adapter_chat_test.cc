@@ -39,6 +39,7 @@ const ChatFormat& Base() {
 }
 
 TEST_F(AdapterChatTest, ReadsWhatTheDirectoryBrings) {
+  Put({});
   EXPECT_EQ(Read(), nullptr);
   Put({{"tokenizer_config.json", R"({"eos_token": "</s>", "padding_side": "left"})"}});
   EXPECT_EQ(Read(), nullptr) << "tokens alone write nothing";
