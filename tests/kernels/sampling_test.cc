@@ -110,8 +110,10 @@ TEST(SampleTest, FiltersLookAtWhatTheMaskAllows) {
   Call c;
   c.allowed = {0b1100};
   c.top_logprobs = 2;
-  for (const SamplingParams& p : {SamplingParams{.top_k = 1}, SamplingParams{.top_p = 0.01f},
-                                  SamplingParams{.min_p = 1}, SamplingParams{.top_k = 2, .min_p = 0.9f}}) {
+  for (const SamplingParams& p :
+       {SamplingParams{.top_k = 1, .logit_bias = {}}, SamplingParams{.top_p = 0.01f, .logit_bias = {}},
+        SamplingParams{.min_p = 1, .logit_bias = {}},
+        SamplingParams{.top_k = 2, .min_p = 0.9f, .logit_bias = {}}}) {
     c.params = p;
     const Sampled got = SampleOf({9, 8, 1, 2}, c);
     EXPECT_EQ(got.token, 3);
