@@ -79,6 +79,8 @@ void StepTables::WriteProbe(size_t index, std::span<cuda::RouterProbe> by_layer)
   }
   placed.sums = sums;
   placed.picks = picked;
+  placed.sums_begin = probe.sums_begin;
+  placed.sum_count = layers * choices;
 }
 
 absl::Status StepTables::FetchRoutes(cudaStream_t stream) {
@@ -88,20 +90,19 @@ absl::Status StepTables::FetchRoutes(cudaStream_t stream) {
                       "fetching what the routers picked");
   };
   for (size_t i = 0; i < probed_.size(); ++i) {
-    const size_t sums = layers * static_cast<size_t>(routers_[i]->choices());
-    RETURN_IF_ERROR(
-        fetch(host_sums() + batch_->probes[i].sums_begin, probed_[i].sums, sums * sizeof(double)));
-    if (probed_[i].picks == nullptr) continue;
-    RETURN_IF_ERROR(fetch(host_picks() + i * layers, probed_[i].picks, layers * sizeof(int32_t)));
+    const Probe& probe = probed_[i];
+    RETURN_IF_ERROR(fetch(host_sums() + probe.sums_begin, probe.sums, probe.sum_count * sizeof(double)));
+    if (probe.picks == nullptr) continue;
+    RETURN_IF_ERROR(fetch(host_picks() + i * layers, probe.picks, layers * sizeof(int32_t)));
   }
   return absl::OkStatus();
 }
 
 Routed StepTables::Routes(size_t probe) const {
   const auto layers = static_cast<size_t>(limits_.layers);
-  const size_t choices = static_cast<size_t>(routers_[probe]->choices());
-  Routed routed{.sums = {host_sums() + batch_->probes[probe].sums_begin, layers * choices}, .picks = {}};
-  if (probed_[probe].picks != nullptr) routed.picks = {host_picks() + probe * layers, layers};
+  const Probe& placed = probed_[probe];
+  Routed routed{.sums = {host_sums() + placed.sums_begin, placed.sum_count}, .picks = {}};
+  if (placed.picks != nullptr) routed.picks = {host_picks() + probe * layers, layers};
   return routed;
 }
 

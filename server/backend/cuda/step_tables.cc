@@ -37,6 +37,7 @@ void StepTables::ForEachAdapter(const Batch::Run& run, Use use) const {
 
 void StepTables::LookUp(const Batch& batch) {
   batch_ = &batch;
+  sum_count_ = batch.probe_sums.size();
   const auto adapter = [this](int32_t slot) { return static_cast<const CudaAdapter*>(&held_.adapter(slot)); };
   adapters_.clear();
   for (const Batch::Run& run : batch.runs) adapters_.push_back(adapter(run.adapter));
@@ -267,7 +268,7 @@ const cuda::LoraGroup** StepTables::PutByLayer(const Batch::Run& run) {
 }
 
 size_t StepTables::ResultBytes() const {
-  return sizeof(double) * batch_->probe_sums.size() + GateBytes() +
+  return sizeof(double) * sum_count_ + GateBytes() +
          sizeof(int32_t) * batch_->probes.size() * static_cast<size_t>(limits_.layers);
 }
 

@@ -90,7 +90,8 @@ class StepTables {
 
   // Once the step's ops are on `stream`: fetches what they give.
   absl::Status FetchResults(cudaStream_t stream);
-  // Once `stream` has run that, until another step is planned here. See Backend::Routes, and Backend::Gates.
+  // Once `stream` has run that, until another step is planned here; the batch may be gone. See
+  // Backend::Routes, and Backend::Gates.
   Routed Routes(size_t probe) const;
   std::span<const float> Gates(int record) const;
 
@@ -153,7 +154,7 @@ class StepTables {
   absl::Status FetchRoutes(cudaStream_t stream);
   // Of the results, on the host: sums, gates, picks.
   double* host_sums() const { return reinterpret_cast<double*>(results_.data()); }
-  float* host_gates() const { return reinterpret_cast<float*>(host_sums() + batch_->probe_sums.size()); }
+  float* host_gates() const { return reinterpret_cast<float*>(host_sums() + sum_count_); }
   int32_t* host_picks() const { return reinterpret_cast<int32_t*>(host_gates() + record_begin_.back()); }
   template <class V>
   void PutAt(size_t offset, std::span<const V> values) {
@@ -206,8 +207,10 @@ class StepTables {
     const cuda::LoraGroup** chosen = nullptr;  // [layers] of the run that it decides, on the device
     const double* sums = nullptr;              // on the device
     const int32_t* picks = nullptr;            // [layers] on the device; null where it does not decide
+    size_t sums_begin = 0, sum_count = 0;      // into the batch's probe_sums
   };
   std::vector<Probe> probed_;               // [probes]
+  size_t sum_count_ = 0;                    // of the batch's probe_sums; the batch may go before the results
   std::vector<size_t> record_begin_ = {0};  // [records + 1] into place_.gates, in numbers
 };
 
