@@ -218,9 +218,9 @@ std::optional<RateLeft> Admission::RateOf(std::string_view name) const {
   if (tenant == nullptr || tenant->config.requests_per_second <= 0) return std::nullopt;
   const TimePoint now = clock_.Now();
   MutexLock lock(&tenant->account->mu);
-  const TokenBucket& bucket = tenant->account->bucket;
-  return RateLeft{
-      .burst = tenant->config.burst, .left = bucket.Left(now), .until_full = bucket.UntilFull(now)};
+  return RateLeft{.burst = tenant->config.burst,
+                  .left = tenant->account->bucket.Left(now),
+                  .until_full = tenant->account->bucket.UntilFull(now)};
 }
 
 bool Admission::Allowed(std::string_view tenant, std::string_view adapter) const {
