@@ -87,7 +87,8 @@ OrRefusal<std::vector<AdapterHandle>> Hold(AdapterStore& store, const Names& nam
 // How conversations with what the call uses are written: as the one adapter says, where it says anything.
 std::shared_ptr<const ChatFormat> FormatOf(const Rooms& rooms, const std::vector<AdapterHandle>& handles) {
   std::shared_ptr<const ChatFormat> own = handles.size() == 1 ? handles.front().chat() : nullptr;
-  return own != nullptr ? std::move(own) : rooms.chat;
+  if (own != nullptr) return own;
+  return rooms.chat;
 }
 
 Refusal ChatRefused(const absl::Status& why, bool own, const AdapterHandle& adapter) {

@@ -42,9 +42,9 @@ class InferenceService final : public UnreadService<v1::Inference> {
   template <class Message>
   void SetGenerate(const char* streamed, const char* unary) {
     SetStream<Message, v1::GenerateResponse>(
-        streamed, [this](auto* context, auto* message) { return OnGenerate(*context, *message); });
+        streamed, [this](auto* context, auto* message) { return this->OnGenerate(*context, *message); });
     SetUnary<Message, v1::GenerateResult>(unary, [this](auto* context, auto* message, auto* result) {
-      return OnGenerateUnary(*context, *message, result);
+      return this->OnGenerateUnary(*context, *message, result);
     });
   }
 

@@ -229,7 +229,7 @@ absl::Status GrammarService::StartProcess() {
   socket_ = std::move(ends.mine);
   const std::optional<std::string> reply =
       Readable(socket_.get(), SteadyClock().Now() + kPatience) ? ReceivePacket(socket_.get()) : std::nullopt;
-  const absl::Status status =
+  absl::Status status =
       reply ? DecodeReply(*reply).status() : FailedPrecondition("'{}' does not answer", options_.program);
   if (!status.ok()) EndProcess();
   return status;
