@@ -14,6 +14,9 @@ namespace http = boost::beast::http;
 
 // Of a line between two chunks, and of all the fields behind the last one.
 constexpr size_t kMaxChunkLine = 4 << 10;
+// Beast wants to see so many bytes of a body in chunks at once: no end of one is shorter ("0", two line
+// ends).
+constexpr size_t kLeastOfChunks = 5;
 constexpr std::string_view kEndOfHead = "\r\n\r\n";
 
 std::string Text(boost::beast::string_view text) { return {text.data(), text.size()}; }
@@ -102,6 +105,10 @@ size_t RequestReader::PutBody(std::string_view bytes) {
   if (kept > 0) rest = joined = std::exchange(begin_, {}).append(bytes);
   size_t used = 0;
   while (state_ == State::kBody && used < rest.size()) {
+    if (parser_->impl.chunked() && rest.size() - used < kLeastOfChunks) {
+      begin_ = rest.substr(used);
+      return bytes.size();
+    }
     boost::system::error_code error;
     used += parser_->impl.put(boost::asio::buffer(rest.data() + used, rest.size() - used), error);
     if (error == http::error::need_more) {

@@ -100,7 +100,8 @@ TEST(ToProtoTest, AHead) {
                         .adapters = {{"a", 1}, {"b", -0.5f}},
                         .choices = 2,
                         .echo = "not of the start",
-                        .token_ids = true};
+                        .token_ids = true,
+                        .answer = {}};
   const v1::Start expected = Parse<v1::Start>(
       "prompt_tokens: 7 request_id: 'req-1' model: 'tiny' adapters { name: 'a' weight: 1 } "
       "adapters { name: 'b' weight: -0.5 }");
