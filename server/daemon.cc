@@ -162,6 +162,7 @@ absl::Status Daemon::LoadModel() {
     ASSIGN_OR_RETURN(recording_, RecordingModel::Open(*network_, config_.record_steps));
     model_ = recording_.get();
   }
+  OpenForms();
   metrics_.SetBuildInfo(HYDRAD_VERSION, backend_->description(), ModelName(config_));
   const int blocks = model_->limits().kv_blocks;
   Log()->info("model {}: context {}, KV cache {} MiB in {} blocks, device {}", ModelName(config_),
@@ -186,6 +187,23 @@ void Daemon::LoadChat() {
     Log()->info("{}", text);
   } else {
     Log()->warn("{}", text);
+  }
+}
+
+// Structured output is there where its library is; all else serves without.
+void Daemon::OpenForms() {
+  const GrammarOptions options = DefaultGrammarOptions();
+  const ModelConfig& model = model_->config();
+  absl::StatusOr<std::unique_ptr<GrammarService>> forms =
+      GrammarService::Open(options, *tokenizer_, model.vocab_size, model.eos_tokens);
+  if (forms.ok()) {
+    forms_ = *std::move(forms);
+    Log()->info("structured output: {}", options.directory);
+  } else if (absl::IsNotFound(forms.status())) {
+    Log()->info("no structured output (deploy/get-grammar fetches what it needs): {}",
+                std::string(forms.status().message()));
+  } else {
+    Log()->warn("no structured output: {}", std::string(forms.status().message()));
   }
 }
 
@@ -281,7 +299,8 @@ absl::Status Daemon::Serve() {
                                                       .max_context = max_context,
                                                       .max_prompt_bytes = MaxPromptBytes(max_context)},
                                            .chat = chat_,
-                                           .tool_format = ToolFormatNamed(config_.tool_parser)});
+                                           .tool_format = ToolFormatNamed(config_.tool_parser),
+                                           .forms = forms_.get()});
   const ServerFacts facts = {.version = HYDRAD_VERSION,
                              .base_model = ModelName(config_),
                              .device = backend_->description(),

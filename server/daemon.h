@@ -30,6 +30,7 @@
 #include "server/scheduler/self_test.h"
 #include "server/signals.h"
 #include "server/stall_report.h"
+#include "server/text/grammar_service.h"
 #include "server/text/tokenizer.h"
 #include "server/watchdog.h"
 
@@ -75,6 +76,7 @@ class Daemon {
   void OpenMeter();
   absl::Status LoadModel();
   void LoadChat();
+  void OpenForms();
   absl::Status StartScheduler();
   absl::StatusOr<AdapterStore::Parts> StoreParts();
   void Watch(const AdapterEvent& event);
@@ -101,6 +103,7 @@ class Daemon {
   std::shared_ptr<const BaseWeights> base_weights_;
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const ChatFormat> chat_;  // of the base model
+  std::unique_ptr<GrammarService> forms_;   // null where its library is not installed
   std::unique_ptr<Admission> admission_, admins_;
   AdapterCensus census_{metrics_};
   std::unique_ptr<SelfTest> self_test_;

@@ -20,6 +20,8 @@ constexpr char kFooter[] =
     "  hydractl generate --adapter domains --decision vote --json 'Roses are' | jq .route\n"
     "  hydractl generate --parse-special $'<|im_start|>user\\nHello<|im_end|>\\n<|im_start|>assistant\\n'\n"
     "  hydractl generate --json --seed 7 --n 3 'A name for a cat:' | jq -r '.choices[].text'\n"
+    "  hydractl generate --choice yes --choice no 'Is the sky blue? Answer yes or no:'\n"
+    "  hydractl generate --json-schema person.json 'Ada Lovelace was born in 1815. As JSON:' | jq .name\n"
     "  HYDRAD_TENANT_KEY=$(cat key) hydractl generate - < prompt.txt";
 
 struct PromptFlags : GenerateFlags {

@@ -5,6 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "client/gather.h"
@@ -81,6 +83,41 @@ void AddStoppingFlags(CLI::App& app, GenerateFlags& f) {
   app.add_flag("--ignore-eos", f.ignore_eos, "Go on after the model's end token")->group(group);
 }
 
+// Puts what a file holds in the place of its name.
+CLI::Validator TextOfFile() {
+  return CLI::Validator(
+      [](std::string& name) {
+        std::ifstream file(name);
+        std::string text{std::istreambuf_iterator<char>(file), {}};
+        if (!file.is_open() || file.bad()) return name + ": cannot be read";
+        name = std::move(text);
+        return std::string();
+      },
+      "");
+}
+
+void AddFormFlags(CLI::App& app, GenerateFlags& f) {
+  const std::string group = "Form of the answer (one of them; say in the prompt, too, what is wanted)";
+  CLI::Option* const forms[] = {
+      app.add_flag("--json-object", f.json_object, "A JSON object"),
+      app.add_option("--json-schema", f.json_schema, "JSON of the schema in this file")
+          ->type_name("FILE")
+          ->transform(TextOfFile()),
+      app.add_option("--regex", f.regex, "A text all of which matches")->type_name("REGEX"),
+      app.add_option("--choice", f.choices, "This text, or another one; may be repeated")
+          ->type_name("TEXT")
+          ->allow_extra_args(false),
+      app.add_option("--grammar", f.grammar, "What `root` of the GBNF grammar in this file derives")
+          ->type_name("FILE")
+          ->transform(TextOfFile())};
+  for (CLI::Option* const form : forms) {
+    form->group(group);
+    for (CLI::Option* const other : forms) {
+      if (other != form) form->excludes(other);
+    }
+  }
+}
+
 void AddOutputFlags(CLI::App& app, GenerateFlags& f, Session& session) {
   AddJsonFlag(app, session, "Print one JSON object when done: model, choices, usage, text, ...");
   app.add_flag("--json-stream", f.json_stream, "Print a line of JSON for each event, as it comes");
@@ -132,6 +169,15 @@ v1::Output OutputOf(const GenerateFlags& f, bool json) {
 }
 
 template <class Request>
+void SetForm(const GenerateFlags& f, Request* request) {
+  if (f.json_object) request->mutable_form()->set_json_object(true);
+  if (f.json_schema) request->mutable_form()->set_json_schema(*f.json_schema);
+  if (f.regex) request->mutable_form()->set_regex(*f.regex);
+  if (f.grammar) request->mutable_form()->set_grammar(*f.grammar);
+  for (const std::string& text : f.choices) request->mutable_form()->mutable_choice()->add_texts(text);
+}
+
+template <class Request>
 void Set(const GenerateFlags& f, bool json, Request* request) {
   request->set_adapter(f.adapter);
   for (const std::string& composed : f.compose) {
@@ -146,6 +192,7 @@ void Set(const GenerateFlags& f, bool json, Request* request) {
   *request->mutable_sampling() = SamplingOf(f);
   *request->mutable_stopping() = StoppingOf(f);
   *request->mutable_output() = OutputOf(f, json);
+  SetForm(f, request);
 }
 
 }  // namespace
@@ -156,6 +203,7 @@ void AddGenerateFlags(CLI::App& app, GenerateFlags& flags, Session& session) {
   AddTimeoutFlag(app, flags.call);
   AddSamplingFlags(app, flags);
   AddStoppingFlags(app, flags);
+  AddFormFlags(app, flags);
   AddOutputFlags(app, flags, session);
 }
 

@@ -23,11 +23,15 @@ struct GenerateFlags {
   std::optional<int> top_k, n, max_tokens, min_tokens, logprobs;
   std::optional<uint64_t> seed;
   std::vector<std::string> stop;
+  // The form that the answer must have, at most one: the text of a schema or a grammar, a regex, texts, any.
+  std::optional<std::string> json_schema, grammar, regex;
+  std::vector<std::string> choices;
+  bool json_object = false;
   bool ignore_eos = false, echo = false, json_stream = false, routing = false;
 };
 
-// Adds the options in groups: adapters and the call's own, sampling, stopping, output. `flags` and `session`
-// must outlive `app`.
+// Adds the options in groups: adapters and the call's own, sampling, stopping, form, output. `flags` and
+// `session` must outlive `app`.
 void AddGenerateFlags(CLI::App& app, GenerateFlags& flags, Session& session);
 
 // Puts what was given into a request; all that was not, max_tokens apart, stays unset. `json`: token ids are

@@ -23,6 +23,30 @@ std::optional<Decision> FromProto(v1::Decision decision) {
   }
 }
 
+// nullopt where nothing is asked for.
+std::optional<AnswerForm> FromProto(v1::AnswerForm message) {
+  using Kind = AnswerForm::Kind;
+  switch (message.form_case()) {
+    case v1::AnswerForm::kJsonObject:
+      if (!message.json_object()) return std::nullopt;
+      return AnswerForm{.kind = Kind::kJsonObject, .text = "", .choices = {}};
+    case v1::AnswerForm::kJsonSchema:
+      return AnswerForm{
+          .kind = Kind::kJsonSchema, .text = std::move(*message.mutable_json_schema()), .choices = {}};
+    case v1::AnswerForm::kRegex:
+      return AnswerForm{.kind = Kind::kRegex, .text = std::move(*message.mutable_regex()), .choices = {}};
+    case v1::AnswerForm::kChoice: {
+      const auto& texts = message.choice().texts();
+      return AnswerForm{.kind = Kind::kChoice, .text = "", .choices = {texts.begin(), texts.end()}};
+    }
+    case v1::AnswerForm::kGrammar:
+      return AnswerForm{.kind = Kind::kEbnf, .text = std::move(*message.mutable_grammar()), .choices = {}};
+    case v1::AnswerForm::FORM_NOT_SET:
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
 ChatMessage FromProto(v1::ChatMessage message) {
   ChatMessage out;
   out.role = std::move(*message.mutable_role());
@@ -53,6 +77,7 @@ void SetAllButPrompt(Message& message, GenerateCall* out) {
   out->sampling = hydrad::FromProto(message.sampling());
   out->stopping = hydrad::FromProto(message.stopping());
   out->output = hydrad::FromProto(message.output());
+  if (message.has_form()) out->form = FromProto(std::move(*message.mutable_form()));
 }
 
 }  // namespace

@@ -124,17 +124,28 @@ class InferenceService final : public UnreadService<v1::Inference> {
     intake_.Work(
         texts_, call, call.bytes.Length(),
         [this, call, make_sink = std::move(make_sink), refuse = std::move(refuse)](absl::Status status) {
-          if (status.ok()) status = Start<Message>(call, make_sink);
-          if (!status.ok()) refuse(status);
+          if (!status.ok()) return refuse(status);
+          Message message;
+          if (const absl::Status parsed = ParseMessage(call.bytes, &message); !parsed.ok())
+            return refuse(intake_.Invalid(parsed, call.caller));
+          StartSomewhere(call, FromProto(std::move(message)), /*here=*/kLong, make_sink, refuse);
         },
         kLong);
   }
-  template <class Message>
-  absl::Status Start(const UnreadCall& call, const MakeSink& make_sink) {
-    Message message;
-    if (const absl::Status parsed = ParseMessage(call.bytes, &message); !parsed.ok())
-      return intake_.Invalid(parsed, call.caller);
-    return intake_.Start(call, FromProto(std::move(message)), [&](AnswerHead head) {
+  // Here, or on a thread for long texts if it is not on one of those yet.
+  void StartSomewhere(const UnreadCall& call, GenerateCall message, bool here, const MakeSink& make_sink,
+                      const std::function<void(const absl::Status&)>& refuse) {
+    const bool stays = here || call.bytes.Length() > Intake::kShortMessage || !TakesLong(message);
+    auto start = [this, call, message = std::make_shared<GenerateCall>(std::move(message)), make_sink,
+                  refuse](absl::Status status) {
+      if (status.ok()) status = Start(call, std::move(*message), make_sink);
+      if (!status.ok()) refuse(status);
+    };
+    if (stays) return start(absl::OkStatus());
+    intake_.Work(texts_, call, call.bytes.Length(), std::move(start), /*long_work=*/true);
+  }
+  absl::Status Start(const UnreadCall& call, GenerateCall message, const MakeSink& make_sink) {
+    return intake_.Start(call, std::move(message), [&](AnswerHead head) {
       return make_sink(
           {.start = ToProto(head, base_model_),
            .echo = std::move(head.echo),

@@ -114,13 +114,17 @@ absl::StatusOr<GrammarMatcher> GrammarCompiler::Start(const FfiValue& compiled) 
   return GrammarMatcher(*library_, vocabulary_, std::move(matcher));
 }
 
-absl::Status GrammarMatcher::FillMask(std::span<uint32_t> mask) {
+absl::Status GrammarMatcher::FillMask(std::span<uint32_t> mask, bool json) {
   HYDRAD_CHECK(!terminated_);
   int64_t shape = static_cast<int64_t>(mask.size()), stride = 1;
   FfiTensor tensor{.data = mask.data(), .dimensions = 1, .shape = &shape, .strides = &stride};
   const FfiAny row = FfiAny::Int(0), debug = FfiAny::Bool(false);
   RETURN_IF_ERROR(library_->fill_mask(std::array{matcher_.view(), tensor.View(), row, debug}).status());
   if (const int beyond = vocabulary_->size() % 32; beyond > 0) mask.back() &= (uint32_t{1} << beyond) - 1;
+  for (size_t i = 0; json && i < vocabulary_->control.size(); ++i) {
+    const auto token = static_cast<size_t>(vocabulary_->control[i]);
+    mask[token / 32] &= ~(uint32_t{1} << (token % 32));
+  }
   if (std::ranges::any_of(mask, [](uint32_t word) { return word != 0; })) return absl::OkStatus();
   return InvalidArgument("it leaves no token that may come next");
 }

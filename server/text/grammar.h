@@ -25,6 +25,7 @@ namespace hydrad {
 struct Vocabulary {
   std::vector<std::string> tokens;  // by id, their bytes; "" for those that no form may have
   std::vector<int32_t> end_tokens;  // end an answer; at least one
+  std::vector<int32_t> control;     // those with control characters other than line feeds
   int size() const { return static_cast<int>(tokens.size()); }
 };
 
@@ -32,8 +33,9 @@ struct Vocabulary {
 class GrammarMatcher {
  public:
   // Sets bit `t % 32` of word `t / 32` if token t may come next, and clears the others. INVALID_ARGUMENT when
-  // none may. REQUIRES: mask has a bit for every token; not terminated.
-  absl::Status FillMask(std::span<uint32_t> mask);
+  // none may. With `json`, tokens with control characters other than line feeds are left out: the library
+  // takes them in strings, where JSON has none. REQUIRES: mask has a bit for every token; not terminated.
+  absl::Status FillMask(std::span<uint32_t> mask, bool json);
   // Goes on behind `token`. INTERNAL, with nothing changed, for one that may not come next.
   absl::Status Accept(int32_t token);
   // An end token was accepted.

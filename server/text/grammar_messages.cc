@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -80,6 +81,11 @@ absl::StatusOr<Vocabulary> DecodeVocabulary(std::string_view bytes) {
     vocabulary.end_tokens.push_back(static_cast<int32_t>(in.Get()));
   while (in.ok() && !in.at_end()) vocabulary.tokens.push_back(in.Text());
   if (!in.ok()) return InvalidArgument("this is no vocabulary");
+  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
+    const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\n'; };
+    if (std::ranges::any_of(vocabulary.tokens[id], control))
+      vocabulary.control.push_back(static_cast<int32_t>(id));
+  }
   return vocabulary;
 }
 

@@ -2,7 +2,7 @@
 // machine, numbers as it has them.
 //
 //   daemon -> main process    a form, with the socket of its process to be
-//   its process -> daemon     whether the form was compiled
+//   its process -> daemon     that it is there, and then whether the form was compiled
 //   daemon -> its process     "start", with the socket of an answer
 //   its process -> daemon     on that socket: a mask
 //   daemon -> its process     on that socket: the token that came next, for which there is another mask

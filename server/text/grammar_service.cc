@@ -145,7 +145,12 @@ class GrammarService::Form final : public AnswerGrammar {
       : socket_(std::move(socket)), processes_(std::move(processes)), vocab_size_(vocab_size) {}
   ~Form() override { --*processes_; }
 
-  // Waits until the form is compiled.
+  // Waits until the process is there; false when it never will be.
+  bool WaitBegun() {
+    return Readable(socket_.get(), SteadyClock().Now() + kPatience) &&
+           ReceivePacket(socket_.get()).has_value();
+  }
+  // Then: waits until the form is compiled.
   absl::Status WaitCompiled() {
     if (!Readable(socket_.get(), SteadyClock().Now() + kPatience)) return TooLong();
     const std::optional<std::string> reply = ReceivePacket(socket_.get());
@@ -265,17 +270,21 @@ absl::StatusOr<std::shared_ptr<AnswerGrammar>> GrammarService::Compile(std::stri
 absl::StatusOr<std::shared_ptr<GrammarService::Form>> GrammarService::CompileNow(const AnswerForm& form) {
   const std::string packet = EncodeForm(form);
   if (packet.size() > kMaxPacket) return InvalidArgument("has more than {} bytes", kMaxFormBytes);
-  ASSIGN_OR_RETURN(SocketEnds ends, SocketPair());
-  if (++*processes_ > options_.max_processes) {
-    --*processes_;
-    return ResourceExhausted("{} forms of structured output are in use: more are not taken",
-                             options_.max_processes);
+  for (int attempt = 0; attempt < 2; ++attempt) {  // again, where the main process ended with the form unread
+    ASSIGN_OR_RETURN(SocketEnds ends, SocketPair());
+    if (++*processes_ > options_.max_processes) {
+      --*processes_;
+      return ResourceExhausted("{} forms of structured output are in use: more are not taken",
+                               options_.max_processes);
+    }
+    auto compiled = std::make_shared<Form>(std::move(ends.mine), processes_, vocab_size_);
+    RETURN_IF_ERROR(Send(packet, ends.its.get()));
+    ends.its.Reset();
+    if (!compiled->WaitBegun()) continue;
+    RETURN_IF_ERROR(compiled->WaitCompiled());
+    return compiled;
   }
-  auto compiled = std::make_shared<Form>(std::move(ends.mine), processes_, vocab_size_);
-  RETURN_IF_ERROR(Send(packet, ends.its.get()));
-  ends.its.Reset();
-  RETURN_IF_ERROR(compiled->WaitCompiled());
-  return compiled;
+  return Unavailable("the processes of structured output end as they begin");
 }
 
 std::shared_ptr<GrammarService::Form> GrammarService::Find(const Key& key) {

@@ -75,6 +75,7 @@ class FormProcess {
         mask_((static_cast<size_t>(compiler.vocabulary().size()) + 31) / 32) {}
 
   void Run(const AnswerForm& form) {
+    if (!SendPacket(socket_.get(), EncodeReply(absl::OkStatus())).ok()) return;  // it is there
     LimitMemory(limits_.memory_bytes);
     const size_t before = MemoryInUse().data;
     const absl::Status status = Compile(form);
@@ -101,6 +102,7 @@ class FormProcess {
 
   absl::Status Compile(const AnswerForm& form) {
     const TimeLimit time(limits_.compile_seconds);
+    json_ = form.kind == AnswerForm::Kind::kJsonObject || form.kind == AnswerForm::Kind::kJsonSchema;
     ASSIGN_OR_RETURN(compiled_, compiler_.Compile(form));
     return absl::OkStatus();
   }
@@ -126,7 +128,7 @@ class FormProcess {
     return SendMask(answer, answer.matcher.Accept(id));
   }
   bool SendMask(Answer& answer, absl::Status status) {
-    if (status.ok()) status = answer.matcher.FillMask(mask_);
+    if (status.ok()) status = answer.matcher.FillMask(mask_, json_);
     const std::string_view words(reinterpret_cast<const char*>(mask_.data()), mask_.size() * sizeof mask_[0]);
     return SendPacket(answer.socket.get(), EncodeReply(status, words)).ok() && status.ok();
   }
@@ -135,6 +137,7 @@ class FormProcess {
   FileDescriptor socket_;
   const GrammarLimits limits_;
   FfiValue compiled_;
+  bool json_ = false;
   std::vector<Answer> answers_;
   std::vector<uint32_t> mask_;
 };

@@ -180,7 +180,10 @@ absl::Status FfiLibrary::TakeError() const {
   };
   const auto* content =
       reinterpret_cast<const ErrorContent*>(static_cast<const char*>(error) + sizeof(ObjectHeader));
-  absl::Status status = InvalidArgument("{}", FirstLine({content->message.data, content->message.size}));
+  const std::string_view text(content->message.data, content->message.size);
+  absl::Status status = text.find("bad_alloc") != std::string_view::npos
+                            ? ResourceExhausted("it takes more memory than is given")
+                            : InvalidArgument("{}", FirstLine(text));
   api_.release(error);
   return status;
 }

@@ -78,7 +78,8 @@ class FfiFunction {
  public:
   FfiFunction() = default;
   FfiFunction(const FfiLibrary* library, void* function) : library_(library), function_(function) {}
-  // An exception in the function comes back as INVALID_ARGUMENT with the text of its first line.
+  // An exception in the function comes back as INVALID_ARGUMENT with the text of its first line, or as
+  // RESOURCE_EXHAUSTED where memory was lacking.
   absl::StatusOr<FfiValue> operator()(std::span<const FfiAny> arguments) const;
 
  private:

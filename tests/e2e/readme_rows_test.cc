@@ -65,6 +65,7 @@ constexpr Elsewhere kElsewhere[] = {{"base models", "tests/e2e/golden_daemon_tes
                                     {"mixing", "tests/e2e/golden_daemon_test.cc"},
                                     {"life cycle", "tests/e2e/golden_daemon_test.cc"},  // first use, tiers
                                     {"life cycle", "tests/e2e/kill_test.py"},
+                                    {"structured output", "tests/e2e/answer_form_test.cc"},
                                     {"operations", "tests/e2e/daemon_test.cc"},  // graceful drain
                                     {"operations", "tests/e2e/tls_test.cc"},
                                     {"operations", "tests/metrics_e2e/metrics_e2e_test.py"}};
