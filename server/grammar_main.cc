@@ -9,7 +9,7 @@
 
 int main(int argc, char** argv) {
   constexpr int kSocket = 3, kVocabulary = 4;  // what the daemon hands over
-  if (argc != 5) {
+  if (argc != 6) {
     std::fputs("hydrad-grammar is started by hydrad, for structured output\n", stderr);
     return EXIT_FAILURE;
   }
@@ -17,5 +17,6 @@ int main(int argc, char** argv) {
   return hydrad::RunGrammarProcess(argv[1], kSocket, kVocabulary,
                                    {.compile_seconds = std::atof(argv[2]),
                                     .mask_seconds = std::atof(argv[3]),
-                                    .memory_bytes = static_cast<size_t>(std::atoll(argv[4]))});
+                                    .answer_seconds = std::atof(argv[4]),
+                                    .memory_bytes = static_cast<size_t>(std::atoll(argv[5]))});
 }

@@ -215,9 +215,12 @@ absl::Status GrammarService::StartProcess() {
   posix_spawn_file_actions_adddup2(&actions, high_socket, kSocketNumber);
   posix_spawn_file_actions_adddup2(&actions, high_vocabulary, kVocabularyNumber);
   const GrammarLimits& limits = options_.limits;
-  std::vector<std::string> words = {options_.program, options_.directory,
+  std::vector<std::string> words = {options_.program,
+                                    options_.directory,
                                     std::to_string(limits.compile_seconds),
-                                    std::to_string(limits.mask_seconds), std::to_string(limits.memory_bytes)};
+                                    std::to_string(limits.mask_seconds),
+                                    std::to_string(limits.answer_seconds),
+                                    std::to_string(limits.memory_bytes)};
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
@@ -248,12 +251,18 @@ void GrammarService::EndProcess() {
   process_ = -1;
 }
 
-absl::Status GrammarService::Send(std::string_view form, int socket) {
+absl::StatusOr<pid_t> GrammarService::Send(std::string_view form, int socket) {
   MutexLock lock(&mu_);
-  if (process_ >= 0 && SendPacket(socket_.get(), form, socket).ok()) return absl::OkStatus();
+  if (process_ >= 0 && SendPacket(socket_.get(), form, socket).ok()) return process_;
   EndProcess();  // somebody has ended it already
   RETURN_IF_ERROR(StartProcess());
-  return SendPacket(socket_.get(), form, socket);
+  RETURN_IF_ERROR(SendPacket(socket_.get(), form, socket));
+  return process_;
+}
+
+void GrammarService::LeaveProcess(pid_t process) {
+  MutexLock lock(&mu_);
+  if (process_ == process) EndProcess();
 }
 
 absl::StatusOr<std::shared_ptr<AnswerGrammar>> GrammarService::Compile(std::string_view tenant,
@@ -278,9 +287,12 @@ absl::StatusOr<std::shared_ptr<GrammarService::Form>> GrammarService::CompileNow
                                options_.max_processes);
     }
     auto compiled = std::make_shared<Form>(std::move(ends.mine), processes_, vocab_size_);
-    RETURN_IF_ERROR(Send(packet, ends.its.get()));
+    ASSIGN_OR_RETURN(const pid_t process, Send(packet, ends.its.get()));
     ends.its.Reset();
-    if (!compiled->WaitBegun()) continue;
+    if (!compiled->WaitBegun()) {
+      LeaveProcess(process);
+      continue;
+    }
     RETURN_IF_ERROR(compiled->WaitCompiled());
     return compiled;
   }

@@ -60,7 +60,10 @@ class GrammarService final : public AnswerForms {
       : options_(options), vocabulary_(std::move(vocabulary)), vocab_size_(vocab_size) {}
   absl::Status StartProcess() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EndProcess() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status Send(std::string_view form, int socket);
+  // Returns the main process that has been sent it.
+  absl::StatusOr<pid_t> Send(std::string_view form, int socket);
+  // The process takes no more forms: the next one is sent to a new one.
+  void LeaveProcess(pid_t process);
   absl::StatusOr<std::shared_ptr<Form>> CompileNow(const AnswerForm& form);
   std::shared_ptr<Form> Find(const Key& key);
   void Keep(const Key& key, std::shared_ptr<Form> form);

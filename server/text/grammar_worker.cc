@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,12 +16,20 @@
 #include <vector>
 
 #include "server/base/file_descriptor.h"
+#include "server/base/status.h"
 #include "server/base/status_macros.h"
 #include "server/text/grammar.h"
 #include "server/text/grammar_messages.h"
 
 namespace hydrad {
 namespace {
+
+// Processor time that the process has used, in seconds.
+double ProcessorTime() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
 
 // Ends the process when it uses more processor time than this, until it goes out of scope.
 class TimeLimit {
@@ -98,6 +107,7 @@ class FormProcess {
   struct Answer {
     FileDescriptor socket;
     GrammarMatcher matcher;
+    double seconds = 0;  // of processor time that its masks have taken
   };
 
   absl::Status Compile(const AnswerForm& form) {
@@ -125,10 +135,17 @@ class FormProcess {
     if (!token || token->size() != sizeof id) return false;
     token->copy(reinterpret_cast<char*>(&id), sizeof id);
     const TimeLimit time(limits_.mask_seconds);
-    return SendMask(answer, answer.matcher.Accept(id));
+    const double begun = ProcessorTime();
+    absl::Status status = answer.matcher.Accept(id);
+    answer.seconds += ProcessorTime() - begun;
+    return SendMask(answer, std::move(status));
   }
   bool SendMask(Answer& answer, absl::Status status) {
+    const double begun = ProcessorTime();
     if (status.ok()) status = answer.matcher.FillMask(mask_, json_);
+    answer.seconds += ProcessorTime() - begun;
+    if (status.ok() && answer.seconds >= limits_.answer_seconds)
+      status = ResourceExhausted("it takes more time than is given for an answer");
     const std::string_view words(reinterpret_cast<const char*>(mask_.data()), mask_.size() * sizeof mask_[0]);
     return SendPacket(answer.socket.get(), EncodeReply(status, words)).ok() && status.ok();
   }
@@ -147,10 +164,15 @@ absl::StatusOr<std::unique_ptr<GrammarCompiler>> Prepare(const char* directory, 
   return GrammarCompiler::Open(directory, std::move(tokens));
 }
 
-// Signals that are meant for the daemon reach its processes too; they end when it does.
+// Signals that are meant for the daemon reach its processes too; they end when it does. What it blocks and
+// ignores is inherited, and the limits of time are a signal.
 void LeaveSignalsToTheDaemon() {
   for (const int signal_number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE}) signal(signal_number, SIG_IGN);
   signal(SIGCHLD, SIG_IGN);  // a child that ends leaves nothing
+  signal(SIGPROF, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
 // What the library writes would be in the daemon's log, as often as a form makes it.

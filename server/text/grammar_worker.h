@@ -13,7 +13,8 @@ namespace hydrad {
 
 struct GrammarLimits {
   double compile_seconds = 2;       // of processor time, to compile a form
-  double mask_seconds = 0.25;       // likewise for each mask
+  double mask_seconds = 0.25;       // likewise for each mask: beyond it the form's process is ended
+  double answer_seconds = 5;        // likewise for all masks of an answer, which is then refused the next
   size_t memory_bytes = 128 << 20;  // beyond what the main process has
 };
 

@@ -29,7 +29,8 @@ TEST(GrammarMessagesTest, FormsComeBackAsTheyWere) {
 }
 
 TEST(GrammarMessagesTest, VocabulariesComeBackAsTheyWere) {
-  const Vocabulary vocabulary{.tokens = {"", "a", "\xf0\x9f", "long token"}, .end_tokens = {0, 3}};
+  const Vocabulary vocabulary{
+      .tokens = {"", "a", "\xf0\x9f", "long token"}, .end_tokens = {0, 3}, .control = {}};
   const std::string bytes = EncodeVocabulary(vocabulary);
   const absl::StatusOr<Vocabulary> back = DecodeVocabulary(bytes);
   ASSERT_TRUE(back.ok());

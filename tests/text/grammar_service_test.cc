@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <regex>
@@ -162,7 +163,10 @@ TEST_F(GrammarServiceTest, AFormThatLeavesNoTokenSaysSo) {
 
 TEST_F(GrammarServiceTest, AHostileFormCostsOnlyItself) {
   GrammarOptions options = DefaultGrammarOptions();
-  options.limits = {.compile_seconds = 0.3, .mask_seconds = 0.1, .memory_bytes = 64 << 20};
+  options.limits.compile_seconds = 0.3;
+  options.limits.mask_seconds = 0.1;
+  options.limits.memory_bytes = 64 << 20;
+  signal(SIGPROF, SIG_IGN);  // as the daemon does, and what it ignores its processes inherit
   Open(options);
   const auto other = Compile({.kind = Kind::kRegex, .text = "a*b", .choices = {}})->Start();
   ASSERT_TRUE(MaskOf(*other).ok());
@@ -182,6 +186,15 @@ TEST_F(GrammarServiceTest, AHostileFormCostsOnlyItself) {
   // The form is compiled again for whoever asks again.
   grammar = Compile(ambiguous);
   EXPECT_TRUE(MaskOf(*grammar->Start()).ok());
+}
+
+TEST_F(GrammarServiceTest, AllMasksOfAnAnswerTogetherTakeNoMoreThanIsGiven) {
+  GrammarOptions options = DefaultGrammarOptions();
+  options.limits.answer_seconds = 0;
+  Open(options);
+  const auto grammar = Compile({.kind = Kind::kRegex, .text = "a*b", .choices = {}});
+  EXPECT_THAT(std::string(MaskOf(*grammar->Start()).status().message()), HasSubstr("for an answer"));
+  EXPECT_EQ(MaskOf(*grammar->Start()).status().code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST_F(GrammarServiceTest, FormsAreKeptForTheTenantThatAskedForThem) {
