@@ -65,17 +65,19 @@ void RunGenerate(const PromptFlags& flags, Session& session) {
   }
   const Client client(session.ToServer());
   AnswerPrinter printer(session.json, flags, session.out, session.err);
-  const absl::Status status = client.Generate(RequestOf(flags, session), flags.call.options(),
-                                              [&](const v1::GenerateResponse& message) {
-                                                printer.OnMessage(message);
-                                                // Nobody reads: the server need not go on.
-                                                return session.out.good();
-                                              });
+  const v1::GenerateRequest request = RequestOf(flags, session);
+  const absl::Status status =
+      client.Generate(request, flags.call.options(), [&](const v1::GenerateResponse& message) {
+        printer.OnMessage(message);
+        // Nobody reads: the server need not go on.
+        return session.out.good();
+      });
   printer.Finish(status.ok());
   if (!status.ok()) {
     return session.FailNaming(status, session.server, [&] { return UsableAdapters(session, flags.call); });
   }
-  if (!session.json && EndedAtOnce(printer.result())) MentionChat(flags, session);
+  const bool own_length = !request.has_form();  // a form may be met at once
+  if (own_length && !session.json && EndedAtOnce(printer.result())) MentionChat(flags, session);
 }
 
 }  // namespace

@@ -135,6 +135,8 @@ TEST_F(GenerateCommand, AnAnswerThatEndsAtOnceMentionsChat) {
   EXPECT_EQ(err_, "") << "it was ended";
   EXPECT_EQ(Run({"generate", "--json", "one"}), 0);
   EXPECT_EQ(err_, "") << "for a program";
+  EXPECT_EQ(Run({"generate", "--choice", "a", "one"}), 0);
+  EXPECT_EQ(err_, "") << "it has the form that was asked for";
   ASSERT_EQ(Run({"adapter", "load", "a", "--path", "x"}), 0);
   EXPECT_EQ(Run({"generate", "--adapter", "a", "one"}), 0);
   EXPECT_EQ(err_, "") << "it has no template";
