@@ -41,7 +41,7 @@ struct ChatPrompt {
   std::optional<bool> add_generation_prompt{};
   // The prompt ends inside the final message, with its content.
   bool continue_final_message = false;
-  // The answer is to be taken apart (AnswerHead::answer).
+  // The answer, if it need not have a form, is to be taken apart (AnswerHead::answer).
   bool take_apart = false;
 };
 

@@ -116,7 +116,8 @@ OrRefusal<ReadText> ReadChat(const Rooms& rooms, const std::vector<AdapterHandle
   if (!rendered.ok()) return ChatRefused(rendered.status(), format != rooms.chat, handles.front());
   ReadText read;
   read.ids = rooms.tokenizer.Encode(rendered->text, rendered->from_data);
-  if (chat.take_apart) {
+  // An answer of a form is the form's from its first token on: whatever looks like markup in it is content.
+  if (chat.take_apart && !call->form) {
     read.answer = AnswerOptions(chat, rooms.tool_format, format->source(!chat.tools.empty()), rendered->text,
                                 Random64());
   }

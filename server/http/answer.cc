@@ -7,7 +7,6 @@
 
 #include "server/backend/adapter_weights.h"  // kProjectionNames
 #include "server/base/status.h"
-#include "server/http/error_answer.h"
 #include "server/http/json_text.h"
 
 namespace hydrad {
@@ -136,7 +135,7 @@ void Answer::Fail(const absl::Status& status) {
     MutexLock lock(&mu_);
     if (std::exchange(over_, true)) return;
   }
-  reply_->Fail(ErrorAnswer(status, options_.prompt_name));
+  reply_->Fail(ErrorAnswer(status, options_.names));
   if (options_.cancel) options_.cancel();
 }
 

@@ -14,6 +14,7 @@
 #include "server/base/mutex.h"
 #include "server/http/answer_shape.h"
 #include "server/http/completion_call.h"  // AnswerWishes
+#include "server/http/error_answer.h"     // BodyNames
 #include "server/http/reply.h"
 
 namespace hydrad {
@@ -25,9 +26,9 @@ class Answer : public std::enable_shared_from_this<Answer> {
  public:
   struct Options {
     AnswerWishes wishes;
-    int64_t created = 0;                 // now, in seconds since 1970
-    std::string prompt_name = "prompt";  // of the body's field, in errors
-    std::function<void()> cancel{};      // ends the requests
+    int64_t created = 0;             // now, in seconds since 1970
+    BodyNames names{};               // in errors
+    std::function<void()> cancel{};  // ends the requests
   };
   // One shape for each prompt, at least one.
   Answer(Options options, std::vector<std::unique_ptr<AnswerShape>> shapes, std::shared_ptr<Reply> reply);

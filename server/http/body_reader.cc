@@ -109,6 +109,11 @@ void BodyReader::Fail(std::string_view name, std::string_view description) {
   if (error_.ok()) error_ = BadParam(prefix_ + std::string(name), description);
 }
 
+void BodyReader::Finish(BodyReader& inner) {
+  const absl::Status wrong = inner.Finish();
+  if (error_.ok()) error_ = wrong;
+}
+
 absl::Status BodyReader::Finish() {
   for (auto field = object_.begin(); field != object_.end() && error_.ok(); ++field) {
     if (!field.value().is_null() && !known_.contains(field.key())) Fail(field.key(), "is not supported");

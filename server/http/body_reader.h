@@ -42,6 +42,8 @@ class BodyReader {
   void Ignore(std::initializer_list<const char*> names);
   // Notes that something is wrong with a field.
   void Fail(std::string_view name, std::string_view description);
+  // Finishes the reader of an object inside this one: what is wrong there is wrong here.
+  void Finish(BodyReader& inner);
   bool ok() const { return error_.ok(); }
 
   // OK, or the first thing that is wrong: also that there is a field that nobody has asked for, since what it

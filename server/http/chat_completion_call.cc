@@ -6,19 +6,9 @@
 #include <vector>
 
 #include "server/base/status_macros.h"
-#include "server/front/error_details.h"
-#include "server/http/error_answer.h"
 
 namespace hydrad {
 namespace {
-
-// What is wrong inside `inner` is told by `outer`, under its own name.
-void Pass(BodyReader& inner, BodyReader& outer) {
-  const absl::Status wrong = inner.Finish();
-  if (wrong.ok()) return;
-  const FieldViolation violation = DetailsOf(wrong).violations.front();
-  outer.Fail(ParamOf(violation.field), violation.description);
-}
 
 void ReadParts(const Json& parts, const std::string& field, BodyReader& reader, ChatMessage* message) {
   std::vector<std::string> texts;
@@ -30,7 +20,7 @@ void ReadParts(const Json& parts, const std::string& field, BodyReader& reader, 
     if (type != "text")
       return reader.Fail(name, fmt::format("is of type '{}': only 'text' is supported", type));
     texts.push_back(part.Text("text").value_or(""));
-    Pass(part, reader);
+    reader.Finish(part);
   }
   message->content = std::move(texts);
 }
@@ -49,9 +39,9 @@ void ReadToolCalls(const Json& calls, const std::string& field, BodyReader& read
       BodyReader inner(*function, name + ".function.");
       to.name = inner.Text("name").value_or("");
       to.arguments = inner.Text("arguments").value_or("");
-      Pass(inner, reader);
+      reader.Finish(inner);
     }
-    Pass(call, reader);
+    reader.Finish(call);
   }
 }
 
@@ -77,7 +67,7 @@ ChatMessage ReadMessage(const Json& object, const std::string& name, BodyReader&
     ReadToolCalls(*calls, name + ".tool_calls", reader, &message);
   }
   fields.Ignore({"refusal", "annotations"});  // of an answer that is sent back
-  Pass(fields, reader);
+  reader.Finish(fields);
   return message;
 }
 
@@ -112,10 +102,6 @@ void ReadOutput(BodyReader& reader, OutputFields* output) {
   const std::optional<int> top = reader.Integer("top_logprobs");
   if (top && !logprobs) reader.Fail("top_logprobs", "needs logprobs to be true");
   if (logprobs) output->logprobs = top.value_or(0);
-  const Json* form = reader.Object("response_format");
-  if (form != nullptr && Field(*form, "type") != "text") {
-    reader.Fail("response_format", "must be of type 'text': no other form is supported");
-  }
   const Json* modalities = reader.Value("modalities");
   if (modalities != nullptr && *modalities != Json::array({"text"})) {
     reader.Fail("modalities", R"(must be ["text"])");

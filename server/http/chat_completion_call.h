@@ -17,8 +17,8 @@ struct ChatCompletionCall {
   AnswerWishes wishes;
 };
 
-// Errors are ReadCompletionCall's. Parts of a message that are no text are refused by their type, and so are
-// a choice of tools that would have to be forced and forms of the answer that cannot be kept to.
+// Errors are ReadCompletionCall's. Parts of a message that are no text are refused by their type, and so is a
+// choice of tools that would have to be forced.
 absl::StatusOr<ChatCompletionCall> ReadChatCompletionCall(std::string_view body,
                                                           const std::string& base_model);
 

@@ -8,8 +8,8 @@
 #include "server/backend/expert_router.h"  // ParseDecision
 #include "server/base/invalid_argument.h"
 #include "server/base/status_macros.h"
-#include "server/front/error_details.h"
-#include "server/http/error_answer.h"
+#include "server/front/error_details.h"  // WithReason
+#include "server/http/form_call.h"
 
 namespace hydrad {
 namespace {
@@ -88,10 +88,7 @@ void ReadOwn(BodyReader& reader, GenerateCall* call, AnswerWishes* wishes) {
     if (!call->decision) own.Fail("decision", "must be 'label', 'last', 'vote' or 'layer'");
   }
   call->output.routing = own.Bool("routing").value_or(false);
-  if (const absl::Status wrong = own.Finish(); !wrong.ok()) {
-    const FieldViolation violation = DetailsOf(wrong).violations.front();
-    reader.Fail(ParamOf(violation.field), violation.description);
-  }
+  reader.Finish(own);
 }
 
 void ReadSampling(BodyReader& reader, SamplingFields* sampling) {
@@ -123,10 +120,7 @@ void ReadStream(BodyReader& reader, AnswerWishes* wishes) {
   BodyReader inner(*options, "stream_options.");
   wishes->include_usage = inner.Bool("include_usage").value_or(false);
   inner.Ignore({"include_obfuscation"});
-  if (const absl::Status wrong = inner.Finish(); !wrong.ok()) {
-    const FieldViolation violation = DetailsOf(wrong).violations.front();
-    reader.Fail(ParamOf(violation.field), violation.description);
-  }
+  reader.Finish(inner);
 }
 
 }  // namespace
@@ -148,6 +142,7 @@ void ReadShared(const std::string& base_model, BodyReader& reader, GenerateCall*
   ReadSampling(reader, &call->sampling);
   ReadStopping(reader, &call->stopping);
   ReadStream(reader, wishes);
+  ReadForm(reader, call, &wishes->form_name);
   // For whoever bills, stores or schedules; nothing of the answer depends on them.
   reader.Ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
                  "prompt_cache_retention"});

@@ -20,6 +20,7 @@ struct AnswerWishes {
   bool include_usage = false;  // of a stream: its last event tells what was used
   bool hydrad = false;         // the answer has a "hydrad" object
   std::string model{};         // as the client named it
+  std::string form_name{};     // of the field that asks for a form; "": none does
 };
 
 struct CompletionCall {

@@ -38,7 +38,7 @@ int CodeOf(const absl::Status& status, const ErrorDetails& details) {
     case absl::StatusCode::kAborted:
       return 409;
     case absl::StatusCode::kFailedPrecondition:
-      return details.reason == "NO_CHAT_TEMPLATE" ? 400 : 422;
+      return details.reason == "NO_CHAT_TEMPLATE" || details.reason == "NO_STRUCTURED_OUTPUT" ? 400 : 422;
     case absl::StatusCode::kResourceExhausted:
       return details.reason == "NO_ROOM" ? 422 : 429;  // which no waiting mends
     case absl::StatusCode::kCancelled:
@@ -77,27 +77,30 @@ std::string NameOf(const std::string& reason) {
   return name;
 }
 
-std::string MessageOf(const absl::Status& status, const ErrorDetails& details, std::string_view prompt) {
+std::string MessageOf(const absl::Status& status, const ErrorDetails& details, const BodyNames& names) {
   if (details.violations.empty()) return std::string(status.message());
   const FieldViolation& first = details.violations.front();
-  std::string text = fmt::format("{} {}", ParamOf(first.field, prompt), first.description);
+  std::string text = fmt::format("{} {}", ParamOf(first.field, names), first.description);
   if (const size_t more = details.violations.size() - 1; more > 0)
     text += fmt::format(" (and {} more)", more);
   return text;
 }
 
-std::string FieldOf(const ErrorDetails& details, std::string_view prompt) {
-  if (!details.violations.empty()) return ParamOf(details.violations.front().field, prompt);
+std::string FieldOf(const ErrorDetails& details, const BodyNames& names) {
+  if (!details.violations.empty()) return ParamOf(details.violations.front().field, names);
+  if (details.reason == "NO_STRUCTURED_OUTPUT") return names.form;
   return details.reason == "ADAPTER_NOT_FOUND" || details.reason == "ADAPTER_NOT_ALLOWED" ? "model" : "";
 }
 
 }  // namespace
 
-std::string ParamOf(std::string_view field, std::string_view prompt) {
+std::string ParamOf(std::string_view field, const BodyNames& names) {
   if (field.starts_with(kOwnName)) return std::string(field.substr(kOwnName.size()));
-  if (field == "text" || field == "prompt" || field.starts_with("token_ids")) return std::string(prompt);
+  if (field == "text" || field == "prompt" || field.starts_with("token_ids")) return names.prompt;
   if (field == "adapter") return "model";
-  if (prompt == kMessages) {
+  if (field == "form" || field.starts_with("form."))
+    return names.form + std::string(field.substr(std::min(field.find('['), field.size())));
+  if (names.prompt == kMessages) {
     if (field == "output.logprobs") return "top_logprobs";
     if (field == "template_arguments") return "chat_template_kwargs";
   }
@@ -110,13 +113,13 @@ std::string ParamOf(std::string_view field, std::string_view prompt) {
   return std::string(field.substr(group->size()));
 }
 
-HttpAnswer ErrorAnswer(const absl::Status& status, std::string_view prompt) {
+HttpAnswer ErrorAnswer(const absl::Status& status, const BodyNames& names) {
   const ErrorDetails details = DetailsOf(status);
   HttpAnswer answer;
   answer.status = CodeOf(status, details);
-  const std::string param = FieldOf(details, prompt);
+  const std::string param = FieldOf(details, names);
   answer.body = fmt::format(R"({{"error":{{"message":{},"type":"{}","param":{},"code":{}}}}})",
-                            Quoted(MessageOf(status, details, prompt)), TypeOf(answer.status),
+                            Quoted(MessageOf(status, details, names)), TypeOf(answer.status),
                             param.empty() ? "null" : Quoted(param), Quoted(NameOf(details.reason)));
   if (details.retry) {
     const auto seconds = static_cast<int64_t>(std::ceil(Seconds(*details.retry)));

@@ -223,11 +223,26 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
                                const std::shared_ptr<Reply>& reply) {
     absl::StatusOr<CompletionCall> read = ReadCompletionCall(body, facts_.base_model);
     if (!read.ok()) return intake_.Invalid(read.status(), call.caller);
-    const OutputFields& output = read->calls.front().output;
+    // A short body is read on the listener's thread, which a form would hold up.
+    if (body.size() > Intake::kShortMessage || !TakesLong(read->calls.front()))
+      return StartCompletions(call, *std::move(read), reply);
+    const auto kept = std::make_shared<CompletionCall>(*std::move(read));
+    Work(
+        call, "", reply,
+        [self = shared_from_this(), call, kept, reply](std::string_view) {
+          return self->StartCompletions(call, std::move(*kept), reply);
+        },
+        /*long_work=*/true);
+    return absl::OkStatus();
+  }
+
+  absl::Status StartCompletions(const EnteredCall& call, CompletionCall read,
+                                const std::shared_ptr<Reply>& reply) {
+    const OutputFields& output = read.calls.front().output;
     std::vector<std::unique_ptr<AnswerShape>> shapes;
-    for (size_t i = 0; i < read->calls.size(); ++i)
+    for (size_t i = 0; i < read.calls.size(); ++i)
       shapes.push_back(std::make_unique<CompletionShape>(output.logprobs.has_value(), output.echo, Writer()));
-    return StartAll(call, std::move(read->calls), std::move(shapes), {.wishes = std::move(read->wishes)},
+    return StartAll(call, std::move(read.calls), std::move(shapes), {.wishes = std::move(read.wishes)},
                     reply);
   }
 
@@ -240,7 +255,7 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
     std::vector<GenerateCall> calls;
     calls.push_back(std::move(read->call));
     return StartAll(call, std::move(calls), std::move(shapes),
-                    {.wishes = std::move(read->wishes), .prompt_name = "messages"}, reply);
+                    {.wishes = std::move(read->wishes), .names = {.prompt = "messages"}}, reply);
   }
 
   TokenWriter Writer() const {
@@ -265,6 +280,7 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
       });
     }
     options.created = std::time(nullptr);
+    if (!options.wishes.form_name.empty()) options.names.form = options.wishes.form_name;
     const auto answer = std::make_shared<Answer>(std::move(options), std::move(shapes), reply);
     for (size_t i = 0; i < calls.size(); ++i) {
       const absl::Status started = intake_.Start(calls[i], std::move(prompts[i]), [&](AnswerHead head) {

@@ -6,13 +6,17 @@
 import argparse
 import asyncio
 import hashlib
+import json
 import pathlib
+import re
 import sys
 import tempfile
 import time
+import typing
 import unittest
 
 import openai
+import pydantic
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests' / 'bench'))
@@ -220,6 +224,100 @@ class ChatTest(Served):
             with self.assertRaises(openai.BadRequestError) as error:
                 self.ask(**options)
             self.assertEqual(error.exception.param, param)
+
+
+class Person(pydantic.BaseModel):
+    name: typing.Annotated[str, pydantic.Field(max_length=6)]
+    age: typing.Annotated[int, pydantic.Field(ge=0, le=130)]
+    tags: typing.Annotated[list[typing.Literal['a', 'bc']], pydantic.Field(max_length=2)]
+
+
+class StructuredOutputTest(Served):
+    MESSAGES = [{'role': 'user', 'content': 'Who was Ada Lovelace?'}]
+    SCHEMA = {'type': 'json_schema', 'json_schema': {'name': 'person', 'strict': True,
+                                                     'schema': Person.model_json_schema()}}
+
+    def ask(self, **options):
+        return self.client.chat.completions.create(
+            **{'model': 'tiny', 'messages': self.MESSAGES, 'seed': 5, 'max_completion_tokens': 120, **options})
+
+    def test_the_client_parses_its_own_models(self):
+        for model in ('tiny', 'shakespeare'):
+            parsed = self.client.chat.completions.parse(model=model, messages=self.MESSAGES, response_format=Person,
+                                                        seed=3, n=2, max_completion_tokens=300)
+            for choice in parsed.choices:
+                self.assertEqual(choice.finish_reason, 'stop')
+                self.assertIsInstance(choice.message.parsed, Person)
+                self.assertIsNone(choice.message.refusal)
+
+    def test_a_stream_says_the_same(self):
+        whole = self.ask(response_format=self.SCHEMA).choices[0].message.content
+        Person.model_validate_json(whole)
+        events = self.ask(response_format=self.SCHEMA, stream=True)
+        self.assertEqual(''.join(e.choices[0].delta.content or '' for e in events), whole)
+        with self.client.chat.completions.stream(model='tiny', messages=self.MESSAGES, response_format=Person, seed=5,
+                                                 max_completion_tokens=120) as stream:
+            final = stream.get_final_completion()
+        self.assertEqual(final.choices[0].message.content, whole)
+        self.assertEqual(final.choices[0].message.parsed, Person.model_validate_json(whole))
+
+    def test_an_answer_that_is_cut_is_told_as_the_client_expects(self):
+        with self.assertRaises(openai.LengthFinishReasonError):
+            self.client.chat.completions.parse(model='tiny', messages=self.MESSAGES, response_format=Person,
+                                               max_completion_tokens=3)
+
+    def test_what_looks_like_markup_is_content(self):
+        answer = self.ask(extra_body={'structured_outputs': {'choice': ['<think>x</think>y']}}).choices[0].message
+        self.assertEqual(answer.content, '<think>x</think>y')
+        self.assertFalse(hasattr(answer, 'reasoning_content'))
+
+    def test_forms_by_every_name(self):
+        grammar = 'root ::= "<" [a-z]{1,4} ">"'
+        any_object = lambda text: isinstance(json.loads(text), dict)
+        schema = {'type': 'object', 'properties': {'a': {'type': 'boolean'}}, 'required': ['a']}
+        has_a = lambda text: isinstance(json.loads(text)['a'], bool)
+        cases = [({'response_format': {'type': 'json_object'}}, any_object),
+                 ({'structured_outputs': {'json_object': True}}, any_object)]
+        for key, value, fits in (('json', schema, has_a), ('json', json.dumps(schema), has_a),
+                                 ('regex', '[a-c]{2,5}-[0-9]', re.compile('[a-c]{2,5}-[0-9]').fullmatch),
+                                 ('choice', ['yes', 'no', 'né "\\"'], ['yes', 'no', 'né "\\"'].__contains__),
+                                 ('grammar', grammar, re.compile('<[a-z]{1,4}>').fullmatch)):
+            cases += [({'structured_outputs': {key: value}}, fits), ({'guided_' + key: value}, fits)]
+        for body, fits in cases:
+            ended = 0
+            for seed in range(6):
+                options = {'model': 'tiny', 'seed': seed, 'max_tokens': 120, 'extra_body': body}
+                completion = self.client.completions.create(prompt='Once upon a time', **options).choices[0]
+                chat = self.client.chat.completions.create(messages=self.MESSAGES, **options).choices[0]
+                for finish, text in ((completion.finish_reason, completion.text),
+                                     (chat.finish_reason, chat.message.content)):
+                    if finish == 'stop':
+                        self.assertTrue(fits(text), (body, text))
+                        ended += 1
+            self.assertGreater(ended, 0, body)
+
+    def test_a_list_of_prompts(self):
+        answer = self.client.completions.create(model='tiny', prompt=['a', 'b'], n=2,
+                                                extra_body={'guided_choice': ['yes', 'no']})
+        self.assertEqual(len(answer.choices), 4)
+        for choice in answer.choices:
+            self.assertIn(choice.text, ('yes', 'no'))
+
+    def test_what_cannot_be_compiled_is_refused_by_its_field(self):
+        cases = [({'response_format': {'type': 'json_schema', 'json_schema': {'name': 'n', 'schema': {
+                      'type': 'sting'}}}}, 'response_format'),
+                 ({'response_format': {'type': 'xml'}}, 'response_format.type'),
+                 ({'guided_regex': '('}, 'guided_regex'), ({'guided_regex': ''}, 'guided_regex'),
+                 ({'guided_json': '{'}, 'guided_json'),
+                 ({'structured_outputs': {'grammar': 'rot ::= "a"'}}, 'structured_outputs.grammar'),
+                 ({'structured_outputs': {'choice': ['a', '']}}, 'structured_outputs.choice[1]')]
+        for body, param in cases:
+            for ask in (lambda **body: self.client.completions.create(prompt='x', **body),
+                        lambda **body: self.client.chat.completions.create(messages=self.MESSAGES, **body)):
+                with self.assertRaises(openai.BadRequestError) as error:
+                    ask(model='tiny', extra_body=body)
+                self.assertEqual((error.exception.param, error.exception.type),
+                                 (param, 'invalid_request_error'), body)
 
 
 if __name__ == '__main__':

@@ -86,6 +86,14 @@ TEST_F(FormCallTest, TheRequestHasTheCompiledForm) {
   EXPECT_TRUE(Make(plain, nullptr).ok());
 }
 
+TEST_F(FormCallTest, NothingIsTakenOutOfAnAnswerOfAForm) {
+  GenerateCall call;
+  call.prompt = ChatPrompt{.messages = {{.role = "user", .content = "x"}}, .take_apart = true};
+  EXPECT_TRUE((*Make(call, &forms_)).head.answer);
+  call.form = AnswerForm{};
+  EXPECT_FALSE((*Make(call, &forms_)).head.answer);
+}
+
 TEST_F(FormCallTest, AFormThatCannotBeIsRefusedByName) {
   const auto refusal = [&](const absl::Status& why) {
     forms_.answer = why;

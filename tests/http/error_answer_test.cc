@@ -72,16 +72,18 @@ TEST(ErrorAnswerTest, FieldsAreNamedAsInTheBody) {
 TEST(ParamOfTest, Table) {
   EXPECT_EQ(ParamOf("text"), "prompt");
   EXPECT_EQ(ParamOf("token_ids.ids[3]"), "prompt");
-  EXPECT_EQ(ParamOf("prompt", "messages"), "messages");
+  EXPECT_EQ(ParamOf("prompt", {.prompt = "messages"}), "messages");
   EXPECT_EQ(ParamOf("stopping.stop[1]"), "stop[1]");
   EXPECT_EQ(ParamOf("output.logprobs"), "logprobs");
   EXPECT_EQ(ParamOf("adapter"), "model");
+  EXPECT_EQ(ParamOf("form.json_schema"), "response_format");
+  EXPECT_EQ(ParamOf("form.choice.texts[2]", {.form = "guided_choice"}), "guided_choice[2]");
   EXPECT_EQ(ParamOf("adapters[0].weight"), "hydrad.adapters[0].weight");
   EXPECT_EQ(ParamOf("adapter_top_k"), "hydrad.adapter_top_k");
   EXPECT_EQ(ParamOf("expert"), "hydrad.expert");
   EXPECT_EQ(ParamOf("messages[0].role"), "messages[0].role");
-  EXPECT_EQ(ParamOf("output.logprobs", "messages"), "top_logprobs");
-  EXPECT_EQ(ParamOf("template_arguments", "messages"), "chat_template_kwargs");
+  EXPECT_EQ(ParamOf("output.logprobs", {.prompt = "messages"}), "top_logprobs");
+  EXPECT_EQ(ParamOf("template_arguments", {.prompt = "messages"}), "chat_template_kwargs");
 }
 
 TEST(BadParamTest, ANameOfTheBodyStaysAsItIs) {
