@@ -79,7 +79,7 @@ absl::Status CheckExposures(const Config& config) {
   const bool plain = config.allow_plaintext_public, allowed = plain || !config.tls_cert.empty();
   RETURN_IF_ERROR(CheckListener("--listen", config.listen, allowed));
   if (!config.http_listen.empty()) {
-    RETURN_IF_ERROR(CheckListener("--http-listen", config.http_listen, plain));
+    RETURN_IF_ERROR(CheckListener("--http-listen", config.http_listen, allowed));
   }
   if (!config.metrics_listen.empty()) {
     RETURN_IF_ERROR(CheckListener("--metrics-listen", config.metrics_listen, plain));

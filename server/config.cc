@@ -132,8 +132,8 @@ void AddNetwork(CLI::App& app, Config& c) {
       ->check(CheckSha256);
   app.add_option(
          "--tls-cert", c.tls_cert,
-         "Certificate chain (PEM) that --listen and --admin-listen show: they speak TLS. SIGHUP reads "
-         "the files again. Unset: plain text")
+         "Certificate chain (PEM) that --listen, --admin-listen and --http-listen show: they speak TLS. "
+         "SIGHUP reads the files again. Unset: plain text")
       ->type_name("FILE");
   app.add_option("--tls-key", c.tls_key, "Key (PEM) of --tls-cert")->type_name("FILE");
   app.add_option("--tls-client-ca", c.tls_client_ca,

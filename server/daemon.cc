@@ -107,8 +107,9 @@ absl::Status Daemon::Bind() {
   ASSIGN_OR_RETURN(ServerSockets sockets, Server::Bind(options_));
   sockets_.emplace(std::move(sockets));
   if (!config_.http_listen.empty()) {
-    ASSIGN_OR_RETURN(ListenSocket http,
-                     HttpServer::Bind(config_.http_listen, config_.allow_plaintext_public));
+    ASSIGN_OR_RETURN(
+        ListenSocket http,
+        HttpServer::Bind(config_.http_listen, certificates_ != nullptr || config_.allow_plaintext_public));
     http_socket_.emplace(std::move(http));
   }
   if (config_.metrics_listen.empty()) return absl::OkStatus();
@@ -319,6 +320,7 @@ void Daemon::ServeHttp() {
   http_ = std::make_unique<HttpServer>(
       HttpOptions{.request = {.body_bytes = static_cast<size_t>(options_.max_request_bytes)},
                   .connections = options_.connections,
+                  .certificates = certificates_.get(),
                   .stall = options_.unread.stall},
       *std::exchange(http_socket_, std::nullopt),
       MakeOpenAiService(*intake_, server_->unread(), server_->texts(), health, facts), metrics_);

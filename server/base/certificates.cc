@@ -12,6 +12,7 @@
 #include "server/base/invalid_argument.h"
 #include "server/base/status.h"
 #include "server/base/status_macros.h"
+#include "server/base/tls_session.h"
 
 namespace hydrad {
 namespace {
@@ -98,9 +99,11 @@ absl::StatusOr<Certificates> ReadCertificates(const TlsFiles& files) {
   out.until = TimeText(X509_get0_notAfter(own.get()));
   ASSIGN_OR_RETURN(out.key, Read("--tls-key", files.key));
   RETURN_IF_ERROR(CheckKey(files, out.key, own.get()));
-  if (files.client_ca.empty()) return out;
-  ASSIGN_OR_RETURN(out.client_ca, Read("--tls-client-ca", files.client_ca));
-  RETURN_IF_ERROR(FirstCertificate("--tls-client-ca", files.client_ca, out.client_ca).status());
+  if (!files.client_ca.empty()) {
+    ASSIGN_OR_RETURN(out.client_ca, Read("--tls-client-ca", files.client_ca));
+    RETURN_IF_ERROR(FirstCertificate("--tls-client-ca", files.client_ca, out.client_ca).status());
+  }
+  RETURN_IF_ERROR(CheckUsable(out));
   return out;
 }
 

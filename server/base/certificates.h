@@ -28,7 +28,8 @@ struct Certificates {
 };
 
 // Reads the files. Errors name the option and the file: it cannot be read or holds no such thing, the
-// certificate is not valid yet or any more, the key is another's. REQUIRES: files.certificate is not empty.
+// certificate is not valid yet or any more, the key is another's or too weak. REQUIRES: files.certificate is
+// not empty.
 absl::StatusOr<Certificates> ReadCertificates(const TlsFiles& files);
 
 // The certificates of now, for all listeners. A handshake uses those that were there when it began, and an

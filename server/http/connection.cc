@@ -1,6 +1,7 @@
 #include "server/http/connection.h"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include <boost/asio/buffer.hpp>
 #include <random>
@@ -27,12 +28,20 @@ std::string NewRequestId() {
   return fmt::format("{:016x}{:016x}", random(), random());
 }
 
+Moved After(const Error& error, size_t size, Moved::Then again) {
+  if (!error) return {.then = Moved::Then::kDone, .bytes = size};
+  const bool later = error == boost::asio::error::would_block || error == boost::asio::error::interrupted;
+  return {.then = later ? again : Moved::Then::kEnd};
+}
+
 }  // namespace
 
-Connection::Connection(std::shared_ptr<ConnectionRoom> room, Socket socket, std::string peer,
-                       std::function<void(Connection&)> ended, std::function<void(Connection&, bool)> heard)
+Connection::Connection(std::shared_ptr<ConnectionRoom> room, Socket socket, std::unique_ptr<TlsSession> tls,
+                       std::string peer, std::function<void(Connection&)> ended,
+                       std::function<void(Connection&, bool)> heard)
     : room_(std::move(room)),
       socket_(std::move(socket)),
+      tls_(std::move(tls)),
       peer_(std::move(peer)),
       ended_(std::move(ended)),
       heard_(std::move(heard)),
@@ -43,9 +52,10 @@ void Connection::Start() { WaitToRead(); }
 void Connection::Close() {
   if (std::exchange(phase_, Phase::kClosed) == Phase::kClosed) return;
   if (reply_ != nullptr) std::exchange(reply_, nullptr)->Gone();
+  if (tls_ != nullptr) tls_->End();
+  ended_(*this);  // first, so that whoever sees the end finds it counted
   Error ignored;
   socket_.close(ignored);
-  ended_(*this);
 }
 
 void Connection::Look(TimePoint now) {
@@ -56,10 +66,25 @@ void Connection::Look(TimePoint now) {
   Close();
 }
 
-void Connection::WaitToRead() {
+// Into the room's scratch.
+Moved Connection::Receive() {
+  if (tls_ != nullptr) return tls_->Read(room_->scratch);
+  Error error;
+  const size_t size = socket_.read_some(boost::asio::buffer(room_->scratch), error);
+  return After(error, size, Moved::Then::kWantsRead);
+}
+
+Moved Connection::Transmit(std::string_view bytes) {
+  if (tls_ != nullptr) return tls_->Write(bytes);
+  Error error;
+  const size_t size = socket_.write_some(boost::asio::buffer(bytes), error);
+  return After(error, size, Moved::Then::kWantsWrite);
+}
+
+void Connection::WaitToRead(Socket::wait_type until) {
   if (reads_ || phase_ == Phase::kClosed || ahead_.size() >= kMaxAhead) return;
   reads_ = true;
-  socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const Error& error) {
+  socket_.async_wait(until, [self = shared_from_this()](const Error& error) {
     self->reads_ = false;
     if (self->phase_ == Phase::kClosed) return;
     if (error) return self->Close();
@@ -68,12 +93,15 @@ void Connection::WaitToRead() {
 }
 
 void Connection::OnReadable() {
-  Error error;
-  const size_t size = socket_.read_some(boost::asio::buffer(room_->scratch), error);
-  if (error == boost::asio::error::would_block || error == boost::asio::error::interrupted) {
-    return WaitToRead();
+  if (tls_ != nullptr && !std::exchange(greeted_, true)) {
+    char first = 0;
+    not_tls_ = recv(socket_.native_handle(), &first, 1, MSG_PEEK) == 1 && !TlsSession::IsHello(first);
+    if (not_tls_) return Close();
   }
-  if (error) return Close();
+  const auto [then, size] = Receive();
+  if (then == Moved::Then::kWantsRead) return WaitToRead();
+  if (then == Moved::Then::kWantsWrite) return WaitToRead(Socket::wait_write);  // shakes hands
+  if (then == Moved::Then::kEnd) return Close();
   const std::string_view bytes(room_->scratch.data(), size);
   if (phase_ == Phase::kReading) {
     Consume(bytes);
@@ -124,8 +152,7 @@ bool Connection::Open() {
   until_ = Now() + room_->options.body;
   if (head.expects_continue) {
     // Nothing else has been sent that the client has not taken, so there is room for it.
-    Error ignored;
-    socket_.write_some(boost::asio::buffer(std::string_view("HTTP/1.1 100 Continue\r\n\r\n")), ignored);
+    Transmit("HTTP/1.1 100 Continue\r\n\r\n");
   }
   return true;
 }
@@ -182,29 +209,31 @@ void Connection::Advance() {
 // Returns whether all has been written; else it goes on by itself.
 bool Connection::Write() {
   while (sent_ < out_.size()) {
-    Error error;
-    sent_ += socket_.write_some(boost::asio::buffer(out_.data() + sent_, out_.size() - sent_), error);
-    if (error == boost::asio::error::would_block) {
-      writes_ = true;
-      until_ = Now() + room_->options.stall;
-      socket_.async_wait(Socket::wait_write, [self = shared_from_this()](const Error& failed) {
-        self->writes_ = false;
-        if (self->phase_ == Phase::kClosed) return;
-        if (failed) return self->Close();
-        if (!self->Write()) return;
-        self->until_ = kNever;
-        self->reply_->Written();
-        if (self->last_) return self->Finish();
-        self->Advance();
-      });
-      return false;
-    }
-    if (error && error != boost::asio::error::interrupted) {
+    const auto [then, size] = Transmit(std::string_view(out_).substr(sent_));
+    sent_ += size;
+    if (then == Moved::Then::kDone) continue;
+    if (then == Moved::Then::kEnd) {
       Close();
       return false;
     }
+    writes_ = true;
+    until_ = Now() + room_->options.stall;
+    socket_.async_wait(then == Moved::Then::kWantsRead ? Socket::wait_read : Socket::wait_write,
+                       [self = shared_from_this()](const Error& failed) { self->OnWritable(failed); });
+    return false;
   }
   return true;
+}
+
+void Connection::OnWritable(const Error& failed) {
+  writes_ = false;
+  if (phase_ == Phase::kClosed) return;
+  if (failed) return Close();
+  if (!Write()) return;
+  until_ = kNever;
+  reply_->Written();
+  if (last_) return Finish();
+  Advance();
 }
 
 // The answer has been written.
@@ -229,6 +258,7 @@ void Connection::Linger() {
   phase_ = Phase::kLingering;
   until_ = Now() + kLinger;
   ahead_ = std::string();
+  if (tls_ != nullptr) tls_->End();
   Error failed;
   socket_.shutdown(Socket::shutdown_send, failed);
   if (failed) return Close();

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "server/base/clock.h"
+#include "server/base/tls_session.h"
 #include "server/http/http_server.h"  // HttpOptions
 
 namespace hydrad {
@@ -31,22 +32,28 @@ struct ConnectionRoom {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   using Socket = boost::asio::generic::stream_protocol::socket;
-  // `ended` is called once, when the connection is closed. `heard` is called with true when the head of a
-  // request has come whole, with false when the connection waits for the next one.
-  Connection(std::shared_ptr<ConnectionRoom> room, Socket socket, std::string peer,
-             std::function<void(Connection&)> ended, std::function<void(Connection&, bool)> heard);
+  // `tls` is null for plain text. `ended` is called once, just before the connection is closed. `heard` is
+  // called with true when the head of a request has come whole, with false when the connection waits for the
+  // next one.
+  Connection(std::shared_ptr<ConnectionRoom> room, Socket socket, std::unique_ptr<TlsSession> tls,
+             std::string peer, std::function<void(Connection&)> ended,
+             std::function<void(Connection&, bool)> heard);
 
   void Start();
   void Close();
   // Ends what has taken too long.
   void Look(TimePoint now);
+  // Whether the client has said what is no TLS, where it should be.
+  bool not_tls() const { return not_tls_; }
   // Whether no request is being read or answered.
   bool idle() const { return phase_ == Phase::kReading && !opened_; }
 
  private:
   enum class Phase { kReading, kAnswering, kLingering, kClosed };
 
-  void WaitToRead();
+  Moved Receive();
+  Moved Transmit(std::string_view bytes);
+  void WaitToRead(Socket::wait_type until = Socket::wait_read);
   void OnReadable();
   void Consume(std::string_view bytes);
   bool Open();
@@ -55,11 +62,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<Reply> NewReply(bool keep_alive);
   void Advance();
   bool Write();
+  void OnWritable(const boost::system::error_code& failed);
   void Finish();
   void Linger();
 
   const std::shared_ptr<ConnectionRoom> room_;
   Socket socket_;
+  const std::unique_ptr<TlsSession> tls_;  // null: plain text
   const std::string peer_;
   const std::function<void(Connection&)> ended_;
   const std::function<void(Connection&, bool)> heard_;
@@ -67,7 +76,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Phase phase_ = Phase::kReading;
   TimePoint until_;  // when what it does now must be over
   bool reads_ = false;
-  std::string ahead_;  // bytes of requests behind the one that is answered
+  bool greeted_ = false, not_tls_ = false;  // with TLS: its first byte has come; it was another's
+  std::string ahead_;                       // bytes of requests behind the one that is answered
   size_t lingered_ = 0;
 
   // Of the request.

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <list>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -49,6 +50,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
       : socket_(std::move(socket)),
         metrics_(metrics),
         book_(options.connections, SocketIdentity, SteadyClock()) {
+    if (options.certificates != nullptr) tls_.emplace(*options.certificates);
     room_->options = options;
     room_->service = std::move(service);
     for (const FileDescriptor& fd : socket_.sockets()) doors_.emplace_back(io_, fd.get());
@@ -165,7 +167,8 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
     socket.assign(asio::generic::stream_protocol(own.ss_family, 0), fd, failed);
     if (!failed) socket.non_blocking(true, failed);
     const auto connection = std::make_shared<Connection>(
-        room_, std::move(socket), PeerName(fd), [this](Connection& ended) { Ended(ended); },
+        room_, std::move(socket), tls_ ? tls_->Open(fd) : nullptr, PeerName(fd),
+        [this](Connection& ended) { Ended(ended); },
         [this](Connection& who, bool heard) { Heard(who, heard); });
     silent_.push_back(connection.get());
     connections_[connection.get()] = {connection, peer, fd, std::prev(silent_.end())};
@@ -203,6 +206,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
   void Ended(Connection& connection) {
     const auto found = connections_.find(&connection);
     if (found->second.silent != silent_.end()) silent_.erase(found->second.silent);
+    if (connection.not_tls()) metrics_.ConnectionRefused(kName, "not_tls");
     book_.Remove(found->second.fd);
     connections_.erase(found);
     if (ends_) EndTick();
@@ -249,14 +253,15 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
   asio::steady_timer tick_{io_}, rest_{io_};
   bool resting_ = false, ends_ = false;
   TimePoint until_{};
+  std::optional<TlsDoor> tls_;  // none: plain text
   ConnectionBook book_;
   std::unordered_map<Connection*, Open> connections_;
   std::list<Connection*> silent_;  // connections that have asked nothing, the longest first
 };
 
-absl::StatusOr<ListenSocket> HttpServer::Bind(const std::string& text, bool allow_plaintext_public) {
+absl::StatusOr<ListenSocket> HttpServer::Bind(const std::string& text, bool public_allowed) {
   ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
-  RETURN_IF_ERROR(CheckExposure(address, allow_plaintext_public));
+  RETURN_IF_ERROR(CheckExposure(address, public_allowed));
   return ListenSocket::Open(address);
 }
 

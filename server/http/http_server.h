@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "server/base/certificates.h"
 #include "server/base/clock.h"
 #include "server/base/listen_socket.h"
 #include "server/front/connection_book.h"
@@ -21,8 +22,9 @@ namespace hydrad {
 struct HttpOptions {
   RequestBounds request{};
   ConnectionLimits connections{};
-  // How long a client may take: until the head of its first request is whole, for the body after a head,
-  // between two requests, and to take some of an answer.
+  const CertificateHolder* certificates = nullptr;  // the listener speaks TLS; null: plain text
+  // How long a client may take: until the head of a request is whole (with TLS, as long again for the
+  // handshake), for the body after a head, between two requests, and to take some of an answer.
   Duration silence = std::chrono::seconds(20);
   Duration body = std::chrono::seconds(60);
   Duration idle = std::chrono::seconds(120);
@@ -33,11 +35,11 @@ struct HttpOptions {
 // where there is no room it is closed for a new one. Thread-safe.
 class HttpServer {
  public:
-  // Takes the address. Errors name it: FAILED_PRECONDITION (plain text to strangers, see CheckExposure),
-  // UNAVAILABLE (cannot be bound), INVALID_ARGUMENT (is none).
-  static absl::StatusOr<ListenSocket> Bind(const std::string& address, bool allow_plaintext_public);
+  // Takes the address, which strangers may reach if `public_allowed`. Errors name it: FAILED_PRECONDITION
+  // (strangers, see CheckExposure), UNAVAILABLE (cannot be bound), INVALID_ARGUMENT (is none).
+  static absl::StatusOr<ListenSocket> Bind(const std::string& address, bool public_allowed);
 
-  // Serves. `metrics` must outlive this.
+  // Serves. `metrics` and what `options` points to must outlive this.
   HttpServer(const HttpOptions& options, ListenSocket socket, std::shared_ptr<HttpService> service,
              Metrics& metrics);
   // Does what Shutdown(0) does.

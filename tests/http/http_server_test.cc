@@ -10,6 +10,7 @@
 
 #include "server/base/mutex.h"
 #include "server/http/error_answer.h"
+#include "tests/fakes/made_certificate.h"
 #include "tests/http/raw_client.h"
 
 namespace hydrad {
@@ -215,6 +216,29 @@ TEST_F(HttpServerTest, ASlowHeadAndASlowBodyRunOutOfTime) {
   RawClient body = Client();
   body.Send("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab");
   EXPECT_THAT(body.ReadToEnd(), StartsWith("HTTP/1.1 408 "));
+}
+
+TEST_F(HttpServerTest, AHandshakeThatIsSlowOrNoneIsClosed) {
+  const MadeCertificate own = MakeAuthority();
+  const CertificateHolder certificates({own.certificate, own.key, "", ""});
+  Serve({.certificates = &certificates, .silence = std::chrono::milliseconds(1)});
+  RawClient silent = Client(), slow = Client();
+  EXPECT_EQ(silent.ReadToEnd(), "");
+  slow.Send("\x16\x03\x01");
+  EXPECT_EQ(slow.ReadToEnd(), "");
+  EXPECT_THAT(Series(), testing::Not(HasSubstr("not_tls")));
+  server_.reset();  // which uses the certificates
+}
+
+TEST_F(HttpServerTest, PlainTextIsNotForAListenerOfTls) {
+  const MadeCertificate own = MakeAuthority();
+  const CertificateHolder certificates({own.certificate, own.key, "", ""});
+  Serve({.certificates = &certificates});
+  RawClient client = Client();
+  client.Get("/a");
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_THAT(Series(), HasSubstr("listener=\"http\",reason=\"not_tls\""));
+  server_.reset();
 }
 
 TEST_F(HttpServerTest, AnIdleConnectionIsClosed) {
