@@ -59,6 +59,8 @@ ChatMessage ReadMessage(const Json& object, const std::string& name, BodyReader&
     } else {
       fields.Fail("content", "must be a text or a list of parts");
     }
+  } else if (message.role == "system" || message.role == "user" || message.role == "tool") {
+    fields.Fail("content", "must be set: only an assistant may say nothing");
   }
   message.reasoning_content = fields.Text("reasoning_content").value_or("");
   message.name = fields.Text("name").value_or("");
@@ -94,7 +96,16 @@ void ReadTools(BodyReader& reader, ChatPrompt* chat) {
   if (tools == nullptr) return;
   if (!tools->is_array()) return reader.Fail("tools", "must be a list");
   if (choice != nullptr && *choice == "none") return;
-  for (const Json& tool : *tools) chat->tools.push_back(tool.dump());
+  for (size_t i = 0; i < tools->size(); ++i) {
+    const Json& tool = (*tools)[i];
+    const std::string name = fmt::format("tools[{}]", i);
+    if (!tool.is_object() || Field(tool, "type") != "function")
+      return reader.Fail(name + ".type", "must be 'function'");
+    const Json& function = Field(tool, "function");
+    if (!function.is_object() || !Field(function, "name").is_string())
+      return reader.Fail(name + ".function.name", "must be a text");
+    chat->tools.push_back(tool.dump());
+  }
 }
 
 void ReadOutput(BodyReader& reader, OutputFields* output) {

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The official client of OpenAI's API, as people have it, against a running daemon with the bundled model.
+"""The official client of OpenAI's API, as people have it, against a running daemon with the bundled model. All that it
+sends and gets is held against the API's definitions (openai_api.yaml).
 
     openai_client_test.py --bin build/bin
 """
@@ -15,7 +16,9 @@ import time
 import typing
 import unittest
 
+import httpx
 import openai
+import openai_api
 import pydantic
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -62,7 +65,6 @@ class Served(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.client.close()
         code = cls.daemon.stop()
         cls.log.close()
         cls.work.cleanup()
@@ -70,7 +72,10 @@ class Served(unittest.TestCase):
 
     @classmethod
     def as_tenant(cls, key, **options):
-        return openai.OpenAI(base_url=f'http://{cls.daemon.http}/v1', api_key=key, max_retries=0, timeout=60, **options)
+        client = openai.OpenAI(base_url=f'http://{cls.daemon.http}/v1', api_key=key, max_retries=0, timeout=60,
+                               http_client=httpx.Client(transport=openai_api.Checked()), **options)
+        cls.addClassCleanup(client.close)
+        return client
 
 
 class CompletionsTest(Served):
@@ -224,6 +229,55 @@ class ChatTest(Served):
             with self.assertRaises(openai.BadRequestError) as error:
                 self.ask(**options)
             self.assertEqual(error.exception.param, param)
+
+
+class DefinitionsTest(Served):
+    """That what the other tests rely on would see a difference."""
+
+    def test_they_are_definitions(self):
+        for name, schema in openai_api.API['components']['schemas'].items():
+            with self.subTest(name):
+                openai_api.jsonschema.Draft202012Validator.check_schema(schema)
+
+    def test_a_field_more_anywhere_in_an_answer_is_seen(self):
+        chat = self.client.chat.completions.create(model='tiny', messages=[{'role': 'user', 'content': 'x'}], n=2,
+                                                   logprobs=True, top_logprobs=1, max_completion_tokens=2)
+        completion = self.client.completions.create(model='tiny', prompt='x', logprobs=1, max_tokens=2)
+        for name, answer in (('Chat', chat), ('Completion', completion), ('Models', self.client.models.list())):
+            schema = {'$ref': f'#/components/schemas/{name}'}
+            json_answer = json.loads(answer.to_json(exclude_unset=True))
+            self.assertIsNone(openai_api.complaint(schema, json_answer))
+            objects = list(self.objects_of(json_answer))
+            self.assertGreater(len(objects), 2)
+            for each in objects:
+                each['surplus'] = 'x'
+                self.assertIsNotNone(openai_api.complaint(schema, json_answer), each)
+                del each['surplus']
+
+    def objects_of(self, value):
+        if isinstance(value, dict):
+            yield value
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(each, (dict, list)) and key != 'hydrad':  # which is no business of OpenAI's
+                yield from self.objects_of(each)
+
+    def test_requests_that_the_api_does_not_have_are_refused(self):
+        user = {'role': 'user', 'content': 'x'}
+        for path, body in (('completions', {'prompt': {}}), ('completions', {}), ('completions', {'prompt': 'x', 'n': 0}),
+                           ('completions', {'prompt': 'x', 'logit_bias': {'a': 1}}),
+                           ('completions', {'prompt': 'x', 'top_p': 1.5}),
+                           ('completions', {'prompt': 'x', 'stop': 3}),
+                           ('chat/completions', {'messages': []}), ('chat/completions', {'messages': [{'content': 'x'}]}),
+                           ('chat/completions', {'messages': [{'role': 'user'}]}),
+                           ('chat/completions', {'messages': [user], 'tools': [{'type': 'function'}]}),
+                           ('chat/completions', {'messages': [user], 'tools': [{'function': {'name': 'f'}}]}),
+                           ('chat/completions', {'messages': [user], 'stream': 'yes'}),
+                           ('chat/completions', {'messages': [user], 'response_format': {'type': 'json_schema'}})):
+            name = {'completions': 'CompletionRequest', 'chat/completions': 'ChatRequest'}[path]
+            body = {'model': 'tiny', **body}
+            self.assertIsNotNone(openai_api.complaint({'$ref': f'#/components/schemas/{name}'}, body), body)
+            with self.subTest(body=body), self.assertRaises(openai.BadRequestError):
+                self.client.post(path, body=body, cast_to=object)
 
 
 class Person(pydantic.BaseModel):

@@ -90,6 +90,9 @@ TEST(ChatCompletionCallTest, WhatCannotBeDoneIsRefusedByName) {
   EXPECT_EQ(Refused(R"("functions": [])"), "functions");
   EXPECT_EQ(Refused(R"("chat_template_kwargs": [])"), "chat_template_kwargs");
   EXPECT_EQ(Refused(R"("tools": {})"), "tools");
+  EXPECT_EQ(Refused(R"("tools": [1])"), "tools[0].type");
+  EXPECT_EQ(Refused(R"("tools": [{"type": "custom", "custom": {"name": "f"}}])"), "tools[0].type");
+  EXPECT_EQ(Refused(R"("tools": [{"type": "function", "function": {}}])"), "tools[0].function.name");
 }
 
 TEST(ChatCompletionCallTest, WhatIsWrongInAMessageIsNamedByItsPlace) {
@@ -97,6 +100,8 @@ TEST(ChatCompletionCallTest, WhatIsWrongInAMessageIsNamedByItsPlace) {
   EXPECT_EQ(Refused("", "[1]"), "messages[0]");
   EXPECT_EQ(Refused("", R"([{"role": 1}])"), "messages[0].role");
   EXPECT_EQ(Refused("", R"([{"role": "user", "content": 1}])"), "messages[0].content");
+  EXPECT_EQ(Refused("", R"([{"role": "assistant"}, {"role": "user", "content": null}])"),
+            "messages[1].content");
   EXPECT_EQ(Refused("", R"([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}])"),
             "messages[0].content[0]");
   EXPECT_EQ(Refused("", R"([{"role": "user", "content": [{"type": "text", "text": 1}]}])"),
