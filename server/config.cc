@@ -78,6 +78,18 @@ std::string CheckSha256(const std::string& text) {
   return hex && text.size() == 64 ? "" : "is not a SHA-256 in 64 lower-case hexadecimal digits";
 }
 
+// As browsers send it: in small letters, and without a path.
+std::string CheckOrigin(const std::string& text) {
+  const size_t host = text.find("://");
+  const bool plain = std::none_of(text.begin(), text.end(),
+                                  [](unsigned char c) { return c <= ' ' || c > '~' || std::isupper(c); });
+  if (text == "*" || (plain && host != std::string::npos && host > 0 && host + 3 < text.size() &&
+                      text.find_first_of("/?#*", host + 3) == std::string::npos)) {
+    return "";
+  }
+  return fmt::format("'{}' is not an origin such as https://chat.example.com", text);
+}
+
 void AddPlaces(CLI::App& app, Config& c, std::vector<std::string>& adapters) {
   app.add_option("--model", c.model,
                  "Directory of the base model: config.json, *.safetensors, tokenizer.json")
@@ -116,6 +128,14 @@ void AddNetwork(CLI::App& app, Config& c) {
   app.add_option("--http-listen", c.http_listen,
                  "Where to serve inference over HTTP, as OpenAI's clients speak it; \"\": nowhere")
       ->type_name(address);
+  app.add_option("--http-cors-origin", c.http_cors_origin,
+                 "Origin of pages whose scripts may use --http-listen from a browser (CORS), as "
+                 "https://chat.example.com; "
+                 "repeatable. \"*\": every page, which is for a daemon without --tenants. Unset: none")
+      ->type_name("ORIGIN")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CheckOrigin);
   app.add_option("--admin-listen", c.admin_listen, "Where to serve administration; \"\": nowhere")
       ->type_name(address);
   app.add_option("--metrics-listen", c.metrics_listen, "Where to serve GET /metrics over HTTP; \"\": nowhere")
@@ -260,6 +280,9 @@ std::string Effective(const CLI::App& app) {
 std::string CheckTogether(const Config& config) {
   if (config.tls_cert.empty() != config.tls_key.empty()) return "--tls-cert and --tls-key need each other";
   if (!config.tls_client_ca.empty() && config.tls_cert.empty()) return "--tls-client-ca needs --tls-cert";
+  const auto& origins = config.http_cors_origin;
+  if (!config.tenants.empty() && std::find(origins.begin(), origins.end(), "*") != origins.end())
+    return "--http-cors-origin '*' is for a daemon without --tenants: name the origins";
   if (!config.adapters.empty() && config.adapter_root.empty()) return "--adapter needs --adapter-root";
   if (config.adapters.empty()) return "";
   if (config.adapter_device_memory == 0) return "--adapter needs an --adapter-device-memory above 0";

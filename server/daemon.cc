@@ -14,6 +14,7 @@
 #include "server/backend/device.h"
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
+#include "server/http/cors.h"
 #include "server/http/openai_service.h"
 #include "server/limits.h"
 #include "server/metrics/nvml.h"
@@ -317,13 +318,15 @@ void Daemon::ServeHttp() {
   const auto health = [server = server_.get()] { return server->health(); };
   const OpenAiFacts facts = {
       .version = HYDRAD_VERSION, .base_model = ModelName(config_), .started = std::time(nullptr)};
+  std::shared_ptr<HttpService> service =
+      MakeOpenAiService(*intake_, server_->unread(), server_->texts(), health, facts);
+  if (!config_.http_cors_origin.empty()) service = AllowOrigins(config_.http_cors_origin, std::move(service));
   http_ = std::make_unique<HttpServer>(
       HttpOptions{.request = {.body_bytes = static_cast<size_t>(options_.max_request_bytes)},
                   .connections = options_.connections,
                   .certificates = certificates_.get(),
                   .stall = options_.unread.stall},
-      *std::exchange(http_socket_, std::nullopt),
-      MakeOpenAiService(*intake_, server_->unread(), server_->texts(), health, facts), metrics_);
+      *std::exchange(http_socket_, std::nullopt), std::move(service), metrics_);
 }
 
 // About twice a second, on the health thread.

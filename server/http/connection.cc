@@ -175,11 +175,10 @@ std::shared_ptr<Reply> Connection::NewReply(bool keep_alive) {
   phase_ = Phase::kAnswering;
   until_ = kNever;
   Reply::Traits traits;
-  const bool read = opened_;
   const RequestHead none;
-  const RequestHead& head = read ? reader_->head() : none;
+  const RequestHead& head = reader_ ? reader_->head() : none;
   traits.request_id = head.request_id.empty() ? NewRequestId() : head.request_id;
-  traits.what = read ? head.method + " " + head.path : "no request";
+  traits.what = head.method.empty() ? "no request" : head.method + " " + head.path;
   traits.http10 = head.http10;
   traits.head_only = head.method == "HEAD";
   traits.keep_alive = keep_alive && head.keep_alive && !head.http10 && !room_->draining;
@@ -188,8 +187,11 @@ std::shared_ptr<Reply> Connection::NewReply(bool keep_alive) {
       if (const auto self = weak.lock()) (*self.*what)();
     });
   };
-  return reply_ = std::make_shared<Reply>(
-             std::move(traits), [post] { post(&Connection::Advance); }, [post] { post(&Connection::Close); });
+  reply_ = std::make_shared<Reply>(
+      std::move(traits), [post] { post(&Connection::Advance); }, [post] { post(&Connection::Close); });
+  for (auto& [name, value] : room_->service->FieldsOf(head))
+    reply_->AddHeader(std::move(name), std::move(value));
+  return reply_;
 }
 
 void Connection::Advance() {

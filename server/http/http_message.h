@@ -9,6 +9,8 @@
 
 namespace hydrad {
 
+using HttpFields = std::vector<std::pair<std::string, std::string>>;
+
 // The head of a request.
 struct RequestHead {
   std::string method;         // as it was sent: "GET", "POST", ...
@@ -17,9 +19,11 @@ struct RequestHead {
   bool authorized_twice = false;
   std::string request_id;    // what the client calls its request (x-request-id), or "" if it may not be told
   std::string origin, host;  // of the page whose script asks, "" outside of a browser; whom it asks
-  std::string peer;          // as gRPC names it: "ipv4:127.0.0.1:40404"
-  bool http10 = false;       // a client of HTTP/1.0, which knows no chunks
-  bool keep_alive = true;    // the client may send another request on this connection
+  // What a browser asks before a page's script may ask so: a method and a list of fields; else "".
+  std::string wanted_method, wanted_fields;
+  std::string peer;        // as gRPC names it: "ipv4:127.0.0.1:40404"
+  bool http10 = false;     // a client of HTTP/1.0, which knows no chunks
+  bool keep_alive = true;  // the client may send another request on this connection
   bool expects_continue = false;
   bool has_body = false;
 };
@@ -29,7 +33,7 @@ struct HttpAnswer {
   int status = 200;
   std::string body{};
   std::string type = "application/json";
-  std::vector<std::pair<std::string, std::string>> headers{};  // beside those that every answer has
+  HttpFields headers{};  // beside those that every answer has
 };
 
 // "OK" for 200; the standard's phrase for every status that is used here.

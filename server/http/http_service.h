@@ -23,6 +23,9 @@ class HttpService {
   // Looks at the head of a request, before anybody has read its body: either it is answered at once, as
   // strangers are, or the handler is to have its body.
   virtual std::variant<HttpAnswer, Handler> Open(const RequestHead& head) = 0;
+  // What the head of every answer to this request has, whoever gives it. `head` is empty where none could be
+  // read.
+  virtual HttpFields FieldsOf(const RequestHead& /*head*/) { return {}; }
   // What a client is told that sent no request: `status` is 400, 408, 413, 431, 501 or 500.
   virtual HttpAnswer Malformed(int status, const std::string& why) = 0;
 };

@@ -75,8 +75,8 @@ void RequestReader::ReadHead() {
   parser_->impl.body_limit(static_cast<uint64_t>(bounds_.body_bytes));
   boost::system::error_code error;
   parser_->impl.put(boost::asio::buffer(begin_), error);
-  if (error == http::error::body_limit) return Fail(413, "the request's body is too large");
-  if (error) return Fail(400, "this is not a request of HTTP/1.1: " + error.message());
+  const bool too_large = error == http::error::body_limit;
+  if (error && !too_large) return Fail(400, "this is not a request of HTTP/1.1: " + error.message());
   const auto& request = parser_->impl.get();
   if (request.target().empty()) return Fail(400, "the request names no path");
   head_.method = Text(request.method_string());
@@ -90,6 +90,9 @@ void RequestReader::ReadHead() {
   if (const std::string name = Text(request["x-request-id"]); IsRequestName(name)) head_.request_id = name;
   head_.origin = Text(request[http::field::origin]);
   head_.host = Text(request[http::field::host]);
+  head_.wanted_method = Text(request[http::field::access_control_request_method]);
+  head_.wanted_fields = Text(request[http::field::access_control_request_headers]);
+  if (too_large) return Fail(413, "the request's body is too large");
   head_.expects_continue = !head_.http10 && Is(request[http::field::expect], "100-continue");
   const auto codings = request.equal_range(http::field::transfer_encoding);
   if (codings.first != codings.second && (head_.http10 || !Is(codings.first->value(), "chunked"))) {

@@ -37,7 +37,7 @@ class RequestReader {
   // Whether a byte of it has come. Empty lines before a request do not count.
   bool begun() const { return !begin_.empty() || state_ != State::kHead; }
 
-  // Without the peer. REQUIRES: kBody or kDone.
+  // Without the peer; empty where no head could be read.
   const RequestHead& head() const { return head_; }
   // Gives the body away. REQUIRES: kDone.
   std::string TakeBody();

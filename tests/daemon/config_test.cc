@@ -156,6 +156,12 @@ TEST_F(ConfigTest, MistakesNameTheOption) {
   EXPECT_THAT(Bad({"--model", "m", "--tls-key", "k"}), HasSubstr("--tls-cert"));
   EXPECT_THAT(Bad({"--model", "m", "--tls-client-ca", "a"}), HasSubstr("--tls-cert"));
   EXPECT_THAT(Bad({"--model", "m", "--admin-key-sha256", "abc"}), HasSubstr("--admin-key-sha256"));
+  for (const char* origin :
+       {"https://a/", "https://a/b", "a", "https://", "https://A", "null", "https://*.a", ""})
+    EXPECT_THAT(Bad({"--model", "m", "--http-cors-origin", origin}), HasSubstr("--http-cors-origin"))
+        << origin;
+  EXPECT_THAT(Bad({"--model", "m", "--http-cors-origin", "*", "--tenants", "t"}),
+              HasSubstr("name the origins"));
 }
 
 TEST_F(ConfigTest, UnknownKeysOfTheFileAreMistakes) {

@@ -39,6 +39,7 @@ class KeepingService final : public HttpService {
   HttpAnswer Malformed(int status, const std::string& why) override {
     return {.status = status, .body = why};
   }
+  HttpFields FieldsOf(const RequestHead& head) override { return {{"asked", head.method}}; }
 
   std::pair<std::string, std::shared_ptr<Reply>> Take() {
     MutexLock lock(&mu_);
@@ -318,6 +319,25 @@ TEST_F(HttpServerTest, AShutdownDoesNotWaitForWhoNeverEnds) {
   EXPECT_EQ(busy.ReadToEnd(), "");
   server_.reset();
   reply->Send({});  // late, and harmless
+}
+
+TEST_F(HttpServerTest, EveryAnswerHasTheFieldsOfItsRequest) {
+  Serve({.request = {.body_bytes = 10}, .body = std::chrono::milliseconds(1)});
+  RawClient client = Client();
+  client.Get("/a");
+  EXPECT_THAT(client.ReadAnswer(), HasSubstr("\r\nasked: GET\r\n"));
+  client.Post("/b", "");
+  service_->Take().second->Event("x");
+  EXPECT_THAT(client.ReadThrough("data: x"), HasSubstr("\r\nasked: POST\r\n"));
+  RawClient large = Client(), slow = Client(), broken = Client();
+  large.Send("PUT / HTTP/1.1\r\nContent-Length: 11\r\n\r\n");
+  EXPECT_THAT(large.ReadToEnd(),
+              testing::AllOf(StartsWith("HTTP/1.1 413 "), HasSubstr("\r\nasked: PUT\r\n")));
+  slow.Send("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab");
+  EXPECT_THAT(slow.ReadToEnd(),
+              testing::AllOf(StartsWith("HTTP/1.1 408 "), HasSubstr("\r\nasked: POST\r\n")));
+  broken.Send("GET\r\n\r\n");
+  EXPECT_THAT(broken.ReadToEnd(), testing::AllOf(StartsWith("HTTP/1.1 400 "), HasSubstr("\r\nasked: \r\n")));
 }
 
 TEST_F(HttpServerTest, RequestsHaveTheNameThatTheClientGaveThem) {
