@@ -35,7 +35,8 @@ std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant
                       .chat = info.chat == nullptr ? chat : info.chat->status().ok(),
                       .family = std::move(info.family),
                       .experts = info.experts,
-                      .expert_names = std::move(info.expert_names)});
+                      .expert_names = std::move(info.expert_names),
+                      .tier = info.tier});
   }
   return models;
 }

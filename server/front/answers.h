@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/adapters/info.h"
 #include "server/front/generate_call.h"
 #include "server/front/rooms.h"
 
@@ -27,6 +28,7 @@ struct ServedModel {
   std::string family{};
   int experts = 1;
   std::vector<std::string> expert_names{};
+  Tier tier = Tier::kDevice;  // where its weights are
 };
 // What the tenant may use now, the base model first.
 std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant);

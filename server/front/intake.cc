@@ -3,6 +3,7 @@
 #include <chrono>
 #include <random>
 #include <utility>
+#include <vector>
 
 #include "server/base/status.h"
 #include "server/front/door.h"
@@ -30,6 +31,13 @@ Refusal SchedulerRefused(absl::Status why) {
   }
 }
 
+std::vector<std::string> AdaptersOf(const AnswerHead& head) {
+  if (head.adapters.empty()) return {head.adapter};
+  std::vector<std::string> names;
+  for (const AnswerHead::Adapter& adapter : head.adapters) names.push_back(adapter.name);
+  return names;
+}
+
 }  // namespace
 
 Intake::Intake(const Rooms& rooms) : rooms_(rooms), next_id_(Random64()) {}
@@ -53,13 +61,19 @@ absl::StatusOr<std::string> Intake::EnterCall(const Caller& caller) {
   return Recorded(std::move(tenant), caller);
 }
 
+absl::StatusOr<std::string> Intake::EnterGlance(const Caller& caller) {
+  return Recorded(WhoCalls(rooms_.admission, caller), caller);
+}
+
 absl::Status Intake::Start(const EnteredCall& call, GenerateCall message, const MakeSink& make_sink) {
   OrRefusal<Prepared> prepared = MakeRequest(rooms_, std::move(message), call);
   if (!prepared.ok()) return Recorded(std::move(prepared.refusal()), call.caller);
   auto& [request, head] = *prepared;
   const RequestId id = request.id = next_id_.fetch_add(1, std::memory_order_relaxed);
   head.request_id = names_.Name(id);
-  const std::shared_ptr<TokenSink> sink = make_sink(std::move(head));
+  std::vector<std::string> adapters = AdaptersOf(head);
+  const std::shared_ptr<TokenSink> sink =
+      activity_.Watch(make_sink(std::move(head)), request.tenant, std::move(adapters));
   request.sink = rooms_.delivery.To(sink, request.tenant);
   if (absl::Status refused = rooms_.scheduler.submit(std::move(request)); !refused.ok()) {
     sink->OnDone(Recorded(SchedulerRefused(std::move(refused)), call.caller), {});

@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "server/front/activity.h"
 #include "server/front/caller.h"
 #include "server/front/make_request.h"
 #include "server/front/request_names.h"
@@ -31,6 +32,9 @@ class Intake {
   absl::StatusOr<Ticket> Enter(const Caller& caller);
   // Lets in a call that needs no scheduler, and returns the tenant, against whose rate it counts.
   absl::StatusOr<std::string> EnterCall(const Caller& caller);
+  // Lets in a call of somebody who asks again and again how things stand, and returns the tenant. It counts
+  // against no rate.
+  absl::StatusOr<std::string> EnterGlance(const Caller& caller);
 
   // Makes what the output of a request goes to, once it is known what the answer says beside it. The delivery
   // calls the sink.
@@ -56,6 +60,8 @@ class Intake {
   bool closed() const { return closed_; }
 
   const Rooms& rooms() const { return rooms_; }
+  // What the requests that were started here are doing.
+  const Activity& activity() const { return activity_; }
 
  private:
   absl::Status Recorded(Refusal refusal, const Caller& caller) {
@@ -71,6 +77,7 @@ class Intake {
   const Rooms rooms_;
   std::atomic<bool> closed_ = false;
   const RequestNames names_;
+  Activity activity_;
   std::atomic<RequestId> next_id_;
 };
 
