@@ -21,9 +21,11 @@ struct RequestHead {
   std::string origin, host;  // of the page whose script asks, "" outside of a browser; whom it asks
   // What a browser asks before a page's script may ask so: a method and a list of fields; else "".
   std::string wanted_method, wanted_fields;
-  std::string peer;        // as gRPC names it: "ipv4:127.0.0.1:40404"
-  bool http10 = false;     // a client of HTTP/1.0, which knows no chunks
-  bool keep_alive = true;  // the client may send another request on this connection
+  std::string accept;         // the types that the client would like
+  std::string if_none_match;  // the ETags of what it has
+  std::string peer;           // as gRPC names it: "ipv4:127.0.0.1:40404"
+  bool http10 = false;        // a client of HTTP/1.0, which knows no chunks
+  bool keep_alive = true;     // the client may send another request on this connection
   bool expects_continue = false;
   bool has_body = false;
 };

@@ -19,21 +19,14 @@
 #include "server/http/completion_call.h"
 #include "server/http/error_answer.h"
 #include "server/http/model_answers.h"
+#include "server/http/page.h"
 #include "server/http/rate_headers.h"
 #include "server/http/routes.h"
+#include "server/http/status_answer.h"
 #include "server/http/text_calls.h"
 
 namespace hydrad {
 namespace {
-
-constexpr char kLanding[] =
-    "hydrad: one base model, many adapters\n\n"
-    "GET  /v1/models            the base model and the adapters\n"
-    "POST /v1/completions       OpenAI's completions; an adapter's name goes in \"model\"\n"
-    "POST /v1/chat/completions  OpenAI's chat completions\n"
-    "POST /tokenize             text to ids of tokens\n"
-    "POST /detokenize           and back\n"
-    "GET  /health /ready /version\n";
 
 HttpAnswer JsonAnswer(const Json& json) { return {.status = 200, .body = json.dump()}; }
 
@@ -75,7 +68,9 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
       case Endpoint::kMethod:
         return WrongMethod(head, route.allow);
       case Endpoint::kLanding:
-        return HttpAnswer{.status = 200, .body = kLanding, .type = "text/plain; charset=utf-8"};
+        return StartAnswer(head);
+      case Endpoint::kPage:
+        return PageAnswer(head);
       case Endpoint::kHealth:
         return Judged(health_().live);
       case Endpoint::kReady:
@@ -158,10 +153,12 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
   std::variant<HttpAnswer, Handler> OpenCall(const RequestHead& head, const Route& route) {
     auto call = std::make_shared<EnteredCall>();
     call->caller = CallerOf(head);
-    absl::StatusOr<std::string> tenant = intake_.EnterCall(call->caller);
+    const bool glance = route.endpoint == Endpoint::kStatus;
+    absl::StatusOr<std::string> tenant =
+        glance ? intake_.EnterGlance(call->caller) : intake_.EnterCall(call->caller);
     if (!tenant.ok()) return Refused(tenant.status());
     call->asker.tenant = *std::move(tenant);
-    const bool listing = route.endpoint == Endpoint::kModels || route.endpoint == Endpoint::kModel;
+    const bool listing = glance || route.endpoint == Endpoint::kModels || route.endpoint == Endpoint::kModel;
     return Handler(
         [self = shared_from_this(), call, route, listing](std::string body, std::shared_ptr<Reply> reply) {
           self->Begin(*call, *reply);
@@ -207,6 +204,8 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
         return AnswerTokenize(rooms_, body);
       case Endpoint::kDetokenize:
         return AnswerDetokenize(rooms_, body);
+      case Endpoint::kStatus:
+        return StatusObject(intake_, tenant, facts_.base_model);
       default:
         break;
     }

@@ -62,7 +62,7 @@ std::string Reply::HeadOf(int status, std::string_view type, std::optional<size_
   std::string out = fmt::format("HTTP/1.1 {} {}\r\nServer: hydrad\r\nDate: {}\r\nx-request-id: {}\r\n",
                                 status, ReasonPhrase(status), Date(), traits_.request_id);
   if (!type.empty()) out += fmt::format("Content-Type: {}\r\n", type);
-  if (length) out += fmt::format("Content-Length: {}\r\n", *length);
+  if (length && status != 304) out += fmt::format("Content-Length: {}\r\n", *length);
   if (!length && !traits_.http10) out += "Transfer-Encoding: chunked\r\n";
   if (!traits_.keep_alive) out += "Connection: close\r\n";
   for (const auto* list : {static_cast<const Headers*>(&headers_), &headers}) {

@@ -92,6 +92,8 @@ void RequestReader::ReadHead() {
   head_.host = Text(request[http::field::host]);
   head_.wanted_method = Text(request[http::field::access_control_request_method]);
   head_.wanted_fields = Text(request[http::field::access_control_request_headers]);
+  head_.accept = Text(request[http::field::accept]);
+  head_.if_none_match = Text(request[http::field::if_none_match]);
   if (too_large) return Fail(413, "the request's body is too large");
   head_.expects_continue = !head_.http10 && Is(request[http::field::expect], "100-continue");
   const auto codings = request.equal_range(http::field::transfer_encoding);

@@ -19,6 +19,7 @@ constexpr std::array kRows = {
     Row{"/health", Endpoint::kHealth, kGet},
     Row{"/ready", Endpoint::kReady, kGet},
     Row{"/version", Endpoint::kVersion, kGet},
+    Row{"/hydrad/status", Endpoint::kStatus, kGet},
     Row{"/v1/models", Endpoint::kModels, kGet},
     Row{"/v1/completions", Endpoint::kCompletions, kPost},
     Row{"/v1/chat/completions", Endpoint::kChat, kPost},
@@ -42,6 +43,7 @@ Route FindRoute(std::string_view method, std::string_view path) {
   for (const Row& row : kRows) {
     if (row.path == path) return Found(row.endpoint, row.methods, method);
   }
+  if (path.starts_with(kPagePrefix)) return Found(Endpoint::kPage, kGet, method);
   if (!path.starts_with(kModelPrefix) || path.size() == kModelPrefix.size()) return {};
   Route route = Found(Endpoint::kModel, kGet, method);
   route.model = Unescaped(path.substr(kModelPrefix.size()));

@@ -11,9 +11,11 @@ enum class Endpoint {
   kUnknown,  // 404
   kMethod,   // 405: the path is there, but not for this method
   kLanding,
+  kPage,
   kHealth,
   kReady,
   kVersion,
+  kStatus,
   kModels,
   kModel,
   kCompletions,
@@ -21,6 +23,9 @@ enum class Endpoint {
   kTokenize,
   kDetokenize,
 };
+
+// What goes before the names of the page's files.
+inline constexpr std::string_view kPagePrefix = "/page/";
 
 struct Route {
   Endpoint endpoint = Endpoint::kUnknown;

@@ -18,7 +18,7 @@ using testing::StartsWith;
 // Serves with the tenants of FrontFixture over a real listener; the scheduler is the test's.
 class OpenAiServiceTest : public FrontFixture {
  protected:
-  OpenAiServiceTest() {
+  explicit OpenAiServiceTest(bool open = false) : FrontFixture(open) {
     const auto health = [this] {
       MutexLock lock(&mu_);
       return health_;
@@ -109,6 +109,70 @@ TEST_F(OpenAiServiceTest, ATenantSeesTheModelsThatItMayUse) {
   const std::string hidden = Get("/v1/models/org%2Ftwo", Key("key-acme"));
   EXPECT_THAT(hidden, StartsWith("HTTP/1.1 404 "));
   EXPECT_EQ(BodyOf(hidden)["error"]["code"], "model_not_found");
+}
+
+TEST_F(OpenAiServiceTest, ATenantSeesHowItsOwnRequestsStand) {
+  ASSERT_TRUE(Load("one", "one").ok());
+  ASSERT_TRUE(Load("two", "two").ok());
+  RawClient client = Client();
+  client.Post("/v1/completions", R"({"model": "one", "prompt": "x", "stream": true})", Key("key-acme"));
+  const Request request = scheduler_.Take();
+  Json acme = BodyOf(Get("/hydrad/status", Key("key-acme")));
+  EXPECT_EQ(acme["tenant"], "acme");
+  EXPECT_EQ(acme["requests"], Json::parse(R"({"running": 0, "waiting": 1, "ended": 0})"));
+  request.sink->OnStart({});
+  OutputPiece piece = Piece("a");
+  piece.tokens = {5, 6};
+  request.sink->OnPiece(piece);
+  acme = BodyOf(Get("/hydrad/status", Key("key-acme")));
+  EXPECT_EQ(acme["requests"]["running"], 1);
+  EXPECT_EQ(acme["generated_tokens"], 2);
+  ASSERT_EQ(acme["models"].size(), 2u) << "and none that it may not use";
+  EXPECT_EQ(acme["models"][0], Json::parse(R"({"name": "tiny", "base": true, "chat": true, "tier": "device",
+                                               "requests": 0})"));
+  EXPECT_EQ(acme["models"][1]["name"], "one");
+  EXPECT_EQ(acme["models"][1]["family"], "lora");
+  EXPECT_EQ(acme["models"][1]["tier"], "device");
+  EXPECT_EQ(acme["models"][1]["requests"], 1);
+  const Json globex = BodyOf(Get("/hydrad/status", Key("key-globex")));
+  EXPECT_EQ(globex["requests"]["running"], 0);
+  EXPECT_EQ(globex["generated_tokens"], 0);
+  EXPECT_EQ(globex["models"].size(), 3u);
+  for (const Json& model : globex["models"]) EXPECT_EQ(model["requests"], 0) << model;
+  EXPECT_FALSE(globex.contains("sequences")) << "what all tenants do is not one tenant's to know";
+  request.sink->OnDone(absl::OkStatus(), {});
+  EXPECT_EQ(BodyOf(Get("/hydrad/status", Key("key-acme")))["requests"]["ended"], 1);
+}
+
+TEST_F(OpenAiServiceTest, LookingCostsNoneOfARateButNeedsAKey) {
+  for (int i = 0; i < 3; ++i)
+    EXPECT_THAT(Get("/hydrad/status", Key("key-slow")), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(Get("/hydrad/status"), StartsWith("HTTP/1.1 401 "));
+  EXPECT_THAT(Get("/v1/models", Key("key-slow")), StartsWith("HTTP/1.1 200 "));
+}
+
+TEST_F(OpenAiServiceTest, ThePageNeedsNoKey) {
+  EXPECT_THAT(Get("/", "Accept: text/html\r\n"), HasSubstr("\r\nContent-Type: text/html; charset=utf-8\r\n"));
+  EXPECT_THAT(Get("/", "Accept: */*\r\n"), HasSubstr("\r\nContent-Type: text/plain; charset=utf-8\r\n"));
+  const std::string script = Get("/page/page.js");
+  const size_t etag = script.find("\r\nETag: ");
+  ASSERT_NE(etag, std::string::npos);
+  const std::string value = script.substr(etag + 8, script.find("\r\n", etag + 2) - etag - 8);
+  EXPECT_THAT(Get("/page/page.js", "If-None-Match: " + value + "\r\n"), StartsWith("HTTP/1.1 304 "));
+}
+
+// Without tenants, on a server of its own.
+class OpenOpenAiServiceTest : public OpenAiServiceTest {
+ protected:
+  OpenOpenAiServiceTest() : OpenAiServiceTest(/*open=*/true) {}
+};
+
+TEST_F(OpenOpenAiServiceTest, WhereThereAreNoTenantsTheWholeDaemonIsSeen) {
+  scheduler_.SetStatus({.running = 3, .kv_blocks_total = 64, .kv_blocks_free = 60});
+  const Json status = BodyOf(Get("/hydrad/status"));
+  EXPECT_TRUE(status["tenant"].is_null());
+  EXPECT_EQ(status["sequences"], 3);
+  EXPECT_EQ(status["cache_blocks"], Json::parse(R"({"total": 64, "free": 60})"));
 }
 
 TEST_F(OpenAiServiceTest, ACompletion) {

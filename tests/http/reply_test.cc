@@ -52,6 +52,17 @@ TEST_F(ReplyTest, AWholeAnswer) {
   EXPECT_EQ(Body(bytes), "{}");
 }
 
+TEST_F(ReplyTest, WhatTheClientHasIsSaidWithoutALength) {
+  const auto reply = Make();
+  reply->Send({.status = 304, .headers = {{"ETag", "\"x\""}}});
+  const std::string bytes = Take(*reply);
+  EXPECT_THAT(bytes, StartsWith("HTTP/1.1 304 Not Modified\r\n"));
+  EXPECT_THAT(bytes, HasSubstr("\r\nETag: \"x\"\r\n"));
+  for (const char* field : {"Content-Length", "Content-Type", "Transfer-Encoding"})
+    EXPECT_THAT(bytes, Not(HasSubstr(field)));
+  EXPECT_EQ(Body(bytes), "");
+}
+
 TEST_F(ReplyTest, OnlyTheFirstEndCounts) {
   const auto reply = Make();
   reply->Send({.status = 200, .body = "one"});

@@ -55,7 +55,7 @@ TEST(RequestReaderTest, AHeadWithoutABody) {
   const Outcome got = ReadAll(
       "GET /v1/models?limit=3 HTTP/1.1\r\nHost: here:80\r\nAuthorization: Bearer k\r\nX-Request-Id: "
       "a-1\r\nOrigin: "
-      "http://here:80\r\n\r\nGET /next");
+      "http://here:80\r\nAccept: text/html, */*\r\nIf-None-Match: \"x\"\r\n\r\nGET /next");
   ASSERT_EQ(got.state, State::kDone);
   EXPECT_EQ(got.head.method, "GET");
   EXPECT_EQ(got.head.path, "/v1/models");
@@ -63,6 +63,8 @@ TEST(RequestReaderTest, AHeadWithoutABody) {
   EXPECT_EQ(got.head.request_id, "a-1");
   EXPECT_EQ(got.head.host, "here:80");
   EXPECT_EQ(got.head.origin, "http://here:80");
+  EXPECT_EQ(got.head.accept, "text/html, */*");
+  EXPECT_EQ(got.head.if_none_match, "\"x\"");
   EXPECT_TRUE(got.head.keep_alive);
   EXPECT_FALSE(got.head.http10 || got.head.has_body || got.head.expects_continue);
   EXPECT_EQ(got.rest, "GET /next") << "it is the next request's";
