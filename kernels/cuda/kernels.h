@@ -76,7 +76,7 @@ struct LoraSite {
   int layer, kind, kinds;
 };
 
-// What the two launches of one pass hand each other. Reused by every launch on the stream.
+// What the two launches of one plan hand each other. Reused by every launch on the stream.
 struct LoraScratch {
   float* u;           // [kLoraMaxSplits, rows, u_stride]  partial products with D
   int u_stride;       // at least the down_rows of every group

@@ -56,8 +56,9 @@ struct LoraTile {
   int32_t run;        // index into LoraPlan::runs
   int32_t row, rows;  // the first, and how many: 1 .. kLoraTileRows
 };
-// The work of one pass, the same for every layer and group.
-inline constexpr int kLoraMaxKinds = 8;
+inline constexpr int kLoraMaxKinds = 8;  // groups of projections in a layer
+// The runs that one pair of launches computes, LoraShrink and LoraExpand; the same for every layer and group.
+// No two of them share a row.
 struct LoraPlan {
   const LoraRun* runs;
   const LoraTile* tiles;  // short runs' (dot products), then others', then long runs' (no split)
@@ -70,7 +71,7 @@ inline constexpr int kLoraTileRows = 64;   // of a tile of a longer run
 inline constexpr int kLoraLongRows = 256;  // runs from here on do not split the sum over `in`
 inline constexpr int kLoraMaxSplits = 8;   // stretches of `in` that are summed apart
 
-// Upper bound of the tiles of a pass of `runs` runs over `rows` rows.
+// Upper bound of the tiles of a plan of `runs` runs over `rows` rows.
 constexpr int LoraTilesAtMost(int runs, int rows) { return runs + rows / kLoraTileRows; }
 // Fills tiles (room for LoraTilesAtMost) and tile_count from row_begin and row_end of the runs; the rest of
 // the plan is the caller's.

@@ -1,10 +1,12 @@
-// What the sampling kernel asks of a row of logits, each question one pass of the block over the vocabulary.
+// What the sampling kernel asks of a row of logits. Each question is one scan of the vocabulary by the block,
+// but for Select, which is five.
 //
 // Sums over tokens are of Mass: whole multiples of 2^-40 of the largest weight, which is 1, in 64 bits. They
 // are exact whatever their order, and a vocabulary of fewer than 2^24 tokens cannot overflow them; a weight
 // up to 2^-41 counts as nothing. Orders are those of the reference: by logit descending, of equals the lower
 // id first. Instead of sorting, Select finds the place at which a running sum passes a target by radix
-// selection: four passes, each of which decides eight bits of the key.
+// selection: four scans, each of which decides eight bits of the key, and one that finds the token among
+// those that tie.
 //
 // All functions are for a block of kSampleThreads threads, all of which call them together with the same
 // arguments, unless they say otherwise; those that take SampleShared have barriers of their own, give every
@@ -21,13 +23,15 @@ inline constexpr int kSampleThreads = 1024, kSampleWarps = kSampleThreads / 32;
 inline constexpr float kLargest = 3.402823466e+38f;  // of a float: what infinite logits count as
 using Mass = unsigned long long;
 
-// Tokens up to here in an order: larger keys first, then lower ids.
+// A place in an order of tokens by descending key, then ascending id: what stands up to it, itself included,
+// is kept.
 struct Cut {
   uint32_t key;
   int id;
   __device__ __forceinline__ bool Keeps(uint32_t k, int i) const { return k > key || (k == key && i <= id); }
 };
 
+// The block's shared memory. What one function leaves in it means nothing to the next, but for `listed`.
 struct SampleShared {
   Mass bins[256];             // sums by the eight bits that are being decided
   Mass words[kSampleWarps];   // one of each warp
@@ -39,12 +43,12 @@ struct SampleShared {
   TokenLogprob listed[kSampleMaxTop];
 };
 
-// Order of floats without NaN as order of integers. The two zeros are one: -0 + 0 is 0.
+// Maps floats without NaN to integers of the same order. The two zeros are one: -0 + 0 is 0.
 __device__ __forceinline__ uint32_t Ordered(float x) {
   const uint32_t u = __float_as_uint(x + 0.f);
   return u & 0x80000000u ? ~u : u | 0x80000000u;
 }
-// Likewise of doubles, and back.
+// The same for doubles, and back.
 __device__ __forceinline__ Mass Ordered(double x) {
   const Mass u = static_cast<Mass>(__double_as_longlong(x + 0.0));
   return u >> 63 ? ~u : u | Mass{1} << 63;
@@ -55,7 +59,7 @@ __device__ __forceinline__ double Unordered(Mass u) {
 
 __device__ __forceinline__ Mass Larger(Mass a, Mass b) { return a > b ? a : b; }
 
-// Over the block, for every thread.
+// Returns the largest x, and the sum of x, of all threads of the block.
 __device__ inline Mass BlockMax(SampleShared& shared, Mass x) {
 #pragma unroll
   for (int step = 1; step < 32; step *= 2) x = Larger(x, __shfl_xor_sync(kAllLanes, x, step));
@@ -71,12 +75,14 @@ __device__ inline Mass BlockTotal(SampleShared& shared, Mass x) {
   return BlockSum(x, shared.words);
 }
 
-// One row with its edits, and how it weighs: exp((logit - max) / temperature), so that the largest weighs 1.
+// One row with its edits applied, and how its tokens weigh: exp((logit - max) / temperature), so that the
+// largest weighs 1. Infinite logits count as the largest float, and tokens that are not allowed as -infinity,
+// which weigh 0.
 struct LogitRow {
-  float* logits;
+  float* logits;  // [vocab]
   int vocab;
-  float max, temperature;
-  const uint32_t* allowed;  // null: all; a token that is not counts as -infinity
+  float max, temperature;   // max is what Logit gives at most; temperature is above 0
+  const uint32_t* allowed;  // [ceil(vocab / 32)] a bit for each token, the lowest first; null: all
 
   __device__ __forceinline__ bool Allows(int i) const {
     return allowed == nullptr || (allowed[i / 32] >> (i % 32) & 1) != 0;
@@ -86,10 +92,12 @@ struct LogitRow {
   }
   __device__ __forceinline__ float Weight(int i) const { return expf((Logit(i) - max) / temperature); }
 };
+// Returns a weight of 0 to 1 as Mass, rounded to nearest.
 __device__ __forceinline__ Mass MassOf(float weight) { return __float2ull_rn(weight * 0x1p40f); }
 
-// The largest logit in the upper half, in the lower the complement of the first token that has it. With a NaN
-// in the row all ones.
+// Returns the largest logit of the row and the first token that has it, in one word that orders as they do:
+// the logit, Ordered, in the upper half and the complement of the token in the lower. It is all ones if a
+// token that is allowed has a NaN. IsNan, LogitOf and TokenOf take the word apart.
 __device__ inline Mass LargestLogit(SampleShared& shared, const LogitRow& row) {
   Mass best = 0;
   for (int i = threadIdx.x; i < row.vocab; i += kSampleThreads) {
@@ -100,7 +108,7 @@ __device__ inline Mass LargestLogit(SampleShared& shared, const LogitRow& row) {
   return BlockMax(shared, best);
 }
 __device__ __forceinline__ bool IsNan(Mass largest) { return largest == ~Mass{0}; }
-// Not read again from the row, which other threads may be editing by now.
+// The logit comes from the word and not from the row, which other threads may be editing by now.
 __device__ __forceinline__ float LogitOf(Mass largest) {
   const uint32_t u = static_cast<uint32_t>(largest >> 32);
   return __uint_as_float(u & 0x80000000u ? u & 0x7fffffffu : ~u);
@@ -109,7 +117,8 @@ __device__ __forceinline__ int TokenOf(Mass largest) {
   return static_cast<int>(~static_cast<uint32_t>(largest));
 }
 
-// Each warp has a run of consecutive tokens, so that orders by id are orders by warp, then lane.
+// The consecutive tokens [begin, end) that the calling thread's warp scans. Warps have them in order, so that
+// an order by id is one by warp, then lane.
 struct Span {
   int begin, end;
   __device__ explicit Span(int vocab) {
@@ -119,7 +128,8 @@ struct Span {
   }
 };
 
-// The first token by id at which the running sum of amount(i) passes `target`; -1 if none does.
+// Returns the first token by id at which the running sum of amount(i) exceeds `target`; -1 if none does.
+// amount(i) is a pure function that gives the Mass of token i.
 template <class Amount>
 __device__ int PassedAt(SampleShared& shared, int vocab, const Amount& amount, Mass target) {
   const Span span(vocab);
@@ -153,7 +163,8 @@ __device__ int PassedAt(SampleShared& shared, int vocab, const Amount& amount, M
   return shared.id;
 }
 
-// Sums amount(i) of the tokens whose key begins with `prefix` above bit `shift + 8` by the next eight bits.
+// Fills shared.bins with the sums of amount(i) by the eight bits of key(i) from `shift` on, over the tokens
+// whose key has the bits of `prefix` above them.
 template <class Key, class Amount>
 __device__ void FillBins(SampleShared& shared, int vocab, const Key& key, const Amount& amount,
                          uint32_t prefix, int shift) {
@@ -174,8 +185,9 @@ __device__ void FillBins(SampleShared& shared, int vocab, const Key& key, const 
   __syncthreads();
 }
 
-// The bin in which the sum from the last bin downwards passes `target`, and the sum before it. One warp; a
-// lane has eight bins.
+// Sets shared.bin to the bin in which the sum from the last bin downwards exceeds `target`, and shared.above
+// to the sum before it; sets neither if all bins together do not exceed it. Only the first warp calls this; a
+// lane has eight bins. The caller has the barriers.
 __device__ inline void FindBin(SampleShared& shared, Mass target) {
   const int lane = threadIdx.x, last = 255 - lane * 8;
   Mass sum = 0;
@@ -195,9 +207,9 @@ __device__ inline void FindBin(SampleShared& shared, Mass target) {
   shared.above = above;
 }
 
-// The first token in descending order of key, then ascending id, at which the running sum of amount(i) passes
-// `target`. Tokens of one key have one amount, or none.
-// REQUIRES: all amounts together pass it.
+// Returns the first token in descending order of key, then ascending id, at which the running sum of
+// amount(i) exceeds `target`. key(i) and amount(i) are pure functions of the token. REQUIRES: all amounts
+// together exceed it; tokens of one key have one amount, or none.
 template <class Key, class Amount>
 __device__ Cut Select(SampleShared& shared, int vocab, const Key& key, const Amount& amount, Mass target) {
   uint32_t prefix = 0;

@@ -1,4 +1,4 @@
-// A block per row of logits. The row stays in place; every question about it is one pass over the vocabulary.
+// A block per row of logits. The row stays in place; every question about it is one scan of the vocabulary.
 // Nothing is sorted: a token's place in the sorted order is found by radix selection over counts or masses.
 #include "kernels/cuda/sample_select.cuh"
 

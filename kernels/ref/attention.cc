@@ -1,4 +1,4 @@
-// The truth of kernels/attention.h: softmax in two passes over all positions of a row, sums in double.
+// The truth of kernels/attention.h: softmax in two scans of all positions of a row, sums in double.
 #include "kernels/attention.h"
 
 #include <algorithm>

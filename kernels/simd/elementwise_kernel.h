@@ -1,4 +1,4 @@
-// One row of each element-wise operation, and the two passes over logits.
+// One row of each element-wise operation, and the two scans of logits.
 #ifndef HYDRAD_KERNELS_SIMD_ELEMENTWISE_KERNEL_H_
 #define HYDRAD_KERNELS_SIMD_ELEMENTWISE_KERNEL_H_
 

@@ -142,7 +142,7 @@ class GemmKernel {
   }
 
   // What one block of rows prefetches while it works on a piece: the lines [begin, end) of every tile of the
-  // next piece, counted over its P panels; the blocks of a pass share them out. No piece follows: begin ==
+  // next piece, counted over its P panels; the blocks of rows share them out. No piece follows: begin ==
   // end.
   struct Ahead {
     const std::byte* w;

@@ -1,5 +1,5 @@
-// The low-rank change in passes over all runs of the batch: shrink (u = D x), gates (z from u), the A that
-// rows have picked by their gates, expand (y += U^T z). Each pass is cut into units (lora_plan.h), numbered
+// The low-rank change in stages over all runs of the batch: shrink (u = D x), gates (z from u), the A that
+// rows have picked by their gates, expand (y += U^T z). Each stage is cut into units (lora_plan.h), numbered
 // in batch order; a task takes consecutive units, and while it computes one it prefetches the weights of the
 // next, most often those of the next adapter: adapters are read once a step, so their bytes set the pace.
 //

@@ -1,4 +1,4 @@
-// The two passes over a row of logits that sampling needs.
+// The two scans of a row of logits that sampling needs.
 #ifndef HYDRAD_KERNELS_SIMD_ROW_SCAN_H_
 #define HYDRAD_KERNELS_SIMD_ROW_SCAN_H_
 

@@ -124,7 +124,7 @@ class CudaBackend final : public Backend {
     if (const cudaError_t error = launch(); error != cudaSuccess)
       step_ = CudaStatus(error, fmt::format("{}, layer {}", what, layer));
   }
-  cudaError_t LaunchLora(Tensor y, Tensor x, cuda::LoraSite site, size_t pass);
+  cudaError_t LaunchLora(Tensor y, Tensor x, cuda::LoraSite site, size_t term);
   // The status, having noted the loss of the device where it tells of one.
   absl::Status Noted(absl::Status status);
   absl::Status ReserveRegrouping(int rows);

@@ -101,22 +101,22 @@ void CudaBackend::Route(Tensor x, int layer) {
 }
 
 void CudaBackend::AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) {
-  for (size_t pass = 0; step_.ok() && pass < tables_->passes(); ++pass) {
+  for (size_t term = 0; step_.ok() && term < tables_->terms(); ++term) {
     LayerOp("AddLora", layer, [&] {
-      return LaunchLora(y, x, {layer, static_cast<int>(group), kProjectionGroups}, pass);
+      return LaunchLora(y, x, {layer, static_cast<int>(group), kProjectionGroups}, term);
     });
   }
 }
 
-cudaError_t CudaBackend::LaunchLora(Tensor y, Tensor x, cuda::LoraSite site, size_t pass) {
-  const cuda::LoraPlan* plan = tables_->lora(pass);
+cudaError_t CudaBackend::LaunchLora(Tensor y, Tensor x, cuda::LoraSite site, size_t term) {
+  const cuda::LoraPlan* plan = tables_->lora(term);
   cudaError_t error = cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get());
-  if (tables_->regroups(pass, static_cast<ProjectionGroup>(site.kind))) {
-    const cuda::LoraPlan* some = tables_->regrouped(pass);
+  if (tables_->regroups(term, static_cast<ProjectionGroup>(site.kind))) {
+    const cuda::LoraPlan* some = tables_->regrouped(term);
     if (error == cudaSuccess) error = cuda::LoraRegroup(some, site, lora_, regrouped_, stream_.get());
     if (error == cudaSuccess)
       error = cuda::LoraExpandRegrouped(View<bf16>(y), some, site, lora_, regrouped_, stream_.get());
-    plan = tables_->rest(pass);
+    plan = tables_->rest(term);
   }
   if (error != cudaSuccess || plan == nullptr) return error;
   return cuda::LoraExpand(View<bf16>(y), plan, site, lora_, stream_.get());
@@ -129,7 +129,7 @@ void CudaBackend::AdaptHead(Tensor logits, Tensor x) {
                            stream_.get());
   });
   const cuda::LoraSite site = {.layer = 0, .kind = 0, .kinds = 1};
-  for (size_t i = 0; step_.ok() && i < tables_->head_passes(); ++i) {
+  for (size_t i = 0; step_.ok() && i < tables_->head_terms(); ++i) {
     const cuda::LoraPlan* plan = tables_->head_lora(i);
     Op("AdaptHead", [&] { return cuda::LoraShrink(plan, site, View<const bf16>(x), lora_, stream_.get()); });
     Op("AdaptHead", [&] { return cuda::LoraExpand(View<float>(logits), plan, site, lora_, stream_.get()); });

@@ -1,4 +1,5 @@
-// What the two launches of an adapter pass hand each other, as wide as the widest adapter that is loaded.
+// What the two launches of a LoRA plan (LoraShrink, LoraExpand) hand each other, as wide as the widest
+// adapter that is loaded.
 #ifndef HYDRAD_SERVER_BACKEND_CUDA_LORA_SCRATCH_H_
 #define HYDRAD_SERVER_BACKEND_CUDA_LORA_SCRATCH_H_
 

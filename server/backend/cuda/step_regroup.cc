@@ -14,7 +14,7 @@ bool Any(const std::array<int64_t, kProjectionGroups>& zeros) {
 
 }  // namespace
 
-// The products with zeros that regrouping could spare the run. Mixtures of plain adapters have none.
+// Counts the products with zeros that regrouping could spare the run. Mixtures of plain adapters have none.
 StepTables::ByKind StepTables::ZerosOf(const Batch::Run& run) const {
   ByKind zeros{};
   const int rows = run.row_end - run.row_begin;
@@ -28,9 +28,9 @@ bool StepTables::AnyToRegroup(std::span<const Batch::Run> runs) const {
   return may_regroup_ && std::ranges::any_of(runs, [this](const auto& run) { return Any(ZerosOf(run)); });
 }
 
-// Of the runs of a pass, whose form for the kernels is runs_.
+// Plans the runs of a term, whose form for the kernels is in runs_.
 void StepTables::WriteRegrouped(std::span<const Batch::Run> runs, int rows) {
-  Regrouped& pass = regrouped_.emplace_back();
+  Regrouped& plans = regrouped_.emplace_back();
   if (!AnyToRegroup(runs)) return;
   ByKind all{};
   std::vector<cuda::LoraRun> some, rest;
@@ -40,11 +40,11 @@ void StepTables::WriteRegrouped(std::span<const Batch::Run> runs, int rows) {
     (Any(zeros) ? some : rest).push_back(runs_[i]);
   }
   for (int kind = 0; kind < kProjectionGroups; ++kind) {
-    pass.kinds[kind] = all[kind] > 0 && all[kind] >= regroup_products_;
+    plans.kinds[kind] = all[kind] > 0 && all[kind] >= regroup_products_;
   }
-  if (std::ranges::none_of(pass.kinds, [](bool pays) { return pays; })) return;
-  pass.begin = PutLora({}, some, rows, 0);
-  if (!rest.empty()) pass.rest_begin = PutLora({}, rest, rows, 0);
+  if (std::ranges::none_of(plans.kinds, [](bool pays) { return pays; })) return;
+  plans.begin = PutLora({}, some, rows, 0);
+  if (!rest.empty()) plans.rest_begin = PutLora({}, rest, rows, 0);
 }
 
 }  // namespace hydrad

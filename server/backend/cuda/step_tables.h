@@ -19,28 +19,33 @@
 
 namespace hydrad {
 
-// What a step's adapters change at the ends of the network: one launch or two for each.
+// Which ends of the network a step's adapters change; what they do not change costs no launch. The launches
+// of a recorded step depend on these, so that steps with different ends are recorded apart.
 struct StepEnds {
-  bool embedding = false, own_logits = false, head_lora = false;
+  bool embedding = false;   // rows of the embedding, or its LoRA
+  bool own_logits = false;  // rows of lm_head
+  bool head_lora = false;   // the LoRA of lm_head
   auto operator<=>(const StepEnds&) const = default;
 };
 
-// Where the tables of one step after the other lie on the device.
+// Where the tables of one step after the other lie on the device. It belongs to the backend and outlives the
+// StepTables that share it.
 struct StepPlace {
   std::unique_ptr<Buffer> tables;  // null after a step that was too large for the device
   std::unique_ptr<Buffer> gates;   // likewise, and before a step records any
 };
 
-// Of one step at a time. While it runs, another StepTables in the same place plans the next one, in host
-// memory of its own. What kernels are launched with (the addresses below) stays the same from step to step
-// unless Plan says otherwise, so that a recorded launch finds the step at hand. Owned by the scheduler
-// thread.
+// The tables of one step at a time. A step goes Plan (or PlanAhead), Send, the launches with the addresses
+// below, FetchResults, and, once the stream has run that, Routes and Gates. While it runs, another StepTables
+// in the same place plans the next one, in host memory of its own. What kernels are launched with stays the
+// same from step to step unless Plan says otherwise, so that a recorded launch finds the step at hand. Owned
+// by the scheduler thread.
 class StepTables {
  public:
   // `place` is made as large as most steps need, if it is empty, and grows with steps that need more.
-  // `partials`: room for partial results of attention. `regroup_products`: CudaBackendOptions'. Adapters,
-  // which are CudaAdapters, and routers are looked up in `held`, which must outlive the tables, as must
-  // `place`. RESOURCE_EXHAUSTED.
+  // `partials` is the room for partial results of attention, `regroup_products` that of CudaBackendOptions.
+  // Adapters, which are CudaAdapters, and routers are looked up in `held`, which must outlive the tables, as
+  // must `place` and `memory`. RESOURCE_EXHAUSTED where memory is lacking.
   static absl::StatusOr<std::unique_ptr<StepTables>> Make(DeviceMemory& memory, StepPlace& place,
                                                           const DeviceAdapters& held,
                                                           const StepLimits& limits, int partials,
@@ -53,33 +58,38 @@ class StepTables {
   // Likewise while another step runs. Returns whether it is planned: not where the place must grow for it.
   // REQUIRES: the step of these tables is over.
   absl::StatusOr<bool> PlanAhead(const Batch& batch, int rows, bool recorded);
-  // Puts what was planned on its way on `stream`, with the tokens that are in the batch now.
+  // Puts what was planned on its way on `stream`, with the tokens that are in the batch now, and makes the
+  // stream wait for the uploads of the adapters that the batch uses. REQUIRES: the batch that was planned is
+  // still there.
   absl::Status Send(cudaStream_t stream);
 
+  // Addresses on the device, for the launches of the step. A row by which the batch was padded is token 0 at
+  // position 0 with slot -1, so that its K and V are not kept.
   const int32_t* tokens() const { return At<int32_t>(0); }
   const int32_t* positions() const { return At<int32_t>(Column(1)); }
   const int32_t* slots() const { return At<int32_t>(Column(2)); }
   const int32_t* logit_rows() const { return At<int32_t>(Column(3)); }
   const cuda::AttentionPlan* attention() const { return At<cuda::AttentionPlan>(Column(4)); }
-  // Of the pass, below passes().
-  const cuda::LoraPlan* lora(size_t pass) const { return At<cuda::LoraPlan>(lora_begin_[pass]); }
-  size_t passes() const { return lora_begin_.size(); }
+  // The plan of all runs of a term of the batch (Batch::term). `term` is below terms(), here and below.
+  const cuda::LoraPlan* lora(size_t term) const { return At<cuda::LoraPlan>(lora_begin_[term]); }
+  size_t terms() const { return lora_begin_.size(); }
 
-  // Whether runs of the pass are regrouped by their gates' picks in groups of this kind: then `regrouped` has
+  // Whether runs of the term are regrouped by their gates' picks in groups of this kind: then `regrouped` has
   // them, and `rest` the others, null if there are none.
-  bool regroups(size_t pass, ProjectionGroup kind) const {
-    return regrouped_[pass].kinds[static_cast<size_t>(kind)];
+  bool regroups(size_t term, ProjectionGroup kind) const {
+    return regrouped_[term].kinds[static_cast<size_t>(kind)];
   }
-  const cuda::LoraPlan* regrouped(size_t pass) const { return At<cuda::LoraPlan>(regrouped_[pass].begin); }
-  const cuda::LoraPlan* rest(size_t pass) const {
-    return regrouped_[pass].rest_begin == 0 ? nullptr : At<cuda::LoraPlan>(regrouped_[pass].rest_begin);
+  const cuda::LoraPlan* regrouped(size_t term) const { return At<cuda::LoraPlan>(regrouped_[term].begin); }
+  const cuda::LoraPlan* rest(size_t term) const {
+    return regrouped_[term].rest_begin == 0 ? nullptr : At<cuda::LoraPlan>(regrouped_[term].rest_begin);
   }
 
   StepEnds ends() const { return ends_; }
   const cuda::VocabularyPlan* vocabulary() const { return At<cuda::VocabularyPlan>(VocabularyPlace()); }
-  // The LoRA of lm_head, over the logit rows: of each pass that has any.
+  // The LoRA of lm_head, over the logit rows. Only terms with runs that have any are counted: `i` is below
+  // head_terms() and no index of a term of the batch.
   const cuda::LoraPlan* head_lora(size_t i) const { return At<cuda::LoraPlan>(head_begin_[i]); }
-  size_t head_passes() const { return head_begin_.size(); }
+  size_t head_terms() const { return head_begin_.size(); }
 
   // The batch's probes (Batch::probes) at `layer`, and how many they are.
   const cuda::RouterProbe* probes(int layer) const {
@@ -88,10 +98,10 @@ class StepTables {
   const int32_t* probe_count() const { return At<int32_t>(probe_count_begin_); }
   int probes() const { return probes_; }
 
-  // Once the step's ops are on `stream`: fetches what they give.
+  // Enqueues the copies of what the step's ops give, gates and routes. REQUIRES: the ops are on `stream`.
   absl::Status FetchResults(cudaStream_t stream);
-  // Once `stream` has run that, until another step is planned here; the batch may be gone. See
-  // Backend::Routes, and Backend::Gates.
+  // What has come back, as Backend::Routes and Backend::Gates return it; valid until another step is planned
+  // here. The batch may be gone. REQUIRES: `stream` has run what FetchResults put there.
   Routed Routes(size_t probe) const;
   std::span<const float> Gates(int record) const;
 
@@ -181,13 +191,13 @@ class StepTables {
   size_t used_ = 0;    // bytes of it
   PinnedBuffer results_;
 
-  std::vector<size_t> lora_begin_;  // of each pass's plan; the first has a fixed place
+  std::vector<size_t> lora_begin_;  // of each term's plan; the first has a fixed place
   std::vector<size_t> head_begin_;  // likewise
   struct Regrouped {
     size_t begin = 0, rest_begin = 0;
     std::array<bool, kProjectionGroups> kinds{};
   };
-  std::vector<Regrouped> regrouped_;  // of each pass
+  std::vector<Regrouped> regrouped_;  // of each term
   bool may_regroup_ = false;
   StepEnds ends_;
   std::vector<cuda::AttentionItem> items_;
