@@ -73,8 +73,7 @@ absl::StatusOr<TenantConfig> ReadTenant(const Json& json, size_t index) {
   if (!json.is_object()) return InvalidArgument("{}: must be an object", place);
   const auto name = json.find("name");
   if (name == json.end() || !name->is_string() || !IsTenantName(name->get_ref<const std::string&>())) {
-    return InvalidArgument("{}: field 'name': must be 1 to 128 of a-z A-Z 0-9 . _ -, not starting with '.'",
-                           place);
+    return InvalidArgument("{}: field 'name': {}", place, kTenantNameRule);
   }
   TenantConfig tenant{.name = name->get<std::string>()};
   for (const auto& [key, value] : json.items()) {

@@ -7,8 +7,9 @@
 
 namespace hydrad {
 
-// Returns whether `name` may be a tenant's: 1 to 128 of a-z A-Z 0-9 . _ -, not starting with '.'.
+// Returns whether `name` may be a tenant's. kTenantNameRule is the rule, for texts of errors.
 bool IsTenantName(std::string_view name);
+inline constexpr char kTenantNameRule[] = "must be 1 to 128 of a-z A-Z 0-9 . _ -, not starting with '.'";
 
 // Returns whether `name` may be an adapter's, as people name models: "org/support-bot", "org/support-bot@v2",
 // "llama:sql". kAdapterNameRule is the rule, for texts of errors.
