@@ -5,11 +5,11 @@
 //   hydrad::Client client("127.0.0.1:8471");
 //   hydrad::v1::GenerateRequest request;
 //   request.set_text("Once upon a time");
-//   absl::Status status = client.Generate(request, {.timeout = 30s}, [](const hydrad::v1::GenerateResponse&
-//   r) {
-//     std::cout << r.chunk().text() << std::flush;
+//   const auto print = [](const hydrad::v1::GenerateResponse& answer) {
+//     std::cout << answer.chunk().text() << std::flush;
 //     return true;
-//   });
+//   };
+//   absl::Status status = client.Generate(request, {.timeout = 30s}, print);
 #ifndef HYDRAD_CLIENT_HYDRAD_CLIENT_H_
 #define HYDRAD_CLIENT_HYDRAD_CLIENT_H_
 
