@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "server/adapters/formats/adapter_fields.h"
 #include "server/adapters/formats/disk.h"  // NormalPath
 #include "server/base/invalid_argument.h"
 #include "server/base/status_macros.h"
@@ -15,10 +16,6 @@ namespace hydrad {
 namespace {
 
 constexpr double kMaxRank = 1 << 16;
-
-absl::Status Bad(std::string_view field, std::string_view reason) {
-  return InvalidArgument("field '{}': {}", field, reason);
-}
 
 // The field, which is taken out; null when it is not there.
 Json Take(Json& config, const char* field) {
@@ -36,7 +33,7 @@ absl::Status ReadNames(const Json& names, MoaConfig* out) {
   std::set<std::string> seen;
   for (const Json& name : names) {
     if (!name.is_string() || !IsExpertName(name.get_ref<const std::string&>())) {
-      return Bad("experts", "a name must be 1 to 64 of a-z A-Z 0-9 _ -");
+      return BadField("experts", "a name must be 1 to 64 of a-z A-Z 0-9 _ -");
     }
     if (!seen.insert(name).second) {
       return InvalidArgument("field 'experts': '{}' is there twice", name.get_ref<const std::string&>());
@@ -65,18 +62,20 @@ absl::Status ReadSizes(const Json& ranks, const Json& alphas, MoaConfig* out) {
                              static_cast<int>(kMaxRank));
     }
     const Json& alpha = Of(alphas, e, count);
-    if (!alpha.is_number()) return Bad("lora_alpha", "must be a number, or a list of one for each expert");
+    if (!alpha.is_number())
+      return BadField("lora_alpha", "must be a number, or a list of one for each expert");
     expert.rank = static_cast<int>(number);
     expert.alpha = alpha.get<double>();
     if (!std::isfinite(static_cast<float>(expert.alpha / number)))
-      return Bad("lora_alpha", "gives an infinite scale");
+      return BadField("lora_alpha", "gives an infinite scale");
   }
   return absl::OkStatus();
 }
 
 absl::Status ReadPaths(const Json& paths, MoaConfig* out) {
   if (paths.is_null()) return absl::OkStatus();
-  if (!paths.is_object()) return Bad("expert_paths", "must be an object of expert names and directories");
+  if (!paths.is_object())
+    return BadField("expert_paths", "must be an object of expert names and directories");
   for (const auto& [name, path] : paths.items()) {
     const auto expert = std::ranges::find(out->experts, name, &MoaConfig::Expert::name);
     if (expert == out->experts.end())
@@ -91,15 +90,15 @@ absl::Status ReadPaths(const Json& paths, MoaConfig* out) {
 
 absl::Status ReadRouter(const Json& router, MoaConfig* out) {
   if (router.is_null()) return absl::OkStatus();
-  if (!router.is_object()) return Bad("router", "must be an object");
+  if (!router.is_object()) return BadField("router", "must be an object");
   for (const auto& [key, value] : router.items()) {
     if (key == "input") {
-      if (value != "block_input") return Bad("router", "'input' must be 'block_input'");
+      if (value != "block_input") return BadField("router", "'input' must be 'block_input'");
     } else if (key == "pool") {
-      if (value != "last" && value != "mean") return Bad("router", "'pool' must be 'last' or 'mean'");
+      if (value != "last" && value != "mean") return BadField("router", "'pool' must be 'last' or 'mean'");
       out->pool = value == "mean" ? RouterPool::kMean : RouterPool::kLast;
     } else if (key == "bias") {
-      if (!value.is_boolean()) return Bad("router", "'bias' must be true or false");
+      if (!value.is_boolean()) return BadField("router", "'bias' must be true or false");
       out->router_bias = value.get<bool>();
     } else {
       return InvalidArgument("field 'router': '{}' is not known", key);
@@ -112,7 +111,7 @@ absl::Status ReadDecision(const Json& decision, MoaConfig* out) {
   if (decision.is_null()) return absl::OkStatus();
   const auto known = decision.is_string() ? ParseDecision(decision.get_ref<const std::string&>())
                                           : std::optional<Decision>();
-  if (!known) return Bad("decision", "must be 'vote', 'last', 'layer' or 'label'");
+  if (!known) return BadField("decision", "must be 'vote', 'last', 'layer' or 'label'");
   out->decision = *known;
   return absl::OkStatus();
 }

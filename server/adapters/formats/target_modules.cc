@@ -6,6 +6,7 @@
 #include <charconv>
 #include <utility>
 
+#include "server/adapters/formats/adapter_fields.h"
 #include "server/base/invalid_argument.h"
 #include "server/base/status_macros.h"
 
@@ -15,10 +16,6 @@ namespace {
 constexpr char kTargets[] = "target_modules", kExcluded[] = "exclude_modules";
 constexpr char kLayers[] = "layers_to_transform", kPattern[] = "layers_pattern";
 constexpr size_t kMostNames = 100'000;
-
-absl::Status Bad(const char* field, std::string_view what) {
-  return InvalidArgument("field '{}': {}", field, what);
-}
 
 absl::StatusOr<PathPattern> Compile(const char* field, const std::string& pattern) {
   absl::StatusOr<PathPattern> compiled = PathPattern::Compile(pattern);
@@ -51,7 +48,7 @@ absl::StatusOr<TargetModules::Names> TargetModules::Names::Parse(const char* fie
     ASSIGN_OR_RETURN(names.pattern, Compile(field, value.get<std::string>()));
     return names;
   }
-  const absl::Status bad = Bad(field, "must be a list of module names or a regular expression");
+  const absl::Status bad = BadField(field, "must be a list of module names or a regular expression");
   if (!value.is_structured() || value.size() > kMostNames) return bad;
   for (const auto& [key, item] : value.items()) {
     if (value.is_object() ? !item.is_boolean() : !item.is_string()) return bad;
@@ -91,14 +88,15 @@ absl::Status TargetModules::ReadLayers(const Json& config) {
     for (const Json& layer : layers.is_array() ? layers : Json::array({layers})) {
       const double number = layer.is_number_integer() ? layer.get<double>() : -1;  // no integer wraps
       if (!(number >= 0 && number <= 1e6))
-        return Bad(kLayers, "must be the number of a layer, or a list of them");
+        return BadField(kLayers, "must be the number of a layer, or a list of them");
       layers_->push_back(static_cast<int>(number));
     }
   }
   const Json& patterns = Field(config, kPattern);
   if (patterns.is_null() || patterns == "") return absl::OkStatus();
   for (const Json& pattern : patterns.is_array() ? patterns : Json::array({patterns})) {
-    if (!pattern.is_string()) return Bad(kPattern, "must be the name of a list of layers, or a list of them");
+    if (!pattern.is_string())
+      return BadField(kPattern, "must be the name of a list of layers, or a list of them");
     const std::string whole = "(?:.*?\\.)?" + pattern.get<std::string>() + "\\.\\d+\\..*";
     ASSIGN_OR_RETURN(PathPattern compiled, Compile(kPattern, whole));
     layer_patterns_.push_back(std::move(compiled));
