@@ -9,71 +9,11 @@
 #include "server/base/log.h"
 #include "server/base/status.h"
 #include "server/base/status_macros.h"
+#include "server/scheduler/fit_to_model.h"
+#include "server/scheduler/request_report.h"
 
 namespace hydrad {
 namespace {
-
-const char* Outcome(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kOk:
-      return "ok";
-    case absl::StatusCode::kCancelled:
-      return "cancelled";
-    case absl::StatusCode::kDeadlineExceeded:
-      return "deadline";
-    default:
-      return "error";
-  }
-}
-
-// What an ending request has used. Phases that it did not reach are empty.
-Usage UsageOf(const ActiveRequest& active, TimePoint now) {
-  Usage usage;
-  usage.prompt_tokens = static_cast<int>(active.request.prompt.size());
-  usage.generated_tokens = active.generated;
-  usage.approximate = active.first_token && Approximates(active.request);
-  const TimePoint started = active.started.value_or(now), first = active.first_token.value_or(now);
-  usage.queue = started - active.request.arrival;
-  usage.prefill = first - started;
-  usage.decode = now - first;
-  return usage;
-}
-
-RequestRecord RecordOf(const ActiveRequest& active, const Usage& usage, const absl::Status& status,
-                       TimePoint now) {
-  RequestRecord record;
-  record.tenant = active.request.tenant;
-  record.adapter = active.request.adapter.name();
-  record.outcome = Outcome(status);
-  record.prompt_tokens = usage.prompt_tokens;
-  record.generated_tokens = usage.generated_tokens;
-  record.total = Seconds(now - active.request.arrival);
-  record.queue = Seconds(usage.queue);
-  record.prefill = Seconds(usage.prefill);
-  record.decode = Seconds(usage.decode);
-  if (active.first_token) record.time_to_first_token = Seconds(*active.first_token - active.request.arrival);
-  return record;
-}
-
-// Counts what the routers did, and tells the client if it asked.
-void ReportGates(const ActiveRequest& active, Metrics& metrics, Usage* usage) {
-  for (size_t i = 0; i < active.gates.size(); ++i) {
-    const RouterTally& tally = active.gates[i];
-    const std::string& adapter = active.request.adapter_at(i).name();
-    if (tally.drawn() > 0) metrics.Routed(adapter, tally.expert_tokens(), tally.entropy());
-    if (active.request.output.routing && !tally.expert_tokens().empty())
-      usage->routing.push_back(tally.Routing(adapter));
-  }
-}
-
-// Counts the experts that the tokens of a request were generated with.
-void ReportRoute(const ActiveRequest& active, Metrics& metrics) {
-  if (active.route == nullptr || !active.route->decided() || active.generated == 0) return;
-  std::vector<double> tokens = active.route->shares();
-  for (double& share : tokens) share *= active.generated;
-  const AdapterHandle& adapter = active.request.adapter;
-  metrics.Routed(adapter.name(), tokens, active.route->vote_entropy(), adapter.mixture()->names());
-}
 
 // What kind of rows a step has, the metrics' label.
 const char* Phase(bool decodes, bool prefills) {
@@ -82,17 +22,6 @@ const char* Phase(bool decodes, bool prefills) {
 }
 
 }  // namespace
-
-PolicyLimits LimitsOf(const SchedulerOptions& options, const ModelLimits& model) {
-  PolicyLimits limits;
-  limits.max_rows = model.max_rows;
-  limits.max_logit_rows = model.max_logit_rows;
-  limits.max_running = std::max(1, std::min({options.max_running, model.max_rows, model.max_logit_rows}));
-  limits.prefill_chunk = std::max(1, std::min(options.prefill_chunk, model.max_rows));
-  limits.block_size = model.block_size;
-  limits.watermark_blocks = std::max(1, model.kv_blocks / 100);
-  return limits;
-}
 
 Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& tokenizer, const Clock& clock,
                Metrics& metrics)
@@ -139,12 +68,7 @@ void Engine::EndAborted() {
 void Engine::EndRequest(ActiveRequest& active, const absl::Status& status) {
   const TimePoint now = clock_.Now();
   std::unique_ptr<ActiveRequest> ended = roster_.Remove(active);
-  Usage usage = UsageOf(*ended, now);
-  if (!ended->request.self_test) {
-    ReportGates(*ended, metrics_, &usage);
-    ReportRoute(*ended, metrics_);
-    metrics_.RequestFinished(RecordOf(*ended, usage, status, now));
-  }
+  const Usage usage = ReportEnd(*ended, status, now, metrics_);
   const std::shared_ptr<TokenSink> sink = ended->request.sink;
   ended.reset();
   sink->OnDone(status, usage);
@@ -261,7 +185,7 @@ void Engine::RunModel() {
     const int fresh = part.sequence->Advance(part.rows);
     roster_.fair_share().Charge(roster_.FindSequence(part.sequence->id()).request->tenant, fresh, 0);
   }
-  TallyGates(*result);
+  TallyGates(*batch_, result->gates, roster_);
   TakeScores(result->scores);
   const TimePoint now = clock_.Now();
   metrics_.Step(Phase(decodes, prefills), Seconds(now - begin), batch_->batch().rows(),
@@ -306,28 +230,6 @@ void Engine::FailStep(const absl::Status& status) {
   }
 }
 
-// After Advance: a sequence whose last token has run draws the next one from that row.
-void Engine::TallyGates(const StepResult& result) {
-  for (const BatchBuilder::GateUse& use : batch_->gate_uses()) {
-    ActiveRequest& active = *roster_.FindSequence(use.sequence->id()).request;
-    const Request& request = active.request;
-    if (active.gates.empty()) {
-      for (size_t i = 0; i < request.adapters(); ++i) {
-        const DeviceAdapter* device = request.adapter_at(i).device();
-        active.gates.emplace_back(device != nullptr ? device->gate_places() : std::span<const GatePlace>(),
-                                  request.output.routing);
-      }
-    }
-    const std::span<const float> record = result.gates[static_cast<size_t>(use.record)];
-    const auto width = static_cast<size_t>(request.adapter_at(use.adapter).device()->gate_count());
-    const int last = use.sequence->length() - 1 - use.position;  // the row that is drawn from, if it is here
-    for (int r = request.output.routing ? 0 : std::max(0, last); r < use.rows; ++r) {
-      const auto gates = record.subspan(static_cast<size_t>(use.row_begin + r) * width, width);
-      active.gates[use.adapter].Add(gates, r == last ? use.sequence->choice() : -1);
-    }
-  }
-}
-
 void Engine::TakeScores(std::span<Sampled> scores) {
   unscored_.clear();
   size_t taken = 0;
@@ -352,13 +254,7 @@ void Engine::Absorb(SequenceId id, Sampled drawn, TimePoint now) {
   NoteToken(active, *entry.sequence, now);
   if (!active.first_token) {
     active.first_token = now;
-    OutputStart start{.prompt_logprobs = std::move(active.prompt_logprobs),
-                      .approximate = Approximates(active.request)};
-    for (size_t i = 0; i < active.request.adapters(); ++i) {
-      start.generations.push_back(active.request.adapter_at(i).generation());
-    }
-    if (active.route != nullptr) start.route = active.route->taken();
-    active.request.sink->OnStart(std::move(start));
+    active.request.sink->OnStart(TakeStart(active));
   }
   if (static_cast<int>(active.choices.size()) < active.request.n) {
     roster_.Fork(active);

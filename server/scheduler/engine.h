@@ -26,9 +26,6 @@
 
 namespace hydrad {
 
-// The limits of the steps that a model can run.
-PolicyLimits LimitsOf(const SchedulerOptions& options, const ModelLimits& model);
-
 // Single-threaded, and deterministic: the same calls give the same steps. Everything referred to must outlive
 // it.
 class Engine {
@@ -41,8 +38,9 @@ class Engine {
   // Ends the request with `status`; unknown ids are ignored.
   void End(RequestId id, const absl::Status& status);
   void EndAll(const absl::Status& status);
-  // Ends the requests whose deadline has passed, and those whose adapter says that they must.
+  // Ends the requests whose deadline has passed, with DEADLINE_EXCEEDED.
   void Expire();
+  // Ends the requests whose adapter says that they must, with the adapter's status.
   void EndAborted();
   std::optional<TimePoint> next_deadline() const { return roster_.next_deadline(); }
   // Plans one step and runs it. False if there was nothing to do: no request is left, or those that are left
@@ -65,7 +63,6 @@ class Engine {
   void PrepareNext();
   void AskForLogits();
   void FailStep(const absl::Status& status);
-  void TallyGates(const StepResult& result);
   void TakeScores(std::span<Sampled> scores);
   void Absorb(SequenceId id, Sampled drawn, TimePoint now);
   void NoteToken(ActiveRequest& active, const Sequence& sequence, TimePoint now);

@@ -32,4 +32,15 @@ absl::Status FitToModel(int vocab_size, const ModelLimits& limits, Request* requ
   return absl::OkStatus();
 }
 
+PolicyLimits LimitsOf(const SchedulerOptions& options, const ModelLimits& model) {
+  PolicyLimits limits;
+  limits.max_rows = model.max_rows;
+  limits.max_logit_rows = model.max_logit_rows;
+  limits.max_running = std::max(1, std::min({options.max_running, model.max_rows, model.max_logit_rows}));
+  limits.prefill_chunk = std::max(1, std::min(options.prefill_chunk, model.max_rows));
+  limits.block_size = model.block_size;
+  limits.watermark_blocks = std::max(1, model.kv_blocks / 100);
+  return limits;
+}
+
 }  // namespace hydrad

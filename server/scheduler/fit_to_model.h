@@ -1,11 +1,13 @@
-// The last check of a request before it is queued: against the model that is to run it.
+// What fits the model that is to run it: requests, before they are queued, and steps.
 #ifndef HYDRAD_SERVER_SCHEDULER_FIT_TO_MODEL_H_
 #define HYDRAD_SERVER_SCHEDULER_FIT_TO_MODEL_H_
 
 #include <absl/status/status.h>
 
 #include "server/model/model.h"
+#include "server/scheduler/policy.h"
 #include "server/scheduler/request.h"
+#include "server/scheduler/scheduler.h"
 
 namespace hydrad {
 
@@ -14,6 +16,10 @@ namespace hydrad {
 // cannot hold. Otherwise cuts max_tokens to what the context leaves (such a sequence ends as kLength) and
 // min_tokens to max_tokens. Pure; any thread.
 absl::Status FitToModel(int vocab_size, const ModelLimits& limits, Request* request);
+
+// Returns the limits of the steps that the model can run: what the options ask for, cut to what it has room
+// for. Of the cache's blocks, one in a hundred is kept as the watermark.
+PolicyLimits LimitsOf(const SchedulerOptions& options, const ModelLimits& model);
 
 }  // namespace hydrad
 

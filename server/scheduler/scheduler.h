@@ -16,8 +16,7 @@
 // - A request whose adapter is not on the device waits outside of the batch and without blocks, and others
 //   pass it. When more adapters are asked for than fit, they take turns (start_gate.h).
 // - An answer that must have a form draws from the tokens that the form allows next. While these are not
-// known
-//   the sequence waits in its place and the others go on (mask_waits.h).
+//   known the sequence waits in its place and the others go on (mask_waits.h).
 // - A NaN in the logits ends that request alone with DATA_LOSS, and a stalled sink ends its request with
 //   CANCELLED. A deadline ends a request with DEADLINE_EXCEEDED, whether it waits or runs.
 // - Blocks, adapter and queue place are free before the sink hears OnDone.

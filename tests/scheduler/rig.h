@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "server/scheduler/engine.h"
+#include "server/scheduler/fit_to_model.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_model.h"
 #include "tests/fakes/recording_sink.h"
