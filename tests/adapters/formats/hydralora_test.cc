@@ -3,11 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
-
-#include "server/adapters/formats/read_adapter.h"
-#include "tests/fakes/adapter_files.h"
-#include "tests/fakes/fake_disk.h"
+#include "tests/adapters/formats/read_files.h"
 
 namespace hydrad {
 namespace {
@@ -15,19 +11,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-absl::StatusOr<AdapterContents> Read(const AdapterFiles& files) {
-  FakeDisk disk;
-  disk.Put("a", files.Bytes());
-  return ReadAdapter(disk, "a", TinyModel().adapter_shape(), 1 << 20);
-}
-std::string Error(const AdapterFiles& files) { return std::string(Read(files).status().message()); }
-
 const std::string kModule = kPrefix + std::string("1.mlp.down_proj.");
-
-bool Holds(const HostMatrix& matrix, const FakeTensor& tensor) {
-  return matrix.rows == tensor.shape[0] && matrix.cols == tensor.shape[1] &&
-         std::memcmp(matrix.data, tensor.bytes.data(), tensor.bytes.size()) == 0;
-}
 
 TEST(ReadHydraLora, HeadsShareOneA) {
   const AdapterFiles files = Hydra();

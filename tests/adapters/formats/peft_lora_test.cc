@@ -6,9 +6,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "server/adapters/formats/read_adapter.h"
-#include "tests/fakes/adapter_files.h"
-#include "tests/fakes/fake_disk.h"
+#include "tests/adapters/formats/read_files.h"
 
 namespace hydrad {
 namespace {
@@ -16,20 +14,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-absl::StatusOr<AdapterContents> Read(const AdapterFiles& files) {
-  FakeDisk disk;
-  disk.Put("a", files.Bytes());
-  return ReadAdapter(disk, "a", TinyModel().adapter_shape(), 1 << 20);
-}
-std::string Error(const AdapterFiles& files) { return std::string(Read(files).status().message()); }
-
 std::string Key(int layer, const std::string& rest) {
   return kPrefix + std::to_string(layer) + "." + rest + ".weight";
-}
-
-bool Holds(const HostMatrix& matrix, const FakeTensor& tensor) {
-  return matrix.rows == tensor.shape[0] && matrix.cols == tensor.shape[1] &&
-         std::memcmp(matrix.data, tensor.bytes.data(), tensor.bytes.size()) == 0;
 }
 
 TEST(ReadPeftLora, TranslatesEveryModule) {

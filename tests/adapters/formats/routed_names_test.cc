@@ -2,24 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
 #include <cstddef>
 #include <cstring>
 
-#include "server/adapters/formats/read_adapter.h"
-#include "tests/fakes/adapter_files.h"
-#include "tests/fakes/fake_disk.h"
+#include "tests/adapters/formats/read_files.h"
 
 namespace hydrad {
 namespace {
 
 using ::testing::HasSubstr;
-
-absl::StatusOr<AdapterContents> Read(const AdapterFiles& files) {
-  FakeDisk disk;
-  disk.Put("a", files.Bytes());
-  return ReadAdapter(disk, "a", TinyModel().adapter_shape(), 1 << 20);
-}
-std::string Error(const AdapterFiles& files) { return std::string(Read(files).status().message()); }
 
 // A tensor lies in its file wherever the header ended: at no alignment.
 float FloatAt(const void* data, int i) {

@@ -7,8 +7,7 @@
 #include <string>
 
 #include "server/adapters/formats/base_name.h"
-#include "server/adapters/formats/read_adapter.h"
-#include "tests/fakes/adapter_files.h"
+#include "tests/adapters/formats/read_files.h"
 #include "tests/fakes/fake_disk.h"
 
 namespace hydrad {
@@ -19,13 +18,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
-
-absl::StatusOr<AdapterContents> Read(const AdapterFiles& files, bool lenient = false) {
-  FakeDisk disk;
-  disk.Put("a", files.Bytes());
-  return ReadAdapter(disk, "a", TinyModel().adapter_shape(), 1 << 20, nullptr, lenient);
-}
-std::string Error(const AdapterFiles& files) { return std::string(Read(files).status().message()); }
 
 AdapterFiles Without(AdapterFiles files, const std::string& text) {
   EXPECT_GT(

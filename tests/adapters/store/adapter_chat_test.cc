@@ -3,9 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "server/adapters/formats/adapter_chat.h"
-#include "server/adapters/store/journal.h"
 #include "tests/adapters/store/store_fixture.h"
-#include "tests/fakes/fake_log_directory.h"
 
 namespace hydrad {
 namespace {
@@ -92,15 +90,8 @@ TEST_F(AdapterChatTest, ALoadTellsItAndTheDigestStays) {
 
 TEST_F(AdapterChatTest, OutlivesARestart) {
   FakeLogDirectory log;
-  const auto open = [&] {
-    AdapterStore::Parts parts;
-    parts.disk = std::make_unique<FakeDisk>(disk_);
-    parts.journal = *Journal::Open(std::make_unique<FakeLogDirectory>(log));
-    return std::make_unique<AdapterStore>(AdapterStoreOptions{}, backend_, TinyModel(), clock_,
-                                          std::move(parts));
-  };
   {
-    const auto store = open();
+    const auto store = OpenStore(log);
     Put({{"tokenizer_config.json", R"({"chat_template": "own \u00e9", "eos_token": "<e>"})"}});
     ASSERT_TRUE(Load(*store, "own", "a").ok());
     Put({{"tokenizer_config.json", "{"}});
@@ -108,7 +99,7 @@ TEST_F(AdapterChatTest, OutlivesARestart) {
     ASSERT_TRUE(Load(*store, "none", "one").ok());
   }
   Put({});
-  const auto store = open();
+  const auto store = OpenStore(log);
   EXPECT_EQ(store->Get("own")->tier, Tier::kDisk) << "nothing has been read";
   const auto own = store->Acquire("own")->chat();
   ASSERT_NE(own, nullptr);

@@ -25,12 +25,7 @@ class LenientLoadTest : public StoreFixture {
     more.config["target_modules"] = {"q_proj"};
     disk_.Put("more", more.Bytes());
   }
-  std::unique_ptr<AdapterStore> Open(AdapterStoreOptions options = {}) {
-    AdapterStore::Parts parts;
-    parts.disk = std::make_unique<FakeDisk>(disk_);
-    parts.journal = *Journal::Open(std::make_unique<FakeLogDirectory>(log_));
-    return std::make_unique<AdapterStore>(options, backend_, TinyModel(), clock_, std::move(parts));
-  }
+  std::unique_ptr<AdapterStore> Open(AdapterStoreOptions options = {}) { return OpenStore(log_, options); }
 
   FakeLogDirectory log_;
 };

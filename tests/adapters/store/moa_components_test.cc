@@ -4,9 +4,7 @@
 
 #include <optional>
 
-#include "server/adapters/store/journal.h"
 #include "tests/adapters/store/store_fixture.h"
-#include "tests/fakes/fake_log_directory.h"
 
 namespace hydrad {
 namespace {
@@ -240,19 +238,12 @@ TEST_F(MoaComponentsTest, AReplaceSurvivesEveryFailureOfTheDiskAndTheDevice) {
 
 TEST_F(MoaComponentsTest, ComponentsSurviveARestart) {
   FakeLogDirectory log;
-  const auto open = [&] {
-    AdapterStore::Parts parts;
-    parts.disk = std::make_unique<FakeDisk>(disk_);
-    parts.journal = *Journal::Open(std::make_unique<FakeLogDirectory>(log));
-    return std::make_unique<AdapterStore>(AdapterStoreOptions{}, backend_, TinyModel(), clock_,
-                                          std::move(parts));
-  };
-  auto store = open();
+  auto store = OpenStore(log);
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   Put("mix", {{"poems", 1}, {"sums", 9}, {"jokes", 3}});
   ASSERT_TRUE(Load(*store, "a", "mix").ok());
   store.reset();
-  store = open();
+  store = OpenStore(log);
   EXPECT_EQ(store->Get("a")->tier, Tier::kDisk);
   EXPECT_THAT(Since(*store->Get("a")), ElementsAre(1, 1, 2, 1));
   const AdapterHandle handle = Bound(*store, "a");

@@ -14,10 +14,12 @@
 
 #include "server/adapters/formats/read_adapter.h"
 #include "server/adapters/store/adapter_store.h"
+#include "server/adapters/store/journal.h"
 #include "tests/fakes/adapter_files.h"
 #include "tests/fakes/fake_backend.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_disk.h"
+#include "tests/fakes/fake_log_directory.h"
 
 namespace hydrad {
 
@@ -65,6 +67,13 @@ class StoreFixture : public ::testing::Test {
   std::unique_ptr<AdapterStore> MakeStore(AdapterStoreOptions options = {}) {
     return std::make_unique<AdapterStore>(options, std::make_unique<FakeDisk>(disk_), backend_, TinyModel(),
                                           clock_);
+  }
+  // As MakeStore, with a journal in `log`: what a daemon does at each of its starts.
+  std::unique_ptr<AdapterStore> OpenStore(const FakeLogDirectory& log, AdapterStoreOptions options = {}) {
+    AdapterStore::Parts parts;
+    parts.disk = std::make_unique<FakeDisk>(disk_);
+    parts.journal = *Journal::Open(std::make_unique<FakeLogDirectory>(log));
+    return std::make_unique<AdapterStore>(options, backend_, TinyModel(), clock_, std::move(parts));
   }
   static absl::StatusOr<AdapterInfo> Load(AdapterStore& store, const std::string& name,
                                           const std::string& path, ChangeOptions options = {}) {

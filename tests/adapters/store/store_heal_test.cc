@@ -3,12 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "server/adapters/store/backoff.h"
-#include "server/adapters/store/journal.h"
 #include "server/base/invalid_argument.h"
 #include "server/base/reason.h"
 #include "server/base/status.h"
 #include "tests/adapters/store/store_fixture.h"
-#include "tests/fakes/fake_log_directory.h"
 
 namespace hydrad {
 namespace {
@@ -127,18 +125,11 @@ TEST_F(StoreHealTest, APinnedAdapterIsTriedAgainByItself) {
 
 TEST_F(StoreHealTest, SoItIsAtStartFromTheJournal) {
   FakeLogDirectory log;
-  const auto open = [&] {
-    AdapterStore::Parts parts;
-    parts.disk = std::make_unique<FakeDisk>(disk_);
-    parts.journal = *Journal::Open(std::make_unique<FakeLogDirectory>(log));
-    return std::make_unique<AdapterStore>(AdapterStoreOptions{}, backend_, TinyModel(), clock_,
-                                          std::move(parts));
-  };
-  auto store = open();
+  auto store = OpenStore(log);
   ASSERT_TRUE(Load(*store, "a", "one").ok());
   store.reset();
   const FakeDisk::Files files = disk_.Take("one");
-  store = open();
+  store = OpenStore(log);
   EXPECT_EQ(Refused(*store, "a").code(), Code::kUnavailable) << "mounted late";
   disk_.Put("one", files);
   clock_.Advance(Backoff::kFirst);

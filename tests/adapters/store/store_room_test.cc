@@ -104,19 +104,12 @@ TEST_F(StoreRoomTest, APinnedAdapterDoesNotGrowBeyondItsRoom) {
 // With less memory than before: as many of the pinned as fit together are kept, and the others are told.
 TEST_F(StoreRoomTest, AfterARestartWithLessRoom) {
   FakeLogDirectory log;
-  const auto open = [&](uint64_t device_bytes) {
-    AdapterStore::Parts parts;
-    parts.disk = std::make_unique<FakeDisk>(disk_);
-    parts.journal = *Journal::Open(std::make_unique<FakeLogDirectory>(log));
-    return std::make_unique<AdapterStore>(AdapterStoreOptions{.device_bytes = device_bytes}, backend_,
-                                          TinyModel(), clock_, std::move(parts));
-  };
-  auto store = open(bytes_ + large_);
+  auto store = OpenStore(log, {.device_bytes = bytes_ + large_});
   ASSERT_TRUE(Load(*store, "a", "one").ok());
   ASSERT_TRUE(Load(*store, "l", "large").ok());
   for (const char* name : {"a", "l"}) ASSERT_TRUE(Pin(*store, name).ok());
   store.reset();
-  store = open(large_);
+  store = OpenStore(log, {.device_bytes = large_});
   std::vector<absl::StatusOr<AdapterHandle>> handles;
   for (const char* name : {"a", "l"}) handles.push_back(store->Acquire(name));
   int served = 0, refused = 0;
@@ -130,7 +123,7 @@ TEST_F(StoreRoomTest, AfterARestartWithLessRoom) {
   EXPECT_EQ(refused, 1);
   handles.clear();
   store.reset();
-  store = open(bytes_);
+  store = OpenStore(log, {.device_bytes = bytes_});
   EXPECT_TRUE(Eventually([&] { return !store->Acquire("l").ok(); }))
       << "its size is known once it has been read";
   EXPECT_EQ(Bound(*store, "a").generation(), 1u);
