@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "tests/fakes/fake_clock.h"
+#include "tests/fakes/tenant.h"
 
 namespace hydrad {
 namespace {
@@ -17,9 +18,6 @@ using std::chrono::seconds;
 
 class AdmissionTest : public ::testing::Test {
  protected:
-  static TenantConfig Tenant(const std::string& name, const std::string& key) {
-    return {.name = name, .key_sha256 = {Sha256Hex(key)}, .adapters = {"*"}};
-  }
   absl::StatusOr<Ticket> Admit(Admission& admission, std::string_view tenant) {
     retry_after_ = Duration(-1);
     return admission.Admit(tenant, &retry_after_);
@@ -285,13 +283,9 @@ TEST(Sha256Hex, IsLowerCase) {
 
 TEST(AdmissionReplaceTest, TicketsStayGoodAndCountOnWhileKeysAreThoseOfNow) {
   FakeClock clock;
-  TenantConfig acme;
-  acme.name = "acme";
-  acme.key_sha256 = {Sha256Hex("old")};
+  TenantConfig acme = Tenant("acme", "old");
   acme.max_concurrent = 2;
-  TenantConfig globex;
-  globex.name = "globex";
-  globex.key_sha256 = {Sha256Hex("globex")};
+  TenantConfig globex = Tenant("globex", "globex");
   Admission admission({acme, globex}, clock);
   Duration retry{};
   Ticket first = *admission.Admit("acme", &retry), second = *admission.Admit("acme", &retry);
@@ -313,9 +307,7 @@ TEST(AdmissionReplaceTest, TicketsStayGoodAndCountOnWhileKeysAreThoseOfNow) {
 
 TEST(AdmissionReplaceTest, ABucketIsNewOnlyWhenItsLimitsAre) {
   FakeClock clock;
-  TenantConfig acme;
-  acme.name = "acme";
-  acme.key_sha256 = {Sha256Hex("key")};
+  TenantConfig acme = Tenant("acme", "key");
   acme.requests_per_second = 0.001;
   Admission admission({acme}, clock);
   Duration retry{};
@@ -332,9 +324,7 @@ TEST(AdmissionReplaceTest, AnOpenDoorCanBeClosed) {
   Admission admission({}, clock);
   Duration retry{};
   EXPECT_TRUE(admission.open());
-  TenantConfig acme;
-  acme.name = "acme";
-  acme.key_sha256 = {Sha256Hex("key")};
+  TenantConfig acme = Tenant("acme", "key");
   admission.Replace({acme});
   EXPECT_FALSE(admission.open());
   EXPECT_FALSE(admission.Authenticate("", "", &retry).ok());
@@ -342,9 +332,7 @@ TEST(AdmissionReplaceTest, AnOpenDoorCanBeClosed) {
 
 TEST(AdmissionReplaceTest, CallsGoOnMeanwhile) {
   FakeClock clock;
-  TenantConfig acme;
-  acme.name = "acme";
-  acme.key_sha256 = {Sha256Hex("key")};
+  TenantConfig acme = Tenant("acme", "key");
   Admission admission({acme}, clock);
   std::vector<std::thread> callers;
   for (int i = 0; i < 3; ++i) {

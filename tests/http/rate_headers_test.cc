@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/fakes/fake_clock.h"
+#include "tests/fakes/tenant.h"
 
 namespace hydrad {
 namespace {
@@ -13,16 +14,11 @@ using testing::IsEmpty;
 using testing::Pair;
 
 TEST(RateHeadersTest, TellHowMuchIsLeftAndUntilWhen) {
-  TenantConfig slow;
-  slow.name = "slow";
-  slow.key_sha256 = {Sha256Hex("k")};
+  TenantConfig slow = Tenant("slow", "k");
   slow.requests_per_second = 2;
   slow.burst = 5;
-  TenantConfig free;
-  free.name = "free";
-  free.key_sha256 = {Sha256Hex("f")};
   FakeClock clock;
-  Admission admission({slow, free}, clock);
+  Admission admission({slow, Tenant("free", "f")}, clock);
   EXPECT_THAT(RateHeaders(admission.RateOf("free")), IsEmpty());
   EXPECT_THAT(RateHeaders(admission.RateOf("nobody")), IsEmpty());
   Duration wait{};

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/fakes/fake_clock.h"
+#include "tests/fakes/tenant.h"
 
 namespace hydrad {
 namespace {
@@ -140,9 +141,7 @@ TEST_F(ReplyTest, AClientThatGoesIsToldOnceAndOnlyBeforeTheEnd) {
 
 TEST_F(ReplyTest, ATicketIsGivenBackWithTheLastBytes) {
   FakeClock clock;
-  TenantConfig tenant;
-  tenant.name = "acme";
-  tenant.key_sha256 = {Sha256Hex("k")};
+  TenantConfig tenant = Tenant("acme", "k");
   tenant.max_concurrent = 1;
   Admission admission({tenant}, clock);
   Duration wait{};
