@@ -1,5 +1,6 @@
 // What several CUDA kernels share: bf16 in registers, sums over warps and blocks in a fixed order, tiles in
-// shared memory, and the launch.
+// shared memory, and the launch. Blocks have whole warps and one dimension. Functions over a warp are called
+// by all of its lanes together, those over a block by all of its threads.
 #ifndef HYDRAD_KERNELS_CUDA_DEVICE_CUH_
 #define HYDRAD_KERNELS_CUDA_DEVICE_CUH_
 
@@ -16,11 +17,12 @@ namespace hydrad::cuda {
 
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 
+// To f32, which is exact, and back, rounded to nearest even. A pair is two bf16 in one register, the first in
+// its lower half.
 __device__ __forceinline__ float Widen(bf16 x) { return __uint_as_float(uint32_t{x.bits} << 16); }
 __device__ __forceinline__ float Widen(float x) { return x; }
 __device__ __forceinline__ float LowOf(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float HighOf(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
-// Two floats rounded to nearest even; the first in the lower half.
 __device__ __forceinline__ uint32_t PackPair(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return uint32_t{__bfloat16_as_ushort(pair.y)} << 16 | __bfloat16_as_ushort(pair.x);
@@ -74,7 +76,8 @@ __host__ __device__ __forceinline__ bool RowsAligned16(const Mat<T>& m) {
   return Aligned16(m.data) && m.stride * sizeof(T) % 16 == 0;
 }
 
-// Every lane gets the same sum, pairs of lanes first.
+// Returns the sum, or the maximum, over a warp to every lane: the same bits, summed by a tree that begins
+// with pairs of neighbours.
 template <class T>
 __device__ __forceinline__ T WarpSum(T x) {
 #pragma unroll
@@ -87,7 +90,7 @@ __device__ __forceinline__ float WarpMax(float x) {
   return x;
 }
 
-// The sum over a block of whole warps, for every thread: warps in ascending order. `parts` is shared memory
+// Returns the sum over a block to every thread: the warps' sums in ascending order. `parts` is shared memory
 // of 32 elements that nobody else uses until the next barrier after this.
 template <class T>
 __device__ __forceinline__ T BlockSum(T x, T* parts) {
@@ -111,7 +114,8 @@ struct Table {
 
   __device__ __forceinline__ const T* operator->() const { return reinterpret_cast<const T*>(memory); }
   __device__ __forceinline__ const T& operator*() const { return *operator->(); }
-  // A barrier lies before, if the table has been used, and after. A block of at least sizeof(T) / 4 threads.
+  // Fills the table from device memory. REQUIRES: the block has sizeof(T) / 4 threads or more; a barrier lies
+  // before it, if the table has been used, and another one before its first use.
   __device__ __forceinline__ void Read(const T* from) {
     static_assert(sizeof(T) % 4 == 0 && alignof(T) >= 4);
     if (threadIdx.x >= sizeof(T) / 4) return;
@@ -119,8 +123,8 @@ struct Table {
   }
 };
 
-// Place of 16-byte chunk `chunk` of row `row` in a tile of rows of kChunks chunks (a multiple of 8). Eight
-// consecutive rows keep one chunk in eight different bank groups, as ldmatrix wants.
+// Returns the place of 16-byte chunk `chunk` of row `row` in a tile of rows of kChunks chunks (a multiple of
+// 8). Eight consecutive rows keep one chunk in eight different bank groups, as ldmatrix wants.
 template <int kChunks>
 __device__ __forceinline__ int TileAt(int row, int chunk) {
   static_assert(kChunks % 8 == 0);
@@ -128,7 +132,9 @@ __device__ __forceinline__ int TileAt(int row, int chunk) {
 }
 
 // Brings 8 elements from[0..7], of which the first `count` exist, to 16 bytes of shared memory; the others
-// become 0. `fast`: from is 16-byte aligned, and count is at least 8 or at most 0.
+// become 0. Where `fast` the copy is asynchronous (ptx::CommitCopies, ptx::WaitCopies); `valid` is any
+// address that may be read, for a copy of nothing. REQUIRES: where `fast`, from is 16-byte aligned, and count
+// is at least 8 or at most 0.
 __device__ __forceinline__ void Fetch8(uint4* to, const bf16* from, int count, const bf16* valid, bool fast) {
   if (fast) {
     ptx::CopyAsync16(to, count > 0 ? from : valid, count > 0);
@@ -144,7 +150,8 @@ __device__ __forceinline__ void Fetch8(uint4* to, const bf16* from, int count, c
   *to = make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
-// `shared` bytes of dynamic shared memory, also beyond the 48 KiB that a kernel gets without asking.
+// Enqueues the kernel on `stream` with `shared` bytes of dynamic shared memory, also beyond the 48 KiB that a
+// kernel gets without asking. Returns the launch's own error; one of the kernel comes with the stream.
 template <class... Params, class... Args>
 cudaError_t Launch(void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared, cudaStream_t stream,
                    Args... args) {

@@ -1,4 +1,8 @@
-// From u = [R; A] x to z: what the last block of a tile does in the shrink kernel. A warp per row.
+// From u = [R; A] x to z: what the last block of a tile does in the shrink kernel, once all of the tile's u
+// is there. The rules of gates are those of kernels/lora.h (GateRule), in f32; z is rounded to bf16 once. A
+// warp does one row of one member, in a fixed order of sums, so that a row's gates depend on its own u alone.
+//
+// All functions are for blocks of kLoraThreads threads. U is one of the two readers of u below.
 #ifndef HYDRAD_KERNELS_CUDA_LORA_GATES_CUH_
 #define HYDRAD_KERNELS_CUDA_LORA_GATES_CUH_
 
@@ -6,15 +10,16 @@
 
 namespace hydrad::cuda {
 
-// u of a tile's rows that one block has computed whole.
+// Reads u of a tile's rows that one block has computed whole. Rows count from the tile's first.
 struct SharedU {
-  const float* u;
+  const float* u;  // [tile rows, stride] in shared memory
   int stride;
   __device__ __forceinline__ float operator()(int row, int down) const { return u[row * stride + down]; }
 };
-// u as partial sums in global memory, added in order. They come from other blocks, so L1 is passed by.
+// Reads u that stands as partial sums in device memory and adds them in the order of the splits. They come
+// from other blocks, so the loads go past the first-level cache, which may hold what was there before.
 struct GlobalU {
-  const float* u;
+  const float* u;  // [splits, split_stride] of rows, `stride` apart
   int64_t stride, split_stride;
   int splits;
   __device__ __forceinline__ float operator()(int row, int down) const {
@@ -25,11 +30,13 @@ struct GlobalU {
   }
 };
 
-// One routed member in one row: its logits, and what makes gates of them.
+// The gates of one member in one row. A member without a router has gates of 1. Every lane has the same
+// object, and may ask for any expert.
 template <class U>
 class RowGates {
  public:
-  // All lanes call it together.
+  // Reads the member's logits. All lanes of a warp call it together, with the same arguments. `gate` is the
+  // member's as the run uses it (WithTopK). What is referred to must outlive the object.
   __device__ RowGates(const LoraMember& member, const LoraGate& gate, const U& u, int row)
       : member_(member), gate_(gate), u_(u), row_(row) {
     if (gate_.rule == GateRule::kNone) return;
@@ -51,6 +58,7 @@ class RowGates {
     }
   }
 
+  // Returns c of the formula: 0 for an expert that is left out, also where none reaches the threshold.
   __device__ float operator()(int expert) const {
     if (gate_.rule == GateRule::kNone) return 1;
     const float c = Unscaled(expert);
@@ -62,17 +70,18 @@ class RowGates {
     const float x = u_(row_, member_.down_begin + e);
     return member_.router_bias != nullptr ? x + member_.router_bias[e] : x;
   }
+  // The gate before it is divided by the sum of those that are kept.
   __device__ float Unscaled(int e) const {
     const float logit = Logit(e), p = expf(logit - max_) / sum_;
     if (HasThreshold(gate_.rule)) return p >= threshold_ ? p - off_ : 0;
     if (gate_.rule == GateRule::kTopK && Before(cut_, cut_expert_, logit, e)) return 0;
     return p;
   }
-  // Larger logits first, then lower experts.
+  // Whether a comes before b: larger logits first, then lower experts.
   __device__ static bool Before(float a, int a_expert, float b, int b_expert) {
     return a > b || (a == b && a_expert < b_expert);
   }
-  // The top_k-th expert in that order.
+  // Finds the top_k-th expert in that order, by as many scans of the logits.
   __device__ void FindCut(int lane) {
     cut_ = INFINITY;
     cut_expert_ = -1;
@@ -102,7 +111,7 @@ class RowGates {
   int cut_expert_ = 0;
 };
 
-// The expert that coefficient j belongs to.
+// Returns the expert that coefficient j belongs to. REQUIRES: 0 <= j < rank_begin[experts].
 __device__ __forceinline__ int ExpertOf(const LoraMember& m, int j) {
   int low = 0, high = m.experts - 1;
   while (low < high) {
@@ -116,7 +125,9 @@ __device__ __forceinline__ int ExpertOf(const LoraMember& m, int j) {
   return low;
 }
 
-// The coefficients of one member in one row, zeros up to a multiple of 8 behind them, and the gate record.
+// Writes the coefficients of one member in one row, with zeros up to a multiple of 8 behind them, and the
+// member's gates to its place in `gates`, unless that is null. A warp calls it together. `row` is u's, `z`
+// begins the row of LoraScratch::z, and `gates` the row of the run's record.
 template <class U>
 __device__ void FormMemberRow(const LoraRun& run, const LoraMember& m, const U& u, int row, bf16* z,
                               float* gates) {
@@ -140,7 +151,8 @@ struct GateTables {
   Table<LoraMember> members[kGateMembers];
 };
 
-// z of a whole tile, by all threads together.
+// Writes z of a whole tile, and its rows of the gate record. All threads of the block call it together; it
+// has barriers of its own before it reads the members, none after.
 template <class U>
 __device__ void FormZ(const LoraTables& tables, GateTables& gates, const U& u, const LoraScratch& scratch) {
   const LoraTile& tile = *tables.tile;

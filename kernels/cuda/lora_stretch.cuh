@@ -1,4 +1,7 @@
 // What the expand kernels hold in shared memory, and the columns of one member that they change at a time.
+//
+// A piece is some columns of one member for one tile; a stretch is what of a piece is computed at once. An
+// element of y is read, changed and rounded once, by one thread.
 #ifndef HYDRAD_KERNELS_CUDA_LORA_STRETCH_CUH_
 #define HYDRAD_KERNELS_CUDA_LORA_STRETCH_CUH_
 
@@ -43,7 +46,8 @@ struct ExpandShared {
   int ranks;  // of the member
 };
 
-// The columns of the member at hand inside a piece, and what y is made of there.
+// The columns of the member at hand inside a piece, and where what y is made of lies. Rows are those of the
+// batch. It refers to `shared`, whose tables and member must not change meanwhile.
 struct Stretch {
   const ExpandShared& shared;
   const LoraScratch& scratch;
@@ -66,7 +70,8 @@ struct Stretch {
   }
 };
 
-// Member `index` of the tile at hand, by all threads together with barriers of its own.
+// Reads member `index` of the tile's group into shared.member and shared.ranks. All threads of the block call
+// it together; it has barriers of its own, so that what the member before was used for is done.
 __device__ __forceinline__ void ReadMember(ExpandShared& shared, int index) {
   __syncthreads();
   shared.member.Read(shared.tables.group->members + index);
@@ -75,7 +80,8 @@ __device__ __forceinline__ void ReadMember(ExpandShared& shared, int index) {
   __syncthreads();
 }
 
-// Columns [begin, end) of the member at hand.
+// Returns the columns [begin, end) of the member at hand. They are fast where eight columns of U and of y
+// begin at 16 bytes.
 template <class Y>
 __device__ __forceinline__ Stretch StretchOf(const ExpandShared& shared, const LoraScratch& scratch, Mat<Y> y,
                                              int begin, int end) {
@@ -85,6 +91,8 @@ __device__ __forceinline__ Stretch StretchOf(const ExpandShared& shared, const L
   return {shared, scratch, begin, end - begin, fast};
 }
 
+// Returns out_scale * (y + change) + weight * out_bias for column `col` of the stretch, where scale and bias
+// are there (DoRA, biases of lora_B).
 __device__ __forceinline__ float Changed(const Stretch& s, float y, float change, int col) {
   const LoraMember& m = *s.shared.member;
   y += change;
@@ -93,7 +101,8 @@ __device__ __forceinline__ float Changed(const Stretch& s, float y, float change
   return y;
 }
 
-// The kCount columns of y at `at`, which are those from `col` on.
+// Changes the kCount (4 or 8) columns of y at `at`, which are those of the stretch from `col` on; none beyond
+// the stretch is touched.
 template <int kCount, class Y>
 __device__ __forceinline__ void UpdateRow(const Stretch& s, Y* at, const float (&change)[kCount], int col) {
   if (s.fast) {
@@ -112,7 +121,8 @@ __device__ __forceinline__ void UpdateRow(const Stretch& s, Y* at, const float (
   }
 }
 
-// Whether the expand kernels can take what they are given.
+// Returns whether the expand kernels can take what they are given; their launchers answer
+// cudaErrorInvalidValue where not.
 inline bool InRange(LoraSite site, const LoraScratch& scratch) {
   return site.kind >= 0 && site.kind < kLoraMaxKinds && scratch.z_stride % 8 == 0 && Aligned16(scratch.z);
 }
