@@ -41,7 +41,7 @@ function figures(status) {
   const cache = status.cache_blocks;
   $('totals').textContent = [
     status.tenant === null ? 'everybody' : `tenant ${status.tenant}`,
-    `${status.requests.ended} requests ended`, `${status.generated_tokens} tokens`,
+    `${status.requests.ended} ended`, `${status.generated_tokens} tokens`,
     cache && `cache ${Math.round(100 * (1 - cache.free / cache.total))} % used`,
   ].filter(Boolean).join(' · ');
 }

@@ -7,7 +7,8 @@ import { colour, drawRouting, readRouting } from './routing.js';
 import { align, bytesOf } from './tokens.js';
 
 const SEVERAL = '\n'; // the choice of several adapters: no name has a line break
-const EXAMPLES = ['What is gravity?', 'ROMEO: What light is this', 'SELECT name FROM', 'Tom has 3 boxes of 12 apples. How many apples?'];
+const EXAMPLES = ['What is gravity?', 'How do I count the users of a table?', 'Write a Python function that adds two numbers.',
+                  'ROMEO: What light is this'];
 let models = []; // as /hydrad/status tells of them
 let history = []; // of the conversation: {role, content}
 let running = null; // the AbortController of the answer that is being written
@@ -260,12 +261,11 @@ const look = () => watch(told, () => askKey(key.get() ? 'This key is not known h
 function theme(name) {
   if (name) document.documentElement.dataset.theme = name;
   const dark = name ? name === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
-  $('theme').setAttribute('aria-pressed', String(dark));
-  return dark;
+  $('theme').textContent = dark ? 'Light' : 'Dark'; // what it turns to
 }
 
 function turnTheme() {
-  const name = $('theme').getAttribute('aria-pressed') === 'true' ? 'light' : 'dark';
+  const name = $('theme').textContent.toLowerCase();
   localStorage.setItem('hydrad-theme', name);
   theme(name);
 }
