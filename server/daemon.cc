@@ -61,6 +61,7 @@ Daemon::Daemon(const Config& config, std::function<void()> device_lost)
           [](const std::string& text) { Log()->error("{}", text); }) {}
 
 Daemon::~Daemon() {
+  if (server_ != nullptr) server_->StopLooking();  // at other listeners, which go first
   if (self_test_ != nullptr) self_test_->Close();  // the scheduler goes first
   if (adapters_ != nullptr) adapters_->SetWaker(nullptr);
 }
@@ -327,6 +328,7 @@ void Daemon::ServeHttp() {
                   .certificates = certificates_.get(),
                   .stall = options_.unread.stall},
       *std::exchange(http_socket_, std::nullopt), std::move(service), metrics_);
+  server_->LookAt(http_->target());
 }
 
 // About twice a second, on the health thread.
@@ -393,6 +395,7 @@ void Daemon::Drain(Signals& signals, Watchdog& watchdog) {
   scheduler_->Drain(device.ok() ? FromSeconds(config_.drain_timeout) : Duration::zero());
   delivery_->Flush();
   watchdog.Enter("end of the listeners");
+  server_->StopLooking();
   if (http_ != nullptr) http_->Shutdown(kFlushTime);
   server_->Shutdown(kFlushTime);
   Log()->info("drained");

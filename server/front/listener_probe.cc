@@ -1,7 +1,5 @@
-#include "server/rpc/listener_probe.h"
+#include "server/front/listener_probe.h"
 
-#include <grpcpp/create_channel_posix.h>
-#include <grpcpp/grpcpp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -11,7 +9,6 @@
 #include <cstring>
 #include <utility>
 
-#include "grpc/health/v1/health.grpc.pb.h"
 #include "server/base/log.h"
 #include "server/base/thread_name.h"
 #include "server/front/connection_book.h"
@@ -41,13 +38,12 @@ Address Reach(int listener_fd, socklen_t* size) {
 }
 
 // Takes the place that the connection will come from, and tells it before the connection comes.
-void BindAndTell(int fd, Address address, socklen_t size,
-                 const std::function<void(const std::string&)>& expect) {
+void BindAndTell(int fd, Address address, socklen_t size, OwnLook& own_look) {
   if (address.any.sa_family == AF_UNIX) return;
   in_port_t& port = address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port;
   port = 0;
   if (bind(fd, &address.any, size) != 0 || getsockname(fd, &address.any, &size) != 0) return;
-  expect(PlaceOf(address.storage));
+  own_look.Expect(PlaceOf(address.storage));
 }
 
 // Returns a connection to the listener, or none if it is not made within the limit.
@@ -56,7 +52,7 @@ FileDescriptor Connect(const ListenerProbe::Target& target, Duration limit) {
   const Address address = Reach(target.socket->sockets().front().get(), &size);
   FileDescriptor fd(socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) return {};
-  BindAndTell(fd.get(), address, size, target.expect);
+  BindAndTell(fd.get(), address, size, *target.own_look);
   if (connect(fd.get(), &address.any, size) == 0) return fd;
   if (errno != EINPROGRESS) return {};
   pollfd ready = {fd.get(), POLLOUT, 0};
@@ -68,30 +64,26 @@ FileDescriptor Connect(const ListenerProbe::Target& target, Duration limit) {
   return error == 0 ? std::move(fd) : FileDescriptor();
 }
 
-// A listener that tells any health answers, whatever it tells.
 bool Answers(const ListenerProbe::Target& target, Duration limit) {
   FileDescriptor fd = Connect(target, limit);
-  if (fd.get() < 0) return false;
-  const auto channel = grpc::CreateInsecureChannelFromFd("hydrad-probe", fd.Release());
-  const auto stub = grpc::health::v1::Health::NewStub(channel);
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::duration_cast<std::chrono::system_clock::duration>(limit));
-  grpc::health::v1::HealthCheckResponse response;
-  return stub->Check(&context, {}, &response).ok();
+  return fd.get() >= 0 && target.answers(std::move(fd), limit);
 }
 
 }  // namespace
 
-ListenerProbe::ListenerProbe(ProbeOptions options, std::vector<Target> targets,
-                             std::function<void(const std::string&, bool)> told)
-    : options_(options),
-      targets_(std::move(targets)),
-      told_(std::move(told)),
-      failed_(targets_.size()),
-      thread_([this] { Run(); }) {}
+ListenerProbe::ListenerProbe(ProbeOptions options, std::function<void(const std::string&, bool)> told)
+    : options_(options), told_(std::move(told)), thread_([this] { Run(); }) {}
 
-ListenerProbe::~ListenerProbe() {
+ListenerProbe::~ListenerProbe() { Stop(); }
+
+void ListenerProbe::Add(Target target) {
+  MutexLock lock(&mu_);
+  watched_.push_back({.target = std::move(target)});
+  fresh_ = true;
+}
+
+void ListenerProbe::Stop() {
+  if (!thread_.joinable()) return;
   {
     MutexLock lock(&mu_);
     stopping_ = true;
@@ -107,22 +99,29 @@ bool ListenerProbe::all_answer() const {
 void ListenerProbe::Run() {
   NameThisThread("probe");
   for (;;) {
-    for (size_t i = 0; i < targets_.size(); ++i) Look(i);
+    for (size_t i = 0; Watched* watched = Next(i); ++i) Look(*watched);
     MutexLock lock(&mu_);
-    mu_.AwaitFor(options_.interval, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_; });
+    mu_.AwaitFor(options_.interval, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || fresh_; });
     if (stopping_) return;
   }
 }
 
-void ListenerProbe::Look(size_t target) {
-  const std::string& name = targets_[target].name;
-  const bool answered = Answers(targets_[target], options_.limit);
-  targets_[target].expect("");
-  const bool counted = failed_[target] >= options_.failures;
-  failed_[target] = answered ? 0 : failed_[target] + 1;
-  const bool counts = failed_[target] >= options_.failures;
+// Null at the end of a round.
+ListenerProbe::Watched* ListenerProbe::Next(size_t index) {
+  MutexLock lock(&mu_);
+  if (index == 0) fresh_ = false;
+  return stopping_ || index >= watched_.size() ? nullptr : &watched_[index];
+}
+
+void ListenerProbe::Look(Watched& watched) {
+  const std::string& name = watched.target.name;
+  const bool answered = Answers(watched.target, options_.limit);
+  watched.target.own_look->Expect("");
+  const bool counted = watched.failed >= options_.failures;
+  watched.failed = answered ? 0 : watched.failed + 1;
+  const bool counts = watched.failed >= options_.failures;
   if (counts && !counted)
-    Log()->error("listener {} does not answer: {} looks in a row failed", name, failed_[target]);
+    Log()->error("listener {} does not answer: {} looks in a row failed", name, watched.failed);
   if (counted && !counts) Log()->info("listener {} answers again", name);
   {
     MutexLock lock(&mu_);

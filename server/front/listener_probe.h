@@ -1,16 +1,18 @@
-// The daemon's look at its own listeners: a health check through the same door as everybody's, in plain text
-// also where others speak TLS.
-#ifndef HYDRAD_SERVER_RPC_LISTENER_PROBE_H_
-#define HYDRAD_SERVER_RPC_LISTENER_PROBE_H_
+// The daemon's look at its own listeners, through the same door as everybody's, in plain text also where
+// others speak TLS.
+#ifndef HYDRAD_SERVER_FRONT_LISTENER_PROBE_H_
+#define HYDRAD_SERVER_FRONT_LISTENER_PROBE_H_
 
+#include <deque>
 #include <functional>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "server/base/clock.h"
+#include "server/base/file_descriptor.h"
 #include "server/base/listen_socket.h"
 #include "server/base/mutex.h"
+#include "server/front/own_look.h"
 
 namespace hydrad {
 
@@ -26,31 +28,43 @@ class ListenerProbe {
   struct Target {
     std::string name;
     const ListenSocket* socket;
-    // Is told the place (PlaceOf) that the next look comes from, and "" when the look is over.
-    std::function<void(const std::string& place)> expect;
+    OwnLook* own_look;
+    // Whether an answer comes on this connection within the limit, whatever it tells.
+    std::function<bool(FileDescriptor connection, Duration limit)> answers;
   };
   // `told` hears after every look whether the listener answers, on the probe's thread.
-  ListenerProbe(ProbeOptions options, std::vector<Target> targets,
-                std::function<void(const std::string& name, bool answers)> told);
+  ListenerProbe(ProbeOptions options, std::function<void(const std::string& name, bool answers)> told);
+  // Stops it.
   ~ListenerProbe();
+
+  // Looks at this one, too, from now on. What it points to must be there until Stop.
+  void Add(Target target);
+  // Looks at none any more, and leaves what all_answer says. Idempotent.
+  void Stop();
 
   // Whether all listeners answered when they were last looked at.
   bool all_answer() const;
 
  private:
+  struct Watched {
+    Target target;
+    int failed = 0;  // looks in a row; owned by the thread
+  };
+
   void Run();
-  void Look(size_t target);
+  Watched* Next(size_t index);
+  void Look(Watched& watched);
 
   const ProbeOptions options_;
-  const std::vector<Target> targets_;
   const std::function<void(const std::string&, bool)> told_;
-  std::vector<int> failed_;  // in a row, by target; owned by the thread
   mutable Mutex mu_;
-  int silent_ ABSL_GUARDED_BY(mu_) = 0;  // listeners that do not answer
+  std::deque<Watched> watched_ ABSL_GUARDED_BY(mu_);  // each stays where it is
+  int silent_ ABSL_GUARDED_BY(mu_) = 0;               // listeners that do not answer
+  bool fresh_ ABSL_GUARDED_BY(mu_) = false;           // one has been added since the last round
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;  // last: it uses the rest
 };
 
 }  // namespace hydrad
 
-#endif  // HYDRAD_SERVER_RPC_LISTENER_PROBE_H_
+#endif  // HYDRAD_SERVER_FRONT_LISTENER_PROBE_H_

@@ -2,8 +2,10 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
@@ -40,6 +42,22 @@ constexpr int kOn = 1;
 
 TimePoint Now() { return SteadyClock().Now(); }
 
+// Any answer of HTTP will do.
+bool AnswersGet(FileDescriptor connection, Duration limit) {
+  constexpr std::string_view kQuestion = "GET /health HTTP/1.1\r\nHost: hydrad\r\nConnection: close\r\n\r\n";
+  constexpr std::string_view kBegin = "HTTP/1.1 ";
+  if (send(connection.get(), kQuestion.data(), kQuestion.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(kQuestion.size())) {
+    return false;
+  }
+  pollfd ready = {connection.get(), POLLIN, 0};
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(limit);
+  if (poll(&ready, 1, static_cast<int>(left.count())) != 1) return false;
+  std::array<char, kBegin.size()> said{};
+  const ssize_t n = recv(connection.get(), said.data(), said.size(), 0);
+  return n == static_cast<ssize_t>(said.size()) && std::string_view(said.data(), said.size()) == kBegin;
+}
+
 }  // namespace
 
 // Everything is the thread's but Post.
@@ -60,7 +78,8 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
     for (auto& door : doors_) door.release();
   }
 
-  const std::string& address() const { return socket_.address(); }
+  const ListenSocket& socket() const { return socket_; }
+  OwnLook& own_look() { return own_look_; }
 
   // Answers may outlive the listener.
   void SetPost() {
@@ -152,26 +171,27 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
 
   void Welcome(int fd) {
     const std::string peer = PeerOf(fd);
-    if (peer.empty() || !MakeRoom(peer)) {
+    const bool own = !peer.empty() && own_look_.IsOwn(fd);
+    if (peer.empty() || (!own && !MakeRoom(peer))) {
       close(fd);
       return;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &kUserTimeout, sizeof kUserTimeout);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &kOn, sizeof kOn);
-    book_.Add(fd, peer);
+    book_.Add(fd, peer, !own);
     Connection::Socket socket(io_);
     Error failed;
-    sockaddr_storage own{};
-    socklen_t size = sizeof own;
-    getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size);
-    socket.assign(asio::generic::stream_protocol(own.ss_family, 0), fd, failed);
+    sockaddr_storage here{};
+    socklen_t size = sizeof here;
+    getsockname(fd, reinterpret_cast<sockaddr*>(&here), &size);
+    socket.assign(asio::generic::stream_protocol(here.ss_family, 0), fd, failed);
     if (!failed) socket.non_blocking(true, failed);
     const auto connection = std::make_shared<Connection>(
-        room_, std::move(socket), tls_ ? tls_->Open(fd) : nullptr, PeerName(fd),
+        room_, std::move(socket), tls_ && !own ? tls_->Open(fd) : nullptr, PeerName(fd),
         [this](Connection& ended) { Ended(ended); },
         [this](Connection& who, bool heard) { Heard(who, heard); });
-    silent_.push_back(connection.get());
-    connections_[connection.get()] = {connection, peer, fd, std::prev(silent_.end())};
+    connections_[connection.get()] = {connection, peer, fd, silent_.end()};
+    if (!own) Heard(*connection, false);
     connection->Start();
   }
 
@@ -254,6 +274,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
   bool resting_ = false, ends_ = false;
   TimePoint until_{};
   std::optional<TlsDoor> tls_;  // none: plain text
+  OwnLook own_look_;
   ConnectionBook book_;
   std::unordered_map<Connection*, Open> connections_;
   std::list<Connection*> silent_;  // connections that have asked nothing, the longest first
@@ -274,7 +295,11 @@ HttpServer::HttpServer(const HttpOptions& options, ListenSocket socket, std::sha
 
 HttpServer::~HttpServer() { Shutdown(Duration(0)); }
 
-const std::string& HttpServer::address() const { return core_->address(); }
+const std::string& HttpServer::address() const { return core_->socket().address(); }
+
+ListenerProbe::Target HttpServer::target() {
+  return {.name = kName, .socket = &core_->socket(), .own_look = &core_->own_look(), .answers = AnswersGet};
+}
 
 void HttpServer::SetDraining() {
   core_->Post([core = core_] { core->SetDraining(); });

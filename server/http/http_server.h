@@ -13,6 +13,7 @@
 #include "server/base/clock.h"
 #include "server/base/listen_socket.h"
 #include "server/front/connection_book.h"
+#include "server/front/listener_probe.h"
 #include "server/http/http_service.h"
 #include "server/http/request_reader.h"  // RequestBounds
 #include "server/metrics/metrics.h"
@@ -49,6 +50,8 @@ class HttpServer {
 
   // With the port that was bound.
   const std::string& address() const;
+  // For the daemon's look at this listener, which no limit keeps out.
+  ListenerProbe::Target target();
   // Each connection ends after its next answer.
   void SetDraining();
   // Takes no more connections and requests, gives the running answers `limit` to be taken, and ends. Answers

@@ -179,29 +179,9 @@ void Acceptor::BackOff(const char* why) {
   unsaid_ = 0;
 }
 
-void Acceptor::Expect(const std::string& place) {
-  MutexLock lock(&mu_);
-  expected_ = place;
-}
-
-bool Acceptor::IsOwn(int fd) {
-  sockaddr_storage peer{};
-  socklen_t size = sizeof peer;
-  if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return false;
-  if (const std::string place = PlaceOf(peer); !place.empty()) {
-    MutexLock lock(&mu_);
-    if (place != expected_) return false;
-    expected_.clear();  // whoever has the place later is a stranger
-    return true;
-  }
-  ucred user{};
-  size = sizeof user;
-  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &size) == 0 && user.pid == getpid();
-}
-
 void Acceptor::Welcome(int listener_fd, int fd) {
   const std::string peer = PeerOf(fd);
-  const bool own = !peer.empty() && IsOwn(fd);
+  const bool own = !peer.empty() && own_look_.IsOwn(fd);
   if (peer.empty() || (!own && !MakeRoom(peer))) {
     close(fd);
     return;

@@ -11,8 +11,8 @@
 
 #include "server/base/clock.h"
 #include "server/base/listen_socket.h"
-#include "server/base/mutex.h"
 #include "server/front/connection_book.h"
+#include "server/front/own_look.h"
 #include "server/metrics/metrics.h"
 
 namespace hydrad {
@@ -44,10 +44,9 @@ class Acceptor {
   // Takes no more connections, and closes those that are not given away yet. Idempotent; thread-safe.
   void Stop();
 
-  // The next connection from this place (PlaceOf), which a socket of the daemon's holds, is its own look at
-  // itself: no limit keeps it out. "": there is none. (On a Unix socket the daemon knows itself without
-  // this.) Thread-safe.
-  void Expect(const std::string& place);
+  const std::string& name() const { return options_.name; }
+  // No limit keeps out the daemon's own look at itself.
+  OwnLook& own_look() { return own_look_; }
 
  private:
   // A connection whose client has not spoken yet.
@@ -67,7 +66,6 @@ class Acceptor {
   void BackOff(const char* why);
   void Welcome(int listener_fd, int fd);
   bool MakeRoom(const std::string& peer);
-  bool IsOwn(int fd);
   void Listen(SilentList::iterator silent);
   void Drop(SilentList::iterator silent, const char* reason);
   void Tick(TimePoint now);
@@ -77,8 +75,7 @@ class Acceptor {
   Metrics& metrics_;
   const HandOver hand_over_;
   FileDescriptor epoll_, stop_;
-  Mutex mu_;
-  std::string expected_ ABSL_GUARDED_BY(mu_);
+  OwnLook own_look_;
 
   // Owned by the thread.
   ConnectionBook book_;

@@ -21,6 +21,7 @@
 #include "server/base/status.h"
 #include "server/base/status_macros.h"
 #include "server/rpc/acceptor.h"
+#include "server/rpc/health_question.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/protobuf_log.h"
 #include "server/rpc/tls_credentials.h"
@@ -125,18 +126,6 @@ absl::StatusOr<std::unique_ptr<Listener>> Serve(ListenSocket socket, const Accep
         (own ? own_door : door)->HandleNewConnection(&connection);
       });
   return listener;
-}
-
-std::vector<ListenerProbe::Target> Targets(const Listeners& listeners,
-                                           const std::vector<std::string>& names) {
-  std::vector<ListenerProbe::Target> targets;
-  for (size_t i = 0; i < listeners.size(); ++i) {
-    const auto expect = [acceptor = listeners[i]->acceptor.get()](const std::string& place) {
-      acceptor->Expect(place);
-    };
-    targets.push_back({names[i], &listeners[i]->socket, expect});
-  }
-  return targets;
 }
 
 void Publish(const Health& health, const Listeners& listeners) {
@@ -249,8 +238,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                           MakeAdminService(intake, admins, facts, *impl->books.admin_unread)));
   }
   impl->probe = std::make_unique<ListenerProbe>(
-      options.probe, Targets(impl->listeners, {"inference", "admin"}),
+      options.probe,
       [&metrics](const std::string& name, bool answers) { metrics.SetListenerAnswers(name, answers); });
+  for (const auto& listener : impl->listeners) {
+    impl->probe->Add({.name = listener->acceptor->name(),
+                      .socket = &listener->socket,
+                      .own_look = &listener->acceptor->own_look(),
+                      .answers = AnswersHealth});
+  }
   impl->monitor = std::make_unique<HealthMonitor>(
       options.health, intake.rooms().scheduler.status,
       [probe = impl->probe.get()] { return probe->all_answer(); },
@@ -275,11 +270,14 @@ Health Server::health() const { return impl_->monitor == nullptr ? Health() : im
 UnreadOutput& Server::unread() { return *impl_->books.unread; }
 TextPool& Server::texts() { return impl_->texts; }
 
+void Server::LookAt(ListenerProbe::Target target) { impl_->probe->Add(std::move(target)); }
+void Server::StopLooking() { impl_->probe->Stop(); }
+
 void Server::SetDraining() { impl_->monitor->SetDraining(); }
 
 void Server::Shutdown(Duration limit) {
   impl_->monitor.reset();
-  impl_->probe.reset();
+  StopLooking();
   const auto deadline = std::chrono::system_clock::now() +
                         std::chrono::duration_cast<std::chrono::system_clock::duration>(limit);
   for (const auto& listener : impl_->listeners) {

@@ -15,10 +15,10 @@
 #include "server/front/connection_book.h"
 #include "server/front/health.h"
 #include "server/front/intake.h"
+#include "server/front/listener_probe.h"
 #include "server/front/text_pool.h"
 #include "server/front/unread_output.h"
 #include "server/rpc/admin_service.h"
-#include "server/rpc/listener_probe.h"
 
 namespace hydrad {
 
@@ -71,6 +71,11 @@ class Server {
   Health health() const;
   UnreadOutput& unread();
   TextPool& texts();
+
+  // The health is also whether this listener of another front end answers. What the target points to must be
+  // there until StopLooking, which ends the looks at every listener, as Shutdown does.
+  void LookAt(ListenerProbe::Target target);
+  void StopLooking();
 
   // Health checks say NOT_SERVING from now on for every service that takes new work; calls are still served.
   void SetDraining();

@@ -109,7 +109,7 @@ TEST_F(TlsTest, BothListenersSpeakItAndNothingElse) {
 // The daemon looks at its listeners as it starts, and says what it saw once that look is over.
 TEST_F(TlsTest, TheDaemonStillSeesItselfAnswer) {
   Start({"--tls-client-ca", Write("ca", authority_.certificate)});
-  for (const char* listener : {"inference", "admin"}) {
+  for (const char* listener : {"inference", "admin", "http"}) {
     const std::string series = std::string("hydrad_listener_answers{listener=\"") + listener + "\"} ";
     std::string metrics;
     while ((metrics = Metrics()).find(series) == std::string::npos) std::this_thread::yield();

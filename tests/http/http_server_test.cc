@@ -273,6 +273,40 @@ TEST_F(HttpServerTest, AFloodOfSilentConnectionsKeepsNobodyOut) {
   EXPECT_THAT(Series(), HasSubstr("listener=\"http\",reason=\"silent\""));
 }
 
+TEST_F(HttpServerTest, TheDaemonSeesWhetherItAnswers) {
+  const MadeCertificate own = MakeAuthority();
+  const CertificateHolder certificates({own.certificate, own.key, own.certificate, ""});
+  ListenSocket socket = *HttpServer::Bind("127.0.0.1:0", false);
+  const int door = socket.sockets().front().get();
+  service_ = std::make_shared<KeepingService>();
+  server_ = std::make_unique<HttpServer>(
+      HttpOptions{.connections = {.total = 1, .per_peer = 1}, .certificates = &certificates},
+      std::move(socket), service_, metrics_);
+  RawClient stranger = Client();  // takes the only place
+  Mutex mu;
+  int answered = 0, failed = 0;
+  ListenerProbe probe(
+      {.interval = std::chrono::milliseconds(1), .limit = std::chrono::seconds(20), .failures = 1},
+      [&](const std::string& name, bool answers) {
+        MutexLock lock(&mu);
+        EXPECT_EQ(name, "http");
+        ++(answers ? answered : failed);
+      });
+  probe.Add(server_->target());
+  const auto await = [&](const int& count) {
+    MutexLock lock(&mu);
+    mu.Await([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return count >= 3; });
+  };
+  await(answered);
+  EXPECT_TRUE(probe.all_answer());
+  EXPECT_EQ(failed, 0);
+  shutdown(door, SHUT_RDWR);  // as if the listener had died: nobody gets in
+  await(failed);
+  probe.Stop();
+  EXPECT_FALSE(probe.all_answer());
+  server_.reset();
+}
+
 TEST_F(HttpServerTest, MoreThanTheLimitThatAskAreClosed) {
   Serve({.connections = {.total = 8, .per_peer = 2}});
   RawClient one = Client(), two = Client();
