@@ -47,6 +47,15 @@ void Exercise(Metrics& metrics) {
   metrics.StepFailed(/*device_lost=*/false);
   metrics.StepFailed(/*device_lost=*/false);
   metrics.StepFailed(/*device_lost=*/true);
+  metrics.Routed("sql", std::vector<double>{0.75, 2.25}, 0.5);
+  metrics.SetConnections("grpc", 5);
+  metrics.ConnectionRefused("grpc", "too_many");
+  metrics.AcceptFailed("admin", "EMFILE");
+  metrics.SetListenerAnswers("grpc", true);
+  metrics.SetListenerAnswers("admin", false);
+  metrics.SetHeartbeatAge(0.125);
+  metrics.ConfigReloaded(true);
+  metrics.ConfigReloaded(false);
   metrics.SetLoraInfo(16, "sql,law", "med", 1700000000);
   metrics.SetBuildInfo("1.2.3", "cpu", "tiny");
   metrics.SetDeviceReader([] {
@@ -89,6 +98,18 @@ TEST(MetricsTest, EverySeriesIsExposed) {
            "hydrad_preemptions_total 1",
            "hydrad_device_errors_total{lost=\"step\"} 2",
            "hydrad_device_errors_total{lost=\"device\"} 1",
+           "hydrad_expert_tokens_total{adapter=\"sql\",expert=\"0\"} 0.75",
+           "hydrad_expert_tokens_total{adapter=\"sql\",expert=\"1\"} 2.25",
+           "hydrad_router_entropy_sum{adapter=\"sql\"} 0.5",
+           "hydrad_connections{listener=\"grpc\"} 5",
+           "hydrad_connections_refused_total{listener=\"grpc\",reason=\"too_many\"} 1",
+           "hydrad_accept_failures_total{error=\"EMFILE\",listener=\"admin\"} 1",
+           "hydrad_listener_answers{listener=\"grpc\"} 1",
+           "hydrad_listener_answers{listener=\"admin\"} 0",
+           "hydrad_scheduler_heartbeat_age_seconds 0.125",
+           "hydrad_config_last_reload_successful 0",
+           "hydrad_config_reloads_total{result=\"ok\"} 1",
+           "hydrad_config_reloads_total{result=\"error\"} 1",
            "hydrad_build_info{device=\"cpu\",model=\"tiny\",version=\"1.2.3\"} 1",
            "hydrad_power_watts 300.5",
            "hydrad_energy_joules_total 10000000",
@@ -120,6 +141,15 @@ TEST(MetricsTest, PromtoolFindsNothingToSay) {
   std::fputs(Text(metrics).c_str(), out);
   std::fclose(out);
   EXPECT_EQ(std::system(("promtool check metrics < " + file).c_str()), 0) << Text(metrics);
+}
+
+TEST(MetricsTest, TheLastReloadIsTheOneThatCounts) {
+  Metrics metrics;
+  EXPECT_THAT(Text(metrics), HasSubstr("hydrad_config_last_reload_successful 1\n")) << "it has started";
+  metrics.ConfigReloaded(false);
+  EXPECT_THAT(Text(metrics), HasSubstr("hydrad_config_last_reload_successful 0\n"));
+  metrics.ConfigReloaded(true);
+  EXPECT_THAT(Text(metrics), HasSubstr("hydrad_config_last_reload_successful 1\n"));
 }
 
 TEST(MetricsTest, ARequestWithoutAFirstTokenIsNotInTheTokenHistograms) {
