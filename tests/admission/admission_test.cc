@@ -226,6 +226,35 @@ TEST_F(AdmissionTest, CallsWithoutAPlaceCountAgainstTheSameRate) {
   EXPECT_EQ(admission.AdmitCall("nobody", &retry_after_).code(), absl::StatusCode::kPermissionDenied);
 }
 
+TEST_F(AdmissionTest, TellsHowMuchOfARateIsLeft) {
+  TenantConfig config = Tenant("a", "k");
+  config.requests_per_second = 2;
+  config.burst = 4;
+  Admission admission({config, Tenant("free", "f")}, clock_);
+  const auto expect_left = [&](int left, Duration until_full) {
+    const auto rate = admission.RateOf("a");
+    ASSERT_TRUE(rate.has_value());
+    EXPECT_EQ(rate->burst, 4);
+    EXPECT_EQ(rate->left, left);
+    EXPECT_EQ(rate->until_full, until_full);
+  };
+  expect_left(4, Duration{});
+  for (int taken = 1; taken <= 4; ++taken) {
+    ASSERT_TRUE(Admit(admission, "a").ok());
+    expect_left(4 - taken, taken * milliseconds(500));
+  }
+  EXPECT_FALSE(Admit(admission, "a").ok());
+  expect_left(0, seconds(2));
+  clock_.Advance(milliseconds(499));
+  expect_left(0, milliseconds(1501));
+  clock_.Advance(milliseconds(1));
+  expect_left(1, milliseconds(1500));
+  clock_.Advance(std::chrono::hours(1));
+  expect_left(4, Duration{});
+  EXPECT_FALSE(admission.RateOf("free").has_value()) << "no limit";
+  EXPECT_FALSE(admission.RateOf("nobody").has_value());
+}
+
 TEST_F(AdmissionTest, RefusalForConcurrencyTakesNoToken) {
   TenantConfig config = Tenant("a", "k");
   config.max_concurrent = 1;

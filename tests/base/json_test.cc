@@ -28,6 +28,18 @@ TEST(ParseJson, RefusesWhatParsersDisagreeOn) {
   EXPECT_EQ(Error(std::string_view("{}\0x", 4)), "is not JSON: it holds a NUL byte");
 }
 
+TEST(ParseJson, SaysWhatAFileIsInstead) {
+  EXPECT_EQ(Error("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+            "is a git-lfs pointer, not the file itself: fetch it with 'git lfs pull'");
+}
+
+TEST(Field, IsNullWhereThereIsNone) {
+  const Json object = *ParseJson(R"({"a": 1, "b": null})");
+  EXPECT_EQ(Field(object, "a"), 1);
+  EXPECT_TRUE(Field(object, "b").is_null());
+  EXPECT_TRUE(Field(object, "c").is_null());
+}
+
 TEST(ParseJson, RefusesDeepNesting) {
   EXPECT_TRUE(ParseJson(std::string(30, '[') + std::string(30, ']')).ok());
   EXPECT_EQ(Error(std::string(100'000, '[')), "is nested too deeply");
