@@ -190,6 +190,43 @@ class OpenPageTest(PageCase):
         self.assertEqual(self.last('answer.querySelector(".meta").textContent'), 'stopped')
         self.assertNotEqual(self.ask('c'), '')
 
+    def test_a_new_conversation_knows_nothing_of_the_last(self):
+        self.ready()
+        self.choose('mode', 'chat')
+        self.browser.hold('*/v1/*')
+        try:
+            self.run_script('document.getElementById("prompt").focus()')
+            self.browser.type('first')
+            self.browser.press('Enter')
+            event = {'choices': [{'index': 0, 'delta': {'content': 'an answer'}}]}
+            self.browser.answer(self.browser.held_request(), f'data: {json.dumps(event)}\n\ndata: [DONE]\n\n'.encode(),
+                                'text/event-stream')
+            self.browser.wait('!document.querySelector(".busy")')
+            self.browser.type('second')
+            self.browser.press('Enter')
+            asked = json.loads(self.browser.held_request()['request']['postData'])
+            self.assertEqual([message['content'] for message in asked['messages']], ['first', 'an answer', 'second'])
+            self.run_script('document.getElementById("clear").click()')  # which ends the one that is being written
+            self.browser.wait('document.getElementById("stop").hidden')
+            self.browser.type('third')
+            self.browser.press('Enter')
+            asked = json.loads(self.browser.held_request()['request']['postData'])
+            self.assertEqual([message['content'] for message in asked['messages']], ['third'])
+            self.browser.press('Escape')
+        finally:
+            self.browser.hold(None)
+
+    def test_an_adapter_is_chosen_by_its_chip_and_keeps_the_focus(self):
+        self.ready()
+        chip = 'document.querySelector("#tiers button[data-name=sql]")'
+        self.run_script(f'window.old = {chip}; old.focus()')
+        self.daemon.hydractl('adapter', 'load', 'sql', '--path', 'sql')  # another generation: the chips are drawn anew
+        self.browser.wait(f'{chip} !== old')
+        self.assertEqual(self.run_script('document.activeElement.dataset.name'), 'sql')
+        self.browser.press('Enter')
+        self.assertEqual(self.run_script('document.getElementById("adapter").value'), 'sql')
+        self.assertEqual(self.run_script('document.activeElement.id'), 'prompt')
+
     def test_nothing_that_a_model_writes_is_html(self):
         self.ready()
         hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>&amp;'

@@ -6,7 +6,7 @@ import { getJson } from './api.js';
 const SECOND = 1000, SAMPLES = 60, MANY = 200, SHOWN = 60;
 const TIERS = { device: 'on the device', host: 'in memory', disk: 'on the disk' };
 const rates = [];
-let last = null, timer = 0;
+let last = null, timer = 0, drawn = '';
 
 /** Asks now and again and again. `told` gets every status, `failed` what stands against it, which ends the asking. */
 export async function watch(told, failed) {
@@ -46,8 +46,12 @@ function figures(status) {
   ].filter(Boolean).join(' · ');
 }
 
-/** The adapters by tier; `chosen` is the one in use, `pick` takes the name of another. */
+/** The adapters by tier; `chosen` is the one in use, `pick` takes the name of another. Whoever is on one of them stays there. */
 export function drawTiers(models, chosen, pick) {
+  const now = JSON.stringify([models, chosen]);
+  if (now === drawn) return;
+  drawn = now;
+  const on = $('tiers').contains(document.activeElement) ? document.activeElement.dataset.name : null;
   const adapters = models.filter((model) => !model.base);
   $('tiers').replaceChildren(...Object.entries(TIERS).map(([tier, where]) => {
     const here = adapters.filter((adapter) => adapter.tier === tier);
@@ -57,11 +61,12 @@ export function drawTiers(models, chosen, pick) {
                 make('ul', {}, ...here.slice(0, SHOWN).map((adapter) => make('li', {}, chip(adapter, chosen, pick))), more));
   }));
   if (adapters.length === 0) $('tiers').append(make('p', { class: 'small' }, 'None is loaded that may be used here.'));
+  [...$('tiers').querySelectorAll('button')].find((button) => button.dataset.name === on)?.focus();
 }
 
 function chip({ name, family, experts, requests, generation }, chosen, pick) {
   return make('button', {
-    type: 'button', class: requests > 0 ? 'active' : undefined, 'aria-current': name === chosen ? 'true' : undefined,
+    type: 'button', 'data-name': name, class: requests > 0 ? 'active' : undefined, 'aria-current': name === chosen ? 'true' : undefined,
     title: `generation ${generation}, ${requests} requests on it now`, onclick: () => pick(name),
   }, `${name} `, make('small', {}, experts > 1 ? `${family} · ${experts}` : family));
 }

@@ -188,7 +188,7 @@ class Writing {
 }
 
 async function send(prompt) {
-  const chat = $('mode').value === 'chat', [path, body] = request(prompt);
+  const conversation = history, chat = $('mode').value === 'chat', [path, body] = request(prompt);
   turn('you', chat ? 'you' : 'prompt').text.textContent = prompt;
   const place = turn('answer busy', whose()), writing = new Writing(place);
   const started = performance.now();
@@ -205,7 +205,7 @@ async function send(prompt) {
     place.element.append(make('div', { class: stopped ? 'meta' : 'meta error' }, stopped ? 'stopped' : error.message));
     if (error.status === 401) askKey(error.message);
   }
-  if (chat && writing.content()) history.push({ role: 'user', content: prompt }, { role: 'assistant', content: writing.content() });
+  if (chat && writing.content()) conversation.push({ role: 'user', content: prompt }, { role: 'assistant', content: writing.content() });
   place.element.classList.remove('busy');
   busy(null);
 }
