@@ -126,7 +126,8 @@ void AddNetwork(CLI::App& app, Config& c) {
          "address, [::]: every address. What connects before the model is loaded waits")
       ->type_name(address);
   app.add_option("--http-listen", c.http_listen,
-                 "Where to serve inference over HTTP, as OpenAI's clients speak it; \"\": nowhere")
+                 "Where to serve inference over HTTP, as OpenAI's clients speak it, and a page for browsers; "
+                 "\"\": nowhere")
       ->type_name(address);
   app.add_option("--http-cors-origin", c.http_cors_origin,
                  "Origin of pages whose scripts may use --http-listen from a browser (CORS), as "

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Takes the pictures of the page: the one in README.md (dark), a light one and one of a phone's width.
+"""Takes the pictures of the page: a dark one, a light one (README.md's) and one of a phone's width.
 
     page_pictures.py --bin build/bin --chromium /usr/bin/chromium-headless-shell --model build/models/smollm2 --out DIRECTORY
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import sys
 import tempfile
+import threading
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests' / 'bench'))
@@ -32,7 +35,25 @@ def talk(browser):
         browser.run(f'''document.getElementById("prompt").value = {json.dumps(prompt)};
             document.getElementById("ask").requestSubmit()''')
         browser.wait('!document.querySelector(".busy")')
-    browser.run('new Promise((done) => setTimeout(done, 4000))')  # for the figures
+
+
+@contextlib.contextmanager
+def others(daemon, names):
+    """Keeps the daemon busy with requests of others, for the figures."""
+    over = threading.Event()
+
+    def ask(name):
+        body = json.dumps({'model': name, 'prompt': 'Once', 'max_tokens': 60, 'ignore_eos': True}).encode()
+        while not over.is_set():
+            urllib.request.urlopen(urllib.request.Request(f'http://{daemon.http}/v1/completions', body)).read()
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    yield
+    over.set()
+    for thread in threads:
+        thread.join()
 
 
 def main():
@@ -53,7 +74,9 @@ def main():
             browser.wait('document.querySelectorAll("#adapter option").length > 1')
             (options.out / f'{name}-empty.png').write_bytes(browser.picture())
             talk(browser)
-            (options.out / f'{name}.png').write_bytes(browser.picture())
+            with others(daemon, ['shakespeare', 'sql', 'domains']):
+                browser.run('new Promise((done) => setTimeout(done, 12000))')
+                (options.out / f'{name}.png').write_bytes(browser.picture())
         print(*browser.complaints, sep='\n')
         browser.close()
         daemon.stop()

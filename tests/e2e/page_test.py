@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import pathlib
+import shutil
 import sys
 import tempfile
 import unittest
@@ -21,12 +22,15 @@ from daemon import Daemon  # noqa: E402
 OPTIONS = argparse.Namespace(bin=None, chromium=None)
 ADAPTERS = ['domains', 'mixed-moa', 'shakespeare', 'sql']
 LAYERS, HEADS = 4, 4  # of the tiny model, and of its adapter "domains"
-TENANTS = '{"tenants": [{"name": "acme", "key_sha256": ["%s"], "adapters": ["sql"]}]}' % hashlib.sha256(b'key-acme').hexdigest()
+TENANTS = json.dumps({'tenants': [
+    {'name': 'acme', 'key_sha256': [hashlib.sha256(b'key-acme').hexdigest()], 'adapters': ['sql']},
+    {'name': 'globex', 'key_sha256': [hashlib.sha256(b'key-globex').hexdigest()], 'adapters': ['*']}]})
 
 
 class PageCase(unittest.TestCase):
     """One daemon and one browser for all tests of a class; each test loads the page anew."""
     tenants = None
+    template = True  # the model has a chat template
 
     @classmethod
     def setUpClass(cls):
@@ -39,7 +43,14 @@ class PageCase(unittest.TestCase):
         if cls.tenants:
             (work / 'tenants.json').write_text(cls.tenants)
             arguments += ['--tenants', work / 'tenants.json']
-        cls.daemon = Daemon(OPTIONS.bin, ROOT / 'deploy/models/tiny', ROOT / 'deploy/adapters/tiny', cls.log, '--threads', '1',
+        model = ROOT / 'deploy/models/tiny'
+        if not cls.template:
+            model = work / 'tiny'
+            shutil.copytree(ROOT / 'deploy/models/tiny', model)
+            settings = json.loads((model / 'tokenizer_config.json').read_text())
+            del settings['chat_template']
+            (model / 'tokenizer_config.json').write_text(json.dumps(settings))
+        cls.daemon = Daemon(OPTIONS.bin, model, ROOT / 'deploy/adapters/tiny', cls.log, '--threads', '1',
                             *arguments)
         cls.addClassCleanup(cls.daemon.stop)
         cls.url = f'http://{cls.daemon.http}/'
@@ -80,10 +91,10 @@ class PageCase(unittest.TestCase):
         self.browser.wait(f'document.querySelectorAll(".answer:not(.busy) .meta").length > {before}')
         return self.run_script('[...document.querySelectorAll(".answer .text")].at(-1).textContent')
 
-    def api(self, path, **body):
-        """What the API answers itself, as one answer."""
-        body = {'temperature': 0, 'max_tokens': 12, 'hydrad': {}, **body}
-        request = urllib.request.Request(self.url + path, json.dumps(body).encode())
+    def api(self, path, key='', **body):
+        """What the API answers itself, as one answer; without a body, to a GET."""
+        data = json.dumps({'temperature': 0, 'max_tokens': 12, 'hydrad': {}, **body}).encode() if body else None
+        request = urllib.request.Request(self.url + path, data, {'Authorization': f'Bearer {key}'} if key else {})
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
 
@@ -255,7 +266,7 @@ class OpenPageTest(PageCase):
     def test_figures_are_live(self):
         self.ready()
         self.ask('x')
-        generated = json.load(urllib.request.urlopen(self.url + 'hydrad/status'))['generated_tokens']
+        generated = self.api('hydrad/status')['generated_tokens']
         self.assertGreaterEqual(generated, 12)
         self.browser.wait(f'document.getElementById("totals").textContent.includes("{generated} tokens")')
         self.assertEqual(self.run_script('document.getElementById("running").textContent'), '0')
@@ -278,9 +289,11 @@ class OpenPageTest(PageCase):
         self.browser.size(360, 700, mobile=True)
         self.browser.go(self.url)
         self.ready()
+        width = 'document.documentElement.scrollWidth'
         self.choose('adapter', '\n')
+        self.assertLessEqual(self.run_script(width), 360)
         self.ask('SELECT', 'domains')
-        self.assertLessEqual(self.run_script('document.documentElement.scrollWidth'), 360)
+        self.assertLessEqual(self.run_script(width), 360)
 
     def test_every_field_has_a_name(self):
         self.ready()
@@ -300,6 +313,16 @@ class OpenPageTest(PageCase):
         self.assertEqual(align('yes', ['<think>', 'yes']), [part('yes', 1)])
         self.assertEqual(align('a\ufffd', ['a', 'bytes:\\xc3']), [part('a', 0), part('\ufffd', -1)])
         self.assertEqual(align('', ['x']), [])
+
+
+class PlainModelPageTest(PageCase):
+    template = False
+
+    def test_without_a_chat_template_texts_go_on(self):
+        self.ready()
+        self.assertEqual(self.run_script('document.getElementById("mode").value'), 'text')
+        self.assertTrue(self.run_script('document.getElementById("mode").options[0].disabled'))
+        self.assertEqual(self.ask('Once upon'), self.api('v1/completions', prompt='Once upon')['choices'][0]['text'])
 
 
 class TenantsPageTest(PageCase):
@@ -327,6 +350,11 @@ class TenantsPageTest(PageCase):
         self.browser.wait('document.getElementById("totals").textContent.includes("tenant acme")')
         self.assertNotEqual(self.ask('SELECT', 'sql'), '')
         self.assertEqual(self.run_script('JSON.stringify([sessionStorage, localStorage])'), '[{"hydrad-key":"key-acme"},{}]')
+        # What another tenant does is not told.
+        before = self.api('hydrad/status', 'key-acme')
+        self.api('v1/completions', 'key-globex', model='sql', prompt='x')
+        self.assertEqual(self.api('hydrad/status', 'key-acme'), before)
+        self.assertEqual(self.api('hydrad/status', 'key-globex')['requests']['ended'], 1)
         self.browser.go(self.url)
         self.ready()  # the tab still knows it
         self.assertFalse(self.run_script('document.getElementById("ask-key").open'))
