@@ -20,6 +20,17 @@ absl::Status CheckListener(const std::string& option, const std::string& text, b
   return Annotate(CheckExposure(address, allow_plaintext_public), option);
 }
 
+// One that others reach asks for keys.
+absl::Status CheckAdminListener(const std::string& option, const std::string& text, const Config& config) {
+  if (text.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckListener(option, text, config.allow_plaintext_public || !config.tls_cert.empty()));
+  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(text));
+  if (IsLocal(address) || !config.admin_key_sha256.empty()) return absl::OkStatus();
+  return FailedPrecondition(
+      "{} '{}' can be reached from other machines and asks for no key; pass --admin-key-sha256", option,
+      text);
+}
+
 std::set<std::string> Lines(const std::string& text) {
   std::istringstream in(text);
   std::set<std::string> lines;
@@ -84,15 +95,12 @@ absl::Status CheckExposures(const Config& config) {
   if (!config.metrics_listen.empty()) {
     RETURN_IF_ERROR(CheckListener("--metrics-listen", config.metrics_listen, plain));
   }
-  if (config.admin_listen.empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(CheckListener("--admin-listen", config.admin_listen, allowed));
-  ASSIGN_OR_RETURN(const ListenAddress admin, ParseListenAddress(config.admin_listen));
-  if (!IsLocal(admin) && config.admin_key_sha256.empty()) {
-    return FailedPrecondition(
-        "--admin-listen '{}' can be reached from other machines and asks for no key; pass --admin-key-sha256",
-        config.admin_listen);
-  }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(CheckAdminListener("--admin-listen", config.admin_listen, config));
+  RETURN_IF_ERROR(CheckAdminListener("--http-admin-listen", config.http_admin_listen, config));
+  const bool shared = !config.http_admin_listen.empty() && config.http_admin_listen == config.http_listen;
+  if (!shared || !config.admin_key_sha256.empty()) return absl::OkStatus();
+  return FailedPrecondition(
+      "--http-admin-listen is --http-listen, where clients ask; pass --admin-key-sha256");
 }
 
 absl::StatusOr<Changes> ReadChanges(const std::vector<std::string>& arguments, const Config& running,

@@ -139,6 +139,13 @@ void AddNetwork(CLI::App& app, Config& c) {
       ->check(CheckOrigin);
   app.add_option("--admin-listen", c.admin_listen, "Where to serve administration; \"\": nowhere")
       ->type_name(address);
+  app.add_option(
+         "--http-admin-listen", c.http_admin_listen,
+         "Where to serve administration over HTTP: load_lora_adapter and unload_lora_adapter as vLLM has "
+         "them, and "
+         "hydrad.v1.Admin in JSON. The same as --http-listen: there, which needs --admin-key-sha256. Unset: "
+         "nowhere, because a browser can reach an HTTP port of its own machine")
+      ->type_name(address);
   app.add_option("--metrics-listen", c.metrics_listen, "Where to serve GET /metrics over HTTP; \"\": nowhere")
       ->type_name(address);
   app.add_option("--tenants", c.tenants,

@@ -23,6 +23,7 @@ struct Config {
   std::string listen = "127.0.0.1:8471";
   std::string admin_listen = "127.0.0.1:8472";    // "": no admin service
   std::string http_listen = "127.0.0.1:8470";     // "": no HTTP
+  std::string http_admin_listen;                  // "": no administration over HTTP; as http_listen: there
   std::vector<std::string> http_cors_origin;      // empty: no pages of other sites
   std::string metrics_listen = "127.0.0.1:9471";  // "": no metrics
   std::string tenants;                            // "": open

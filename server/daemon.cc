@@ -14,6 +14,7 @@
 #include "server/backend/device.h"
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
+#include "server/http/admin_endpoints.h"
 #include "server/http/cors.h"
 #include "server/http/openai_service.h"
 #include "server/limits.h"
@@ -21,6 +22,7 @@
 #include "server/model/step_record.h"
 #include "server/model/transformer.h"
 #include "server/preflight.h"
+#include "server/rpc/admin_json.h"
 #include "server/sizing.h"
 #include "server/where_is.h"
 
@@ -40,6 +42,11 @@ std::string ModelName(const Config& config) {
 std::vector<std::string> ModelNames(const Config& config, const ModelConfig& model) {
   std::error_code error;
   return {ModelName(config), std::filesystem::weakly_canonical(config.model, error).string(), model.name};
+}
+
+// Whether administration over HTTP has a listener of its own.
+bool HasHttpAdminListener(const Config& config) {
+  return !config.http_admin_listen.empty() && config.http_admin_listen != config.http_listen;
 }
 
 // Bytes that can hold a prompt of the model's context several times over, so that tokenising one is bounded.
@@ -95,7 +102,8 @@ absl::Status Daemon::ReadTls() {
 absl::Status Daemon::Bind() {
   ASSIGN_OR_RETURN(const ConnectionShares shares,
                    ShareDescriptors(RaiseFileLimit(), config_.http_listen.empty() ? 1 : 2,
-                                    config_.max_connections, config_.max_connections_per_peer));
+                                    HasHttpAdminListener(config_) ? 2 : 1, config_.max_connections,
+                                    config_.max_connections_per_peer));
   options_.listen = config_.listen;
   options_.admin_listen = config_.admin_listen;
   options_.allow_plaintext_public = config_.allow_plaintext_public;
@@ -114,16 +122,24 @@ absl::Status Daemon::Bind() {
         HttpServer::Bind(config_.http_listen, certificates_ != nullptr || config_.allow_plaintext_public));
     http_socket_.emplace(std::move(http));
   }
+  if (HasHttpAdminListener(config_)) {
+    ASSIGN_OR_RETURN(ListenSocket http_admin,
+                     HttpServer::Bind(config_.http_admin_listen,
+                                      certificates_ != nullptr || config_.allow_plaintext_public));
+    http_admin_socket_.emplace(std::move(http_admin));
+  }
   if (config_.metrics_listen.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(exporter_, Exporter::Start(config_.metrics_listen, metrics_));
   return absl::OkStatus();
 }
 
 void Daemon::LogReady() const {
-  Log()->info("ready: inference {} admin {} metrics {} http {} model {}", server_->address(),
+  const std::string http_admin =
+      http_admin_ == nullptr ? "" : fmt::format(" http-admin {}", http_admin_->address());
+  Log()->info("ready: inference {} admin {} metrics {} http {}{} model {}", server_->address(),
               config_.admin_listen.empty() ? "none" : server_->admin_address(),
               exporter_ == nullptr ? "none" : exporter_->address(),
-              http_ == nullptr ? "none" : http_->address(), ModelName(config_));
+              http_ == nullptr ? "none" : http_->address(), http_admin, ModelName(config_));
 }
 
 absl::Status Daemon::OpenBackend() {
@@ -311,24 +327,46 @@ absl::Status Daemon::Serve() {
   ASSIGN_OR_RETURN(server_, Server::Start(
                                 options_, *intake_, *admins_, facts, [this] { Tick(); },
                                 *std::exchange(sockets_, std::nullopt)));
-  if (http_socket_) ServeHttp();
+  ServeHttp(facts);
   return absl::OkStatus();
 }
 
-void Daemon::ServeHttp() {
+void Daemon::ServeHttp(const ServerFacts& server_facts) {
   const auto health = [server = server_.get()] { return server->health(); };
   const OpenAiFacts facts = {
       .version = HYDRAD_VERSION, .base_model = ModelName(config_), .started = std::time(nullptr)};
-  std::shared_ptr<HttpService> service =
-      MakeOpenAiService(*intake_, server_->unread(), server_->texts(), health, facts);
-  if (!config_.http_cors_origin.empty()) service = AllowOrigins(config_.http_cors_origin, std::move(service));
-  http_ = std::make_unique<HttpServer>(
-      HttpOptions{.request = {.body_bytes = static_cast<size_t>(options_.max_request_bytes)},
-                  .connections = options_.connections,
+  const auto with_admin = [&](std::shared_ptr<HttpService> rest) {
+    return MakeAdminEndpoints(intake_->rooms(), *admins_, server_->adapters(),
+                              AdminJsonCalls(*intake_, server_->adapters(), server_facts),
+                              server_->admin_unread(), health, facts, std::move(rest));
+  };
+  if (http_socket_) {
+    std::shared_ptr<HttpService> service =
+        MakeOpenAiService(*intake_, server_->unread(), server_->texts(), health, facts);
+    if (!config_.http_cors_origin.empty())
+      service = AllowOrigins(config_.http_cors_origin, std::move(service));
+    if (config_.http_admin_listen == config_.http_listen) service = with_admin(std::move(service));
+    http_ = ServeHttp("http", *std::exchange(http_socket_, std::nullopt), options_.connections,
+                      std::move(service));
+  }
+  if (http_admin_socket_) {
+    http_admin_ = ServeHttp("http_admin", *std::exchange(http_admin_socket_, std::nullopt),
+                            options_.admin_connections, with_admin(nullptr));
+  }
+}
+
+std::unique_ptr<HttpServer> Daemon::ServeHttp(const std::string& name, ListenSocket socket,
+                                              const ConnectionLimits& connections,
+                                              std::shared_ptr<HttpService> service) {
+  auto http = std::make_unique<HttpServer>(
+      HttpOptions{.name = name,
+                  .request = {.body_bytes = static_cast<size_t>(options_.max_request_bytes)},
+                  .connections = connections,
                   .certificates = certificates_.get(),
                   .stall = options_.unread.stall},
-      *std::exchange(http_socket_, std::nullopt), std::move(service), metrics_);
-  server_->LookAt(http_->target());
+      std::move(socket), std::move(service), metrics_);
+  server_->LookAt(http->target());
+  return http;
 }
 
 // About twice a second, on the health thread.
@@ -387,7 +425,9 @@ void Daemon::Drain(Signals& signals, Watchdog& watchdog) {
                  .path = "",
                  .status = device});
   server_->SetDraining();
-  if (http_ != nullptr) http_->SetDraining();
+  for (HttpServer* http : {http_.get(), http_admin_.get()}) {
+    if (http != nullptr) http->SetDraining();
+  }
   watchdog.Enter("lame duck");
   if (device.ok()) signals.Linger(FromSeconds(config_.lame_duck));
   intake_->Close();
@@ -396,7 +436,9 @@ void Daemon::Drain(Signals& signals, Watchdog& watchdog) {
   delivery_->Flush();
   watchdog.Enter("end of the listeners");
   server_->StopLooking();
-  if (http_ != nullptr) http_->Shutdown(kFlushTime);
+  for (HttpServer* http : {http_.get(), http_admin_.get()}) {
+    if (http != nullptr) http->Shutdown(kFlushTime);
+  }
   server_->Shutdown(kFlushTime);
   Log()->info("drained");
 }

@@ -82,7 +82,10 @@ class Daemon {
   void Watch(const AdapterEvent& event);
   absl::Status LoadAdapters();
   absl::Status Serve();
-  void ServeHttp();
+  void ServeHttp(const ServerFacts& facts);
+  std::unique_ptr<HttpServer> ServeHttp(const std::string& name, ListenSocket socket,
+                                        const ConnectionLimits& connections,
+                                        std::shared_ptr<HttpService> service);
   void Tick();
   void LookAtDevice();
 
@@ -92,9 +95,9 @@ class Daemon {
   const Clock& clock_ = SteadyClock();
   Metrics metrics_;
   ServerOptions options_;
-  std::optional<ServerSockets> sockets_;             // until the server has them
-  std::optional<ListenSocket> http_socket_;          // so too
-  std::unique_ptr<CertificateHolder> certificates_;  // null: plain text
+  std::optional<ServerSockets> sockets_;                         // until the server has them
+  std::optional<ListenSocket> http_socket_, http_admin_socket_;  // so too
+  std::unique_ptr<CertificateHolder> certificates_;              // null: plain text
   std::unique_ptr<Exporter> exporter_;
   std::unique_ptr<AuditLog> audit_;
   std::unique_ptr<Backend> backend_;
@@ -116,7 +119,7 @@ class Daemon {
   StallReport stalls_;
   std::unique_ptr<Intake> intake_;
   std::unique_ptr<Server> server_;
-  std::unique_ptr<HttpServer> http_;  // shares books and threads of the server
+  std::unique_ptr<HttpServer> http_, http_admin_;  // share books and threads of the server
 };
 
 }  // namespace hydrad

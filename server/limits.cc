@@ -50,8 +50,8 @@ int RaiseFileLimit() {
   return static_cast<int>(std::min<rlim_t>(limit.rlim_cur, kMost));
 }
 
-absl::StatusOr<ConnectionShares> ShareDescriptors(int file_limit, int listeners, int wanted,
-                                                  int wanted_per_peer) {
+absl::StatusOr<ConnectionShares> ShareDescriptors(int file_limit, int listeners, int admin_listeners,
+                                                  int wanted, int wanted_per_peer) {
   const int clients = file_limit - kOwnFiles;
   if (clients < kFewestOfClients) {
     return FailedPrecondition(
@@ -61,11 +61,11 @@ absl::StatusOr<ConnectionShares> ShareDescriptors(int file_limit, int listeners,
   ConnectionShares shares;
   shares.admin = std::min(256, clients / 8);
   shares.admin_per_peer = std::max(1, shares.admin / 2);
-  shares.inference = (clients - shares.admin) / listeners;
+  shares.inference = (clients - shares.admin * admin_listeners) / listeners;
   if (wanted > shares.inference) {
     return FailedPrecondition(
         "--max-connections {} needs a limit on open files of {}, and it is {}: raise it (ulimit -n)", wanted,
-        wanted * listeners + kOwnFiles + shares.admin, file_limit);
+        wanted * listeners + kOwnFiles + shares.admin * admin_listeners, file_limit);
   }
   if (wanted > 0) shares.inference = wanted;
   shares.per_peer =

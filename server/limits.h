@@ -18,12 +18,12 @@ struct ConnectionShares {
   int inference = 0, per_peer = 0;  // of each listener
   int admin = 0, admin_per_peer = 0;
 };
-// What `file_limit` leaves when the daemon's own files have theirs: an eighth, at most 256, for the
-// administrators, the rest for each of the `listeners` of inference alike, and of each at most a quarter for
-// one peer. `wanted` and `wanted_per_peer` (0: as many as there are) may lower the two of inference, and
+// What `file_limit` leaves when the daemon's own files have theirs: an eighth, at most 256, for each of the
+// `admin_listeners`, the rest for each of the `listeners` of inference alike, and of each at most a quarter
+// for one peer. `wanted` and `wanted_per_peer` (0: as many as there are) may lower the two of inference, and
 // raise the peer's. FAILED_PRECONDITION, naming what to do, if the limit is too low for that.
-absl::StatusOr<ConnectionShares> ShareDescriptors(int file_limit, int listeners, int wanted,
-                                                  int wanted_per_peer);
+absl::StatusOr<ConnectionShares> ShareDescriptors(int file_limit, int listeners, int admin_listeners,
+                                                  int wanted, int wanted_per_peer);
 
 // Whether so many threads more can be had: they are started, and end at once. RESOURCE_EXHAUSTED, with what
 // was had and what to raise.

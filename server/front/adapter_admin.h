@@ -21,6 +21,7 @@ using AdminDone = std::function<void(const absl::StatusOr<Value>&)>;
 // (DRAINING). Errors of the store carry a reason for clients: ADAPTER_NOT_FOUND, ADAPTER_INVALID, NO_ROOM,
 // ADAPTER_NOT_READY, ADAPTER_BUSY, or the code's name.
 //
+// A copy is the same administration at another door: of all copies' calls of Apply one runs at a time.
 // Thread-safe; nothing waits for a disk or a request to end. What is begun needs this no more, but the rooms
 // of the intake, which must outlive the adapter store.
 class AdapterAdmin {

@@ -24,12 +24,16 @@ absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const DetokenizeCall&
   return rooms.tokenizer.Decode(call.token_ids, !call.keep_special_tokens);
 }
 
-std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant) {
+namespace {
+
+// Those that can be used and are `allowed` by their names.
+template <class Allowed>
+std::vector<ServedModel> Models(const Rooms& rooms, Allowed allowed) {
   std::vector<ServedModel> models;
   const bool chat = rooms.chat->status().ok();
-  if (rooms.admission.Allowed(tenant, "")) models.push_back({.name = "", .chat = chat});
+  if (allowed("")) models.push_back({.name = "", .chat = chat});
   for (AdapterInfo& info : rooms.adapters.List()) {
-    if (info.state != AdapterState::kAvailable || !rooms.admission.Allowed(tenant, info.name)) continue;
+    if (info.state != AdapterState::kAvailable || !allowed(info.name)) continue;
     models.push_back({.name = std::move(info.name),
                       .generation = info.generation,
                       .chat = info.chat == nullptr ? chat : info.chat->status().ok(),
@@ -39,6 +43,16 @@ std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant
                       .tier = info.tier});
   }
   return models;
+}
+
+}  // namespace
+
+std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant) {
+  return Models(rooms, [&](std::string_view name) { return rooms.admission.Allowed(tenant, name); });
+}
+
+std::vector<ServedModel> EveryModel(const Rooms& rooms) {
+  return Models(rooms, [](std::string_view) { return true; });
 }
 
 }  // namespace hydrad

@@ -32,6 +32,8 @@ struct ServedModel {
 };
 // What the tenant may use now, the base model first.
 std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant);
+// What anybody may use now, so too.
+std::vector<ServedModel> EveryModel(const Rooms& rooms);
 
 }  // namespace hydrad
 

@@ -32,7 +32,6 @@ namespace {
 namespace asio = boost::asio;
 using Error = boost::system::error_code;
 
-constexpr char kName[] = "http";  // of the listener, in metrics
 constexpr Duration kTick = std::chrono::milliseconds(500);
 constexpr Duration kRest = std::chrono::milliseconds(100);
 constexpr int kAtOnce = 64;  // accepted before the others are looked at again
@@ -78,6 +77,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
     for (auto& door : doors_) door.release();
   }
 
+  const std::string& name() const { return room_->options.name; }
   const ListenSocket& socket() const { return socket_; }
   OwnLook& own_look() { return own_look_; }
 
@@ -94,7 +94,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
   }
 
   void Run() {
-    NameThisThread(kName);
+    NameThisThread(name());
     for (auto& door : doors_) Await(door);
     Tick();
     io_.run();
@@ -150,7 +150,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
     const int error = errno;
     if (error == EAGAIN) return false;
     if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM) return true;
-    metrics_.AcceptFailed(kName, strerrorname_np(error));
+    metrics_.AcceptFailed(name(), strerrorname_np(error));
     if (CloseSilent("", "no_descriptors")) return true;
     Rest(error);
     return false;
@@ -158,7 +158,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
 
   // The socket stays readable as long as somebody waits there, so the thread does not look at it for a while.
   void Rest(int error) {
-    Log()->warn("listener http: connections cannot be accepted: {} ({} open)", std::strerror(error),
+    Log()->warn("listener {}: connections cannot be accepted: {} ({} open)", name(), std::strerror(error),
                 book_.open());
     resting_ = true;
     rest_.expires_after(kRest);
@@ -202,14 +202,14 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
     if (verdict == ConnectionBook::Verdict::kWelcome) return true;
     const bool any = verdict == ConnectionBook::Verdict::kTotalReached;
     if (CloseSilent(any ? "" : peer, "silent")) return MakeRoom(peer);
-    metrics_.ConnectionRefused(kName, any ? "total" : "peer");
+    metrics_.ConnectionRefused(name(), any ? "total" : "peer");
     return false;
   }
   bool CloseSilent(const std::string& peer, const char* reason) {
     for (Connection* connection : silent_) {
       const Open& open = connections_.at(connection);
       if (!peer.empty() && open.peer != peer) continue;
-      metrics_.ConnectionRefused(kName, reason);
+      metrics_.ConnectionRefused(name(), reason);
       const std::shared_ptr<Connection> kept = open.connection;
       kept->Close();
       return true;
@@ -226,7 +226,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
   void Ended(Connection& connection) {
     const auto found = connections_.find(&connection);
     if (found->second.silent != silent_.end()) silent_.erase(found->second.silent);
-    if (connection.not_tls()) metrics_.ConnectionRefused(kName, "not_tls");
+    if (connection.not_tls()) metrics_.ConnectionRefused(name(), "not_tls");
     book_.Remove(found->second.fd);
     connections_.erase(found);
     if (ends_) EndTick();
@@ -252,7 +252,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
         connection->Look(now);
       }
     }
-    metrics_.SetConnections(kName, book_.open());
+    metrics_.SetConnections(name(), book_.open());
   }
   void EndTick() {
     if (connections_.empty()) {
@@ -298,7 +298,10 @@ HttpServer::~HttpServer() { Shutdown(Duration(0)); }
 const std::string& HttpServer::address() const { return core_->socket().address(); }
 
 ListenerProbe::Target HttpServer::target() {
-  return {.name = kName, .socket = &core_->socket(), .own_look = &core_->own_look(), .answers = AnswersGet};
+  return {.name = core_->name(),
+          .socket = &core_->socket(),
+          .own_look = &core_->own_look(),
+          .answers = AnswersGet};
 }
 
 void HttpServer::SetDraining() {

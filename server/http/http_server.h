@@ -21,6 +21,7 @@
 namespace hydrad {
 
 struct HttpOptions {
+  std::string name = "http";  // of the listener and its thread, in the log and in metrics
   RequestBounds request{};
   ConnectionLimits connections{};
   const CertificateHolder* certificates = nullptr;  // the listener speaks TLS; null: plain text

@@ -20,6 +20,7 @@
 #include "server/http/error_answer.h"
 #include "server/http/model_answers.h"
 #include "server/http/page.h"
+#include "server/http/plain_answers.h"
 #include "server/http/rate_headers.h"
 #include "server/http/routes.h"
 #include "server/http/status_answer.h"
@@ -28,25 +29,11 @@
 namespace hydrad {
 namespace {
 
-HttpAnswer JsonAnswer(const Json& json) { return {.status = 200, .body = json.dump()}; }
-
 // From a page of another site: a browser would send it whatever the site's script asks for.
 bool IsFromElsewhere(const RequestHead& head) {
   if (head.origin.empty()) return false;
   const size_t host = head.origin.find("://");
   return host == std::string::npos || head.origin.substr(host + 3) != head.host;
-}
-
-HttpAnswer NotFoundAnswer(const std::string& path) {
-  return ErrorAnswer(WithReason(NotFound("there is no {}", path), "NOT_FOUND"));
-}
-
-HttpAnswer WrongMethod(const RequestHead& head, std::string_view allow) {
-  HttpAnswer answer =
-      ErrorAnswer(WithReason(InvalidArgument("{} is for {}", head.path, allow), "METHOD_NOT_ALLOWED"));
-  answer.status = 405;
-  answer.headers.emplace_back("Allow", allow);
-  return answer;
 }
 
 class OpenAiService final : public HttpService, public std::enable_shared_from_this<OpenAiService> {
@@ -80,10 +67,7 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
       default:
         break;
     }
-    if (IsFromElsewhere(head)) {
-      return ErrorAnswer(
-          WithReason(PermissionDenied("pages of '{}' may not ask here", head.origin), "CROSS_ORIGIN"));
-    }
+    if (IsFromElsewhere(head)) return CrossOrigin(head);
     if (route.endpoint == Endpoint::kCompletions)
       return OpenRequest(head, &OpenAiService::StartCompletion, /*long_work=*/false);
     // A template takes what it takes.
@@ -92,28 +76,9 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
     return OpenCall(head, route);
   }
 
-  HttpAnswer Malformed(int status, const std::string& why) override {
-    const absl::Status error = status >= 500 ? Internal("{}", why) : InvalidArgument("{}", why);
-    HttpAnswer answer = ErrorAnswer(WithReason(error, "MALFORMED_MESSAGE"));
-    answer.status = status;
-    return answer;
-  }
+  HttpAnswer Malformed(int status, const std::string& why) override { return MalformedAnswer(status, why); }
 
  private:
-  static HttpAnswer Judged(bool good) {
-    return {.status = good ? 200 : 503, .body = Json{{"status", good ? "ok" : "unavailable"}}.dump()};
-  }
-
-  Caller CallerOf(const RequestHead& head) const {
-    Caller caller{.key = std::string(), .peer = head.peer, .deadline = std::nullopt};
-    if (head.authorized_twice) {
-      caller.key = Unauthenticated("more than one authorization entry");
-    } else if (!head.authorization.empty()) {
-      caller.key = BearerKey(head.authorization);
-    }
-    return caller;
-  }
-
   // A tenant that is over its rate is told what is left of it.
   HttpAnswer Refused(const absl::Status& status) const {
     HttpAnswer answer = ErrorAnswer(status);

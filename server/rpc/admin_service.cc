@@ -1,6 +1,5 @@
 #include "server/rpc/admin_service.h"
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -15,6 +14,7 @@
 #include "server/rpc/from_proto.h"
 #include "server/rpc/incoming.h"
 #include "server/rpc/reactors.h"
+#include "server/rpc/server_status.h"
 #include "server/rpc/to_proto.h"
 
 namespace hydrad {
@@ -25,10 +25,10 @@ constexpr char kAdministrators[] = "admin";
 
 class AdminService final : public UnreadService<v1::Admin> {
  public:
-  AdminService(Intake& intake, const Admission& admins, ServerFacts facts, UnreadOutput& unread)
+  AdminService(Intake& intake, const AdapterAdmin& adapters, ServerFacts facts, UnreadOutput& unread)
       : intake_(intake),
         rooms_(intake.rooms()),
-        adapters_(intake, admins),
+        adapters_(adapters),
         facts_(std::move(facts)),
         unread_(unread) {
     SetChange<v1::LoadAdapterRequest, v1::Adapter>("LoadAdapter", &AdapterAdmin::Load);
@@ -44,7 +44,7 @@ class AdminService final : public UnreadService<v1::Admin> {
         [this](const auto& message, auto* out) { return Fill(adapters_.List(FromProto(message)), out); });
     SetAnswer<v1::GetServerStatusRequest, v1::ServerStatus>("GetServerStatus",
                                                             [this](const auto&, auto* out) {
-                                                              FillStatus(out);
+                                                              *out = ServerStatusOf(intake_, facts_);
                                                               return absl::OkStatus();
                                                             });
     SetStream<v1::WatchAdaptersRequest, v1::AdapterEvent>(
@@ -134,39 +134,18 @@ class AdminService final : public UnreadService<v1::Admin> {
     return writer;
   }
 
-  void FillStatus(v1::ServerStatus* out) const {
-    const SchedulerStatus status = rooms_.scheduler.status();
-    out->set_version(facts_.version);
-    out->set_base_model(facts_.base_model);
-    out->set_device(facts_.device);
-    out->set_weight_type(facts_.weight_type);
-    *out->mutable_started() = ToProto(started_);
-    out->set_requests_running(status.running);
-    out->set_requests_waiting(status.waiting);
-    out->set_kv_blocks_total(status.kv_blocks_total);
-    out->set_kv_blocks_free(status.kv_blocks_free);
-    out->set_adapter_bytes_used(rooms_.adapters.device_bytes_used());
-    out->set_adapter_bytes_budget(rooms_.adapters.device_bytes_budget());
-    out->set_adapter_host_bytes_used(rooms_.adapters.host_bytes_used());
-    out->set_adapter_host_bytes_budget(rooms_.adapters.host_bytes_budget());
-    out->set_adapters(static_cast<int>(rooms_.adapters.List().size()));
-    out->set_draining(status.draining || intake_.closed());
-    out->set_max_context(rooms_.limits.max_context);
-  }
-
   Intake& intake_;
   const Rooms& rooms_;
   AdapterAdmin adapters_;
   const ServerFacts facts_;
   UnreadOutput& unread_;
-  const std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const Admission& admins, ServerFacts facts,
-                                                UnreadOutput& unread) {
-  return std::make_unique<AdminService>(intake, admins, std::move(facts), unread);
+std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const AdapterAdmin& adapters,
+                                                ServerFacts facts, UnreadOutput& unread) {
+  return std::make_unique<AdminService>(intake, adapters, std::move(facts), unread);
 }
 
 }  // namespace hydrad

@@ -2,8 +2,10 @@
 #ifndef HYDRAD_SERVER_RPC_ADMIN_SERVICE_H_
 #define HYDRAD_SERVER_RPC_ADMIN_SERVICE_H_
 
+#include <chrono>
 #include <memory>
 
+#include "server/front/adapter_admin.h"
 #include "server/front/intake.h"
 #include "server/front/unread_output.h"
 
@@ -19,13 +21,13 @@ struct ServerFacts {
   std::string base_model;
   std::string device;
   std::string weight_type;
+  std::chrono::system_clock::time_point started = std::chrono::system_clock::now();
 };
 
-// `intake`, its rooms, `admins` and `unread` must outlive the service; the rooms that hear of a finished load
-// (metrics, audit, clock) must outlive the adapter store too. `admins` tells who may call it (see
-// AdapterAdmin). No method waits for a disk or a request to end.
-std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const Admission& admins, ServerFacts facts,
-                                                UnreadOutput& unread);
+// `intake`, its rooms and `unread` must outlive the service; the rooms that hear of a finished load (metrics,
+// audit, clock) must outlive the adapter store too. No method waits for a disk or a request to end.
+std::unique_ptr<grpc::Service> MakeAdminService(Intake& intake, const AdapterAdmin& adapters,
+                                                ServerFacts facts, UnreadOutput& unread);
 
 }  // namespace hydrad
 

@@ -176,7 +176,8 @@ class Books {
 }  // namespace
 
 struct Server::Impl {
-  Impl(const ServerOptions& options, const Rooms& rooms) : books(options, rooms), texts(options.texts) {}
+  Impl(const ServerOptions& options, Intake& intake, const Admission& admins)
+      : books(options, intake.rooms()), adapters(intake, admins), texts(options.texts) {}
   // No call is left when the pool goes, and no job when the services go.
   ~Impl() {
     monitor.reset();
@@ -188,6 +189,7 @@ struct Server::Impl {
   }
 
   Books books;
+  const AdapterAdmin adapters;
   Listeners listeners;  // inference, then perhaps admin
   TextPool texts;
   std::unique_ptr<ListenerProbe> probe;
@@ -219,7 +221,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   LogForProtobuf();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  auto impl = std::make_unique<Impl>(options, intake.rooms());
+  auto impl = std::make_unique<Impl>(options, intake, admins);
   Metrics& metrics = intake.rooms().metrics;
   const auto serve = [&](ListenSocket socket, const AcceptorOptions& accepting,
                          std::unique_ptr<grpc::Service> service) -> absl::Status {
@@ -235,7 +237,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   if (sockets->admin) {
     RETURN_IF_ERROR(serve(*std::move(sockets->admin),
                           {"admin", options.admin_connections, options.silence, tls},
-                          MakeAdminService(intake, admins, facts, *impl->books.admin_unread)));
+                          MakeAdminService(intake, impl->adapters, facts, *impl->books.admin_unread)));
   }
   impl->probe = std::make_unique<ListenerProbe>(
       options.probe,
@@ -268,6 +270,8 @@ const std::string& Server::admin_address() const {
 
 Health Server::health() const { return impl_->monitor == nullptr ? Health() : impl_->monitor->health(); }
 UnreadOutput& Server::unread() { return *impl_->books.unread; }
+UnreadOutput& Server::admin_unread() { return *impl_->books.admin_unread; }
+const AdapterAdmin& Server::adapters() const { return impl_->adapters; }
 TextPool& Server::texts() { return impl_->texts; }
 
 void Server::LookAt(ListenerProbe::Target target) { impl_->probe->Add(std::move(target)); }

@@ -70,6 +70,8 @@ class Server {
   // What other front ends share with this one; all of it goes with the server. Shutdown ends the health.
   Health health() const;
   UnreadOutput& unread();
+  UnreadOutput& admin_unread();
+  const AdapterAdmin& adapters() const;
   TextPool& texts();
 
   // The health is also whether this listener of another front end answers. What the target points to must be

@@ -17,11 +17,11 @@ class Daemon:
                    '--admin-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--http-listen', '127.0.0.1:0',
                    '--lame-duck', '0', *arguments]
         self.process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
-        self.server = self.admin = self.metrics = self.http = None
+        self.server = self.admin = self.metrics = self.http = self.http_admin = None
         for line in self.process.stderr:
             log.write(line)
-            if match := re.search(r'ready: inference (\S+) admin (\S+) metrics (\S+) http (\S+)', line):
-                self.server, self.admin, self.metrics, self.http = match.groups()
+            if match := re.search(r'ready: inference (\S+) admin (\S+) metrics (\S+) http (\S+)(?: http-admin (\S+))?', line):
+                self.server, self.admin, self.metrics, self.http, self.http_admin = match.groups()
                 break
         else:
             raise SystemExit(f'hydrad did not start; see {log.name}')

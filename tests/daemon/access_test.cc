@@ -54,6 +54,23 @@ TEST_F(AccessTest, EveryListenerThatOthersReachMustBeMeant) {
   EXPECT_TRUE(CheckExposures(metrics).ok());
 }
 
+TEST_F(AccessTest, AdministrationOverHttpAsksForKeysWhereOthersReachIt) {
+  Config config;
+  const auto said = [&] { return std::string(CheckExposures(config).message()); };
+  config.http_admin_listen = "127.0.0.1:1";
+  EXPECT_EQ(said(), "");
+  config.http_admin_listen = "0.0.0.0:1";
+  EXPECT_THAT(said(), HasSubstr("--http-admin-listen"));
+  config.allow_plaintext_public = true;
+  EXPECT_THAT(said(), HasSubstr("--admin-key-sha256"));
+  config.admin_key_sha256 = {kHash};
+  EXPECT_EQ(said(), "");
+  config.http_admin_listen = config.http_listen;
+  EXPECT_EQ(said(), "");
+  config.admin_key_sha256.clear();
+  EXPECT_THAT(said(), HasSubstr("--admin-key-sha256")) << "also on loopback: it is not for clients";
+}
+
 TEST_F(AccessTest, TlsIsNoPlainTextButMetricsAre) {
   Config config;
   config.listen = config.http_listen = "0.0.0.0:1";

@@ -16,35 +16,41 @@ namespace {
 using testing::HasSubstr;
 
 TEST(ShareDescriptorsTest, AdministratorsHaveTheirOwn) {
-  const ConnectionShares shares = *ShareDescriptors(1024, 1, 0, 0);
+  const ConnectionShares shares = *ShareDescriptors(1024, 1, 1, 0, 0);
   EXPECT_EQ(shares.admin, 104);
   EXPECT_EQ(shares.inference, 1024 - 192 - 104);
   EXPECT_EQ(shares.per_peer, shares.inference / 4);
   EXPECT_EQ(shares.admin_per_peer, 52);
-  EXPECT_EQ(ShareDescriptors(1 << 20, 1, 0, 0)->admin, 256);
+  EXPECT_EQ(ShareDescriptors(1 << 20, 1, 1, 0, 0)->admin, 256);
 }
 
 TEST(ShareDescriptorsTest, WhatIsWantedLowersThem) {
-  const ConnectionShares shares = *ShareDescriptors(1024, 1, 100, 0);
+  const ConnectionShares shares = *ShareDescriptors(1024, 1, 1, 100, 0);
   EXPECT_EQ(shares.inference, 100);
   EXPECT_EQ(shares.per_peer, 25);
-  EXPECT_EQ(ShareDescriptors(1024, 1, 100, 80)->per_peer, 80);
-  EXPECT_EQ(ShareDescriptors(1024, 1, 100, 500)->per_peer, 100);
-  EXPECT_EQ(ShareDescriptors(1024, 1, 1, 0)->per_peer, 1);
+  EXPECT_EQ(ShareDescriptors(1024, 1, 1, 100, 80)->per_peer, 80);
+  EXPECT_EQ(ShareDescriptors(1024, 1, 1, 100, 500)->per_peer, 100);
+  EXPECT_EQ(ShareDescriptors(1024, 1, 1, 1, 0)->per_peer, 1);
 }
 
 TEST(ShareDescriptorsTest, TheListenersOfInferenceHaveAsManyEach) {
-  const ConnectionShares shares = *ShareDescriptors(1024, 2, 0, 0);
+  const ConnectionShares shares = *ShareDescriptors(1024, 2, 1, 0, 0);
   EXPECT_EQ(shares.inference, (1024 - 192 - 104) / 2);
   EXPECT_EQ(shares.admin, 104);
-  EXPECT_EQ(ShareDescriptors(1024, 2, 100, 0)->inference, 100);
-  EXPECT_THAT(std::string(ShareDescriptors(1024, 2, 400, 0).status().message()), HasSubstr("1096"));
+  EXPECT_EQ(ShareDescriptors(1024, 2, 1, 100, 0)->inference, 100);
+  EXPECT_THAT(std::string(ShareDescriptors(1024, 2, 1, 400, 0).status().message()), HasSubstr("1096"));
+}
+
+TEST(ShareDescriptorsTest, EachListenerOfAdministratorsHasItsOwn) {
+  const ConnectionShares shares = *ShareDescriptors(1024, 1, 2, 0, 0);
+  EXPECT_EQ(shares.admin, 104);
+  EXPECT_EQ(shares.inference, 1024 - 192 - 2 * 104);
 }
 
 TEST(ShareDescriptorsTest, TooFewAreAnErrorThatSaysHowManyAreNeeded) {
-  EXPECT_THAT(std::string(ShareDescriptors(128, 1, 0, 0).status().message()), HasSubstr("at least 224"));
-  EXPECT_TRUE(ShareDescriptors(224, 1, 0, 0).ok());
-  EXPECT_THAT(std::string(ShareDescriptors(1024, 1, 2000, 0).status().message()), HasSubstr("2296"));
+  EXPECT_THAT(std::string(ShareDescriptors(128, 1, 1, 0, 0).status().message()), HasSubstr("at least 224"));
+  EXPECT_TRUE(ShareDescriptors(224, 1, 1, 0, 0).ok());
+  EXPECT_THAT(std::string(ShareDescriptors(1024, 1, 1, 2000, 0).status().message()), HasSubstr("2296"));
 }
 
 TEST(RaiseFileLimitTest, TheSoftLimitBecomesTheHardOne) {
