@@ -67,11 +67,14 @@ struct GenerateCall {
   StoppingFields stopping;
   OutputFields output;
   std::optional<AnswerForm> form;  // that the answer must have
+  // Not empty: nothing is generated, and of each of these texts it is asked how likely the model is to say it
+  // (label_scores.h). Then no form, and nothing of sampling, stopping and output but `routing`, is set.
+  std::vector<std::string> labels;
 };
 
 // Whether a message that asks for this takes long to deal with, however short it is: such a one is not for
 // the thread that brings it (Intake::Work).
-inline bool TakesLong(const GenerateCall& call) { return call.form.has_value(); }
+inline bool TakesLong(const GenerateCall& call) { return call.form.has_value() || !call.labels.empty(); }
 
 struct TokenizeCall {
   std::string text;

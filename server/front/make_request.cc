@@ -9,9 +9,11 @@
 #include <utility>
 
 #include "server/base/status.h"
+#include "server/base/status_macros.h"
 #include "server/front/answer_reader.h"
 #include "server/front/chat_prompt.h"
 #include "server/front/error_details.h"
+#include "server/front/label_scores.h"
 #include "server/front/validate.h"
 
 namespace hydrad {
@@ -99,10 +101,12 @@ Refusal ChatRefused(const absl::Status& why, bool own, const AdapterHandle& adap
       ReasonOf(why)));
 }
 
-// A prompt's tokens and, of a conversation whose answer is to be taken apart, how.
+// A prompt's tokens; of a conversation whose answer is to be taken apart, how; and how the prompt's text with
+// more behind it is written in tokens, where it is a text.
 struct ReadText {
   std::vector<int32_t> ids;
   std::optional<AnswerParser::Options> answer{};
+  EncodeBehind encode_behind{};
 };
 
 // The conversation as text, which takes its place in the call, and as tokens; special ones where the template
@@ -121,9 +125,27 @@ OrRefusal<ReadText> ReadChat(const Rooms& rooms, const std::vector<AdapterHandle
     read.answer = AnswerOptions(chat, rooms.tool_format, format->source(!chat.tools.empty()), rendered->text,
                                 Random64());
   }
+  if (!call->labels.empty()) {
+    read.encode_behind = [&tokenizer = rooms.tokenizer, from = *rendered](std::string_view label) {
+      std::vector<ByteRange> data = from.from_data;
+      data.push_back({from.text.size(), from.text.size() + label.size()});
+      return tokenizer.Encode(from.text + std::string(label), data);
+    };
+  }
   const int32_t end = rooms.tokenizer.TokenId(format->eos_token());
   if (end >= 0 && !call->stopping.ignore_eos) call->stopping.stop_token_ids.push_back(end);
   call->prompt = std::move(rendered->text);
+  return read;
+}
+
+ReadText ReadPlain(const Tokenizer& tokenizer, const GenerateCall& call) {
+  ReadText read;
+  const auto& text = std::get<std::string>(call.prompt);
+  read.ids = tokenizer.Encode(text, !call.no_special, call.parse_special);
+  if (call.labels.empty()) return read;
+  read.encode_behind = [&tokenizer, &call, text](std::string_view label) {
+    return tokenizer.Encode(text + std::string(label), !call.no_special, call.parse_special);
+  };
   return read;
 }
 
@@ -131,9 +153,7 @@ OrRefusal<ReadText> ReadPrompt(const Rooms& rooms, const std::vector<AdapterHand
                                GenerateCall* call) {
   if (auto* ids = std::get_if<std::vector<int32_t>>(&call->prompt)) return ReadText{*ids};
   const bool chat = std::holds_alternative<ChatPrompt>(call->prompt);
-  OrRefusal<ReadText> read = chat ? ReadChat(rooms, handles, call)
-                                  : ReadText{rooms.tokenizer.Encode(std::get<std::string>(call->prompt),
-                                                                    !call->no_special, call->parse_special)};
+  OrRefusal<ReadText> read = chat ? ReadChat(rooms, handles, call) : ReadPlain(rooms.tokenizer, *call);
   if (!read.ok()) return read;
   const char* field = chat ? "messages" : "text";
   const int tokens = static_cast<int>((*read).ids.size());
@@ -187,8 +207,16 @@ void SetTexts(const Tokenizer& tokenizer, GenerateCall* call, Prepared* prepared
   if (call->output.echo && text != nullptr) echo = std::move(*text);
 }
 
-AnswerHead HeadOf(const GenerateCall& call, const Request& request) {
-  AnswerHead head;
+absl::Status SetLabels(const Rooms& rooms, const std::vector<std::string>& labels, const EncodeBehind& behind,
+                       Prepared* prepared) {
+  Request& request = prepared->request;
+  ASSIGN_OR_RETURN(auto tokens, LabelTokens(rooms.tokenizer, request.prompt, labels, behind));
+  for (const auto& label : tokens) prepared->head.label_tokens.push_back(static_cast<int>(label.size()));
+  return SayLabels(std::move(tokens), rooms.limits.vocab_size, rooms.limits.max_context, &request);
+}
+
+void SetHead(const GenerateCall& call, const Request& request, AnswerHead* out) {
+  AnswerHead& head = *out;
   head.prompt_tokens = static_cast<int>(request.prompt.size());
   head.first_token = request.prompt.front();
   head.adapter = call.adapter;
@@ -196,7 +224,6 @@ AnswerHead HeadOf(const GenerateCall& call, const Request& request) {
     head.adapters.push_back({call.adapters[i].name, WeightAt(call, i)});
   head.choices = request.n;
   head.token_ids = call.output.token_ids;
-  return head;
 }
 
 }  // namespace
@@ -262,7 +289,11 @@ OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const Ent
   const std::optional<AnswerParser::Options>& answer = (*read).answer;
   if (answer) request.output.kept_tokens = MarkerTokens(rooms.tokenizer, *answer);
   request.stopping = StoppingOf(std::move(call.stopping));
-  prepared.head = HeadOf(call, request);
+  if (!call.labels.empty()) {
+    const absl::Status said = SetLabels(rooms, call.labels, (*read).encode_behind, &prepared);
+    if (!said.ok()) return Invalid(said);
+  }
+  SetHead(call, request, &prepared.head);
   prepared.head.answer = answer;
   SetTexts(rooms.tokenizer, &call, &prepared);
   return prepared;

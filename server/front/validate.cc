@@ -25,6 +25,8 @@ constexpr size_t kMaxComposed = 8;
 constexpr float kMaxWeight = 100;
 constexpr int kMaxTopExperts = 1024;
 constexpr size_t kMaxFormChoices = 1024;
+constexpr size_t kMaxLabels = 64;
+constexpr size_t kMaxLabelBytes = 1024;
 
 void CheckIds(const std::vector<int32_t>& ids, const RequestLimits& limits, Checker& check) {
   check.Expect(!ids.empty(), "token_ids.ids", "must not be empty");
@@ -166,6 +168,20 @@ void CheckForm(const AnswerForm& form, Checker& check) {
                fmt::format("have {} bytes together: at most {} are taken", bytes, kMaxFormBytes));
 }
 
+void CheckLabels(const std::vector<std::string>& labels, Checker& check) {
+  if (labels.size() > kMaxLabels) {
+    check.Fail("labels", fmt::format("has {} texts: at most {} are taken", labels.size(), kMaxLabels));
+    return;
+  }
+  std::set<std::string_view> known;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const std::string field = fmt::format("labels[{}]", i);
+    check.Expect(!labels[i].empty(), field, "must not be empty");
+    check.Text(labels[i], kMaxLabelBytes, field);
+    check.Expect(known.insert(labels[i]).second, field, "is there twice");
+  }
+}
+
 bool IsKnown(Decision decision) {
   switch (decision) {
     case Decision::kLabel:
@@ -209,6 +225,7 @@ absl::Status Validate(const GenerateCall& call, const RequestLimits& limits) {
   CheckSampling(call.sampling, limits, check);
   CheckStopping(call.stopping, limits, check);
   if (call.form) CheckForm(*call.form, check);
+  CheckLabels(call.labels, check);
   const OutputFields& output = call.output;
   if (output.logprobs) check.Within(*output.logprobs, 0, kMaxLogprobs, "output.logprobs");
   if (output.prompt_logprobs) {

@@ -121,6 +121,14 @@ void ReadOutput(BodyReader& reader, OutputFields* output) {
 
 }  // namespace
 
+void ReadConversation(BodyReader& reader, ChatPrompt* chat) {
+  ReadMessages(reader, chat);
+  if (const Json* arguments = reader.Object("chat_template_kwargs"))
+    chat->template_arguments = arguments->dump();
+  chat->add_generation_prompt = reader.Bool("add_generation_prompt");
+  chat->continue_final_message = reader.Bool("continue_final_message").value_or(false);
+}
+
 absl::StatusOr<ChatCompletionCall> ReadChatCompletionCall(std::string_view body,
                                                           const std::string& base_model) {
   ASSIGN_OR_RETURN(const Json json, ReadBody(body));
@@ -130,13 +138,9 @@ absl::StatusOr<ChatCompletionCall> ReadChatCompletionCall(std::string_view body,
   ReadShared(base_model, reader, &call, &out.wishes);
   ChatPrompt chat;
   chat.take_apart = true;
-  ReadMessages(reader, &chat);
+  ReadConversation(reader, &chat);
   ReadTools(reader, &chat);
   ReadOutput(reader, &call.output);
-  if (const Json* arguments = reader.Object("chat_template_kwargs"))
-    chat.template_arguments = arguments->dump();
-  chat.add_generation_prompt = reader.Bool("add_generation_prompt");
-  chat.continue_final_message = reader.Bool("continue_final_message").value_or(false);
   const std::optional<int> most = reader.Integer("max_tokens");  // the earlier name
   call.stopping.max_tokens = reader.Integer("max_completion_tokens");
   if (!call.stopping.max_tokens) call.stopping.max_tokens = most;

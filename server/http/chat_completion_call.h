@@ -22,6 +22,9 @@ struct ChatCompletionCall {
 absl::StatusOr<ChatCompletionCall> ReadChatCompletionCall(std::string_view body,
                                                           const std::string& base_model);
 
+// The conversation itself: `messages` and how the template writes them, without tools.
+void ReadConversation(BodyReader& reader, ChatPrompt* chat);
+
 }  // namespace hydrad
 
 #endif  // HYDRAD_SERVER_HTTP_CHAT_COMPLETION_CALL_H_

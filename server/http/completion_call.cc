@@ -14,35 +14,6 @@
 namespace hydrad {
 namespace {
 
-using Prompts = std::vector<decltype(GenerateCall::prompt)>;
-
-Prompts ReadPrompts(BodyReader& reader) {
-  const Json* value = reader.Value("prompt");
-  Prompts prompts;
-  std::vector<int32_t> ids;
-  if (value == nullptr) {
-    reader.Fail("prompt", "must be set: a text or ids of tokens, or a list of either");
-  } else if (value->is_string()) {
-    prompts.emplace_back(value->get<std::string>());
-  } else if (value->is_array() && !value->empty() && value->front().is_number()) {
-    if (ReadIds(*value, &ids)) prompts.emplace_back(std::move(ids));
-  } else if (value->is_array() && value->size() <= kMaxPrompts) {
-    for (const Json& prompt : *value) {
-      ids.clear();
-      if (prompt.is_string()) {
-        prompts.emplace_back(prompt.get<std::string>());
-      } else if (ReadIds(prompt, &ids)) {
-        prompts.emplace_back(std::exchange(ids, {}));
-      } else {
-        return {};
-      }
-    }
-  } else if (value->is_array()) {
-    reader.Fail("prompt", fmt::format("has {} prompts: at most {} are taken", value->size(), kMaxPrompts));
-  }
-  return prompts;
-}
-
 void ReadLogitBias(BodyReader& reader, SamplingFields* sampling) {
   const Json* bias = reader.Object("logit_bias");
   if (bias == nullptr) return;
@@ -134,18 +105,51 @@ absl::StatusOr<Json> ReadBody(std::string_view body) {
   return WithReason(InvalidArgument("the request's body must be a JSON object"), "MALFORMED_MESSAGE");
 }
 
-void ReadShared(const std::string& base_model, BodyReader& reader, GenerateCall* call, AnswerWishes* wishes) {
+Prompts ReadPrompts(BodyReader& reader) {
+  const Json* value = reader.Value("prompt");
+  Prompts prompts;
+  std::vector<int32_t> ids;
+  if (value == nullptr) {
+    reader.Fail("prompt", "must be set: a text or ids of tokens, or a list of either");
+  } else if (value->is_string()) {
+    prompts.emplace_back(value->get<std::string>());
+  } else if (value->is_array() && !value->empty() && value->front().is_number()) {
+    if (ReadIds(*value, &ids)) prompts.emplace_back(std::move(ids));
+  } else if (value->is_array() && value->size() <= kMaxPrompts) {
+    for (const Json& prompt : *value) {
+      ids.clear();
+      if (prompt.is_string()) {
+        prompts.emplace_back(prompt.get<std::string>());
+      } else if (ReadIds(prompt, &ids)) {
+        prompts.emplace_back(std::exchange(ids, {}));
+      } else {
+        prompts.clear();
+        break;
+      }
+    }
+  } else if (value->is_array()) {
+    reader.Fail("prompt", fmt::format("has {} prompts: at most {} are taken", value->size(), kMaxPrompts));
+  }
+  if (prompts.empty()) reader.Fail("prompt", "must be a text or ids of tokens, or a list of either");
+  return prompts;
+}
+
+void ReadModel(const std::string& base_model, BodyReader& reader, GenerateCall* call, AnswerWishes* wishes) {
   wishes->model = reader.Text("model").value_or(base_model);
   if (wishes->model != base_model) call->adapter = wishes->model;
   if (wishes->model.empty()) reader.Fail("model", "must not be empty");
   ReadOwn(reader, call, wishes);
+  // For whoever bills, stores or schedules; nothing of the answer depends on them.
+  reader.Ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
+                 "prompt_cache_retention"});
+}
+
+void ReadShared(const std::string& base_model, BodyReader& reader, GenerateCall* call, AnswerWishes* wishes) {
+  ReadModel(base_model, reader, call, wishes);
   ReadSampling(reader, &call->sampling);
   ReadStopping(reader, &call->stopping);
   ReadStream(reader, wishes);
   ReadForm(reader, call, &wishes->form_name);
-  // For whoever bills, stores or schedules; nothing of the answer depends on them.
-  reader.Ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
-                 "prompt_cache_retention"});
 }
 
 absl::StatusOr<CompletionCall> ReadCompletionCall(std::string_view body, const std::string& base_model) {
@@ -163,7 +167,6 @@ absl::StatusOr<CompletionCall> ReadCompletionCall(std::string_view body, const s
   if (best_of != 1 && best_of != call.sampling.n.value_or(1)) reader.Fail("best_of", "must be equal to n");
   if (reader.Text("suffix").value_or("") != "") reader.Fail("suffix", "is not supported");
   Prompts prompts = ReadPrompts(reader);
-  if (prompts.empty()) reader.Fail("prompt", "must be a text or ids of tokens, or a list of either");
   RETURN_IF_ERROR(reader.Finish());
   for (auto& prompt : prompts) {
     GenerateCall& one = out.calls.emplace_back(call);

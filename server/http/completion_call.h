@@ -40,8 +40,15 @@ absl::StatusOr<CompletionCall> ReadCompletionCall(std::string_view body, const s
 // The body as an object. INVALID_ARGUMENT (MALFORMED_MESSAGE).
 absl::StatusOr<Json> ReadBody(std::string_view body);
 
-// Fields that completions and chat completions share: `model` with the "hydrad" object, sampling, stopping
-// but for the number of tokens, and how the answer is given.
+// `prompt` as one or several prompts; empty, with the reader told, where it is neither.
+using Prompts = std::vector<decltype(GenerateCall::prompt)>;
+Prompts ReadPrompts(BodyReader& reader);
+
+// `model` with the "hydrad" object, and the fields that change nothing of an answer.
+void ReadModel(const std::string& base_model, BodyReader& reader, GenerateCall* call, AnswerWishes* wishes);
+
+// Fields that completions and chat completions share: ReadModel's, sampling, stopping
+// but for the number of tokens, the form, and how the answer is given.
 void ReadShared(const std::string& base_model, BodyReader& reader, GenerateCall* call, AnswerWishes* wishes);
 
 }  // namespace hydrad

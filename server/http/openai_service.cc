@@ -23,6 +23,8 @@
 #include "server/http/plain_answers.h"
 #include "server/http/rate_headers.h"
 #include "server/http/routes.h"
+#include "server/http/score_call.h"
+#include "server/http/score_shape.h"
 #include "server/http/status_answer.h"
 #include "server/http/text_calls.h"
 
@@ -73,6 +75,8 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
     // A template takes what it takes.
     if (route.endpoint == Endpoint::kChat)
       return OpenRequest(head, &OpenAiService::StartChat, /*long_work=*/true);
+    if (route.endpoint == Endpoint::kScore)
+      return OpenRequest(head, &OpenAiService::StartScore, /*long_work=*/true);
     return OpenCall(head, route);
   }
 
@@ -220,6 +224,20 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
     calls.push_back(std::move(read->call));
     return StartAll(call, std::move(calls), std::move(shapes),
                     {.wishes = std::move(read->wishes), .names = {.prompt = "messages"}}, reply);
+  }
+
+  absl::Status StartScore(const EnteredCall& call, std::string_view body,
+                          const std::shared_ptr<Reply>& reply) {
+    absl::StatusOr<ScoreCall> read = ReadScoreCall(body, facts_.base_model);
+    if (!read.ok()) return intake_.Invalid(read.status(), call.caller);
+    std::vector<std::unique_ptr<AnswerShape>> shapes;
+    shapes.push_back(std::make_unique<ScoreShape>(read->call.labels));
+    std::vector<GenerateCall> calls;
+    const bool chat = std::holds_alternative<ChatPrompt>(read->call.prompt);
+    calls.push_back(std::move(read->call));
+    return StartAll(call, std::move(calls), std::move(shapes),
+                    {.wishes = std::move(read->wishes), .names = {.prompt = chat ? "messages" : "prompt"}},
+                    reply);
   }
 
   TokenWriter Writer() const {

@@ -20,6 +20,7 @@ constexpr char kLanding[] =
     "GET  /v1/models            the base model and the adapters\n"
     "POST /v1/completions       OpenAI's completions; an adapter's name goes in \"model\"\n"
     "POST /v1/chat/completions  OpenAI's chat completions\n"
+    "POST /v1/score             how likely the model is to say each of some labels\n"
     "POST /tokenize             text to ids of tokens\n"
     "POST /detokenize           and back\n"
     "GET  /hydrad/status        requests, tokens and adapters, for whoever looks every second\n"

@@ -23,6 +23,7 @@ constexpr std::array kRows = {
     Row{"/v1/models", Endpoint::kModels, kGet},
     Row{"/v1/completions", Endpoint::kCompletions, kPost},
     Row{"/v1/chat/completions", Endpoint::kChat, kPost},
+    Row{"/v1/score", Endpoint::kScore, kPost},
     Row{"/tokenize", Endpoint::kTokenize, kPost},
     Row{"/detokenize", Endpoint::kDetokenize, kPost},
 };

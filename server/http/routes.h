@@ -20,6 +20,7 @@ enum class Endpoint {
   kModel,
   kCompletions,
   kChat,
+  kScore,
   kTokenize,
   kDetokenize,
 };

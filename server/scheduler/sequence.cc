@@ -54,7 +54,7 @@ Sequence::Sequence(SequenceId id, const Request& request, const EndTokens& end_t
       request_(request),
       end_tokens_(end_tokens),
       choice_(choice),
-      matcher_(request.form == nullptr ? nullptr : request.form->Start()),
+      matcher_(request.form == nullptr ? nullptr : request.form->Start(choice)),
       mask_ready_(matcher_ == nullptr),
       output_(TextBehindPrompt(request, tokenizer), request.stopping, request.output) {}
 

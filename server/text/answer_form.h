@@ -51,8 +51,8 @@ class AnswerMatcher {
 class AnswerGrammar {
  public:
   virtual ~AnswerGrammar() = default;
-  // A matcher at the beginning of an answer. It may outlive the grammar.
-  virtual std::unique_ptr<AnswerMatcher> Start() = 0;
+  // A matcher at the beginning of a request's `choice`-th answer, from 0. It may outlive the grammar.
+  virtual std::unique_ptr<AnswerMatcher> Start(int choice) = 0;
 };
 
 // Compiles forms. Thread-safe.

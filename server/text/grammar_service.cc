@@ -162,7 +162,7 @@ class GrammarService::Form final : public AnswerGrammar {
   size_t bytes() const { return bytes_; }  // that its process has taken
   bool alive() const { return !Readable(socket_.get(), TimePoint{}); }
 
-  std::unique_ptr<AnswerMatcher> Start() override {
+  std::unique_ptr<AnswerMatcher> Start(int) override {
     return std::make_unique<Matcher>(Connect(), vocab_size_);
   }
 

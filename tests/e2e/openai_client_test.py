@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import math
 import pathlib
 import re
 import sys
@@ -229,6 +230,66 @@ class ChatTest(Served):
             with self.assertRaises(openai.BadRequestError) as error:
                 self.ask(**options)
             self.assertEqual(error.exception.param, param)
+
+
+class ScoreTest(Served):
+    LABELS = [' no', ' not at all, my dear friend', ' yes']
+    PROMPT = 'Is it so? The answer is'
+
+    def score(self, **body):
+        return self.client.post('/score', body={'model': 'tiny', 'labels': self.LABELS, **body}, cast_to=object)
+
+    def logprobs(self, model, prompt, label):
+        """Of the label's tokens, as a completion tells them that repeats its prompt."""
+        tokenize = lambda text: self.client.post('../tokenize', body={'prompt': text}, cast_to=object)['tokens']
+        whole, before = tokenize(prompt + label), tokenize(prompt)
+        self.assertEqual(whole[:len(before)], before)
+        answer = self.client.completions.create(model=model, prompt=whole, max_tokens=1, echo=True, logprobs=0)
+        return answer.choices[0].logprobs.token_logprobs[len(before):len(whole)]
+
+    def test_a_label_scores_as_its_text_would(self):
+        for model in ('tiny', 'shakespeare'):
+            choices = self.score(model=model, prompt=self.PROMPT)['choices']
+            self.assertEqual({c['index']: c['label'] for c in choices}, dict(enumerate(self.LABELS)))
+            for choice in choices:
+                self.assertEqual(choice['token_logprobs'], self.logprobs(model, self.PROMPT, choice['label']))
+                self.assertAlmostEqual(choice['logprob'], sum(choice['token_logprobs']), 4)
+                self.assertAlmostEqual(choice['mean_logprob'], choice['logprob'] / len(choice['token_logprobs']), 4)
+            self.assertEqual(choices, sorted(choices, key=lambda c: -c['logprob']))
+            self.assertAlmostEqual(sum(c['probability'] for c in choices), 1)
+            ratio = choices[0]['probability'] / choices[1]['probability']
+            self.assertAlmostEqual(math.log(ratio), choices[0]['logprob'] - choices[1]['logprob'], 3)
+
+    def test_a_label_scores_the_same_whatever_is_beside_it(self):
+        of = lambda answer: {c['label']: c['logprob'] for c in answer['choices']}
+        together = of(self.score(prompt=self.PROMPT))
+        for label in self.LABELS:
+            self.assertEqual(of(self.score(prompt=self.PROMPT, labels=[label])), {label: together[label]})
+        many = of(self.score(prompt=self.PROMPT, labels=self.LABELS + [f' {i}' for i in range(61)]))
+        self.assertEqual({label: many[label] for label in self.LABELS}, together)
+
+    def test_ids_and_conversations(self):
+        ids = self.client.post('../tokenize', body={'prompt': self.PROMPT}, cast_to=object)['tokens']
+        scores = self.score(prompt=self.PROMPT)['choices']
+        self.assertEqual(self.score(prompt=ids)['choices'], scores)
+        chat = self.score(messages=ChatTest.MESSAGES)
+        self.assertEqual(chat['choices'], self.score(prompt=ChatTest.PROMPT)['choices'])
+        self.assertNotEqual(chat['choices'], scores)
+
+    def test_what_only_hydrad_has(self):
+        answer = self.score(prompt=self.PROMPT, hydrad={'adapters': [{'name': 'shakespeare', 'weight': 0}]})
+        self.assertEqual(answer['hydrad']['adapters'][0]['name'], 'shakespeare')
+        self.assertEqual(answer['choices'], self.score(prompt=self.PROMPT)['choices'])
+
+    def test_refusals_name_the_field(self):
+        for body, param in (({'labels': None}, 'labels'), ({'labels': []}, 'labels'), ({'labels': 'yes'}, 'labels'),
+                            ({'labels': ['a', 'a']}, 'labels[1]'), ({'labels': ['a', '']}, 'labels[1]'),
+                            ({'labels': [str(i) for i in range(65)]}, 'labels'), ({'prompt': ['a', 'b']}, 'prompt'),
+                            ({'prompt': ' a' * 511, 'labels': ['b', ' c d']}, 'labels[1]'),
+                            ({'messages': []}, 'prompt'), ({'max_tokens': 3}, 'max_tokens'), ({'query': 'x'}, 'query')):
+            with self.subTest(body=body), self.assertRaises(openai.BadRequestError) as error:
+                self.score(**{'prompt': self.PROMPT, **body})
+            self.assertEqual(error.exception.param, param, body)
 
 
 class DefinitionsTest(Served):

@@ -23,7 +23,7 @@ class FakeForm final : public AnswerGrammar {
   explicit FakeForm(uint64_t salt, int calls = 1, int fails_after = INT_MAX)
       : salt_(salt), calls_(calls), fails_after_(fails_after) {}
 
-  std::unique_ptr<AnswerMatcher> Start() override {
+  std::unique_ptr<AnswerMatcher> Start(int) override {
     return std::make_unique<Matcher>(salt_, calls_, fails_after_);
   }
   // Whether an answer that has ended with an end token has the form; the end token is not in it.

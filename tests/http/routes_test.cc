@@ -28,6 +28,7 @@ TEST(RoutesTest, Table) {
       {"post", "/v1/completions", Endpoint::kMethod},
       {"POST", "/v1/completions/", Endpoint::kUnknown},
       {"POST", "/v1/chat/completions", Endpoint::kChat},
+      {"POST", "/v1/score", Endpoint::kScore},
       {"POST", "/tokenize", Endpoint::kTokenize},
       {"POST", "/detokenize", Endpoint::kDetokenize},
       {"POST", "/health", Endpoint::kMethod},

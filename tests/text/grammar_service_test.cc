@@ -53,7 +53,7 @@ class GrammarServiceTest : public testing::Test {
   }
   // An answer of tokens drawn at random, an end where there may be one; nullopt if it has none by `steps`.
   static std::optional<std::string> Walk(AnswerGrammar& grammar, std::mt19937& random, int steps) {
-    const auto matcher = grammar.Start();
+    const auto matcher = grammar.Start(0);
     std::string text;
     for (int i = 0; i < steps; ++i) {
       const auto mask = MaskOf(*matcher);
@@ -125,7 +125,7 @@ TEST_F(GrammarServiceTest, WhatAGrammarDerives) {
 
 TEST_F(GrammarServiceTest, AnAnswerMayEndExactlyWhereTheFormMay) {
   const auto grammar = Compile({.kind = Kind::kRegex, .text = "ab?c", .choices = {}});
-  const auto matcher = grammar->Start();
+  const auto matcher = grammar->Start(0);
   for (const char* token : {"a", "b", "c"}) {
     EXPECT_NE(Allowed(*MaskOf(*matcher)).front(), kEnd) << "before " << token;
     matcher->Accept(tokenizer_->TokenId(token));
@@ -135,7 +135,7 @@ TEST_F(GrammarServiceTest, AnAnswerMayEndExactlyWhereTheFormMay) {
 
 TEST_F(GrammarServiceTest, AnswersOfOneFormGoTheirOwnWays) {
   auto grammar = Compile({.kind = Kind::kRegex, .text = "a*b", .choices = {}});
-  const auto one = grammar->Start(), other = grammar->Start();
+  const auto one = grammar->Start(0), other = grammar->Start(0);
   grammar.reset();
   ASSERT_TRUE(MaskOf(*one).ok());
   one->Accept(tokenizer_->TokenId("b"));
@@ -157,7 +157,7 @@ TEST_F(GrammarServiceTest, BrokenFormsAreRefusedByWhatIsWrong) {
 }
 
 TEST_F(GrammarServiceTest, AFormThatLeavesNoTokenSaysSo) {
-  const auto matcher = Compile({.kind = Kind::kEbnf, .text = "root ::= root", .choices = {}})->Start();
+  const auto matcher = Compile({.kind = Kind::kEbnf, .text = "root ::= root", .choices = {}})->Start(0);
   EXPECT_EQ(MaskOf(*matcher).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
@@ -168,7 +168,7 @@ TEST_F(GrammarServiceTest, AHostileFormCostsOnlyItself) {
   options.limits.memory_bytes = 64 << 20;
   signal(SIGPROF, SIG_IGN);  // as the daemon does, and what it ignores its processes inherit
   Open(options);
-  const auto other = Compile({.kind = Kind::kRegex, .text = "a*b", .choices = {}})->Start();
+  const auto other = Compile({.kind = Kind::kRegex, .text = "a*b", .choices = {}})->Start(0);
   ASSERT_TRUE(MaskOf(*other).ok());
   std::string slow;  // to compile
   for (int i = 0; i < 2000; ++i) slow += "a?";
@@ -177,15 +177,15 @@ TEST_F(GrammarServiceTest, AHostileFormCostsOnlyItself) {
   const AnswerForm ambiguous{
       .kind = Kind::kRegex, .text = "((([a-z]{1,50}){1,50}){1,50}){1,50}", .choices = {}};
   auto grammar = Compile(ambiguous);
-  const auto hostile = grammar->Start();
+  const auto hostile = grammar->Start(0);
   for (int i = 0; i < 100 && MaskOf(*hostile).ok(); ++i) hostile->Accept(tokenizer_->TokenId("a"));
   EXPECT_EQ(MaskOf(*hostile).status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(MaskOf(*grammar->Start()).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(MaskOf(*grammar->Start(0)).status().code(), absl::StatusCode::kResourceExhausted);
   other->Accept(tokenizer_->TokenId("b"));
   EXPECT_EQ(Allowed(*MaskOf(*other)), std::vector<int32_t>{kEnd});
   // The form is compiled again for whoever asks again.
   grammar = Compile(ambiguous);
-  EXPECT_TRUE(MaskOf(*grammar->Start()).ok());
+  EXPECT_TRUE(MaskOf(*grammar->Start(0)).ok());
 }
 
 TEST_F(GrammarServiceTest, AllMasksOfAnAnswerTogetherTakeNoMoreThanIsGiven) {
@@ -193,8 +193,8 @@ TEST_F(GrammarServiceTest, AllMasksOfAnAnswerTogetherTakeNoMoreThanIsGiven) {
   options.limits.answer_seconds = 0;
   Open(options);
   const auto grammar = Compile({.kind = Kind::kRegex, .text = "a*b", .choices = {}});
-  EXPECT_THAT(std::string(MaskOf(*grammar->Start()).status().message()), HasSubstr("for an answer"));
-  EXPECT_EQ(MaskOf(*grammar->Start()).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(MaskOf(*grammar->Start(0)).status().message()), HasSubstr("for an answer"));
+  EXPECT_EQ(MaskOf(*grammar->Start(0)).status().code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST_F(GrammarServiceTest, FormsAreKeptForTheTenantThatAskedForThem) {
