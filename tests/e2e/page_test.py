@@ -4,6 +4,8 @@
     page_test.py --bin build/bin --chromium /usr/bin/chromium-headless-shell
 """
 import argparse
+import contextlib
+import faulthandler
 import hashlib
 import json
 import pathlib
@@ -98,6 +100,30 @@ class PageCase(unittest.TestCase):
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
 
+    @contextlib.contextmanager
+    def holding(self):
+        """Questions are held until the test answers them. The page is loaded anew: one that is there might send one past it."""
+        self.browser.hold('*/v1/*')
+        try:
+            self.browser.go(self.url)
+            self.ready()
+            self.choose('mode', 'chat')
+            self.run_script('document.getElementById("prompt").focus()')
+            yield
+        finally:
+            self.browser.hold(None)
+
+    def question(self):
+        """The next one that is held, and what it asks."""
+        held = self.browser.held_request()
+        return held, json.loads(held['request']['postData'])
+
+    def say(self, held, **delta):
+        """Answers a held question."""
+        event = {'choices': [{'index': 0, 'delta': delta}]}
+        self.browser.answer(held, f'data: {json.dumps(event)}\n\ndata: [DONE]\n\n'.encode(), 'text/event-stream')
+        self.browser.wait('!document.querySelector(".busy")')
+
     def last(self, script):
         """Of the last answer, as `answer` in the script."""
         return self.run_script(f'((answer) => {script})([...document.querySelectorAll(".answer")].at(-1))')
@@ -183,49 +209,38 @@ class OpenPageTest(PageCase):
         self.assertEqual(self.last('answer.querySelector(".who").textContent'), '1.50 × sql + -0.25 × shakespeare')
 
     def test_the_keyboard_breaks_lines_and_stops_answers(self):
-        self.ready()
-        self.run_script('document.getElementById("prompt").focus()')
-        self.browser.type('a')
-        self.browser.press('Enter', shift=True)
-        self.browser.type('b')
-        self.assertEqual(self.run_script('document.getElementById("prompt").value'), 'a\nb')
-        self.browser.hold('*/v1/*')
-        try:
+        with self.holding():
+            self.browser.type('a')
+            self.browser.press('Enter', shift=True)
+            self.browser.type('b')
+            self.assertEqual(self.run_script('document.getElementById("prompt").value'), 'a\nb')
             self.browser.press('Enter')
-            self.browser.held_request()
+            self.question()
             self.assertEqual(self.run_script('document.getElementById("log").getAttribute("aria-busy")'), 'true')
             self.browser.press('Escape')
             self.browser.wait('!document.querySelector(".busy")')
-        finally:
-            self.browser.hold(None)
-        self.assertEqual(self.last('answer.querySelector(".meta").textContent'), 'stopped')
-        self.assertNotEqual(self.ask('c'), '')
+            self.assertEqual(self.last('answer.querySelector(".meta").textContent'), 'stopped')
+            self.browser.type('c')
+            self.browser.press('Enter')
+            self.say(self.question()[0], content='another answer')
+            self.assertEqual(self.last('answer.querySelector(".text").textContent'), 'another answer')
 
     def test_a_new_conversation_knows_nothing_of_the_last(self):
-        self.ready()
-        self.choose('mode', 'chat')
-        self.browser.hold('*/v1/*')
-        try:
-            self.run_script('document.getElementById("prompt").focus()')
+        with self.holding():
             self.browser.type('first')
             self.browser.press('Enter')
-            event = {'choices': [{'index': 0, 'delta': {'content': 'an answer'}}]}
-            self.browser.answer(self.browser.held_request(), f'data: {json.dumps(event)}\n\ndata: [DONE]\n\n'.encode(),
-                                'text/event-stream')
-            self.browser.wait('!document.querySelector(".busy")')
+            self.say(self.question()[0], content='an answer')
             self.browser.type('second')
             self.browser.press('Enter')
-            asked = json.loads(self.browser.held_request()['request']['postData'])
+            _, asked = self.question()
             self.assertEqual([message['content'] for message in asked['messages']], ['first', 'an answer', 'second'])
             self.run_script('document.getElementById("clear").click()')  # which ends the one that is being written
             self.browser.wait('document.getElementById("stop").hidden')
             self.browser.type('third')
             self.browser.press('Enter')
-            asked = json.loads(self.browser.held_request()['request']['postData'])
+            held, asked = self.question()
             self.assertEqual([message['content'] for message in asked['messages']], ['third'])
-            self.browser.press('Escape')
-        finally:
-            self.browser.hold(None)
+            self.say(held, content='x')
 
     def test_an_adapter_is_chosen_by_its_chip_and_keeps_the_focus(self):
         self.ready()
@@ -239,23 +254,14 @@ class OpenPageTest(PageCase):
         self.assertEqual(self.run_script('document.activeElement.id'), 'prompt')
 
     def test_nothing_that_a_model_writes_is_html(self):
-        self.ready()
         hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>&amp;'
-        self.browser.hold('*/v1/*')
-        try:
-            self.choose('mode', 'chat')
-            self.run_script('document.getElementById("prompt").focus()')
+        with self.holding():
             self.browser.type(hostile)
             self.browser.press('Enter')
-            event = {'choices': [{'index': 0, 'delta': {'content': hostile, 'reasoning_content': hostile}}]}
-            self.browser.answer(self.browser.held_request(), f'data: {json.dumps(event)}\n\ndata: [DONE]\n\n'.encode(),
-                                'text/event-stream')
-            self.browser.wait('!document.querySelector(".busy")')
-        finally:
-            self.browser.hold(None)
-        self.assertEqual(self.last('answer.querySelector(".text").textContent'), hostile * 2)
-        self.assertEqual(self.run_script('document.querySelectorAll("#log img, #log script").length'), 0)
-        self.assertEqual(self.run_script('document.title'), 'hydrad')
+            self.say(self.question()[0], content=hostile, reasoning_content=hostile)
+            self.assertEqual(self.last('answer.querySelector(".text").textContent'), hostile * 2)
+            self.assertEqual(self.run_script('document.querySelectorAll("#log img, #log script").length'), 0)
+            self.assertEqual(self.run_script('document.title'), 'hydrad')
 
     def test_a_refusal_is_told(self):
         self.ready()
@@ -365,4 +371,5 @@ if __name__ == '__main__':
     parser.add_argument('--bin', type=pathlib.Path, required=True)
     parser.add_argument('--chromium', required=True)
     OPTIONS, rest = parser.parse_known_args()
+    faulthandler.dump_traceback_later(240, exit=True)  # what it waits for in vain, before ctest ends it
     unittest.main(argv=[sys.argv[0], *rest])
