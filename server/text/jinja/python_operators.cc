@@ -162,6 +162,16 @@ absl::StatusOr<bool> AnyEqual(Runtime* runtime, const std::vector<Value>& items,
   return false;
 }
 
+// The views of keys and of items are sets; one of values equals itself alone.
+absl::StatusOr<bool> ViewsEqual(Runtime* runtime, const View& a, const View& b) {
+  bool equal =
+      &a == &b || (a.name != "dict_values" && b.name != "dict_values" && a.items.size() == b.items.size());
+  for (size_t i = 0; equal && &a != &b && i < a.items.size(); ++i) {
+    ASSIGN_OR_RETURN(equal, AnyEqual(runtime, b.items, a.items[i]));
+  }
+  return equal;
+}
+
 }  // namespace
 
 absl::StatusOr<Value> Arithmetic(Runtime* runtime, std::string_view op, const Value& left,
@@ -207,6 +217,8 @@ absl::StatusOr<bool> Equal(Runtime* runtime, const Value& left, const Value& rig
       return SequencesEqual(runtime, left.list().items, right.list().items);
     case Kind::kDict:
       return DictsEqual(runtime, left.dict(), right.dict());
+    case Kind::kView:
+      return ViewsEqual(runtime, left.view(), right.view());
     case Kind::kRange: {
       ASSIGN_OR_RETURN(const auto a, Elements(runtime, left));
       ASSIGN_OR_RETURN(const auto b, Elements(runtime, right));
@@ -256,7 +268,6 @@ absl::StatusOr<bool> Contains(Runtime* runtime, const Value& container, const Va
       return found != nullptr;
     }
     case Kind::kView:
-      return AnyEqual(runtime, container.view().items, item);
     case Kind::kRange: {
       ASSIGN_OR_RETURN(const auto items, Elements(runtime, container));
       return AnyEqual(runtime, items, item);
