@@ -205,6 +205,10 @@ void AddEngine(CLI::App& app, Config& c) {
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--prefill-chunk", c.prefill_chunk, "Prompt tokens of one step, over all sequences")
       ->check(CLI::Range(1, 65536));
+  app.add_option("--prefix-cache", c.prefix_cache,
+                 "on: a prompt begins with what the KV cache still has of earlier ones of its tenant (and of "
+                 "its prefix_group in the tenants file) and adapter. off: every prompt is computed")
+      ->check(CLI::IsMember({"on", "off"}));
   app.add_option(
          "--unsplit-prompt", c.unsplit_prompt,
          "Longest prompt that may ask for an expert per layer (decision 'layer'), which must run in one "

@@ -44,6 +44,7 @@ struct Config {
   int max_running = 64;
   int max_waiting = 1024;
   int prefill_chunk = 256;
+  std::string prefix_cache = "on";
   int unsplit_prompt = 0;                       // 0: as prefill_chunk
   uint64_t kv_cache_memory = 0;                 // bytes; 0: by the model and the limits
   uint64_t adapter_device_memory = 1ull << 30;  // bytes

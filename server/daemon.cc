@@ -233,6 +233,7 @@ absl::Status Daemon::StartScheduler() {
       SchedulerOptions{.max_running = config_.max_running,
                        .max_waiting = config_.max_waiting,
                        .prefill_chunk = config_.prefill_chunk,
+                       .prefix_cache = config_.prefix_cache == "on",
                        .want_adapters = [this](const auto& names) { adapters_->Want(names); },
                        .step_done = [this] { delivery_->StepDone(); }},
       *model_, *tokenizer_, clock_, metrics_);

@@ -45,6 +45,8 @@ class AdapterClaim {
   virtual bool kept() const = 0;
   // OK, or why the request must end.
   virtual absl::Status status() const = 0;
+  // The generation that Bind would fix now, if it is ready; 0 where nothing serves.
+  virtual uint64_t serving() const { return 0; }
   // How conversations with what serves now are written; null: as the base model says.
   virtual std::shared_ptr<const ChatFormat> chat() const { return nullptr; }
   // Fixes the generation that serves now and holds it on the device; null when it is not there (any more).
@@ -78,6 +80,8 @@ class AdapterHandle {
   bool bound() const { return claim_ == nullptr || held_ != nullptr; }  // nothing to bind: the base model
   bool ready() const { return bound() || claim_->ready(); }             // Bind is worth trying
   bool blocked() const { return !bound() && claim_->blocked(); }
+  // The generation that it would be bound to now, for those who can bear that it is another one later.
+  uint64_t serving() const { return claim_ != nullptr ? claim_->serving() : 0; }
   // Binds it, if it is not bound. False: the adapter is not on the device.
   bool Bind() {
     if (!bound()) held_ = claim_->Bind();

@@ -1,8 +1,10 @@
 #include "server/admission/admission.h"
 
+#include <fmt/format.h>
 #include <openssl/crypto.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <map>
@@ -40,6 +42,7 @@ struct Ticket::Tenant {
   // What the tenant has of its limits now. It stays when the tenant's configuration is replaced.
   struct Account {
     explicit Account(const TenantConfig& config) : bucket(config.requests_per_second, config.burst) {}
+    const uint64_t number = NextAccount();
     Mutex mu;
     int running ABSL_GUARDED_BY(mu) = 0, delivering ABSL_GUARDED_BY(mu) = 0;
     TokenBucket bucket ABSL_GUARDED_BY(mu);
@@ -67,8 +70,19 @@ struct Ticket::Tenant {
     return absl::OkStatus();
   }
 
+  static uint64_t NextAccount() {
+    static std::atomic<uint64_t> last = 0;
+    return ++last;
+  }
+  // A name of a tenant and one of a group may be the same word.
+  std::string CacheGroup() const {
+    return config.prefix_group.empty() ? fmt::format("tenant {}", account->number)
+                                       : fmt::format("group {}", config.prefix_group);
+  }
+
   const TenantConfig config;
   const std::shared_ptr<Account> account;
+  const std::string cache_group = CacheGroup();
 };
 
 Ticket::~Ticket() {
@@ -96,6 +110,11 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
 const std::string& Ticket::tenant() const {
   static const std::string none;
   return tenant_ ? tenant_->config.name : none;
+}
+
+const std::string& Ticket::cache_group() const {
+  static const std::string none;
+  return tenant_ ? tenant_->cache_group : none;
 }
 
 double Ticket::weight() const { return tenant_ ? tenant_->config.weight : 1; }

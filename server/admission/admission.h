@@ -29,6 +29,9 @@ struct TenantConfig {
   double requests_per_second = 0;  // 0.001..1e6: a token bucket's refill; 0: no limit
   int burst = 1;                   // 1..1e6: size of the bucket
   double weight = 1;               // share under load, 0.001..1000
+  // Tenants with the same group (as IsTenantName) agree to use each other's prefix cache, and so to tell by
+  // the time of an answer what the others have asked; "": no other tenant's.
+  std::string prefix_group{};
 };
 
 // Reads the tenants file (JSON: {"tenants": [{"name": ..., "key_sha256": [...], ...}]}; `name` and at least
@@ -57,6 +60,9 @@ class Ticket {
   ~Ticket();
   const std::string& tenant() const;  // "" for an empty ticket
   double weight() const;              // 1 for an empty ticket
+  // Who may use each other's K/V: equal for the requests of a tenant, from its coming to its going, and of
+  // its prefix group. A tenant that comes back under its name is another one.
+  const std::string& cache_group() const;
 
   // The last of the answer is on its way. Whoever gets it may ask again at once, so the place is free from
   // here on, but the tenant gets no more tickets while too many of its answers are on their way.

@@ -65,6 +65,13 @@ absl::Status ReadField(const std::string& key, const Json& value, TenantConfig* 
   if (key == "requests_per_second") return Read(value, 1e-3, 1e6, true, &tenant->requests_per_second);
   if (key == "burst") return Read(value, 1, 1e6, false, &tenant->burst);
   if (key == "weight") return Read(value, 1e-3, 1e3, false, &tenant->weight);
+  if (key == "prefix_group") {
+    if (!value.is_string() || !IsTenantName(value.get_ref<const std::string&>())) {
+      return InvalidArgument("must be 1 to 128 of a-z A-Z 0-9 . _ -, not starting with '.'");
+    }
+    tenant->prefix_group = value.get<std::string>();
+    return absl::OkStatus();
+  }
   return InvalidArgument("is not known");
 }
 

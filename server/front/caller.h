@@ -32,6 +32,7 @@ absl::Status CancelStatus(const std::optional<TimePoint>& deadline, const Clock&
 struct Asker {
   std::string tenant;
   double weight = 1;
+  std::string cache_group{};  // Ticket::cache_group
 };
 
 // A call that was let in, as it goes from thread to thread.

@@ -280,6 +280,7 @@ OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const Ent
   request.deadline = from.caller.deadline;
   request.tenant = tenant;
   request.weight = from.asker.weight;
+  request.cache_group = from.asker.cache_group;
   request.expert = call.expert;
   request.decision = call.decision;
   request.sampling = ParamsOf(call.sampling);

@@ -103,7 +103,7 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
     call->caller = CallerOf(head);
     absl::StatusOr<Ticket> entered = intake_.Enter(call->caller);
     if (!entered.ok()) return Refused(entered.status());
-    call->asker = {entered->tenant(), entered->weight()};
+    call->asker = {entered->tenant(), entered->weight(), entered->cache_group()};
     auto ticket = std::make_shared<Ticket>(*std::move(entered));
     return Handler([self = shared_from_this(), call, ticket, start, long_work](std::string body,
                                                                                std::shared_ptr<Reply> reply) {

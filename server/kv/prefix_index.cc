@@ -17,7 +17,10 @@ PrefixIndex::PrefixIndex(int block_size, BlockPool& pool, const HashKey& key)
       tokens_(entries_.size() * static_cast<size_t>(block_size)),
       buckets_(std::bit_ceil(entries_.size() + 1), -1) {
   HYDRAD_CHECK(block_size > 0);
-  pool_.OnReclaim([this](int32_t block) { Remove(block); });
+  pool_.OnReclaim([this](int32_t block) {
+    if (reclaimed_) reclaimed_(entries_[block].ns);
+    Remove(block);
+  });
 }
 
 std::span<const int32_t> PrefixIndex::TokensOf(int32_t block) const {
@@ -49,8 +52,11 @@ int PrefixIndex::Walk(Namespace ns, std::span<const int32_t> tokens, Visit visit
   return blocks;
 }
 
-int PrefixIndex::Match(Namespace ns, std::span<const int32_t> tokens) const {
-  return Walk(ns, tokens, [](int32_t) {});
+int PrefixIndex::Match(Namespace ns, std::span<const int32_t> tokens, int* free) const {
+  int unheld = 0;
+  const int blocks = Walk(ns, tokens, [&](int32_t block) { unheld += pool_.refs(block) == 0 ? 1 : 0; });
+  if (free != nullptr) *free = unheld;
+  return blocks;
 }
 
 int PrefixIndex::Hold(Namespace ns, std::span<const int32_t> tokens, BlockTable& table) {
@@ -63,11 +69,12 @@ int PrefixIndex::Hold(Namespace ns, std::span<const int32_t> tokens, BlockTable&
   return table.shareable_;
 }
 
-void PrefixIndex::Insert(Namespace ns, std::span<const int32_t> tokens, BlockTable& table) {
+bool PrefixIndex::Insert(Namespace ns, std::span<const int32_t> tokens, BlockTable& table) {
   const auto size = static_cast<size_t>(block_size_);
   const size_t blocks = tokens.size() / size;
   HYDRAD_CHECK(blocks <= table.ids_.size() && (blocks == 0 || table.pool_ == &pool_));
   Place place{.hash = ns};
+  bool own_ones = true;
   for (size_t i = 0; i < blocks; ++i) {
     const auto part = tokens.subspan(i * size, size);
     int32_t& own = table.ids_[i];
@@ -79,9 +86,11 @@ void PrefixIndex::Insert(Namespace ns, std::span<const int32_t> tokens, BlockTab
       HYDRAD_CHECK(pool_.refs(own) == 1 && !pool_.cached(own));
       pool_.Ref(known);
       pool_.Unref(std::exchange(own, known));
+      own_ones = false;
     }
   }
   table.shareable_ = std::max(table.shareable_, static_cast<int>(blocks));
+  return own_ones;
 }
 
 void PrefixIndex::Add(Namespace ns, std::span<const int32_t> tokens, const Place& place, int32_t block) {

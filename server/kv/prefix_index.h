@@ -5,8 +5,10 @@
 #include <absl/status/status.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "server/kv/block_pool.h"
@@ -38,18 +40,24 @@ class PrefixIndex {
   PrefixIndex(const PrefixIndex&) = delete;
   PrefixIndex& operator=(const PrefixIndex&) = delete;
 
-  // How many blocks Hold would find. Changes nothing: neither references nor the order of reclaiming.
-  int Match(Namespace ns, std::span<const int32_t> tokens) const;
+  // How many blocks Hold would find, and how many of them are free now (`free`, if it is not null): held,
+  // they are not. Changes nothing: neither references nor the order of reclaiming.
+  int Match(Namespace ns, std::span<const int32_t> tokens, int* free = nullptr) const;
   // Puts the blocks of the longest known prefix of `tokens` into `table`, which holds them from now on.
   // Returns how many there are. REQUIRES: the table is empty.
   int Hold(Namespace ns, std::span<const int32_t> tokens, BlockTable& table);
   // Makes the full blocks of `tokens` known, which are the first ones of `table`. Where the same prefix is
-  // known by another block already, the table takes that one and gives its own back. REQUIRES: the K/V of
-  // `tokens` are computed in the table's blocks, and stay as they are; no table in two namespaces.
-  void Insert(Namespace ns, std::span<const int32_t> tokens, BlockTable& table);
+  // known by another block already, the table takes that one and gives its own back; then the result is
+  // false. REQUIRES: the K/V of `tokens` are computed in the table's blocks, and stay as they are; no table
+  // in two namespaces.
+  bool Insert(Namespace ns, std::span<const int32_t> tokens, BlockTable& table);
   // Forgets every entry of a namespace that has come to its end. Blocks that are held stay with their
   // holders. REQUIRES: Insert is not called for `ns` any more.
   void Evict(Namespace ns);
+  // Whether there are entries of `ns`.
+  bool Knows(Namespace ns) const { return first_.contains(ns); }
+  // Calls `reclaimed` with the namespace of each entry that goes because the pool wants its block.
+  void OnReclaim(std::function<void(Namespace)> reclaimed) { reclaimed_ = std::move(reclaimed); }
   // Entries.
   int size() const { return size_; }
 
@@ -96,6 +104,7 @@ class PrefixIndex {
   std::vector<int32_t> tokens_;                   // [pool.total(), block_size]
   std::vector<int32_t> buckets_;                  // by hash: the first entry or -1; a power of two
   std::unordered_map<Namespace, int32_t> first_;  // of each namespace that has entries
+  std::function<void(Namespace)> reclaimed_;
 };
 
 }  // namespace hydrad

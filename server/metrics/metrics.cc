@@ -119,6 +119,12 @@ struct Metrics::Impl {
   Counter& preemptions = AddCounter(r, "hydrad_preemptions_total",
                                     "Sequences put back to the queue because the KV cache was full.")
                              .Add({});
+  Gauge& prefix_blocks = AddGauge(r, "hydrad_prefix_cache_blocks",
+                                  "Blocks of the KV cache, used or free, whose prefix can be found again.")
+                             .Add({});
+  Counter& prefix_evictions = AddCounter(r, "hydrad_prefix_cache_evictions_total",
+                                         "Blocks of the prefix cache that were needed for something else.")
+                                  .Add({});
   Family<Counter>& device_errors =
       AddCounter(r, "hydrad_device_errors_total",
                  "Steps that the device failed, by what was lost with them: the step alone, or the device.");
@@ -164,7 +170,7 @@ Metrics::~Metrics() = default;
 
 void Metrics::RequestFinished(const RequestRecord& record) {
   impl_->series.Count(record.tenant, record.adapter, record.outcome, record.prompt_tokens,
-                      record.generated_tokens);
+                      record.generated_tokens, record.cached_tokens);
   if (record.outcome == "cancelled") impl_->cancelled.Increment();
   impl_->request_duration.Observe(record.total);
   impl_->queue_duration.Observe(record.queue);
@@ -231,6 +237,10 @@ void Metrics::Step(std::string_view phase, double seconds, int rows, int distinc
 }
 
 void Metrics::Preempted() { impl_->preemptions.Increment(); }
+
+void Metrics::SetPrefixBlocks(int count) { impl_->prefix_blocks.Set(count); }
+
+void Metrics::PrefixEvicted() { impl_->prefix_evictions.Increment(); }
 
 void Metrics::StepFailed(bool device_lost) {
   (device_lost ? impl_->devices_lost : impl_->steps_lost).Increment();

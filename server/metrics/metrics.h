@@ -24,6 +24,7 @@ struct RequestRecord {
   std::string_view tenant, adapter;  // adapter "" is the base model
   std::string_view outcome;          // "ok", "cancelled", "deadline", "error"
   int prompt_tokens = 0, generated_tokens = 0;
+  std::optional<int> cached_tokens{};  // of the prompt, in the prefix cache; none: it was not asked
   double total = 0, queue = 0, prefill = 0, decode = 0;
   std::optional<double> time_to_first_token{};
 };
@@ -63,6 +64,8 @@ class Metrics {
   void Step(std::string_view phase, double seconds, int rows,
             int distinct_adapters);  // "prefill", "decode", "mixed"
   void Preempted();
+  void SetPrefixBlocks(int count);    // of the KV cache that can be found again
+  void PrefixEvicted();               // one of them is used for something else
   void StepFailed(bool device_lost);  // for an error of the device, which may be lost with it
 
   // Sets the series of the Gateway API inference extension: the adapters of running and of waiting requests,

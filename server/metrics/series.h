@@ -41,7 +41,7 @@ class RequestSeries {
   RequestSeries(prometheus::Registry& registry, size_t max_label_values);
 
   void Count(std::string_view tenant, std::string_view adapter, std::string_view outcome, int prompt_tokens,
-             int generated_tokens);
+             int generated_tokens, std::optional<int> cached_tokens = std::nullopt);
   // Removes every line labelled with `adapter`.
   void AdapterGone(std::string_view adapter);
 
@@ -59,6 +59,8 @@ class RequestSeries {
   Family& requests_;
   Family& prompt_tokens_;
   Family& generated_tokens_;
+  Family& prefix_queries_;
+  Family& prefix_hits_;
   Mutex mu_;
   LabelBound tenants_ ABSL_GUARDED_BY(mu_);
   LabelBound adapters_ ABSL_GUARDED_BY(mu_);

@@ -100,7 +100,7 @@ class InferenceService final : public UnreadService<v1::Inference> {
   template <class Message, class Reactor>
   void Begin(grpc::CallbackServerContext& context, const Incoming<Message>& incoming, Ticket ticket,
              Reactor& reactor, UnreadCall* call) {
-    call->asker = {ticket.tenant(), ticket.weight()};
+    call->asker = {ticket.tenant(), ticket.weight(), ticket.cache_group()};
     reactor.set_ticket(std::move(ticket));
     Begin(context, incoming, reactor, call);
   }

@@ -31,9 +31,12 @@ Engine::Engine(const SchedulerOptions& options, Model& model, const Tokenizer& t
       limits_(LimitsOf(options, model.limits())),
       pool_(model.limits().kv_blocks),
       index_(limits_.block_size, pool_),
-      roster_(tokenizer, model.config().eos_tokens, limits_.max_running, index_, options.want_adapters),
+      cache_(index_, options.prefix_cache),
+      roster_(tokenizer, model.config().eos_tokens, limits_.max_running, cache_, options.want_adapters),
       ahead_(limits_),
-      batch_(std::make_unique<BatchBuilder>(limits_.block_size)) {}
+      batch_(std::make_unique<BatchBuilder>(limits_.block_size)) {
+  index_.OnReclaim([this](PrefixIndex::Namespace) { metrics_.PrefixEvicted(); });
+}
 
 void Engine::Add(Request request, QueueLimit::Place place) {
   const RequestId id = request.id;
@@ -74,8 +77,12 @@ void Engine::EndRequest(ActiveRequest& active, const absl::Status& status) {
   sink->OnDone(status, usage);
 }
 
-// An index that is broken may give one tenant what is another's. Better to stop than to mix tenants.
-void Engine::CheckIndex() const {
+// An index that is broken may give one tenant what is another's. Better to stop than to mix tenants. It may
+// be large, so it is not looked at after every request.
+void Engine::CheckIndex() {
+  const TimePoint now = clock_.Now();
+  if (index_checked_ && now - *index_checked_ < std::chrono::seconds(10)) return;
+  index_checked_ = now;
   const absl::Status intact = index_.Check();
   if (!intact.ok()) Log()->critical("the index of the KV cache: {}", std::string(intact.message()));
   HYDRAD_CHECK(intact.ok());
@@ -137,24 +144,31 @@ bool Engine::CarryOut() {
     metrics_.Preempted();
   }
   for (const SequenceId id : plan_.skipped) roster_.FindSequence(id).sequence->Skip();
+  // What starts takes its blocks from the cache before anybody takes those that the cache can spare.
+  for (const Plan::Chunk& chunk : plan_.chunks) {
+    const Roster::Entry entry = roster_.FindSequence(chunk.id);
+    const bool waits = entry.sequence != nullptr && entry.sequence->state() == Sequence::State::kWaiting;
+    if (waits) changed |= !Start(entry, chunk.rows);
+  }
   parts_.clear();
   for (const Plan::Chunk& chunk : plan_.chunks) {
     const Roster::Entry entry = roster_.FindSequence(chunk.id);
-    if (entry.sequence->state() == Sequence::State::kWaiting) {
-      // The store may have had to take an adapter off the device since the plan was made.
-      if (!entry.request->request.BindAdapters()) continue;
-      if (!MayStart(entry, chunk.rows)) {
-        changed = true;
-        continue;
-      }
-      roster_.Start(entry);
-      if (!entry.request->started) entry.request->started = clock_.Now();
-    }
+    if (entry.sequence == nullptr || entry.sequence->state() != Sequence::State::kRunning) continue;
     const bool reserved = entry.sequence->Reserve(chunk.rows, limits_.block_size, pool_);
     HYDRAD_CHECK(reserved);
     parts_.push_back({entry.sequence, chunk.rows, entry.adapter_order()});
   }
   return changed;
+}
+
+// False if it does not start after all and something has changed by that.
+bool Engine::Start(Roster::Entry entry, int rows) {
+  // The store may have had to take an adapter off the device since the plan was made.
+  if (!entry.request->request.BindAdapters()) return true;
+  if (!MayStart(entry, rows)) return false;
+  roster_.Start(entry);
+  if (!entry.request->started) entry.request->started = clock_.Now();
+  return true;
 }
 
 // False when the sequence does not start in this step after all.
@@ -165,8 +179,11 @@ bool Engine::MayStart(Roster::Entry entry, int rows) {
     EndRequest(*entry.request, use);
     return false;
   }
-  // That it must not be split was not known when the plan was made; the next one knows.
-  return rows >= entry.sequence->unsplit();
+  // That it must not be split, and what the cache has of it, was not sure when the plan was made. The next
+  // one knows.
+  const SequenceView view = roster_.ViewWaiting(entry);
+  const auto planned = std::ranges::find(waiting_views_, view.id, &SequenceView::id);
+  return rows >= view.unsplit && planned != waiting_views_.end() && planned->computed == view.computed;
 }
 
 void Engine::RunModel() {
@@ -181,10 +198,7 @@ void Engine::RunModel() {
   absl::StatusOr<StepResult> result = step.Wait();
   if (!result.ok()) return FailStep(result.status());
   for (size_t i = 0; i < batch_->probed().size(); ++i) batch_->probed()[i]->Saw(result->routes[i]);
-  for (const BatchBuilder::Part& part : parts_) {
-    const int fresh = part.sequence->Advance(part.rows);
-    roster_.fair_share().Charge(roster_.FindSequence(part.sequence->id()).request->tenant, fresh, 0);
-  }
+  for (const BatchBuilder::Part& part : parts_) Advance(part);
   TallyGates(*batch_, result->gates, roster_);
   TakeScores(result->scores);
   const TimePoint now = clock_.Now();
@@ -195,6 +209,15 @@ void Engine::RunModel() {
       EndRequest(*active, DataLoss("the model gave no finite logits for the prompt"));
   }
   for (size_t i = 0; i < drawing_.size(); ++i) Absorb(drawing_[i], std::move(result->sampled[i]), now);
+}
+
+void Engine::Advance(const BatchBuilder::Part& part) {
+  Sequence& sequence = *part.sequence;
+  const Roster::Entry entry = roster_.FindSequence(sequence.id());
+  const bool on_base = sequence.routes_on_base();
+  const int fresh = sequence.Advance(part.rows);
+  if (on_base && !sequence.routes_on_base()) roster_.Rerun(entry);
+  roster_.fair_share().Charge(entry.request->tenant, fresh, 0);
 }
 
 void Engine::PrepareNext() {
@@ -252,6 +275,8 @@ void Engine::Absorb(SequenceId id, Sampled drawn, TimePoint now) {
     return;
   }
   NoteToken(active, *entry.sequence, now);
+  // The step ahead names the blocks that the sequence had.
+  if (entry.sequence->generated().empty() && !roster_.Keep(entry)) ahead_.Drop();
   if (!active.first_token) {
     active.first_token = now;
     active.request.sink->OnStart(TakeStart(active));
@@ -284,6 +309,7 @@ void Engine::NoteToken(ActiveRequest& active, const Sequence& sequence, TimePoin
 void Engine::Publish(int waiting) {
   metrics_.SetRequests(running(), waiting);
   metrics_.SetKvBlocks(pool_.total() - pool_.free(), pool_.free());
+  metrics_.SetPrefixBlocks(index_.size());
   AdapterUse& use = roster_.adapter_use();
   if (!use.TakeChanged()) return;
   const auto wall = std::chrono::system_clock::now().time_since_epoch();

@@ -58,8 +58,10 @@ class Engine {
   void TakeMasks();
   void MakePlan();
   bool CarryOut();  // whether anything has changed but what runs
+  bool Start(Roster::Entry entry, int rows);
   bool MayStart(Roster::Entry entry, int rows);
   void RunModel();
+  void Advance(const BatchBuilder::Part& part);
   void PrepareNext();
   void AskForLogits();
   void FailStep(const absl::Status& status);
@@ -67,7 +69,7 @@ class Engine {
   void Absorb(SequenceId id, Sampled drawn, TimePoint now);
   void NoteToken(ActiveRequest& active, const Sequence& sequence, TimePoint now);
   void EndRequest(ActiveRequest& active, const absl::Status& status);
-  void CheckIndex() const;
+  void CheckIndex();
 
   Model& model_;
   const Clock& clock_;
@@ -75,9 +77,11 @@ class Engine {
   const PolicyLimits limits_;
   BlockPool pool_;  // outlives the sequences in roster_, as does the index
   PrefixIndex index_;
+  PrefixCache cache_;
   Roster roster_;
   StepAhead ahead_;
   MaskWaits mask_waits_;
+  std::optional<TimePoint> index_checked_;
 
   // Of one step; members only to keep their memory.
   std::vector<SequenceView> running_views_, waiting_views_;

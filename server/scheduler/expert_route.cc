@@ -113,6 +113,11 @@ void ExpertRoute::Decide() {
   decided_ = true;
 }
 
+std::vector<int> ExpertRoute::experts() const {
+  if (!decided_) return {};
+  return picks_by_layer() ? votes_ : std::vector<int>{expert_};
+}
+
 RouteTaken ExpertRoute::taken() const {
   HYDRAD_CHECK(decided_);
   const auto name = [&](int expert) { return mixture_.experts()[static_cast<size_t>(expert)]->name; };

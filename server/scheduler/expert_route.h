@@ -42,6 +42,11 @@ class ExpertRoute {
   // Undecided: whether the prompt runs on the base model, to be run again when the decision has been made.
   bool on_base() const { return decision_ == Decision::kLast || decision_ == Decision::kVote; }
 
+  // Whether the routers must see every token of the prompt, or the last one only.
+  bool sees_all() const { return mixture_.pool() != RouterPool::kLast; }
+  // What has been decided, by the mixture's numbers: one expert, or one for each layer; empty until then.
+  std::vector<int> experts() const;
+
   // What rows of the sequences use now: in all layers the same adapter, null for the base model; or, where
   // picks_by_layer(), one for each layer, and `adapter` is then any of the experts. by_layer() has the
   // layers' slots once it is decided and is empty until then: the probe of the step decides.

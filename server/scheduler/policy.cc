@@ -189,7 +189,7 @@ void Planner::ServeNext(Queue& queue) {
 bool Planner::Start(const SequenceView& s, int rows) {
   if (closed_ || alive_ >= limits_.max_running) return false;
   const int watermark = alive_ > 0 ? limits_.watermark_blocks : 0;
-  if (BlocksFor(s.preempted ? s.pending : rows) + watermark > free_) {
+  if (BlocksLacking(s, s.preempted ? s.pending : rows) + s.reclaims + watermark > free_) {
     plan_.skipped.push_back(s.id);
     closed_ = s.times_skipped >= limits_.patience;
     return false;
@@ -213,7 +213,7 @@ int Planner::Chunk(const SequenceView& s) const {
 
 void Planner::Emit(const SequenceView& s, int rows) {
   plan_.chunks.push_back({s.id, rows});
-  free_ -= BlocksLacking(s, rows);
+  free_ -= BlocksLacking(s, rows) + s.reclaims;
   rows_ -= rows;
   logits_ -= std::max(0, s.computed + rows - std::max(s.first_logit, s.computed));
 }

@@ -25,6 +25,9 @@ struct SequenceView {
   int unsplit = 0;
   int blocks = 0;  // KV blocks that it holds; they have room for the computed tokens at least
   int freed = 0;   // those of them that come back if it is preempted; others may share the rest
+  // While it waits to start, `blocks` are those that it finds in the prefix cache, with their tokens
+  // computed. It holds them once it starts; of so many of them nobody does yet, so that they count as free.
+  int reclaims = 0;
   // It waits to be computed again. It does not start before all of it fits, lest it be preempted at once.
   bool preempted = false;
   int times_skipped = 0;  // steps in which it was its turn to start while its blocks did not fit
@@ -76,7 +79,8 @@ struct Plan {
 // comes first, and each chunk counts as service at once, so that one tenant's long prompts cannot hold up
 // another's. Within a tenant, sequences that have started go first, then those that arrived first.
 //
-// Starting. A sequence starts when its first chunk and the watermark fit into the free blocks. One that does
+// Starting. A sequence starts when its first chunk, the free blocks that it begins with and the watermark fit
+// into the free blocks. One that does
 // not fit holds up its own tenant at once, and the others after `patience` steps. Nothing starts in a step
 // that preempts. A sequence whose first rows must not be split starts with all of them or not at all. They
 // may exceed what is left of `prefill_chunk` when they are the step's first prompt rows. So it starts at the

@@ -65,10 +65,11 @@ struct Request {
   std::optional<Decision> decision;
   std::string tenant;  // who asks, and its share under load
   double weight = 1;
+  std::string cache_group;  // requests of equal groups may use each other's K/V; no zero byte in it
   TimePoint arrival{};
   std::optional<TimePoint> deadline;
   std::shared_ptr<TokenSink> sink;
-  bool self_test = false;  // the daemon's own (self_test.h): in no metric, and refused for no queue
+  bool self_test = false;  // the daemon's own (self_test.h): in no metric or cache, and refused for no queue
 
   // All adapters, `adapter` first; of the base model there is one, empty.
   size_t adapters() const { return 1 + composed.size(); }

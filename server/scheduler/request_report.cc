@@ -25,6 +25,7 @@ const char* Outcome(const absl::Status& status) {
 Usage UsageOf(const ActiveRequest& active, TimePoint now) {
   Usage usage;
   usage.prompt_tokens = static_cast<int>(active.request.prompt.size());
+  usage.cached_tokens = active.cached.value_or(0);
   usage.generated_tokens = active.generated;
   usage.approximate = active.first_token && Approximates(active.request);
   const TimePoint started = active.started.value_or(now), first = active.first_token.value_or(now);
@@ -42,6 +43,7 @@ RequestRecord RecordOf(const ActiveRequest& active, const Usage& usage, const ab
   record.outcome = Outcome(status);
   record.prompt_tokens = usage.prompt_tokens;
   record.generated_tokens = usage.generated_tokens;
+  record.cached_tokens = active.cached;
   record.total = Seconds(now - active.request.arrival);
   record.queue = Seconds(usage.queue);
   record.prefill = Seconds(usage.prefill);

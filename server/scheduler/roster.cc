@@ -13,9 +13,9 @@ ActiveRequest::ActiveRequest(Request taken, QueueLimit::Place taken_place, std::
       place(std::move(taken_place)),
       last_token(static_cast<size_t>(request.n)) {}
 
-Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, PrefixIndex& index,
+Roster::Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, PrefixCache& cache,
                StartGate::Want want)
-    : tokenizer_(tokenizer), eos_(eos), max_running_(max_running), index_(index), gate_(std::move(want)) {}
+    : tokenizer_(tokenizer), eos_(eos), max_running_(max_running), cache_(cache), gate_(std::move(want)) {}
 
 void Roster::Add(Request request, QueueLimit::Place place) {
   ++arrivals_;
@@ -45,21 +45,19 @@ Sequence& Roster::MakeChoice(ActiveRequest& active) {
 }
 
 void Roster::Fork(ActiveRequest& active) {
-  // A request is a namespace of its own, gone when all choices have what they start from: requests do not
-  // share.
-  const PrefixIndex::Namespace ns = active.first_sequence;
-  active.choices.front()->Share(index_, ns);
+  const PrefixCache::Namespace ns = cache_.Open(*active.choices.front());
   while (static_cast<int>(active.choices.size()) < active.request.n) {
     Sequence& choice = MakeChoice(active);
     const Entry entry{&active, &choice};
     if (static_cast<int>(running_.size()) < max_running_) {
-      choice.StartFrom(index_, ns);
+      choice.Start();
+      cache_.Join(choice, ns);
       InsertRunning(entry);
     } else {
       waiting_[active.tenant].emplace(choice.id(), entry);
     }
   }
-  index_.Evict(ns);
+  cache_.Close();
 }
 
 absl::Status Roster::Route(ActiveRequest& active, int unsplit_rows) {
@@ -82,10 +80,19 @@ void Roster::Start(Entry entry) {
     for (size_t i = 1; i < request.adapters(); ++i) adapter_use_.Start(request.adapter_at(i));
     if (request.adapter) --unbound_;
   }
+  const bool routing = entry.sequence->routing();
+  const std::optional<int> found = cache_.Take(*entry.sequence);
+  if (!routing && !entry.request->cached) entry.request->cached = found;
+}
+
+void Roster::Rerun(Entry entry) {
+  const std::optional<int> found = cache_.Rerun(*entry.sequence);
+  if (!entry.request->cached) entry.request->cached = found;
 }
 
 void Roster::Preempt(Entry entry) {
   EraseRunning(entry.sequence->id());
+  cache_.Keep(*entry.sequence);
   entry.sequence->Preempt();
   waiting_[entry.request->tenant].emplace(entry.sequence->id(), entry);
 }
@@ -93,6 +100,8 @@ void Roster::Preempt(Entry entry) {
 void Roster::Finish(Entry entry) {
   HYDRAD_CHECK(entry.sequence->state() == Sequence::State::kFinished);
   EraseRunning(entry.sequence->id());
+  cache_.Keep(*entry.sequence);
+  entry.sequence->GiveBlocksBack();
   sequences_.erase(entry.sequence->id());
   ++entry.request->finished;
 }
@@ -206,11 +215,21 @@ void Roster::View(int prefill_chunk, std::vector<SequenceView>* running,
     for (const auto& [id, entry] : entries) {
       if (count == slots || tokens >= prefill_chunk) break;
       if (!MayStart(entry.request->request) || entry.sequence->awaits_mask()) continue;
-      waiting->push_back(entry.sequence->View(tenant));
+      waiting->push_back(ViewWaiting(entry));
       tokens += waiting->back().pending;
       ++count;
     }
   }
+}
+
+SequenceView Roster::ViewWaiting(const Entry& entry) const {
+  SequenceView view = entry.sequence->View(entry.request->tenant);
+  const PrefixCache::Found found = cache_.Find(*entry.sequence);
+  view.computed = found.tokens;
+  view.pending -= found.tokens;
+  view.blocks = found.blocks;
+  view.reclaims = found.reclaims;
+  return view;
 }
 
 void Roster::InsertRunning(Entry entry) {

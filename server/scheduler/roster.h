@@ -15,6 +15,7 @@
 
 #include "server/scheduler/adapter_use.h"
 #include "server/scheduler/fair_share.h"
+#include "server/scheduler/prefix_cache.h"
 #include "server/scheduler/queue_limit.h"
 #include "server/scheduler/sequence.h"
 #include "server/scheduler/start_gate.h"
@@ -38,8 +39,9 @@ struct ActiveRequest {
   std::vector<Sampled> prompt_logprobs;            // so far, if they were asked for
   std::vector<RouterTally> gates;  // [request.adapters()] once a routed one has run, else empty
   std::optional<TimePoint> started, first_token;
-  int finished = 0;   // choices
-  int generated = 0;  // tokens, over all choices
+  std::optional<int> cached;  // tokens of the prompt that were in the cache, once it has been asked
+  int finished = 0;           // choices
+  int generated = 0;          // tokens, over all choices
 };
 
 // Owned by the scheduler thread. Every sequence that has not finished is in exactly one list: running, or its
@@ -58,9 +60,9 @@ class Roster {
     }
   };
 
-  // `eos` are the model's end tokens. The tokenizer and the index must outlive the roster. `want` is the
+  // `eos` are the model's end tokens. The tokenizer and the cache must outlive the roster. `want` is the
   // gate's.
-  Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, PrefixIndex& index,
+  Roster(const Tokenizer& tokenizer, std::span<const int32_t> eos, int max_running, PrefixCache& cache,
          StartGate::Want want = nullptr);
 
   // Takes a request; its first choice waits. The others are made by Fork. REQUIRES: the id is not in use.
@@ -72,7 +74,12 @@ class Roster {
   // It is about to start: who picks its expert, if it holds several (MakeRoute). Once is enough; again it
   // does nothing.
   absl::Status Route(ActiveRequest& request, int unsplit_rows);
-  void Start(Entry entry);    // waiting -> running. REQUIRES: its adapters are bound
+  // waiting -> running, with what the cache has of it. REQUIRES: its adapters are bound.
+  void Start(Entry entry);
+  // Its routing pass is over: it begins anew, with what the cache has of the adapted one.
+  void Rerun(Entry entry);
+  // What it has computed may be used by others from now on; what PrefixCache::Keep returns.
+  bool Keep(Entry entry) { return cache_.Keep(*entry.sequence); }
   void Preempt(Entry entry);  // running -> waiting, in its old place
   // A running sequence has drawn its last token.
   void Finish(Entry entry);
@@ -99,6 +106,9 @@ class Roster {
   // nobody behind it. Nor is a sequence that waits for a mask, though a running one keeps its place.
   void View(int prefill_chunk, std::vector<SequenceView>* running, std::vector<SequenceView>* waiting) const;
 
+  // Of a sequence that waits: as it would stand if it started now.
+  SequenceView ViewWaiting(const Entry& entry) const;
+
   FairShare& fair_share() { return fair_share_; }
   const FairShare& fair_share() const { return fair_share_; }
   AdapterUse& adapter_use() { return adapter_use_; }
@@ -114,7 +124,7 @@ class Roster {
   const Tokenizer& tokenizer_;
   const std::span<const int32_t> eos_;
   const int max_running_;
-  PrefixIndex& index_;
+  PrefixCache& cache_;
   std::map<RequestId, std::unique_ptr<ActiveRequest>> requests_;
   std::unordered_map<SequenceId, Entry> sequences_;  // that have not finished
   std::vector<Entry> running_;                       // ascending ids

@@ -8,7 +8,10 @@
 //   weight (fair_share.h). Within a tenant, who comes first is served first.
 // - A sequence that loses its blocks to others keeps its tokens and is computed again later.
 // - The n choices of a request run the prompt once. When the first one has drawn its first token, the others
-//   start from the blocks that the prompt has filled. Choices beyond max_running run it again later.
+//   start from the blocks that the prompt has filled. Choices beyond max_running start from what the prefix
+//   cache then has of it.
+// - A prompt that begins as an earlier one of the same tenant and adapter did begins with its blocks, as far
+//   as they are still there (prefix_cache.h). Nobody can tell by the answer.
 // - A prompt must leave room for one token in the context. max_tokens beyond the context is cut to it, and
 //   such a sequence ends as kLength. A sequence that at its longest would not fit into the cache is refused.
 // - An adapter that holds several experts has one of them picked from the prompt (expert_route.h), for which
@@ -39,9 +42,10 @@
 namespace hydrad {
 
 struct SchedulerOptions {
-  int max_running = 128;    // sequences in one step
-  int max_waiting = 1024;   // requests not yet started; more are refused
-  int prefill_chunk = 256;  // prompt tokens of one step, over all sequences
+  int max_running = 128;     // sequences in one step
+  int max_waiting = 1024;    // requests not yet started; more are refused
+  int prefill_chunk = 256;   // prompt tokens of one step, over all sequences
+  bool prefix_cache = true;  // prompts begin with what earlier requests have computed (prefix_cache.h)
   // The scheduler's thread calls this with the adapters that waiting requests need, the most urgent one
   // first, whenever that changes. It must not wait.
   std::function<void(const std::vector<std::string>&)> want_adapters{};

@@ -138,18 +138,52 @@ void Sequence::Start() {
   times_skipped_ = 0;
 }
 
-std::span<const int32_t> Sequence::SharedTokens() const {
-  return std::span(request_.prompt).first(request_.prompt.size() - 1);
+// What needs every row of the prompt finds nothing, whether it is there or not.
+Sequence::Cacheable Sequence::cacheable() const {
+  if (request_.self_test) return {};
+  const int prompt = static_cast<int>(request_.prompt.size());
+  const bool reports = request_.output.routing && request_.adapter;
+  if (route_ != nullptr && !route_->decided()) {
+    if (!routes_on_base()) return {};
+    return {Cacheable::By::kBase, route_->sees_all() || reports ? 0 : prompt - 1,
+            std::min(computed_, prompt)};
+  }
+  Cacheable part{.find = scores_prompt() || reports ? 0 : length() - 1, .keep = computed_};
+  const std::span<const int32_t> invocation =
+      request_.adapter.bound() ? request_.adapter.invocation() : std::span<const int32_t>();
+  if (invocation.empty()) return part;
+  const int begin = AdapterBegin(request_.prompt, invocation);
+  if (request_.n > 1 && begin < prompt) return {};  // the choices share its adapted rows, among themselves
+  return {Cacheable::By::kBase, std::min(part.find, begin), std::min(part.keep, begin)};
 }
 
-void Sequence::Share(PrefixIndex& index, PrefixIndex::Namespace ns) {
-  HYDRAD_CHECK(computed_ >= static_cast<int>(request_.prompt.size()));
-  index.Insert(ns, SharedTokens(), blocks_);
+std::vector<int> Sequence::experts() const {
+  return route_ == nullptr ? std::vector<int>() : route_->experts();
 }
 
-void Sequence::StartFrom(PrefixIndex& index, PrefixIndex::Namespace ns) {
-  Start();
-  computed_ = prompt_seen_ = index.Hold(ns, SharedTokens(), blocks_) * index.block_size();
+std::vector<int32_t> Sequence::Tokens(int count) const {
+  const auto begin = request_.prompt.begin();
+  const int of_prompt = std::min(count, static_cast<int>(request_.prompt.size()));
+  std::vector<int32_t> tokens(begin, begin + of_prompt);
+  tokens.insert(tokens.end(), generated_.begin(), generated_.begin() + (count - of_prompt));
+  return tokens;
+}
+
+bool Sequence::Share(PrefixIndex& index, PrefixIndex::Namespace ns, int tokens) {
+  return index.Insert(ns, Tokens(tokens), blocks_);
+}
+
+int Sequence::BeginWith(PrefixIndex& index, PrefixIndex::Namespace ns, int tokens) {
+  HYDRAD_CHECK(state_ == State::kRunning && computed_ == 0 && tokens < length());
+  computed_ = index.Hold(ns, Tokens(tokens), blocks_) * index.block_size();
+  int& seen = routing() ? routed_seen_ : prompt_seen_;
+  seen = std::max(seen, std::min(computed_, static_cast<int>(request_.prompt.size())));
+  return computed_;
+}
+
+void Sequence::GiveBlocksBack() {
+  blocks_.Clear();
+  computed_ = 0;
 }
 
 bool Sequence::Reserve(int rows, int block_size, BlockPool& pool) {
@@ -179,8 +213,7 @@ void Sequence::Rollback(int n, int block_size) {
 
 void Sequence::Preempt() {
   Transition(State::kRunning, State::kWaiting);
-  blocks_.Clear();
-  computed_ = 0;
+  GiveBlocksBack();
   absorbed_ = 1;
   preempted_ = true;
   if (route_ != nullptr && !route_->decided()) route_->Restart();
@@ -222,10 +255,7 @@ OutputPiece Sequence::Absorb(std::span<Sampled> drawn) {
   }
   OutputPiece piece = reason ? output_.Finish(*reason) : output_.Take();
   piece.choice = choice_;
-  if (reason) {
-    Transition(State::kRunning, State::kFinished);
-    blocks_.Clear();
-  }
+  if (reason) Transition(State::kRunning, State::kFinished);
   return piece;
 }
 

@@ -47,7 +47,7 @@ class Sequence {
   enum class State {
     kWaiting,   // holds no blocks
     kRunning,   // may hold blocks; runs in every step for which the policy picks it
-    kFinished,  // has drawn its last token; holds no blocks
+    kFinished,  // has drawn its last token; holds its blocks until it gives them back
   };            // kWaiting -> kRunning -> kFinished; kRunning -> kWaiting by preemption
 
   // `choice` draws with the request's seed + choice. The tokenizer must outlive the sequence.
@@ -68,6 +68,20 @@ class Sequence {
   // How many prompt tokens the next `rows` run for the first time, as Advance returns it.
   int FreshTokens(int rows) const;
 
+  // Which of its K/V are the same for other sequences with the same tokens: see prefix_cache.h.
+  struct Cacheable {
+    enum class By { kBase, kAdapted } by = By::kAdapted;  // what runs the tokens
+    int find = 0;  // the first so many tokens need not be computed if they are there already
+    int keep = 0;  // the first so many are computed, and may be used by others
+  };
+  // Before the adapter is bound, nothing is known of one that counts from its invocation on, or picks an
+  // expert.
+  Cacheable cacheable() const;
+  // By number, what the route has picked: one, or one for each layer. Empty for other adapters, and before.
+  std::vector<int> experts() const;
+  // The first `count` of all tokens. REQUIRES: count <= length().
+  std::vector<int32_t> Tokens(int count) const;
+
   int length() const { return static_cast<int>(request_.prompt.size() + generated_.size()); }
   int32_t token(int position) const;
   int computed() const { return computed_; }  // tokens whose K/V are in the cache
@@ -79,8 +93,9 @@ class Sequence {
   // First position that the request's adapter changes: 0, but for an aLoRA the place in the prompt where its
   // invocation stands last, and INT_MAX in a prompt without it. REQUIRES: has started.
   int adapter_begin() const;
-  // Whether the prompt is being run for the routers only.
+  // Whether the prompt is being run for the routers only; and for that, on the base model.
   bool routing() const;
+  bool routes_on_base() const { return route_ != nullptr && !route_->decided() && route_->on_base(); }
   // > 0: so many of its first rows must run in one step.
   int unsplit() const;
   // What the `term`-th adapter of the request does to the rows of the next step.
@@ -101,11 +116,12 @@ class Sequence {
   void Start();
   // It was its turn to start, but there was no room.
   void Skip() { ++times_skipped_; }
-  // Lets other choices of the request, `ns`, start from the full blocks of the prompt. At least the prompt's
-  // last token is left to them. REQUIRES: computed() >= the prompt's length.
-  void Share(PrefixIndex& index, PrefixIndex::Namespace ns);
-  // Starts from what another choice shares. REQUIRES: as Start.
-  void StartFrom(PrefixIndex& index, PrefixIndex::Namespace ns);
+  // Makes the full blocks of the first `tokens` known to `ns`; what PrefixIndex::Insert returns. REQUIRES:
+  // they are computed.
+  bool Share(PrefixIndex& index, PrefixIndex::Namespace ns, int tokens);
+  // Holds what `ns` has of the first `tokens`, which count as computed from now on, and returns how many they
+  // are. REQUIRES: kRunning, holds no blocks; tokens < length().
+  int BeginWith(PrefixIndex& index, PrefixIndex::Namespace ns, int tokens);
   // Takes blocks for the next `rows` tokens. False, with the blocks taken so far kept, when the pool is
   // empty.
   bool Reserve(int rows, int block_size, BlockPool& pool);
@@ -115,6 +131,8 @@ class Sequence {
   // The last `n` tokens count as not computed: they are to be run again. Their blocks are kept. REQUIRES:
   // none of them is in a block that other choices share.
   void Rollback(int n, int block_size);
+  // Nothing counts as computed any more.
+  void GiveBlocksBack();
   // Gives the blocks back; what was generated stays, and is computed again later.
   void Preempt();
 
@@ -136,7 +154,6 @@ class Sequence {
  private:
   void Transition(State from, State to);
   bool scores_prompt() const;
-  std::span<const int32_t> SharedTokens() const;
   std::optional<FinishReason> Take(Sampled drawn);
 
   const SequenceId id_;

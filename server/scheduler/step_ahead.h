@@ -33,6 +33,8 @@ class StepAhead {
   // Once the step is over and its tokens are absorbed. If a step is prepared and has come true, puts it into
   // `parts` and `batch`, with its tokens, and returns true. The batch stays where Prepare left it.
   bool Take(Roster& roster, std::vector<BatchBuilder::Part>* parts, std::unique_ptr<BatchBuilder>* batch);
+  // What is prepared cannot come true.
+  void Drop() { prepared_ = false; }
 
  private:
   bool Foresee(std::span<const BatchBuilder::Part> parts, const Roster& roster);

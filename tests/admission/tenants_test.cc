@@ -25,7 +25,7 @@ std::string Error(const std::string& json) {
 TEST(ParseTenants, ReadsEveryField) {
   const auto tenants =
       ParseTenants(File(R"("adapters": ["medical", "legal-*", "*"], "base_model": false, "max_concurrent": 7,
-              "requests_per_second": 0.5, "burst": 3, "weight": 2.5)"));
+              "requests_per_second": 0.5, "burst": 3, "weight": 2.5, "prefix_group": "friends")"));
   ASSERT_TRUE(tenants.ok()) << tenants.status();
   ASSERT_EQ(tenants->size(), 1);
   const TenantConfig& tenant = tenants->front();
@@ -37,6 +37,7 @@ TEST(ParseTenants, ReadsEveryField) {
   EXPECT_EQ(tenant.requests_per_second, 0.5);
   EXPECT_EQ(tenant.burst, 3);
   EXPECT_EQ(tenant.weight, 2.5);
+  EXPECT_EQ(tenant.prefix_group, "friends");
 }
 
 TEST(ParseTenants, DefaultsAreOneTenantWithoutAdaptersOrLimits) {
@@ -66,6 +67,8 @@ TEST(ParseTenants, ErrorsNameTheTenantAndTheField) {
       {R"("burst": 99999999999999999999)", "tenant 'a': field 'burst'"},
       {R"("weight": 0)", "tenant 'a': field 'weight': must be a number from 0.001 to 1000"},
       {R"("weight": null)", "tenant 'a': field 'weight'"},
+      {R"("prefix_group": 3)", "tenant 'a': field 'prefix_group': must be 1 to 128 of"},
+      {R"("prefix_group": "")", "tenant 'a': field 'prefix_group': must be 1 to 128 of"},
       {R"("burst": 1, "burst": 2)", "has the key 'burst' twice"},
   };
   for (const auto& [fields, error] : cases) EXPECT_EQ(Error(File(fields)).substr(0, error.size()), error);

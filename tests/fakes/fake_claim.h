@@ -34,6 +34,7 @@ class FakeClaim final : public AdapterClaim {
   bool blocked() const override { return stored_.blocked; }
   bool kept() const override { return stored_.kept; }
   absl::Status status() const override { return stored_.status; }
+  uint64_t serving() const override { return stored_.generation; }
   std::shared_ptr<const AdapterGeneration> Bind() override {
     if (!stored_.ready) return nullptr;
     ++stored_.binds;
@@ -62,6 +63,7 @@ inline AdapterHandle HandleOn(std::shared_ptr<const AdapterGeneration> generatio
     bool blocked() const override { return false; }
     bool kept() const override { return false; }
     absl::Status status() const override { return absl::OkStatus(); }
+    uint64_t serving() const override { return serving_->generation; }
     std::shared_ptr<const AdapterGeneration> Bind() override { return serving_; }
     void Unbind() override {}
 

@@ -84,7 +84,12 @@ TEST(RequestSeriesTest, CountsByTenantAdapterAndOutcome) {
   series.Count("acme", "sql", "ok", 5, 7);
   series.Count("acme", "sql", "ok", 1, 1);
   series.Count("acme", "", "error", 2, 0);
+  series.Count("acme", "", "ok", 20, 1, 16);
   const std::string text = Text(registry);
+  EXPECT_THAT(text, HasSubstr(R"(hydrad_prefix_cache_queries_total{adapter="",tenant="acme"} 20)"));
+  EXPECT_THAT(text, HasSubstr(R"(hydrad_prefix_cache_hits_total{adapter="",tenant="acme"} 16)"));
+  EXPECT_THAT(text, Not(HasSubstr(R"(hydrad_prefix_cache_queries_total{adapter="sql")")))
+      << "it was not asked";
   EXPECT_THAT(text, HasSubstr(R"(hydrad_requests_total{adapter="sql",outcome="ok",tenant="acme"} 2)"));
   EXPECT_THAT(text, HasSubstr(R"(hydrad_requests_total{adapter="",outcome="error",tenant="acme"} 1)"));
   EXPECT_THAT(text, HasSubstr(R"(hydrad_prompt_tokens_total{adapter="sql",tenant="acme"} 6)"));

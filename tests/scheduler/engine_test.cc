@@ -219,7 +219,7 @@ TEST_F(EngineTest, StepsArePreparedWhileRequestsWaitForAPlace) {
 }
 
 TEST_F(EngineTest, APreparedStepIsDroppedOnceSomethingHasChanged) {
-  EngineRig rig(world_, {}, kSmall, /*asynchronous=*/true);
+  EngineRig rig(world_, {.prefix_cache = false}, kSmall, /*asynchronous=*/true);
   const auto first = rig.Add(1, Long(5, 30)), second = rig.Add(2, Long(5, 30));
   for (int i = 0; i < 4; ++i) rig.engine.Step();
   EXPECT_EQ(rig.model.steps_prepared(), 3);
@@ -529,7 +529,8 @@ double Served(const RequestSpec& spec, const RecordingSink::Record& record) {
 // w_q M), with L the longest prompt and M the tokens that the batch can hold.
 TEST_F(EngineTest, BackloggedTenantsGetTheirShareWhateverTheyAskFor) {
   RigWorld world({1, 3, 1});
-  EngineRig rig(world, {.max_running = 4, .prefill_chunk = 8}, kSmall);
+  // What is in the cache is no service: the bound is on what is computed.
+  EngineRig rig(world, {.max_running = 4, .prefill_chunk = 8, .prefix_cache = false}, kSmall);
   std::mt19937_64 rng(5);
   std::vector<std::pair<RequestSpec, std::shared_ptr<RecordingSink>>> requests;
   RequestId id = 0;
@@ -628,6 +629,7 @@ class History {
 
   void Submit() {
     specs_.push_back(RandomSpec(rng_));
+    BeginAsAnother(&specs_.back());
     if (at_once_ && specs_.back().form != nullptr)
       specs_.back().form = std::make_shared<FakeForm>(specs_.size());
     RequestSpec& spec = specs_.back();
@@ -637,6 +639,18 @@ class History {
     if (Draw(5) == 0) deadline = world_.clock.Now() + milliseconds(Draw(60));
     const int stall_after = Draw(8) == 0 ? 1 + Draw(5) : -1;
     sinks_.push_back(rig_.Add(specs_.size(), specs_.back(), stall_after, deadline));
+  }
+
+  // Prompts that begin alike, and some that repeat one another.
+  void BeginAsAnother(RequestSpec* spec) {
+    if (Draw(2) == 0) return;
+    const RequestSpec& other = specs_[static_cast<size_t>(Draw(static_cast<int>(specs_.size())))];
+    const int common = Draw(static_cast<int>(other.prompt.size()) + 1);
+    const std::vector<int32_t> begin(other.prompt.begin(), other.prompt.begin() + common);
+    if (Draw(2) == 0) spec->adapter = other.adapter;
+    spec->tenant = other.tenant;
+    spec->prompt.insert(spec->prompt.begin(), begin.begin(), begin.end());
+    if (spec->prompt.size() > 40) spec->prompt.resize(40);
   }
 
   void Verify() {

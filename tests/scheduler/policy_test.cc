@@ -58,6 +58,15 @@ SequenceView Sharing(SequenceView view, int freed) {
   return view;
 }
 
+// Finds so many full blocks of its prompt, `reclaims` of them free.
+SequenceView Finding(SequenceView view, int blocks, int reclaims) {
+  view.blocks = blocks;
+  view.reclaims = reclaims;
+  view.computed = 4 * blocks;
+  view.pending -= view.computed;
+  return view;
+}
+
 constexpr PolicyLimits kLimits{.max_running = 4,
                                .max_rows = 16,
                                .max_logit_rows = 6,
@@ -317,6 +326,48 @@ const Case kCases[] = {
      {},
      {}},
     {"it needs blocks for all of it", kOne, {}, {Unsplit(Waiting(1, 0, 13))}, 3, {}, {}, {1}},
+
+    // What is in the prefix cache.
+    {"only the rest is run",
+     kOne,
+     {},
+     {Finding(Waiting(1, 0, 14), 3, 0), Finding(Waiting(2, 0, 9), 2, 0)},
+     10,
+     {{1, 2}, {2, 1}},
+     {},
+     {}},
+    {"free blocks that it begins with are no longer free",
+     kOne,
+     {},
+     {Finding(Waiting(1, 0, 14), 3, 3), Waiting(2, 0, 4)},
+     5,
+     {{1, 2}},
+     {},
+     {2}},
+    {"those that others hold cost nothing",
+     kOne,
+     {},
+     {Finding(Waiting(1, 0, 14), 3, 0), Waiting(2, 0, 4)},
+     5,
+     {{1, 2}, {2, 4}},
+     {},
+     {}},
+    {"without room for them it does not start",
+     kOne,
+     {Decoding(1, 0, 2)},
+     {Finding(Waiting(2, 0, 14), 3, 3)},
+     4,
+     {{1, 1}},
+     {},
+     {2}},
+    {"a preempted one needs room for its rest only",
+     kOne,
+     {},
+     {Preempted(Finding(Waiting(1, 0, 14), 3, 1))},
+     2,
+     {{1, 2}},
+     {},
+     {}},
 };
 
 TEST(NextStep, Cases) {
@@ -418,7 +469,7 @@ class World {
   void Step() {
     std::vector<SequenceView> running, waiting;
     for (auto& [id, state] : running_) running.push_back(state.view);
-    for (auto& [id, state] : waiting_) waiting.push_back(state.view);
+    for (auto& [id, state] : waiting_) waiting.push_back(state.view = Find(state.view));
     Plan plan, again;
     const Snapshot snapshot{tenants_, running, waiting, free_};
     NextStep(snapshot, limits_, &plan);
@@ -431,6 +482,18 @@ class World {
     }
     for (const SequenceId id : plan.skipped) ++waiting_.at(id).view.times_skipped;
     ASSERT_NO_FATAL_FAILURE(CarryOut(plan));
+  }
+
+  // Some of what a sequence that waits has to compute is in free blocks now; another time it is something
+  // else.
+  SequenceView Find(SequenceView view) {
+    if (view.unsplit > 0) return view;
+    view.pending += view.computed;
+    view.blocks = view.reclaims = std::min(Draw(3), (view.pending - 1) / limits_.block_size);
+    if (view.blocks > free_) view.blocks = view.reclaims = 0;
+    view.computed = view.blocks * limits_.block_size;
+    view.pending -= view.computed;
+    return view;
   }
 
   void Preempt(SequenceId id) {
@@ -451,6 +514,7 @@ class World {
       ASSERT_TRUE(seen.insert(chunk.id).second);
       if (auto started = waiting_.extract(chunk.id)) running_.insert(std::move(started));
       SequenceView& view = running_.at(chunk.id).view;
+      free_ -= std::exchange(view.reclaims, 0);
       ASSERT_GT(chunk.rows, 0);
       ASSERT_LE(chunk.rows, view.pending);
       ASSERT_GE(chunk.rows, view.unsplit);

@@ -73,6 +73,7 @@ Request RigWorld::Make(RequestId id, const RequestSpec& spec, std::shared_ptr<To
     request.decision = spec.decision;
   }
   request.tenant = TenantName(spec.tenant);
+  request.cache_group = request.tenant;
   request.weight = weights_[static_cast<size_t>(spec.tenant)];
   request.arrival = clock.Now();
   request.sink = std::move(sink);

@@ -39,7 +39,8 @@ class RosterTest : public testing::Test {
   QueueLimit room_{100};
   BlockPool pool_{64};
   PrefixIndex index_{kBlockSize, pool_};
-  Roster roster_{*world_.tokenizer, kEos, kMaxRunning, index_};
+  PrefixCache cache_{index_, /*shared=*/false};
+  Roster roster_{*world_.tokenizer, kEos, kMaxRunning, cache_};
 };
 
 TEST_F(RosterTest, ARequestWaitsRunsAndGoes) {

@@ -334,6 +334,8 @@ TEST_F(SequenceTest, Ends) {
     EXPECT_EQ(ended, c.end_tokens_after) << c.name;
     if (ended == 0) continue;
     EXPECT_EQ(sequence.state(), Sequence::State::kFinished) << c.name;
+    EXPECT_LT(pool_.free(), pool_.total()) << c.name << ": others may begin with its blocks first";
+    sequence.GiveBlocksBack();
     EXPECT_EQ(pool_.free(), pool_.total()) << c.name;
   }
 }
@@ -362,8 +364,9 @@ TEST_F(SequenceTest, ChoicesShareTheFullBlocksOfThePrompt) {
   Sequence& first = Prefilled();
   Sequence& second = Make(1);
   EXPECT_EQ(pool_.free(), 5);
-  first.Share(index_, kRequest);
-  second.StartFrom(index_, kRequest);
+  EXPECT_TRUE(first.Share(index_, kRequest, 8));
+  second.Start();
+  EXPECT_EQ(second.BeginWith(index_, kRequest, 8), 8);
   EXPECT_EQ(second.computed(), 8);
   EXPECT_EQ(pool_.free(), 5);
   EXPECT_EQ(first.View(0).freed, 1);
@@ -377,14 +380,51 @@ TEST_F(SequenceTest, ChoicesShareTheFullBlocksOfThePrompt) {
   EXPECT_EQ(pool_.free(), 8);
 }
 
-TEST_F(SequenceTest, ThePromptsLastTokenIsNeverShared) {
-  request_.prompt.assign(8, 1);
-  Sequence& first = Prefilled();
-  Sequence& second = Make(1);
-  first.Share(index_, kRequest);
-  second.StartFrom(index_, kRequest);
-  EXPECT_EQ(second.computed(), 4);
-  EXPECT_EQ(second.View(0).pending, 4);
+// What a sequence may find and leave, as prefix_cache.h says.
+TEST_F(SequenceTest, WhatIsCacheable) {
+  using By = Sequence::Cacheable::By;
+  const auto cacheable = [](const Sequence& sequence) {
+    const Sequence::Cacheable part = sequence.cacheable();
+    return std::tuple(part.by, part.find, part.keep);
+  };
+  Sequence& sequence = Make();
+  EXPECT_EQ(cacheable(sequence), std::tuple(By::kAdapted, 5, 0)) << "the prompt's last token is always run";
+  sequence.Start();
+  Run(sequence, 6);
+  Draw(sequence, token::kA);
+  EXPECT_EQ(cacheable(sequence), std::tuple(By::kAdapted, 6, 6)) << "what is drawn is not computed";
+  Run(sequence, 1);
+  Draw(sequence, token::kB);
+  EXPECT_EQ(cacheable(sequence), std::tuple(By::kAdapted, 7, 7));
+  EXPECT_EQ(sequence.Tokens(8), (std::vector<int32_t>{1, 2, 3, 4, 5, 6, token::kA, token::kB}));
+  EXPECT_EQ(sequence.Tokens(3), (std::vector<int32_t>{1, 2, 3}));
+}
+
+TEST_F(SequenceTest, AScoredPromptIsComputed) {
+  request_.output.prompt_logprobs = 0;
+  Sequence& sequence = Prefilled();
+  EXPECT_EQ(sequence.cacheable().find, 0);
+  EXPECT_EQ(sequence.cacheable().keep, 6) << "for others";
+  EXPECT_EQ(Make(1).cacheable().find, 5) << "it is scored once";
+}
+
+TEST_F(SequenceTest, TheDaemonsOwnTestsLeaveNothing) {
+  request_.self_test = true;
+  Sequence& sequence = Prefilled();
+  EXPECT_EQ(sequence.cacheable().find, 0);
+  EXPECT_EQ(sequence.cacheable().keep, 0);
+}
+
+TEST_F(SequenceTest, AnInvokedAdapterSharesWhatStandsBeforeIt) {
+  FakeStored stored{.name = "invoked", .invocation = {4}, .ready = true};
+  request_.adapter = stored.Handle();
+  EXPECT_TRUE(request_.adapter.Bind());
+  Sequence& sequence = Prefilled();
+  EXPECT_EQ(sequence.cacheable().by, Sequence::Cacheable::By::kBase);
+  EXPECT_EQ(sequence.cacheable().find, 3);
+  EXPECT_EQ(sequence.cacheable().keep, 3);
+  request_.n = 2;
+  EXPECT_EQ(sequence.cacheable().keep, 0) << "the choices share the rest, too, and nobody else";
 }
 
 }  // namespace

@@ -30,6 +30,10 @@ class Claims::Claim final : public AdapterClaim {
     MutexLock lock(&claims_.state_.mu);
     return state_.why;
   }
+  uint64_t serving() const override {
+    MutexLock lock(&claims_.state_.mu);
+    return entry_.serving == nullptr ? 0 : entry_.serving->number;
+  }
   std::shared_ptr<const ChatFormat> chat() const override {
     MutexLock lock(&claims_.state_.mu);
     return entry_.info.chat;
