@@ -1,4 +1,7 @@
-// The small per-row operations of the network. Every one works on each row alone.
+// The small per-row operations of the network. Every one works on each row alone, in an order of sums that
+// depends on the width alone: a row has the same bits in any batch. `ref` sums in double and is the
+// definition; `simd` computes in f32 on the pool's threads, and returns when all rows are done. Nothing has
+// errors: a NaN or an infinity in a row stays in that row.
 #ifndef HYDRAD_KERNELS_ELEMENTWISE_H_
 #define HYDRAD_KERNELS_ELEMENTWISE_H_
 

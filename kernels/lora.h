@@ -76,10 +76,12 @@ struct LoraMember {
                              // bias of lora_B
 };
 
+// What an adapter has for the projections that share an input. It is a view: the backend that packed the
+// adapter owns what it points to, and keeps it while a run uses it.
 template <class T>
 struct LoraGroup {
-  const T* down;  // [down_rows, in]
-  int down_rows, in;
+  const T* down;      // [down_rows, in], the D of above
+  int down_rows, in;  // of all members together; columns of x
   std::span<const LoraMember<T>> members;
 };
 
@@ -98,9 +100,10 @@ struct LoraRun {
 };
 
 // Adds the change of every run to its rows of y; other rows are untouched. A row's result depends on the row,
-// its adapter, weight and top_k alone, not on the runs around it (server/README.md).
+// its adapter, weight and top_k alone, not on the runs around it (server/README.md). There are no errors: a
+// router that gives NaN makes the row NaN, never what the base alone would answer.
 // `scratch` is 64-byte aligned and at least LoraScratchBytes long; unspecified afterwards.
-// REQUIRES: runs ascend and do not overlap.
+// REQUIRES: runs ascend and do not overlap; y and x do not overlap; x has `in` columns.
 template <class T>
 size_t LoraScratchBytes(std::span<const LoraRun<T>> runs);
 

@@ -1,4 +1,5 @@
-// From one row of logits to one token.
+// From one row of logits to one token, and to log-probabilities. Every function is pure but for what it
+// writes into its arguments, and may be called by any number of threads.
 #ifndef HYDRAD_KERNELS_SAMPLING_H_
 #define HYDRAD_KERNELS_SAMPLING_H_
 
@@ -49,11 +50,13 @@ struct SampleRow {
 // Words of a mask over so many tokens.
 constexpr size_t MaskWords(int vocab) { return (static_cast<size_t>(vocab) + 31) / 32; }
 
+// A token and the natural logarithm of its probability.
 struct TokenLogprob {
   int32_t token;
   float logprob;
 };
 
+// What a draw or a score gives. It owns its list.
 struct Sampled {
   int32_t token = -1;             // -1: the logits held a NaN or nothing that may be drawn; nothing was
   float logprob = 0;              // log softmax of the raw logits at `token`; the least float for log 0

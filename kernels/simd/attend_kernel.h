@@ -1,4 +1,4 @@
-// Attention of up to 16 queries (rows x heads that share a kv head) in one pass over the cache: the online
+// Attention of up to 16 queries (rows x heads that share a kv head) in one scan of the cache: the online
 // softmax of FlashAttention (arXiv 2205.14135) over stretches of 64 positions, aligned at multiples of 64.
 //
 // What a query sums, and in which order, is a function of its own position: scores are one chain of 16-lane
@@ -17,13 +17,18 @@
 
 namespace hydrad::simd {
 
-// V: vec.h; T: bf16 or float, the type of the cache. q, out and sums are f32. An object serves one call on
-// one thread and allocates nothing; c.work [kAttendQueries, AttendWidth(head_dim)] has the values summed so
-// far. Query i is row i / heads, head i % heads of the group that shares kv_head. REQUIRES: 1 <= rows * heads
-// <= kAttendQueries; the table has a block for every position up to the last row's.
+// V is a vector type of vec.h, T the type of the cache: bf16 or float. q, out and all sums are f32. An object
+// serves one call on one thread, allocates nothing and cannot fail; any number of threads may each have one.
+// c.work [kAttendQueries, AttendWidth(head_dim)] has the values summed so far. Query i is row i / heads, head
+// i % heads of the group that shares kv_head, and sees the positions 0 .. first_position + i / heads.
+//
+// K and V of the next stretch are asked for while the first queries of this one are computed.
 template <class V, class T>
 class AttendKernel {
  public:
+  // Writes rows [rows, heads, head_dim] of c.out; reads nothing of the cache behind the last row's position.
+  // REQUIRES: 1 <= rows * heads <= kAttendQueries; the table has a block for every position up to the last
+  // row's.
   static void Run(const AttendCall<T>& c) {
     AttendKernel k(c);
     const int end = c.first_position + c.rows;  // one past the last position any query reads
@@ -56,7 +61,8 @@ class AttendKernel {
     for (int i = 0; i < queries_ * width_; ++i) c.work[i] = 0;
   }
 
-  // next_: where the positions from `begin` lie; past `end`, the last one again.
+  // Sets next_ to where the positions from `begin` lie. Past `end` stands the last one again, so that what is
+  // read there is read anyway.
   void Locate(int begin, int end) {
     if (begin >= end) return;
     const KvLayer<T>& kv = c_.kv;
@@ -71,10 +77,11 @@ class AttendKernel {
     }
   }
 
-  // Positions that query `i` sees of the stretch at `begin`; not positive if it ends before.
+  // Returns how many positions query `i` sees of the stretch at `begin`; 0 or less if its own lies before.
   int Seen(int i, int begin) const { return MinInt(kStretch, c_.first_position + i / c_.heads + 1 - begin); }
 
-  // score_ of the stretch's first `count` positions, rounded up to whole P: beyond come copies of the last.
+  // Fills score_ [queries][positions] for the stretch's first `count` positions, rounded up to whole P.
+  // Beyond `count` stand copies of the last; Weights takes them out.
   void Scores(int count) {
     for (int i = 0; i < queries_; i += kSide) {
       const int side = MinInt(kSide, queries_ - i);
@@ -105,7 +112,7 @@ class AttendKernel {
   // Positions taken at once with Q queries: a power of two, so that they divide a stretch.
   static constexpr int Beside(int q) { return q == 1 ? 16 : q == 2 ? 8 : 4; }
 
-  // Lane a * P + b: query i + a with the key of position p + b.
+  // Returns Q * P dot products: lane a * P + b is query i + a with the key of position p + b.
   template <int Q, int P>
   [[gnu::always_inline]] V Dots(int i, int p) const {
     V acc[kLanes];
@@ -118,6 +125,7 @@ class AttendKernel {
     return V::Sum16(acc);
   }
 
+  // Adds the products of `n` elements from `d` on. n is kLanes but for the last elements of a head.
   template <int Q, int P>
   [[gnu::always_inline]] void DotStep(V (&acc)[kLanes], int i, int p, int d, int n) const {
     V q[Q];
@@ -136,7 +144,8 @@ class AttendKernel {
     for (int d = 0; d < dim_; d += 64 / sizeof(T)) Prefetch(row + d);
   }
 
-  // Scores to weights exp(score - running maximum); what was summed so far is scaled to the new maximum.
+  // Turns scores into weights exp(score - running maximum), and scales what was summed so far to the new
+  // maximum. Positions that a query does not see weigh exp(-inf) = 0.
   void Weights(int begin) {
     for (int i = 0; i < queries_; ++i) {
       const int seen = Seen(i, begin);
@@ -152,6 +161,8 @@ class AttendKernel {
     }
   }
 
+  // Multiplies the sum and the values of query `i` by exp(before - maximum). Before the first stretch that is
+  // exp(-inf) = 0, and they are 0.
   void Rescale(int i, float before) {
     float t[kLanes];
     Exp(V::Set1(before) - V::Set1(max_[i])).Store(t);
@@ -174,6 +185,8 @@ class AttendKernel {
     }
   }
 
+  // Adds the positions [from, to) of the stretch to the values of Q queries from `i` on, all of which see
+  // them.
   template <int Q>
   void ValuesOf(int i, int from, int to) {
     if (from >= to) return;
@@ -208,6 +221,7 @@ class AttendKernel {
     }
   }
 
+  // Writes values / sum of weights to c.out.
   void Finish() {
     for (int i = 0; i < queries_; ++i) {
       float* out = c_.out + i / c_.heads * c_.out_stride + i % c_.heads * dim_;
@@ -222,9 +236,9 @@ class AttendKernel {
   const int dim_, width_, queries_;
   const float* q_[kAttendQueries];
   float max_[kAttendQueries], sum_[kAttendQueries];
-  int64_t at_[kStretch],
-      next_[kStretch];  // elements from kv.k (and kv.v) to the rows of this stretch, the next
-  alignas(64) float score_[kAttendQueries][kStretch];  // then weights
+  // Elements from kv.k, and from kv.v, to the rows of this stretch and to those of the next.
+  int64_t at_[kStretch], next_[kStretch];
+  alignas(64) float score_[kAttendQueries][kStretch];  // weights once Weights has run
 };
 
 }  // namespace hydrad::simd

@@ -1,4 +1,7 @@
-// One row of each element-wise operation, and the two scans of logits.
+// One row of each operation of kernels/elementwise.h, and the two scans of logits (row_scan.h), over a vector
+// type of vec.h. All are in f32 and, but for sums, lane by lane: an element's result depends on its own
+// inputs, not on its place in a vector. Rows may begin at any address and have any length; nothing behind
+// them is touched.
 #ifndef HYDRAD_KERNELS_SIMD_ELEMENTWISE_KERNEL_H_
 #define HYDRAD_KERNELS_SIMD_ELEMENTWISE_KERNEL_H_
 
@@ -14,6 +17,7 @@ template <class V, class F>
   if (i < count) f(i, static_cast<int>(count - i));
 }
 
+// Load and Store of the first n lanes, the fast way where that is all of them.
 template <class V>
 [[gnu::always_inline]] inline V LoadUpTo(const float* p, int n) {
   return n == kLanes ? V::Load(p) : V::LoadN(p, n);
@@ -23,7 +27,8 @@ template <class V>
   n == kLanes ? v.Store(p) : v.StoreN(p, n);
 }
 
-// The squares are summed in four chains of vectors, i mod 4, joined as (0 + 1) + (2 + 3).
+// y = x / sqrt(mean(x^2) + eps) * weight, all [width]; y may be x. The squares are summed in four chains of
+// vectors, i mod 4, joined as (0 + 1) + (2 + 3).
 template <class V>
 void RmsNormRow(float* y, const float* x, const float* weight, int width, float eps) {
   V sum[4] = {V::Zero(), V::Zero(), V::Zero(), V::Zero()};
@@ -46,6 +51,8 @@ void RmsNormRow(float* y, const float* x, const float* weight, int width, float 
   });
 }
 
+// Turns one head x [head_dim] in place. cos_sin is [head_dim]: the cosines, then the sines. REQUIRES:
+// head_dim is even.
 template <class V>
 void RopeHead(float* x, int head_dim, const float* cos_sin) {
   const int half = head_dim / 2;
@@ -57,6 +64,7 @@ void RopeHead(float* x, int head_dim, const float* cos_sin) {
   });
 }
 
+// y = gate / (1 + exp(-gate)) * up, all [count].
 template <class V>
 void SiluMulRow(float* y, const float* gate, const float* up, int count) {
   const V one = V::Set1(1);
@@ -66,6 +74,7 @@ void SiluMulRow(float* y, const float* gate, const float* up, int count) {
   });
 }
 
+// y += x, both [count].
 template <class V>
 void AddRow(float* y, const float* x, int count) {
   ForVectors<V>(count, [&](int64_t i, int n) {
@@ -73,7 +82,8 @@ void AddRow(float* y, const float* x, int count) {
   });
 }
 
-// A vector that is not below +inf somewhere holds +inf or a NaN; only then is it worth looking which.
+// Returns the largest of x [count], a NaN if there is one. A vector that is not below +inf somewhere holds
+// +inf or a NaN; only then is it worth looking which.
 template <class V>
 float MaxOrNanRow(const float* x, int64_t count) {
   float top = -__builtin_inff();
@@ -93,7 +103,8 @@ float MaxOrNanRow(const float* x, int64_t count) {
   return top;
 }
 
-// Summed in blocks of 16 vectors of floats, the blocks in double.
+// weight = exp((x - max) / temperature), both [count], and returns their sum: blocks of 16 vectors in floats,
+// the blocks in double.
 template <class V>
 double ExpSumRow(const float* x, float max, float temperature, float* weight, int64_t count) {
   const V m = V::Set1(max), t = V::Set1(temperature);

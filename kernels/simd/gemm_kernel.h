@@ -5,7 +5,7 @@
 // for its next piece waits in y, exactly as it was, so that the cutting leaves no trace in the sum: it runs
 // over k, ascending, in one chain per element, then adds the bias.
 //
-// x and its packed form are laid out as table.h says (GemmCall), weights as panels.h; both begin at 64
+// x and its packed form are laid out as kernel_table.h says (GemmCall), weights as panels.h; both begin at 64
 // bytes; rows of y (f32) may begin anywhere. Nothing is allocated and nothing can fail. Any number of threads
 // may call at once, each for panels (or, packing, rows) of its own.
 #ifndef HYDRAD_KERNELS_SIMD_GEMM_KERNEL_H_
@@ -17,11 +17,18 @@
 
 namespace hydrad::simd {
 
-// An Op says how a tile of 32 k is multiplied: kSteps lines of 64 bytes a tile, X the element of packed x,
-// Put what becomes of an element of x, and Step the products of line `s` of P panels, `panel_bytes` apart at
-// `w`, with R rows of x, [R, 32] at `x`.
+// An Op says how a tile of 32 k is multiplied, and is a class with these members:
+//   V       the vector type (vec.h): the 16 columns of a panel
+//   X       the element of packed x
+//   kSteps  lines of 64 bytes that a tile has in each panel
+//   Put     writes an element of x as packed x has it, rounded as the weights ask
+//   Step    adds the products of line `s` to acc[R rows][P panels]. The line stands in each of P panels,
+//           `panel_bytes` apart from `w`, which is where the tile begins; the rows of x are [R, 32] at `x`.
+// An element of acc only ever meets its own row and column, so R and P change no sum.
 
-// Widened bf16 pairs, then two FMAs: the even k, the odd k. x rounded to bf16, kept as floats.
+// The Op of bf16 weights where the instruction set has no product of bf16. A line has 16 columns of two
+// neighbouring k; it is widened to floats and added by two FMAs, first the even k, then the odd one. x is
+// rounded to bf16 and kept as floats.
 template <class Vec>
 struct PairFma {
   using V = Vec;
@@ -45,7 +52,7 @@ struct PairFma {
   }
 };
 
-// f32 weights: one FMA a k.
+// The Op of f32 weights: a line has 16 columns of one k, which is one FMA. x is not rounded.
 template <class Vec>
 struct FloatFma {
   using V = Vec;
@@ -71,13 +78,16 @@ struct FloatFma {
   }
 };
 
-// kBlock rows at most in a register block, kAccumulators of them live at once.
+// The two functions that GemmKernels points to, of one Op. kBlock is the number of rows in a block of packed
+// x, and the most that a register block has; kAccumulators is how many accumulators a register block may have
+// at once, so that they and the lines that are loaded fit into the registers.
 template <class Op, int kBlock, int kAccumulators>
 class GemmKernel {
  public:
   static constexpr int kGroup = kAccumulators / kBlock;  // panels of a full block
 
-  // Rows [row_begin, row_end) of x to their places in `packed`, zeros behind the last k.
+  // Writes the rows [row_begin, row_end) of x to their places in `packed`, with zeros behind the last k up to
+  // the end of its tile. Calls for other rows may run at the same time.
   // REQUIRES: row_begin is a multiple of kBlock, and so is row_end, unless it is x.rows.
   static void Pack(void* packed, Mat<const float> x, int row_begin, int row_end) {
     const int tiles = CeilDiv(x.cols, kTileK);
@@ -89,7 +99,8 @@ class GemmKernel {
     }
   }
 
-  // All rows of y, columns 16 * begin up to 16 * end (or n).
+  // Writes all rows of y in the columns 16 * begin up to 16 * end, or n if that is less. Calls for other
+  // panels may run at the same time. REQUIRES: x is packed.
   static void Panels(const GemmCall& c, int begin, int end) {
     if (c.rows > kBlock) {
       ForGroups<kBlock>(c, begin, end);
@@ -103,7 +114,8 @@ class GemmKernel {
   using X = typename Op::X;
   static constexpr int kTile = Op::kSteps * 64;  // bytes of weights in a tile
 
-  // More panels side by side when rows are few: more streams from memory, more independent sums.
+  // Panels side by side in a register block of R rows. There are more when rows are few: more streams from
+  // memory, more independent sums.
   template <int R>
   static constexpr int Wide() {
     constexpr int p = kAccumulators / R;
@@ -132,7 +144,7 @@ class GemmKernel {
     LastGroups<R, P / 2>(c, begin, end);
   }
 
-  // What is left over, by halves.
+  // Panels that are fewer than a whole group, taken by halves of it.
   template <int R, int P>
   static void LastGroups(const GemmCall& c, int begin, int end) {
     if constexpr (P > 0) {
@@ -149,7 +161,8 @@ class GemmKernel {
     int begin, end;
   };
 
-  // All rows over P panels.
+  // Multiplies all rows by P panels. With more than one block of rows, k is cut into pieces of which P panels
+  // take up to 28 KiB, so that they stay in the first-level cache while the blocks of rows come by.
   template <int R, int P>
   static void Group(const GemmCall& c, int panel) {
     constexpr int kPiece = 28 * 1024 / (kTile * P) < 1 ? 1 : 28 * 1024 / (kTile * P);
@@ -228,7 +241,8 @@ class GemmKernel {
   }
   static constexpr int kNear = 2048;
 
-  // The accumulators: zeros for the `first` tiles, else what waits in y. `last`: columns of the last panel.
+  // Sets the accumulators to zeros for the `first` tiles, else to what waits in y. `last` is the number of
+  // columns that the last panel has.
   template <int R, int P>
   [[gnu::always_inline]] static void Fill(V (&acc)[R][P], const float* y, int64_t stride, int last,
                                           bool first) {
@@ -265,6 +279,7 @@ class GemmKernel {
   }
 };
 
+// The entry of an instruction set's table for one weight type (kernel_table.h).
 template <class Op, int kBlock, int kAccumulators>
 constexpr GemmKernels MakeGemmKernels() {
   using K = GemmKernel<Op, kBlock, kAccumulators>;

@@ -11,7 +11,8 @@
 
 namespace hydrad::simd {
 
-// Sets all but the k largest to 0, of equal ones keeping the first.
+// Sets all but the k largest of p [n] to 0, of equal ones keeping the first, and divides the others by their
+// sum if `renormalize`.
 inline void KeepLargest(float* p, int n, int k, bool renormalize) {
   float last = std::numeric_limits<float>::infinity(), sum = 0;
   int at = -1;
@@ -31,15 +32,16 @@ inline void KeepLargest(float* p, int n, int k, bool renormalize) {
   }
 }
 
-// Sets those below the threshold to 0, lowers the others by `off`, and divides by the sum of what is left.
+// Sets those of p [n] that are below the threshold to 0, lowers the others by `off`, and divides by the sum
+// of what is left, unless that is 0: then nobody is kept.
 inline void KeepAbove(float* p, int n, float threshold, float off) {
   float sum = 0;
   for (int e = 0; e < n; ++e) sum += p[e] = p[e] < threshold ? 0 : p[e] - off;
   for (int e = 0; e < n && sum != 0; ++e) p[e] /= sum;
 }
 
-// `u` holds the dots of the member's router rows; its first `experts` become the gates. `gate`: what the run
-// makes of the member's.
+// Makes gates of the first `experts` numbers of u, which holds the dots of the member's router rows. `gate`
+// is what the run makes of the member's own (GateOf in lora_plan.h); without a router u is left alone.
 template <class T>
 void Gate(const Table& table, const LoraMember<T>& m, const LoraGate& gate, float* u) {
   if (gate.rule == GateRule::kNone) return;

@@ -1,6 +1,10 @@
 // The two inner loops of the low-rank change. A dot product is one chain of 16-lane FMAs over `in`,
 // ascending, then the fixed tree of V::Sum16; a column of the expansion is one chain over the rank, then one
 // addition to y. So neither depends on how many rows or dots are computed side by side.
+//
+// The kernels are what kernel_table.h's Table points to, for a vector type V of vec.h and weights of type T
+// (bf16 or float); x, u, z and y are f32. They allocate nothing and cannot fail. Any number of threads may
+// call at once, as long as no two write the same elements of u or y.
 #ifndef HYDRAD_KERNELS_SIMD_LORA_KERNEL_H_
 #define HYDRAD_KERNELS_SIMD_LORA_KERNEL_H_
 
@@ -9,7 +13,8 @@
 
 namespace hydrad::simd {
 
-// X rows by D dots per register block; X * D <= kLanes.
+// Computes a DotsCall. A register block has kRows rows by kDots dots, each an accumulator of its own, so
+// kRows * kDots <= kLanes; rows and dots that are left over are taken in smaller blocks.
 template <class V, class T, int kRows, int kDots>
 class DotsKernel {
  public:
@@ -30,6 +35,7 @@ class DotsKernel {
     for (; i < c.count; ++i) Block<R, 1>(c, r, i);
   }
 
+  // The dots i .. i + D - 1 of the rows r .. r + R - 1. The first rows ask for the rows of D that come next.
   template <int R, int D>
   [[gnu::noinline]] static void Block(const DotsCall<T>& c, int r, int i) {
     const T* d = c.d + int64_t{i} * c.in;
@@ -71,7 +77,9 @@ class DotsKernel {
   }
 };
 
-// kRows rows by kWide vectors of columns per register block.
+// Computes an ExpandCall. A register block has kRows rows by kWide vectors of 16 columns; rows and columns
+// that are left over are taken one row, and one vector, at a time. The last columns of y may be fewer than
+// 16: nothing behind them is read or written.
 template <class V, class T, int kRows, int kWide>
 class ExpandKernel {
  public:
@@ -121,6 +129,7 @@ class ExpandKernel {
     }
   }
 
+  // Adds the first `n` lanes.
   [[gnu::always_inline]] static void AddTo(float* y, V change, int n) {
     if (n == kLanes) {
       (V::Load(y) + change).Store(y);
@@ -130,7 +139,8 @@ class ExpandKernel {
   }
 };
 
-// In place, in f32: maximum, exponentials, sum in one chain of 16-lane additions.
+// Makes x [n] its softmax in place, in f32: the maximum, the exponentials, their sum in one chain of 16-lane
+// additions, the quotients. REQUIRES: n >= 1.
 template <class V>
 void Softmax(float* x, int n) {
   float max = x[0];

@@ -22,15 +22,17 @@
 
 namespace hydrad::simd {
 
+// The sizes of units: rows, and what of D or of y one of them has.
 constexpr int kTileRows = 16;    // rows that share one reading of a piece
 constexpr int kPieceDots = 8;    // rows of D in a shrink unit
 constexpr int kPieceCols = 256;  // columns of y in an expand unit
 
 inline int CeilDiv(int a, int b) { return (a + b - 1) / b; }
-inline int Pad(int n) { return CeilDiv(n, 16) * 16; }
-inline size_t Align64(size_t n) { return (n + 63) / 64 * 64; }
+inline int Pad(int n) { return CeilDiv(n, 16) * 16; }           // to whole vectors
+inline size_t Align64(size_t n) { return (n + 63) / 64 * 64; }  // to whole lines of the cache
 
-// Coefficients are counted over all experts of a member, or of all members.
+// Sizes of a run, of a member and of a group. Coefficients are the ranks of all experts added up, of one
+// member or of all members of a group.
 template <class T>
 int Rows(const LoraRun<T>& run) {
   return run.row_end - run.row_begin;
@@ -46,22 +48,25 @@ int Coefficients(const LoraGroup<T>& group) {
   return sum;
 }
 
-// The member's gate as the run uses it.
+// Returns the member's gate as the run uses it: a run may keep fewer experts than the adapter was trained
+// with.
 template <class T>
 LoraGate GateOf(const LoraRun<T>& run, const LoraMember<T>& m) {
   return WithTopK(m.gate, run.top_k, m.experts);
 }
-// Whether each row leaves some of the experts out.
+// Returns whether each row leaves some of the experts out.
 template <class T>
 bool Picks(const LoraRun<T>& run, const LoraMember<T>& m) {
   return LeavesOut(GateOf(run, m).rule);
 }
-// Whether the A of a picked expert must be multiplied for the rows that picked it, after the gates are known.
+// Returns whether the A of a picked expert is multiplied for the rows that picked it, once the gates are
+// known. A shared A is multiplied for all rows before that.
 template <class T>
 bool PicksA(const LoraRun<T>& run, const LoraMember<T>& m) {
   return !m.shared_a && Picks(run, m);
 }
-// The member's rows of D that every row of the run is multiplied by.
+// Returns how many of the member's rows of D every row of the run is multiplied by: the router's, and those
+// of A but for experts that are picked.
 template <class T>
 int SharedDots(const LoraRun<T>& run, const LoraMember<T>& m) {
   const int router = RouterRows(m.gate, m.experts);
@@ -69,7 +74,7 @@ int SharedDots(const LoraRun<T>& run, const LoraMember<T>& m) {
   return router + (m.shared_a ? m.rank_begin[1] : Coefficients(m));
 }
 
-// Some rows of D.
+// Rows of D: [begin, begin + count).
 struct Dots {
   int begin, count;
 };
@@ -88,7 +93,7 @@ void ForEachSharedPiece(const LoraRun<T>& run, const F& f) {
   }
 }
 
-// A piece of the A of one expert that rows pick.
+// A piece of the A of one expert that rows pick: up to kPieceDots of its rows.
 template <class T>
 struct PickedPiece {
   const LoraMember<T>* member;
@@ -96,7 +101,8 @@ struct PickedPiece {
   int expert;
   int begin, count;  // of the member's coefficients
 };
-// The same for the pieces of picked experts' A, member by member, expert by expert.
+// Calls f(PickedPiece) for each piece of the A of experts that are picked, member by member, expert by
+// expert, until f returns false. Members none of whose A are picked have no pieces.
 template <class T, class F>
 void ForEachPickedPiece(const LoraRun<T>& run, const F& f) {
   int z_begin = 0;
@@ -110,14 +116,14 @@ void ForEachPickedPiece(const LoraRun<T>& run, const F& f) {
   }
 }
 
-// Some columns of one member.
+// Columns of one member: [begin, begin + cols) of its own.
 template <class T>
 struct ColumnPiece {
   const LoraMember<T>* member;
   int z_begin;  // of the member's coefficients in a row of z
   int begin, cols;
 };
-// The same for the pieces of y's columns, member by member.
+// Calls f(ColumnPiece) for each piece of y's columns, member by member, until f returns false.
 template <class T, class F>
 void ForEachColumnPiece(const LoraRun<T>& run, const F& f) {
   int z_begin = 0;
@@ -129,7 +135,8 @@ void ForEachColumnPiece(const LoraRun<T>& run, const F& f) {
   }
 }
 
-// Where a run's units start and where its u and z lie in scratch. The last entry only ends the one before.
+// Where a run's units start, and where its u and z lie in scratch. A plan has one for each run and one more,
+// whose *_begin are the numbers of units of all runs; the rest of that one is not used.
 struct RunPlan {
   int shrink_begin, picked_begin, expand_begin;     // number of the run's first unit, over all runs
   int shrink_pieces, picked_pieces, expand_pieces;  // of each of its tiles
@@ -138,7 +145,7 @@ struct RunPlan {
   float* z;  // [rows, z_stride]: the members' coefficients one after the other
 };
 
-// Fills in what of the plan depends on the run alone.
+// Fills in what of the plan depends on the run alone: pieces and strides.
 template <class T>
 void CountPieces(const LoraRun<T>& run, RunPlan* plan) {
   plan->shrink_pieces = plan->picked_pieces = plan->expand_pieces = 0;
@@ -169,7 +176,8 @@ void RunUnits(Pool& pool, std::span<const RunPlan> plan, int RunPlan::*begin, co
   });
 }
 
-// The n-th piece that `for_each` gives.
+// Returns the n-th piece, from 0, that `for_each` (one of the above, its run bound) calls its argument with.
+// REQUIRES: there are more than n.
 template <class Piece, class F>
 Piece Nth(int n, const F& for_each) {
   Piece result{};

@@ -1,13 +1,16 @@
 // What the kernels ask of a vector: 16 floats, whatever the width of the machine's registers. Each
 // instruction set has one such type (vec_avx512.h, vec_avx2.h, vec_portable.h) with
 //
-//   Zero(), Set1(x), Load(p), LoadN(p, n), Store(p), StoreN(p, n)   p: float or bf16 (widened); n in 0..16,
-//   rest 0 WidenPairs(p, even, odd)        64 bytes of packed bf16 pairs (panels.h) -> the even k, the odd k,
-//   as floats
-//   + - * /, Fma(a, b, c) = a * b + c, Max(a, b) and Min(a, b) (b if either is NaN), Round (to even),
-//   Scale2(a, n) = a * 2^n KeepIfNotBelow(a, x, limit)     a where !(x < limit), else 0 Sum(a), MaxLane(a)
-//   over the 16 lanes, in one fixed tree Sum16(v)                        lane i = sum over the lanes of v[i];
-//   the same tree for every i
+//   Zero(), Set1(x)            all lanes 0, or x
+//   Load(p), Store(p)          16 floats at any address; Load and LoadN take bf16 too, and widen it
+//   LoadN(p, n), StoreN(p, n)  the first n of 16, the other lanes 0; nothing behind them is touched
+//   WidenPairs(p, even, odd)   64 bytes of packed bf16 pairs (panels.h) -> the even k, the odd k, as floats
+//   + - * /, Fma(a, b, c)      lane by lane; Fma is a * b + c, fused but in portable code
+//   Max(a, b), Min(a, b)       lane by lane; b if either is NaN
+//   Round(a), Scale2(a, n)     to the nearest integer, ties to even; a * 2^n
+//   KeepIfNotBelow(a, x, y)    a where !(x < y), else 0
+//   Sum(a), MaxLane(a)         over the 16 lanes, in one fixed tree
+//   Sum16(v)                   lane i = sum over the lanes of v[i]; the same tree for every i
 //
 // Everything templated over a vector type is compiled once per instruction set, in a file built with that
 // set's flags. Such files must not emit code that another file could be linked to: no std:: templates, only

@@ -15,8 +15,10 @@ namespace hydrad {
 template <class T>
 class Inbox {
  public:
+  // Send refuses while `capacity` messages wait.
   explicit Inbox(size_t capacity) : capacity_(capacity) {}
 
+  // What became of a message: it is queued, or it was refused for now, or for good.
   enum class Sent { kOk, kFull, kClosed };
 
   // Queues `message` if the answer is kOk; otherwise the caller still owns it.
@@ -39,6 +41,7 @@ class Inbox {
     closed_ = true;
   }
 
+  // The messages that wait. By the time it is read it may be another number.
   size_t size() const {
     MutexLock lock(&mu_);
     return messages_.size();

@@ -1,4 +1,10 @@
-// What an administrator asks for, on plain structs (as generate_call.h).
+// What an administrator asks for, on plain structs (as generate_call.h). proto/hydrad/v1/admin.proto says
+// what each call does and what its fields mean; these have the same ones, unchecked: validate_admin.h checks
+// them.
+//
+// `request_id` makes a call that is repeated with the same id the same call. An `etag` that is not "" must be
+// that of the files (a load is FAILED_PRECONDITION where it is not) or of the adapter as it is (an unload is
+// ABORTED).
 #ifndef HYDRAD_SERVER_FRONT_ADMIN_CALLS_H_
 #define HYDRAD_SERVER_FRONT_ADMIN_CALLS_H_
 

@@ -28,14 +28,15 @@ absl::StatusOr<std::string> BearerKey(std::string_view authorization);
 // The status with which a call ends that its client gave up, or whose time ran out.
 absl::Status CancelStatus(const std::optional<TimePoint>& deadline, const Clock& clock);
 
-// Whose request it is.
+// Whose request it is, as the key has told.
 struct Asker {
   std::string tenant;
-  double weight = 1;
+  double weight = 1;          // its share under load, beside those of the other tenants
   std::string cache_group{};  // Ticket::cache_group
 };
 
-// A call that was let in, as it goes from thread to thread.
+// A call that was let in, as it goes from thread to thread. `cancel` is shared with the transport, which
+// tells it when the client goes away; whoever does the work at the time hears of it there.
 struct EnteredCall {
   Caller caller;
   Asker asker;

@@ -19,7 +19,8 @@
 
 namespace hydrad {
 
-// Each must outlive whatever is given this.
+// A front end and what it makes have these by reference, so each must outlive them: the daemon builds the
+// rooms first and the front ends last, and ends them in the other order.
 struct Rooms {
   const SchedulerCalls& scheduler;
   AdapterStore& adapters;
@@ -31,7 +32,7 @@ struct Rooms {
   const Clock& clock;
   RequestLimits limits;
   std::shared_ptr<const ChatFormat> chat;  // of the base model; not null
-  // In which calls of functions are written; none: as the chat template tells.
+  // The format in which the model writes calls of functions; none: as the chat template tells.
   std::optional<ToolFormat> tool_format{};
   AnswerForms* forms = nullptr;  // null: answers cannot be held to a form here
 };

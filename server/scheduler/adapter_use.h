@@ -18,18 +18,18 @@ namespace hydrad {
 // scheduler thread.
 class AdapterUse {
  public:
-  // A request on this adapter has arrived.
+  // Counts a request on this adapter that has arrived.
   void Enter(const AdapterHandle& adapter);
-  // It has started, with its handle bound. The order is the same for as long as any request runs on the
-  // generation.
+  // Counts it as started, with its handle bound, and returns the generation's number. That is the same for as
+  // long as any request runs on the generation.
   uint64_t Start(const AdapterHandle& adapter);
-  // Then, or before it started, it has ended.
+  // Counts it no more: it has ended, then or before it started.
   void Leave(const AdapterHandle& adapter, bool started);
 
-  // Names of adapters with started and with waiting requests, sorted and comma-separated.
+  // Return the names of adapters with started and with waiting requests, sorted and comma-separated.
   std::string Running() const { return Names(&Counts::running); }
   std::string Waiting() const { return Names(&Counts::waiting); }
-  // Whether either list has changed since this was last asked; true the first time.
+  // Returns whether either list has changed since this was last asked; true the first time.
   bool TakeChanged() { return std::exchange(changed_, false); }
 
  private:

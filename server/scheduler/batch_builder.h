@@ -32,7 +32,7 @@ class BatchBuilder {
   // has drawn has none until then.
   void PutDrawnTokens();
 
-  // Of the last Build; until the next one.
+  // What follows is of the last Build, and valid until the next one.
   const Batch& batch() const { return batch_; }
   int distinct_adapters() const { return distinct_adapters_; }
 
@@ -44,10 +44,10 @@ class BatchBuilder {
   };
   std::span<const LogitUse> logit_uses() const { return logit_uses_; }
 
-  // Whose each of batch().probes is.
+  // The sequence of each of batch().probes.
   std::span<Sequence* const> probed() const { return probed_; }
 
-  // Which rows of which gate record are a sequence's.
+  // The rows of a gate record that are a sequence's.
   struct GateUse {
     Sequence* sequence;
     size_t adapter;  // Request::adapter_at
@@ -61,7 +61,7 @@ class BatchBuilder {
   void Add(const Part& part);
   void AddRows(const Sequence& sequence, int begin, int end);
   void CountAdapters();
-  // The runs of every part's `term`-th adapter.
+  // Adds the runs of every part's `term`-th adapter.
   void AddTerm(std::span<const Part> parts, size_t term);
   Batch::Run MakeRun(const AdaptedBy& by, int32_t row_begin, int32_t row_end);
 

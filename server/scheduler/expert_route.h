@@ -25,13 +25,13 @@ namespace hydrad {
 struct Request;
 class ExpertRoute;
 
-// That of a request whose adapter has just been bound; null where it does not hold several experts.
-// INVALID_ARGUMENT for an expert or a decision that its adapter does not have, and for a prompt of more than
-// `unsplit_rows` tokens that would have to run in one step.
+// Returns the route of a request whose adapter has just been bound; null where it does not hold several
+// experts. INVALID_ARGUMENT for an expert or a decision that its adapter does not have, and for a prompt of
+// more than `unsplit_rows` tokens that would have to run in one step.
 absl::StatusOr<std::unique_ptr<ExpertRoute>> MakeRoute(const Request& request, int unsplit_rows);
 
-// Shared by the choices of a request; only the first of them runs before it is decided. Owned by the
-// scheduler thread.
+// The route of one request. Its choices share it; only the first of them runs before it is decided. Owned by
+// the scheduler thread.
 class ExpertRoute {
  public:
   // `mixture` must outlive it. `expert` is that of kLabel. REQUIRES: the mixture's router has choices, unless
@@ -39,16 +39,18 @@ class ExpertRoute {
   ExpertRoute(const Mixture& mixture, Decision decision, int expert, int prompt);
 
   bool decided() const { return decided_; }
-  // Undecided: whether the prompt runs on the base model, to be run again when the decision has been made.
+  // Returns whether, while it is undecided, the prompt runs on the base model, to be run again when the
+  // decision has been made.
   bool on_base() const { return decision_ == Decision::kLast || decision_ == Decision::kVote; }
 
-  // Whether the routers must see every token of the prompt, or the last one only.
+  // Returns whether the routers must see every token of the prompt, or the last one only.
   bool sees_all() const { return mixture_.pool() != RouterPool::kLast; }
-  // What has been decided, by the mixture's numbers: one expert, or one for each layer; empty until then.
+  // Returns what has been decided, by the mixture's numbers: one expert, or one for each layer; empty until
+  // then.
   std::vector<int> experts() const;
 
-  // What rows of the sequences use now: in all layers the same adapter, null for the base model; or, where
-  // picks_by_layer(), one for each layer, and `adapter` is then any of the experts. by_layer() has the
+  // Returns what rows of the sequences use now: in all layers the same adapter, null for the base model; or,
+  // where picks_by_layer(), one for each layer, and `adapter` is then any of the experts. by_layer() has the
   // layers' slots once it is decided and is empty until then: the probe of the step decides.
   const DeviceAdapter* adapter() const;
   bool picks_by_layer() const { return decision_ == Decision::kLayer; }
@@ -57,22 +59,22 @@ class ExpertRoute {
   // picks_by_layer().
   int order() const;
 
-  // While undecided: adds to `batch` the probe of what the routers must see of the prompt's positions
+  // Adds to `batch`, while it is undecided, the probe of what the routers must see of the prompt's positions
   // [first, first + rows), which stand in the batch from `row`. False where that is nothing.
   bool AddProbe(int first, int rows, int row, Batch* batch) const;
-  // What the last such probe found out. REQUIRES: undecided.
+  // Takes what the last such probe found out. REQUIRES: undecided.
   void Saw(const Routed& routed);
-  // The prompt will be run again from its beginning. REQUIRES: undecided.
+  // Forgets what was seen: the prompt will be run again from its beginning. REQUIRES: undecided.
   void Restart();
-  // The last token of the prompt has run: the decision is made. REQUIRES: undecided.
+  // Makes the decision: the last token of the prompt has run. REQUIRES: undecided.
   void Decide();
 
-  // For the client. REQUIRES: decided.
+  // Returns what the client is told. REQUIRES: decided.
   RouteTaken taken() const;
-  // [experts] the share of the layers that use each. REQUIRES: decided.
+  // Returns the share of the layers that use each expert, [experts]. REQUIRES: decided.
   std::vector<double> shares() const;
-  // The entropy of the layers' votes: 0 where all are for one expert, 1 where all that can be chosen have the
-  // same number. nullopt where the routers had no say.
+  // Returns the entropy of the layers' votes: 0 where all are for one expert, 1 where all that can be chosen
+  // have the same number. nullopt where the routers had no say.
   std::optional<double> vote_entropy() const;
 
  private:
@@ -87,7 +89,8 @@ class ExpertRoute {
   std::vector<int32_t> by_layer_;  // [layers] slots, for kLayer
 };
 
-// The expert that most votes are for, the lowest of equals. REQUIRES: not empty, every vote in [0, experts).
+// Returns the expert that most votes are for, the lowest of equals. REQUIRES: not empty, every vote in [0,
+// experts).
 int Majority(const std::vector<int>& votes, int experts);
 
 }  // namespace hydrad

@@ -31,16 +31,16 @@ class FairShare {
  public:
   static constexpr double kInputCost = 1, kOutputCost = 2;
 
-  // A request of `name` arrives; a weight that is not positive counts as 1. Each Enter is paired with a
-  // Leave.
+  // Counts a request of `name` that arrives, and returns the tenant; a weight that is not positive counts
+  // as 1. Each Enter is paired with a Leave.
   TenantId Enter(std::string_view name, double weight);
-  // A request of the tenant has ended.
+  // Counts it no more: it has ended.
   void Leave(TenantId tenant);
-  // What these tokens add to the service of a tenant of that weight.
+  // Returns what these tokens add to the service of a tenant of that weight.
   static double Cost(int input_tokens, int output_tokens, double weight) {
     return (kInputCost * input_tokens + kOutputCost * output_tokens) / weight;
   }
-  // The tenant was served this many tokens.
+  // Adds this many tokens to what the tenant was served.
   void Charge(TenantId tenant, int input_tokens, int output_tokens);
 
   std::span<const TenantView> tenants() const { return views_; }

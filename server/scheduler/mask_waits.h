@@ -17,14 +17,14 @@ namespace hydrad {
 // that it delays others by no more than that moment for each of its tokens. Owned by the scheduler thread.
 class MaskWaits {
  public:
-  // The sequence begins to wait: it is new, or has absorbed a token that is not its last.
+  // Adds a sequence, which begins to wait: it is new, or has absorbed a token that is not its last.
   void Add(SequenceId id) { waits_.push_back({id, /*fresh=*/true}); }
   bool empty() const { return waits_.empty(); }
 
-  // Takes out whose mask is there now. A sequence that cannot go on is put into `failed`, with why.
+  // Takes out the sequences whose mask is there now. One that cannot go on is put into `failed`, with why.
   using Failed = std::vector<std::pair<SequenceId, absl::Status>>;
   void Update(const Roster& roster, Failed* failed);
-  // There is nothing else to do: gives one mask more time to come.
+  // Gives one mask more time to come, for a step in which there is nothing else to do.
   void Idle(const Roster& roster);
 
  private:

@@ -20,15 +20,16 @@ class OutputText {
   // `behind_prompt` has been given nothing but the prompt.
   OutputText(Detokenizer behind_prompt, const Stopping& stopping, const OutputOptions& output);
 
-  // A drawn token. `scan`: look for stop strings in its text. True if one was found: the text ends before it.
+  // Adds a drawn token, and with `scan` looks for stop strings in its text. Returns whether one was found:
+  // the text ends before it.
   bool Add(Sampled drawn, bool scan);
-  // A drawn token that ends the choice and whose text is not shown.
+  // Adds a drawn token that ends the choice and whose text is not shown.
   void AddSilent(Sampled drawn);
 
-  // What has become certain since the last piece; its text and tokens may both be empty.
+  // Returns what has become certain since the last piece; its text and tokens may both be empty.
   OutputPiece Take();
-  // The last piece, with everything that was held back. A stop string that only the end brings to light is
-  // the reason then.
+  // Returns the last piece, with everything that was held back. A stop string that only the end brings to
+  // light is the reason then.
   OutputPiece Finish(FinishReason reason);
 
  private:

@@ -29,6 +29,7 @@ struct Stopping {
   bool ignore_eos = false;
 };
 
+// What the client is told beside the text.
 struct OutputOptions {
   int top_logprobs = -1;     // -1: no log-probabilities; k: the drawn token's and the k most likely
   int prompt_logprobs = -1;  // likewise for prompt tokens 1..
@@ -43,6 +44,8 @@ struct WeightedAdapter {
   float weight = 1;
 };
 
+// The request owns what it holds: adapters, form and sink go back, or are let go of, with it. It is moved
+// from the front end's thread to the scheduler's and never shared.
 struct Request {
   RequestId id = 0;
   std::vector<int32_t> prompt;  // at least one token

@@ -67,27 +67,29 @@ class Roster {
 
   // Takes a request; its first choice waits. The others are made by Fork. REQUIRES: the id is not in use.
   void Add(Request request, QueueLimit::Place place);
-  // Once the first choice has run the prompt: makes the other choices, which start at once from its blocks as
+  // Makes the other choices, once the first one has run the prompt. They start at once from its blocks as
   // far as max_running allows, and otherwise wait to run the prompt themselves.
   void Fork(ActiveRequest& request);
 
-  // It is about to start: who picks its expert, if it holds several (MakeRoute). Once is enough; again it
-  // does nothing.
+  // Decides how the expert is picked of an adapter that holds several (MakeRoute), for a request that is
+  // about to start. A second call does nothing.
   absl::Status Route(ActiveRequest& request, int unsplit_rows);
-  // waiting -> running, with what the cache has of it. REQUIRES: its adapters are bound.
+  // Moves a sequence from waiting to running, with what the cache has of it. REQUIRES: its adapters are
+  // bound.
   void Start(Entry entry);
-  // Its routing pass is over: it begins anew, with what the cache has of the adapted one.
+  // Lets a sequence whose routing pass is over begin anew, with what the cache has of the adapted one.
   void Rerun(Entry entry);
-  // What it has computed may be used by others from now on; what PrefixCache::Keep returns.
+  // Lets others use what the sequence has computed, from now on; returns what PrefixCache::Keep does.
   bool Keep(Entry entry) { return cache_.Keep(*entry.sequence); }
-  void Preempt(Entry entry);  // running -> waiting, in its old place
-  // A running sequence has drawn its last token.
+  // Moves a sequence from running to waiting, into its old place.
+  void Preempt(Entry entry);
+  // Takes out a running sequence that has drawn its last token.
   void Finish(Entry entry);
   // Takes the request and its sequences out. What it holds goes back when the result is destroyed.
   std::unique_ptr<ActiveRequest> Remove(ActiveRequest& request);
 
   ActiveRequest* Find(RequestId id);
-  // Both null when the sequence has finished or its request has ended.
+  // Returns the sequence and its request; both null when the sequence has finished or its request has ended.
   Entry FindSequence(SequenceId id) const;
   ActiveRequest* Oldest();                // null when there is none
   ActiveRequest* Expired(TimePoint now);  // a request whose deadline has passed, else null

@@ -53,19 +53,21 @@ class Sequence {
   // `choice` draws with the request's seed + choice. The tokenizer must outlive the sequence.
   Sequence(SequenceId id, const Request& request, const EndTokens& end_tokens, int choice,
            const Tokenizer& tokenizer);
-  // By what the adapter picks one of its experts, before the sequence first starts; null for other adapters.
+  // Sets by what the adapter picks one of its experts, before the sequence first starts; null for other
+  // adapters.
   void set_route(ExpertRoute* route) { route_ = route; }
 
   SequenceId id() const { return id_; }
   int choice() const { return choice_; }
   const Request& request() const { return request_; }
   State state() const { return state_; }
-  // What the policy wants to know; `tenant` is the request's.
+  // Returns what the policy wants to know; `tenant` is the request's.
   SequenceView View(TenantId tenant) const;
-  // What View will give once `rows` more tokens have run and, if that leaves none, one has been drawn that
-  // does not end the sequence. nullopt while that depends on more: on logits of the prompt or on a router.
+  // Returns what View will give once `rows` more tokens have run and, if that leaves none, one has been drawn
+  // that does not end the sequence. nullopt while that depends on more: on logits of the prompt or on a
+  // router.
   std::optional<SequenceView> Foresee(TenantId tenant, int rows) const;
-  // How many prompt tokens the next `rows` run for the first time, as Advance returns it.
+  // Returns how many prompt tokens the next `rows` run for the first time, as Advance will.
   int FreshTokens(int rows) const;
 
   // Which of its K/V are the same for other sequences with the same tokens: see prefix_cache.h.
@@ -90,31 +92,31 @@ class Sequence {
   std::span<const int32_t> generated() const { return generated_; }
   std::span<const int32_t> blocks() const { return blocks_.ids(); }
 
-  // First position that the request's adapter changes: 0, but for an aLoRA the place in the prompt where its
-  // invocation stands last, and INT_MAX in a prompt without it. REQUIRES: has started.
+  // Returns the first position that the request's adapter changes: 0, but for an aLoRA the place in the
+  // prompt where its invocation stands last, and INT_MAX in a prompt without it. REQUIRES: has started.
   int adapter_begin() const;
   // Whether the prompt is being run for the routers only; and for that, on the base model.
   bool routing() const;
   bool routes_on_base() const { return route_ != nullptr && !route_->decided() && route_->on_base(); }
   // > 0: so many of its first rows must run in one step.
   int unsplit() const;
-  // What the `term`-th adapter of the request does to the rows of the next step.
+  // Returns what the `term`-th adapter of the request does to the rows of the next step.
   AdaptedBy adapted_by(size_t term = 0) const;
   // Adds to `batch` the probe of what routers are to see of the next `rows` rows, which begin with row `row`
-  // of the batch. False where that is nothing.
+  // of the batch. Returns false where that is nothing.
   bool AddProbe(int rows, int row, Batch* batch) const;
-  // What that probe found out; before Advance.
+  // Takes what that probe found out. REQUIRES: Advance has not been called since.
   void Saw(const Routed& routed) { route_->Saw(routed); }
 
-  // First position whose logits are wanted. From there on they are all wanted: those before the last of the
-  // prompt are scored, the last one is drawn from. No position of the prompt in the routing pass.
+  // Returns the first position whose logits are wanted. From there on they are all wanted: those before the
+  // last of the prompt are scored, the last one is drawn from. No position of the prompt in the routing pass.
   int first_logit() const;
-  // The prompt's token after `position` now has its log-probability.
+  // Notes that the prompt's token after `position` now has its log-probability.
   void Scored(int position) { scored_ = position + 1; }
 
   // REQUIRES: kWaiting, the request's adapters are bound, and stay so.
   void Start();
-  // It was its turn to start, but there was no room.
+  // Counts a step in which it was its turn to start and there was no room.
   void Skip() { ++times_skipped_; }
   // Makes the full blocks of the first `tokens` known to `ns`; what PrefixIndex::Insert returns. REQUIRES:
   // they are computed.
@@ -122,14 +124,14 @@ class Sequence {
   // Holds what `ns` has of the first `tokens`, which count as computed from now on, and returns how many they
   // are. REQUIRES: kRunning, holds no blocks; tokens < length().
   int BeginWith(PrefixIndex& index, PrefixIndex::Namespace ns, int tokens);
-  // Takes blocks for the next `rows` tokens. False, with the blocks taken so far kept, when the pool is
-  // empty.
+  // Takes blocks for the next `rows` tokens. Returns false, and keeps the blocks taken so far, when the pool
+  // is empty.
   bool Reserve(int rows, int block_size, BlockPool& pool);
-  // `rows` more tokens have their K/V in the cache. Returns how many prompt tokens of them ran for the first
-  // time, the routing pass and the adapted one counted apart.
+  // Notes that `rows` more tokens have their K/V in the cache. Returns how many prompt tokens of them ran for
+  // the first time, the routing pass and the adapted one counted apart.
   int Advance(int rows);
-  // The last `n` tokens count as not computed: they are to be run again. Their blocks are kept. REQUIRES:
-  // none of them is in a block that other choices share.
+  // Makes the last `n` tokens count as not computed: they are to be run again. Their blocks are kept.
+  // REQUIRES: none of them is in a block that other choices share.
   void Rollback(int n, int block_size);
   // Nothing counts as computed any more.
   void GiveBlocksBack();
@@ -140,12 +142,12 @@ class Sequence {
   // no form. The sequence must not draw before.
   bool MaskReady(TimePoint limit) { return mask_ready_ || (mask_ready_ = matcher_->Ready(limit)); }
   bool awaits_mask() const { return !mask_ready_; }
-  // OK, or why the answer cannot go on. REQUIRES: the mask is ready.
+  // Returns OK, or why the answer cannot go on. REQUIRES: the mask is ready.
   absl::Status mask_status() const;
 
-  // What to draw the next token by. Its spans hold until the next Absorb. What a form allows comes before
-  // min_tokens and ignore_eos: where it leaves end tokens only, they are not banned. REQUIRES: the mask is
-  // ready, and its status OK.
+  // Returns what to draw the next token by. Its spans hold until the next Absorb. What a form allows comes
+  // before min_tokens and ignore_eos: where it leaves end tokens only, they are not banned. REQUIRES: the
+  // mask is ready, and its status OK.
   SampleRow sample_row() const;
   // Takes the tokens that come next, at least one, up to the one that ends the sequence; those behind it
   // count for nothing. The piece may be empty; its `finished` tells that the sequence has ended.

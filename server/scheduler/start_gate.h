@@ -39,7 +39,8 @@ std::vector<bool> ChooseDraining(std::span<const AdapterDemand> adapters, Durati
 // Owned by the scheduler thread. Each step: Begin, then every request with an adapter, then Decide.
 class StartGate {
  public:
-  // Is told, when it changes, the names that waiting requests need, most urgent first. Must not wait.
+  // The gate calls this with the names that waiting requests need, most urgent first, when they change. It
+  // must not wait.
   using Want = std::function<void(const std::vector<std::string>&)>;
   static constexpr Duration kPatience = std::chrono::milliseconds(250);
 
@@ -48,11 +49,11 @@ class StartGate {
 
   void Begin(TimePoint now);
   void AddRunning(const AdapterHandle& handle);
-  // In the order in which the requests would be served if every adapter were there.
+  // Takes a request, in the order in which all would be served if every adapter were there.
   void AddWaiting(const AdapterHandle& handle, TimePoint since);
   void Decide();
 
-  // Whether a request on this adapter may start in this step.
+  // Returns whether a request on this adapter may start in this step.
   bool MayStart(const AdapterHandle& handle) const;
 
  private:

@@ -30,8 +30,9 @@ class StepAhead {
   // waiting requests may start.
   const Batch* Prepare(std::span<const BatchBuilder::Part> parts, TimePoint now, Roster& roster,
                        BlockPool& pool);
-  // Once the step is over and its tokens are absorbed. If a step is prepared and has come true, puts it into
-  // `parts` and `batch`, with its tokens, and returns true. The batch stays where Prepare left it.
+  // Puts the step that is prepared into `parts` and `batch`, with its tokens, and returns true, if it has
+  // come true. The batch stays where Prepare left it. REQUIRES: the step before it is over and its tokens are
+  // absorbed.
   bool Take(Roster& roster, std::vector<BatchBuilder::Part>* parts, std::unique_ptr<BatchBuilder>* batch);
   // What is prepared cannot come true.
   void Drop() { prepared_ = false; }

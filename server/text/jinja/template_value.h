@@ -53,6 +53,9 @@ class Iterator;
 struct Loop;
 struct Callable;
 
+// One value. Copies are cheap and share what they point to: a text, which never changes, or an object, which
+// is the Heap's and goes with it. So a value must not outlive the rendering that it comes from. Not
+// thread-safe.
 class Value {
  public:
   Value() = default;  // undefined, without a name
@@ -125,17 +128,21 @@ struct Dict : Object {
   std::unordered_map<std::string, size_t> by_key_;  // encoded key -> place in `items`
 };
 
+// Python's range: the integers from `start` up (or down) to before `stop`. REQUIRES: step is not 0.
 struct Range : Object {
   int64_t start, stop, step;
 
-  int64_t length() const;
+  int64_t length() const;  // never negative
 };
 
+// What keys(), values() and items() of a dict give: the elements as they were when it was made.
 struct View : Object {
   std::string_view name;  // "dict_keys"
   std::vector<Value> items;
 };
 
+// A source of elements that are made as they are asked for, such as what a chain of filters gives. Each comes
+// once, whoever asks.
 class Iterator : public Object {
  public:
   // Puts the next element into `out`; false at the end.
