@@ -53,8 +53,9 @@ std::vector<std::string> MoaGoldenNames();
 GoldenCase LoadGolden(const std::string& name);
 
 // Compares every stored logit of the case, and the greedy token wherever its margin exceeds twice the bound
-// (each of the two logits may be off by one bound). `positions` caps the prompt and its continuation. The
-// bound is
+// (each of the two logits may be off by one bound). `positions` caps the prompt and its continuation.
+//
+// The bound is
 // - with f32 weights eight times the error of transformers' f32 run, at most 1e-3: two runs that sum in other
 // orders;
 // - with bf16 weights the error of transformers' own bf16 run on the prompt. One run is one draw of

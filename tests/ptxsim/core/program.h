@@ -2,9 +2,8 @@
 //
 // Every operand is resolved to a place before the first instruction runs. A place (Ref) names one of three
 // files and a byte offset in it: the warp's registers, the kernel's constants, and the warp's special
-// registers
-// (%tid and the like). In each of them a value of B bytes is an array of 32 lanes, 32 * B bytes, so that an
-// instruction is one loop over lanes that the compiler can vectorise. A predicate is a 32-bit mask.
+// registers (%tid and the like). In each of them a value of B bytes is an array of 32 lanes, 32 * B bytes, so
+// that an instruction is one loop over lanes that the compiler can vectorise. A predicate is a 32-bit mask.
 #pragma once
 
 #include <array>

@@ -1,10 +1,8 @@
 // Allocation and copies, with CUDA's rules for pinned and pageable host memory:
-// * a copy from pageable memory reads it before the call returns; one to pageable memory has happened when
-// the call
-//   returns;
-// * pinned memory is read and written when the copy's turn comes, which here is as late as possible: a
-// program that
-//   reuses the buffer too early sees it.
+// - a copy from pageable memory reads it before the call returns; one to pageable memory has happened when
+//   the call returns;
+// - pinned memory is read and written when the copy's turn comes, which here is as late as possible: a
+//   program that reuses the buffer too early sees it.
 #include <algorithm>
 #include <cstring>
 #include <map>
