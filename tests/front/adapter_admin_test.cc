@@ -16,12 +16,7 @@ using testing::HasSubstr;
 
 class AdapterAdminTest : public FrontFixture {
  protected:
-  static std::vector<TenantConfig> Admins() {
-    TenantConfig admin;
-    admin.name = "admin";
-    admin.key_sha256 = {Sha256Hex("key-admin")};
-    return {admin};
-  }
+  static std::vector<TenantConfig> Admins() { return {Tenant("admin", "key-admin")}; }
   static Caller As(const std::string& key) { return {.key = key, .peer = "test:", .deadline = std::nullopt}; }
   static LoadCall LoadOf(const std::string& name, const std::string& path) {
     LoadCall call;

@@ -18,6 +18,7 @@
 #include "tests/fakes/fake_backend.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_disk.h"
+#include "tests/fakes/tenant.h"
 #include "tests/front/fake_scheduler.h"
 
 namespace hydrad {
@@ -52,21 +53,12 @@ class FrontFixture : public testing::Test {
   }
 
   static std::vector<TenantConfig> Tenants() {
-    TenantConfig acme;
-    acme.name = "acme";
-    acme.key_sha256 = {Sha256Hex("key-acme")};
+    TenantConfig acme = Tenant("acme", "key-acme");
     acme.adapters = {"one"};
     acme.max_concurrent = 1;
-    TenantConfig globex;
-    globex.name = "globex";
-    globex.key_sha256 = {Sha256Hex("key-globex")};
-    globex.adapters = {"*"};
-    TenantConfig slow;
-    slow.name = "slow";
-    slow.key_sha256 = {Sha256Hex("key-slow")};
-    slow.adapters = {"*"};
+    TenantConfig slow = Tenant("slow", "key-slow");
     slow.requests_per_second = 1;
-    return {acme, globex, slow};
+    return {acme, Tenant("globex", "key-globex"), slow};
   }
 
   absl::StatusOr<AdapterInfo> Load(const std::string& name, const std::string& path) {

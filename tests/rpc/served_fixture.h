@@ -15,6 +15,7 @@
 #include "hydrad/v1/inference.grpc.pb.h"
 #include "server/rpc/server.h"
 #include "tests/fakes/keep_grpc.h"
+#include "tests/fakes/tenant.h"
 #include "tests/front/front_fixture.h"
 
 namespace hydrad {
@@ -81,12 +82,7 @@ class ServedFixture : public FrontFixture {
     server_.reset();
   }
 
-  static std::vector<TenantConfig> Admins() {
-    TenantConfig admin;
-    admin.name = "admin";
-    admin.key_sha256 = {Sha256Hex("key-admin")};
-    return {admin};
-  }
+  static std::vector<TenantConfig> Admins() { return {Tenant("admin", "key-admin")}; }
   static v1::GenerateRequest Ask(const std::string& text, const std::string& adapter = "") {
     v1::GenerateRequest message;
     message.set_text(text);
