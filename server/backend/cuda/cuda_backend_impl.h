@@ -30,6 +30,11 @@
 namespace hydrad {
 
 // The backend of one GPU. Backend says which threads may call what.
+//
+// A step: BeginStep plans its tables, unless PrepareStep has, and sends them; RunStep calls the ops, which
+// only enqueue launches on the stream, or runs what it has recorded of a step of the same form; FinishStep
+// waits for the stream and has the results. The first error of a step is kept, the ops after it do nothing,
+// and FinishStep returns it.
 class CudaBackend final : public Backend {
  public:
   CudaBackend(const CudaBackendOptions& options, const cudaDeviceProp& properties, size_t budget)
@@ -112,7 +117,8 @@ class CudaBackend final : public Backend {
   absl::Status device_status() const override;
 
  private:
-  // Launches an op of the step, unless one before it has failed, and keeps the error if it does.
+  // Launches an op of the step, unless one before it has failed, and keeps the error if it does. The error
+  // names `what`, and the layer.
   template <class Launch>
   void Op(const char* what, Launch launch) {
     if (!step_.ok()) return;
@@ -124,14 +130,18 @@ class CudaBackend final : public Backend {
     if (const cudaError_t error = launch(); error != cudaSuccess)
       step_ = CudaStatus(error, fmt::format("{}, layer {}", what, layer));
   }
+  // Launches the change that the runs of a term of the batch make at a site.
   cudaError_t LaunchLora(Tensor y, Tensor x, cuda::LoraSite site, size_t term);
-  // The status, having noted the loss of the device where it tells of one.
+  // Returns the status, having noted the loss of the device where it tells of one.
   absl::Status Noted(absl::Status status);
   absl::Status ReserveRegrouping(int rows);
   absl::Status TryBeginStep(bool prepared, std::span<const double> inv_freq);
+  // Returns the tables that the step at hand does not use: the next step's.
   StepTables& OtherTables() const;
+  // Fills angles_ up to the last position of the batch, and some further.
   absl::Status ExtendAngles(const Batch& batch, std::span<const double> inv_freq);
-  // Whether a step may be recorded: one row of each sequence, its logits wanted, at most one adapter a row.
+  // Returns whether a step may be recorded: one row of each sequence, its logits wanted, at most one adapter
+  // a row.
   bool MayRecord(const Batch& batch) const;
   int LoraBlocks() const { return cuda::kLoraBlocks * properties_.multiProcessorCount; }
 
