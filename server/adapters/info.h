@@ -75,6 +75,9 @@ struct AdapterInfo {
   // base model says.
   std::shared_ptr<const ChatFormat> chat;
   double load_seconds = 0;  // what that took, from the start of its reading or copying to its end
+  // When the serving generation was loaded, or found in the journal at start: in seconds since 1970, for
+  // people.
+  int64_t loaded = 0;
 };
 
 enum class AdapterChange : uint8_t {

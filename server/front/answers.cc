@@ -36,6 +36,7 @@ std::vector<ServedModel> Models(const Rooms& rooms, Allowed allowed) {
     if (info.state != AdapterState::kAvailable || !allowed(info.name)) continue;
     models.push_back({.name = std::move(info.name),
                       .generation = info.generation,
+                      .loaded = info.loaded,
                       .chat = info.chat == nullptr ? chat : info.chat->status().ok(),
                       .family = std::move(info.family),
                       .experts = info.experts,

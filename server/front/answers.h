@@ -23,7 +23,8 @@ absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const DetokenizeCall&
 struct ServedModel {
   std::string name;  // "": the base model
   uint64_t generation = 0;
-  bool chat = false;  // conversations with it can be written
+  int64_t loaded = 0;  // AdapterInfo's
+  bool chat = false;   // conversations with it can be written
   // As AdapterInfo's.
   std::string family{};
   int experts = 1;

@@ -4,10 +4,10 @@
 
 namespace hydrad {
 
-Json ModelObject(const ServedModel& model, const std::string& base_model, int64_t created) {
+Json ModelObject(const ServedModel& model, const std::string& base_model, int64_t started) {
   const bool base = model.name.empty();
   const std::string& name = base ? base_model : model.name;
-  Json out = {{"id", name},           {"object", "model"}, {"created", created},
+  Json out = {{"id", name},           {"object", "model"}, {"created", base ? started : model.loaded},
               {"owned_by", "hydrad"}, {"root", name},      {"parent", nullptr}};
   if (base) return out;
   out["parent"] = base_model;
@@ -17,9 +17,9 @@ Json ModelObject(const ServedModel& model, const std::string& base_model, int64_
   return out;
 }
 
-Json ModelList(const std::vector<ServedModel>& models, const std::string& base_model, int64_t created) {
+Json ModelList(const std::vector<ServedModel>& models, const std::string& base_model, int64_t started) {
   Json data = Json::array();
-  for (const ServedModel& model : models) data.push_back(ModelObject(model, base_model, created));
+  for (const ServedModel& model : models) data.push_back(ModelObject(model, base_model, started));
   return {{"object", "list"}, {"data", std::move(data)}};
 }
 

@@ -12,9 +12,10 @@
 namespace hydrad {
 
 // One entry of the listing. The base model is its own root and nobody's child; every adapter is the child of
-// the base. What only hydrad has stands in "hydrad". `created` is in seconds since 1970.
-Json ModelObject(const ServedModel& model, const std::string& base_model, int64_t created);
-Json ModelList(const std::vector<ServedModel>& models, const std::string& base_model, int64_t created);
+// the base. What only hydrad has stands in "hydrad". It was created when it was loaded, and the base model
+// when the daemon `started`, in seconds since 1970.
+Json ModelObject(const ServedModel& model, const std::string& base_model, int64_t started);
+Json ModelList(const std::vector<ServedModel>& models, const std::string& base_model, int64_t started);
 
 }  // namespace hydrad
 

@@ -102,6 +102,8 @@ TEST_F(OpenAiServiceTest, ATenantSeesTheModelsThatItMayUse) {
   EXPECT_EQ(acme["data"][0], Json::parse(R"({"id": "tiny", "object": "model", "created": 1700000000,
                                            "owned_by": "hydrad", "root": "tiny", "parent": null})"));
   EXPECT_EQ(acme["data"][1]["id"], "one");
+  EXPECT_EQ(acme["data"][1]["created"], store_->Get("one")->loaded);
+  EXPECT_GT(acme["data"][1]["created"], 1700000000) << "when it was loaded";
   EXPECT_EQ(acme["data"][1]["parent"], "tiny");
   EXPECT_EQ(acme["data"][1]["hydrad"]["family"], "lora");
   EXPECT_EQ(BodyOf(Get("/v1/models/org%2Ftwo", Key("key-globex")))["id"], "org/two");

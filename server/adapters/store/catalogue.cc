@@ -1,6 +1,7 @@
 #include "server/adapters/store/catalogue.h"
 
 #include <algorithm>
+#include <ctime>
 #include <utility>
 
 #include "server/base/check.h"
@@ -97,6 +98,7 @@ std::shared_ptr<Generation> Catalogue::Publish(AdapterEntry& entry, std::shared_
   info.state = entry.info.state;
   info.pinned = entry.info.pinned;
   info.generation = generation->number;
+  info.loaded = std::time(nullptr);
   entry.info = std::move(info);
   std::shared_ptr<Generation> before = std::exchange(entry.serving, std::move(generation));
   if (before != nullptr) before->serving = false;
@@ -132,6 +134,7 @@ Catalogue::EntryPtr Catalogue::Restore(const AdapterInfo& info) {
   entry->info = info;
   entry->info.state = AdapterState::kUnloaded;
   entry->info.tier = Tier::kDisk;
+  entry->info.loaded = std::time(nullptr);
   entry->serving = std::make_shared<Generation>();
   entry->serving->number = info.generation;
   Transition(*entry, AdapterState::kAvailable, AdapterChange::kState);
