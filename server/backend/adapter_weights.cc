@@ -5,7 +5,7 @@
 namespace hydrad {
 
 bool ChangesEnds(const AdapterWeights& weights) {
-  return weights.embedding.rows.data != nullptr || weights.head.rows.data != nullptr ||
+  return HasOwn(weights.embedding) || HasOwn(weights.head) ||
          std::ranges::any_of(weights.projections, [](const ProjectionWeights& p) {
            return p.projection >= Projection::kEmbedding;
          });
@@ -20,7 +20,7 @@ AdapterTraits TraitsOf(const AdapterWeights& weights) {
     traits.top_k &= !HasThreshold(p.gate.rule);
     traits.linear &= p.out_scale.empty();
   }
-  traits.linear &= weights.embedding.rows.data == nullptr && weights.head.rows.data == nullptr;
+  traits.linear &= !HasOwn(weights.embedding) && !HasOwn(weights.head);
   traits.top_k &= traits.routed;
   return traits;
 }

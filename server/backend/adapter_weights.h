@@ -43,11 +43,17 @@ struct ProjectionWeights {
   std::vector<float> out_bias;     // [out] or empty: added last
 };
 
-// Rows of the embedding or of lm_head that an adapter has in place of the base's.
+// Rows of the embedding or of lm_head that an adapter has in place of the base's, or beyond them.
 struct TokenRows {
   std::vector<int32_t> tokens;  // the token of each row, in any order; empty: row i is token i's, for all
   HostMatrix rows;              // [tokens, hidden]; data null: the adapter has no rows of its own
+  // How many tokens there are at this end with the adapter: 0 to vocab - 1. 0: as many as the base has. Where
+  // there are more, every one of them has a row; where lm_head has fewer, the others are never drawn.
+  int vocab = 0;
 };
+
+// Whether they make an end of the network another than the base's.
+inline bool HasOwn(const TokenRows& own) { return own.rows.data != nullptr || own.vocab > 0; }
 
 // A whole adapter in host memory. At most one entry per (layer, projection); shapes, finiteness and targets
 // have been checked by the reader.
@@ -62,7 +68,15 @@ struct AdapterShape {
   int layers, hidden, q_out, kv_out, ffn;
   int vocab = 0;
   bool tied = false;  // the embedding serves as lm_head too
+  // Tokens beyond those of the base that an adapter may bring to the device (Backend::more_tokens). Where it
+  // may bring none, it cannot have fewer than the base either.
+  int more_tokens = 0;
 };
+
+// Tokens at an end of the network where an adapter has `own` rows.
+inline int VocabOf(const TokenRows& own, const AdapterShape& shape) {
+  return own.vocab > 0 ? own.vocab : shape.vocab;
+}
 
 // Whether the adapter changes the embedding or lm_head.
 bool ChangesEnds(const AdapterWeights& weights);

@@ -45,6 +45,11 @@ class Backend {
   virtual DType adapter_type() const = 0;
   virtual DType kv_type() const = 0;
 
+  // Tokens that an adapter may have beyond those of the base. There is room for their logits behind each row
+  // of those of the base, so that the tensor that AdaptHead and Sample get has a stride of at least the
+  // base's vocabulary and these.
+  virtual int more_tokens() const { return 0; }
+
   // Of the GPU that it runs on, "00000000:65:00.0"; empty without one.
   virtual std::string pci_address() const { return ""; }
 
@@ -102,7 +107,8 @@ class Backend {
   // with probes. After BeginStep.
   virtual void RunStep(absl::FunctionRef<void()> ops) { ops(); }
 
-  // out [rows, hidden] = rows batch.tokens of the embedding matrix.
+  // out [rows, hidden] = rows batch.tokens of the embedding matrix; the rows of tokens that it lacks, which
+  // an adapter brings, are left to AdaptEmbedding.
   virtual void Embed(Tensor out, const Weight& embedding) = 0;
   // kernels/elementwise.h RmsNorm of the residual stream over all columns.
   virtual void RmsNorm(Tensor y, Tensor x, const Buffer& weight, float eps) = 0;
@@ -125,8 +131,9 @@ class Backend {
   // stand side by side in y (q|k|v, gate|up). Launches nothing when the batch has no runs.
   virtual void AddLora(Tensor y, Tensor x, int layer, ProjectionGroup group) = 0;
   // The embedding and lm_head of the runs whose adapter has rows of its own there, or a LoRA: `out` holds
-  // what Embed made, `logits` what Gemm made of x [logit rows, hidden]; other rows are untouched. Launch
-  // nothing when no run has such an adapter.
+  // what Embed made, `logits` what Gemm made of x [logit rows, hidden]; other rows are untouched. The logits
+  // of tokens that an adapter brings stand behind the columns of the base's. Launch nothing when no run has
+  // such an adapter.
   virtual void AdaptEmbedding(Tensor out) = 0;
   virtual void AdaptHead(Tensor logits, Tensor x) = 0;
   // [rows of the run, gate_count() of its adapter]: the gates that the step's AddLora calls used for the run
@@ -141,8 +148,10 @@ class Backend {
   virtual void Add(Tensor y, Tensor x) = 0;
 
   // Draws from rows of logits (which it may overwrite) and scores others (kernels/sampling.h); the indices
-  // are rows of `logits`. The last op of a step, at most once. `sampled` [draws] and `scored` [scores] are
-  // filled in when FinishStep has returned OK, and must stay until then; the draws need not.
+  // are rows of `logits`. A row has the tokens of the base, or those of the adapter of its run; with a mask,
+  // which knows no others, no more than those of the base. The last op of a step, at most once. `sampled`
+  // [draws] and `scored` [scores] are filled in when FinishStep has returned OK, and must stay until then;
+  // the draws need not.
   virtual void Sample(Tensor logits, std::span<const Draw> draws, std::span<const ScoreRow> scores,
                       std::span<Sampled> sampled, std::span<Sampled> scored) = 0;
   // The end of the step: returns when the device has run all of its ops. The first error that any of them met

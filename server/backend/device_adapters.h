@@ -9,6 +9,7 @@
 #include "server/backend/adapter_weights.h"
 #include "server/backend/expert_router.h"
 #include "server/backend/slot_table.h"
+#include "server/backend/step.h"
 #include "server/base/check.h"
 
 namespace hydrad {
@@ -26,6 +27,8 @@ class DeviceAdapter {
     const auto places = gate_places();
     return places.empty() ? 0 : places.back().begin + places.back().experts;
   }
+  // How many tokens its rows may have in a step; 0: those of the base.
+  virtual int vocab() const { return 0; }
   // What steps call it; -1 for one that no device has taken in.
   int32_t slot() const { return slot_.number(); }
 
@@ -61,6 +64,9 @@ class DeviceAdapters {
   SlotTable<DeviceAdapter> adapters_;
   SlotTable<Router> routers_;
 };
+
+// Whether every token of the batch is one of the base's `vocab`, or of those that the adapter of its row has.
+bool KnowsTokens(const DeviceAdapters& held, const Batch& batch, int vocab);
 
 }  // namespace hydrad
 

@@ -29,7 +29,10 @@ absl::StatusOr<Activations> Activations::Allocate(Backend& backend, const ModelC
   const auto shape = [&](Tensor* t, int rows, int cols) {
     *t = {nullptr, backend.activation_type(), rows, cols, cols};
     if (t == &a.x) t->dtype = backend.stream_type();
-    if (t == &a.logits) t->dtype = backend.logits_type();
+    if (t == &a.logits) {
+      t->dtype = backend.logits_type();
+      t->stride += backend.more_tokens();
+    }
     bytes += PaddedBytes(*t);
   };
   for (const auto& [tensor, cols] : by_row) shape(tensor, limits.max_rows, cols);

@@ -32,7 +32,7 @@ struct Activations {
   Tensor gate_up;   // [rows, gate | up]
   Tensor hidden;    // [rows, ffn]
   Tensor last;      // [logit_rows, hidden]  the rows whose logits are wanted, after the last norm
-  Tensor logits;    // [logit_rows, vocab]
+  Tensor logits;    // [logit_rows, vocab], and room behind each row for Backend::more_tokens
   std::unique_ptr<Buffer> memory;
 };
 

@@ -55,7 +55,13 @@ absl::Status Checker::CheckRows() const {
     return InvalidArgument("{} rows are not within 1 to {}", rows, limits_.max_rows);
   if (batch_.positions.size() != rows || batch_.slots.size() != rows)
     return InvalidArgument("not every row has a position and a slot");
-  if (!Within(batch_.tokens, config_.vocab_size)) return InvalidArgument("a token is not in the vocabulary");
+  if (std::ranges::any_of(batch_.runs, [&](const auto& run) {
+        return run.row_begin < 0 || run.row_end < run.row_begin || run.row_end > batch_.rows();
+      })) {
+    return InvalidArgument("a run has rows that are not there");
+  }
+  if (!KnowsTokens(held_, batch_, config_.vocab_size))
+    return InvalidArgument("a token is not in the vocabulary");
   if (!Within(batch_.positions, limits_.max_context))
     return InvalidArgument("a position is beyond the context");
   if (!Within(batch_.slots, int64_t{limits_.kv_blocks} * limits_.block_size) ||

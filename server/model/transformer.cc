@@ -117,7 +117,7 @@ Tensor Transformer::LogitRows(int begin, int count) const {
 }
 
 void Transformer::CheckTokens(const Batch& batch) const {
-  HYDRAD_CHECK(Within(batch.tokens, config_.vocab_size));
+  HYDRAD_CHECK(KnowsTokens(backend_.device_adapters(), batch, config_.vocab_size));
 }
 
 // A row outside the limits would write over another sequence's cache: better to stop than to mix tenants.

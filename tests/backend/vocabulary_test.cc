@@ -169,6 +169,72 @@ TEST_F(VocabularyTest, ABiasAloneIsAChangeOfRankZero) {
       HasSubstr("layer 0 lm_head: has an A of a wrong shape"));
 }
 
+// Tokens 23 and 24, which the base lacks, and its own token 4; the other adapter has a matrix of 25 tokens.
+TEST_F(VocabularyTest, TokensBeyondTheBases) {
+  AdapterShape shape = kShape, wide = kShape;
+  shape.more_tokens = 3;
+  wide.vocab = 25;
+  AdapterWeights some = RandomAdapter(1, wide, {.targets = {}, .embedding_tokens = {24, 4, 23}});
+  AdapterWeights all = RandomAdapter(2, wide, {.targets = {}, .embedding_tokens = {kAllTokens}});
+  std::vector<std::unique_ptr<PackedAdapter<float>>> packed;
+  for (AdapterWeights* weights : {&some, &all}) {
+    weights->embedding.vocab = 25;
+    weights->head = weights->embedding;
+    auto adapter = PackedAdapter<float>::Pack(*weights, shape, PackVocabulary<float>);
+    ASSERT_TRUE(adapter.ok()) << adapter.status();
+    EXPECT_EQ((*adapter)->vocab(), 25);
+    packed.push_back(*std::move(adapter));
+  }
+  Use(packed[0].get(), packed[1].get());
+  batch_.tokens = {3, 24, 23, 7, 24};
+  Values out(5, kShape.hidden, 9);
+  AdaptEmbedding<float>(pool_, batch_, ends_, out.mat, scratch_);
+  for (int k = 0; k < kShape.hidden; ++k) {
+    EXPECT_EQ(out.mat.row(1)[k], At(some.embedding.rows, 0, k));
+    EXPECT_EQ(out.mat.row(2)[k], At(some.embedding.rows, 2, k));
+    EXPECT_EQ(out.mat.row(4)[k], At(all.embedding.rows, 24, k));
+  }
+
+  batch_.logit_rows = {0, 2, 4};
+  const Values x(3, kShape.hidden, 8), before(3, kShape.vocab + 3, 9);
+  Values logits = before;
+  logits.mat = {logits.values.data(), 3, kShape.vocab, kShape.vocab + 3};
+  AdaptHead<float>(pool_, batch_, ends_, logits.mat, x.mat, scratch_);
+  ExpectUntouched(before, logits, 0);
+  const auto logit = [&](const HostMatrix& m, int n, int row) {
+    double sum = 0;
+    for (int k = 0; k < kShape.hidden; ++k) sum += At(m, n, k) * x.mat.row(row)[k];
+    return sum;
+  };
+  for (int token = 0; token < kShape.vocab + 3; ++token) {
+    const int row = token == 24 ? 0 : token == 4 ? 1 : token == 23 ? 2 : -1;
+    const float was = before.mat.row(1)[token], other = before.mat.row(2)[token];
+    EXPECT_NEAR(logits.mat.row(1)[token], row >= 0 ? logit(some.head.rows, row, 1) : was, 1e-5) << token;
+    EXPECT_NEAR(logits.mat.row(2)[token], token < 25 ? logit(all.head.rows, token, 2) : other, 1e-5) << token;
+  }
+}
+
+TEST_F(VocabularyTest, TokensThatCannotBeAreRefused) {
+  AdapterShape shape = kShape;
+  AdapterWeights weights = RandomAdapter(1, shape, {.targets = {}, .embedding_tokens = {22, 21}});
+  weights.embedding.tokens = {23, 24};
+  weights.embedding.vocab = 25;
+  const auto error = [&] {
+    return std::string(PackedAdapter<float>::Pack(weights, shape, PackVocabulary<float>).status().message());
+  };
+  EXPECT_EQ(error(), "embed_tokens: has a number of tokens that the device does not take");
+  shape.more_tokens = 2;
+  EXPECT_EQ(error(), "");
+  weights.embedding.tokens = {22, 24};
+  EXPECT_EQ(error(), "embed_tokens: has tokens beyond the base's without rows");
+  weights.embedding.tokens = {23, 24};
+  std::swap(weights.embedding, weights.head);
+  EXPECT_EQ(error(), "lm_head: has tokens that the embedding lacks");
+  std::swap(weights.embedding, weights.head);
+  weights.projections = RandomAdapter(2, shape, {.targets = {Projection::kEmbedding}}).projections;
+  EXPECT_THAT(error(), HasSubstr("embed_tokens: has a LoRA"));
+}
+
 TEST_F(VocabularyTest, RowsAreChargedAndThoseOfBothEndsOnce) {
   const auto bytes = [](const AdapterWeights& weights) {
     return PackedAdapter<bf16>::Bytes(weights, kShape, PackVocabulary<bf16>);

@@ -29,6 +29,9 @@
 namespace hydrad {
 namespace {
 
+// More than fine-tuners add to a tokenizer; the room for their logits is touched only where there are some.
+constexpr int kMoreTokens = 8192;
+
 // Activations of this device are f32.
 Mat<float> Floats(const Tensor& t) {
   HYDRAD_CHECK(t.dtype == DType::kF32);
@@ -55,6 +58,8 @@ class CpuBackend : public Backend {
   WeightFormat weight_format() const override { return kIsBf16 ? kBf16Weights : kF32Weights; }
   DType adapter_type() const override { return kIsBf16 ? DType::kBf16 : DType::kF32; }
   DType kv_type() const override { return kIsBf16 ? DType::kBf16 : DType::kF32; }
+
+  int more_tokens() const override { return kMoreTokens; }
 
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     return AlignedBuffer::Allocate(bytes);
@@ -95,7 +100,9 @@ class CpuBackend : public Backend {
     const PackedWeights& packed = static_cast<const PackedWeight&>(embedding).packed();
     const std::span<const int32_t> tokens = step_.batch().tokens;
     const Mat<float> rows = Floats(out);
-    pool_.Run(out.rows, [&](int r) { simd::UnpackRow(packed, tokens[r], rows.row(r)); });
+    pool_.Run(out.rows, [&](int r) {
+      if (tokens[r] < packed.n) simd::UnpackRow(packed, tokens[r], rows.row(r));
+    });
   }
 
   void RmsNorm(Tensor y, Tensor x, const Buffer& weight, float eps) override {
@@ -178,14 +185,18 @@ class CpuBackend : public Backend {
               std::span<Sampled> sampled, std::span<Sampled> scored) override {
     const Mat<float> values = Floats(logits);
     const auto row = [&](int32_t index) {
-      return std::span(values.row(index), static_cast<size_t>(values.cols));
+      return std::span(values.row(index), static_cast<size_t>(step_.vocab(index, values.cols)));
     };
     for (size_t i = 0; i < scores.size(); ++i) {
       scored[i] = hydrad::Score(row(scores[i].index), scores[i].token, scores[i].top);
     }
     if (draws.empty()) return;
-    pool_.Run(static_cast<int>(draws.size()),
-              [&](int i) { sampled[i] = hydrad::Sample(row(draws[i].index), draws[i].row); });
+    pool_.Run(static_cast<int>(draws.size()), [&](int i) {
+      std::span<float> logits = row(draws[i].index);
+      const bool masked = !draws[i].row.allowed.empty();
+      if (masked) logits = logits.first(std::min(logits.size(), static_cast<size_t>(values.cols)));
+      sampled[i] = hydrad::Sample(logits, draws[i].row);
+    });
   }
 
   void ReadBack(Tensor x, std::span<float> out) override {

@@ -19,6 +19,7 @@ void CpuStep<T>::Begin(const Batch& batch, std::span<const double> inv_freq) {
   RopeTable(cos_sin_, batch.positions, inv_freq);
   LookUp();
   PlaceRecords();
+  CountTokens();
 }
 
 template <class T>
@@ -51,6 +52,20 @@ void CpuStep<T>::PlaceRecords() {
     record_begin_.push_back(record_begin_.back() + rows * Packed(run.adapter).gate_count());
   }
   if (gates_.size() < record_begin_.back()) gates_.resize(record_begin_.back());
+}
+
+template <class T>
+void CpuStep<T>::CountTokens() {
+  vocabs_.clear();
+  for (size_t i = 0; i < ends_.size(); ++i) {
+    const int own = ends_[i] == nullptr ? 0 : ends_[i]->head.vocab;
+    if (own == 0) continue;
+    vocabs_.resize(batch_->logit_rows.size());
+    for (size_t row = 0; row < vocabs_.size(); ++row) {
+      const int32_t of = batch_->logit_rows[row];
+      if (of >= batch_->runs[i].row_begin && of < batch_->runs[i].row_end) vocabs_[row] = own;
+    }
+  }
 }
 
 template <class T>

@@ -36,6 +36,11 @@ class CpuStep {
   std::span<const float> gates(int record) const;
   // [runs of the batch] what each changes at the ends of the network; null where nothing.
   std::span<const Vocabulary<T>* const> ends() const { return ends_; }
+  // How many tokens row `index` of the logits is of; `base` unless an adapter says otherwise.
+  int vocab(int index, int base) const {
+    const int own = vocabs_.empty() ? 0 : vocabs_[static_cast<size_t>(index)];
+    return own > 0 ? own : base;
+  }
 
   const Router& router(size_t probe) const { return *probes_[probe].router; }
   // [choices] of the probe in the layer.
@@ -56,6 +61,7 @@ class CpuStep {
   }
   void LookUp();
   void PlaceRecords();
+  void CountTokens();
   const PackedAdapter<T>& AdapterOf(const Batch::Run& run, int layer) const;
   LoraRun<T> MakeRun(const Batch::Run& run, int layer, ProjectionGroup group);
 
@@ -71,9 +77,10 @@ class CpuStep {
   std::vector<const PackedAdapter<T>*> adapters_;        // [runs of the batch]
   std::vector<const PackedAdapter<T>*> layer_adapters_;  // of Batch::layer_adapters
   std::vector<const Vocabulary<T>*> ends_;               // [runs of the batch]
-  std::vector<Probe> probes_;                            // [probes of the batch]
-  std::vector<double> sums_;                             // Batch::probe_sums, added to
-  std::vector<int32_t> picks_;                           // [layers] of each probe
+  std::vector<int> vocabs_;     // [logit rows] tokens of each, 0: the base's; empty: of all
+  std::vector<Probe> probes_;   // [probes of the batch]
+  std::vector<double> sums_;    // Batch::probe_sums, added to
+  std::vector<int32_t> picks_;  // [layers] of each probe
 };
 
 }  // namespace hydrad

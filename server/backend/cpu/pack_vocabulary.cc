@@ -28,6 +28,7 @@ void PackMatrix(const HostMatrix& rows, const PackedWeights& packed, size_t byte
 template <class T>
 PackedRows PackRowsOf(const TokenRows& own, Arena& arena) {
   PackedRows packed;
+  packed.vocab = own.vocab;
   if (own.rows.data == nullptr) return packed;
   const WeightType type = std::is_same_v<T, bf16> ? WeightType::kBf16 : WeightType::kF32;
   const size_t bytes = simd::PackedBytes(type, own.rows.rows, own.rows.cols);
@@ -53,6 +54,7 @@ const Vocabulary<T>* PackVocabulary(const AdapterWeights& weights, const Adapter
   v.embedding = PackRowsOf<T>(in, arena);
   const bool same = in.rows.data == out.rows.data && in.tokens == out.tokens;
   v.head = same ? v.embedding : PackRowsOf<T>(out, arena);
+  v.head.vocab = out.vocab;
   if (const ProjectionWeights* embedding = FindEnd(weights, Projection::kEmbedding)) {
     v.a = PackLookup<T>(embedding->a.front(), arena);
     PackAfterLookup<T>(*embedding, shape, &v.after, arena);

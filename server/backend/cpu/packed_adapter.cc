@@ -52,15 +52,28 @@ const char* FirstFault(const ProjectionWeights& p, const Place& place) {
   return nullptr;
 }
 
+// What is wrong with the number of tokens, or null.
+const char* VocabFault(const TokenRows& own, const AdapterShape& shape) {
+  const int vocab = VocabOf(own, shape), more = vocab - shape.vocab;
+  if (vocab == shape.vocab) return nullptr;
+  if (own.vocab < 0 || more > shape.more_tokens || shape.more_tokens == 0)
+    return "has a number of tokens that the device does not take";
+  const auto brought = std::ranges::count_if(own.tokens, [&](int32_t token) { return token >= shape.vocab; });
+  const bool all = own.tokens.empty() ? own.rows.data != nullptr : more < 0 || brought == more;
+  return all ? nullptr : "has tokens beyond the base's without rows";
+}
+
 // What is wrong with rows of the embedding or of lm_head, or null.
 const char* RowsFault(const TokenRows& own, const AdapterShape& shape) {
+  if (const char* fault = VocabFault(own, shape)) return fault;
   if (own.rows.data == nullptr) return nullptr;
-  const size_t rows = own.tokens.empty() ? static_cast<size_t>(shape.vocab) : own.tokens.size();
+  const int vocab = VocabOf(own, shape);
+  const size_t rows = own.tokens.empty() ? static_cast<size_t>(vocab) : own.tokens.size();
   if (own.rows.cols != shape.hidden || static_cast<size_t>(own.rows.rows) != rows) {
     return "has rows of its own of a wrong shape";
   }
-  const bool inside =
-      std::ranges::all_of(own.tokens, [&](int32_t token) { return token >= 0 && token < shape.vocab; });
+  const bool inside = std::ranges::all_of(
+      own.tokens, [&](int32_t token) { return token >= 0 && token < std::max(vocab, shape.vocab); });
   return inside ? nullptr : "has a row of a token that the model does not have";
 }
 
@@ -81,6 +94,14 @@ absl::Status Check(const AdapterWeights& weights, const AdapterShape& shape) {
   if (const char* fault = RowsFault(weights.embedding, shape))
     return InvalidArgument("embed_tokens: {}", fault);
   if (const char* fault = RowsFault(weights.head, shape)) return InvalidArgument("lm_head: {}", fault);
+  const int reads = VocabOf(weights.embedding, shape);
+  if (VocabOf(weights.head, shape) > std::max(reads, shape.vocab))
+    return InvalidArgument("lm_head: has tokens that the embedding lacks");
+  if (reads > shape.vocab && std::ranges::any_of(weights.projections, [](const ProjectionWeights& p) {
+        return p.projection == Projection::kEmbedding;
+      })) {
+    return InvalidArgument("embed_tokens: has a LoRA, which knows the base's tokens only, and others");
+  }
   return absl::OkStatus();
 }
 

@@ -41,6 +41,9 @@ class PackedAdapter : public DeviceAdapter {
     return {static_cast<const std::byte*>(memory_->data()), memory_->bytes()};
   }
   std::span<const GatePlace> gate_places() const override { return tables_.places; }
+  int vocab() const override {
+    return tables_.vocabulary == nullptr ? 0 : tables_.vocabulary->embedding.vocab;
+  }
 
   int layers() const { return layers_; }
   // Without members where the adapter leaves the group alone.

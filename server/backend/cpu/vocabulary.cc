@@ -55,7 +55,8 @@ void TakeOwnLogits(simd::Pool& pool, Mat<float> logits, Mat<const float> x, cons
                    Scratch& scratch) {
   const size_t gemm = Align64(simd::GemmScratchBytes(own.matrix.type, x.rows, x.cols));
   if (own.places.empty()) {
-    simd::Gemm(pool, logits, x, own.matrix, nullptr, scratch.AtLeast(gemm));
+    const Mat<float> all{logits.data, logits.rows, own.matrix.n, logits.stride};
+    simd::Gemm(pool, all, x, own.matrix, nullptr, scratch.AtLeast(gemm));
     return;
   }
   const int n = own.matrix.n;

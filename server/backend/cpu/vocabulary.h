@@ -20,6 +20,7 @@ struct PackedRows {
   };
   PackedWeights matrix{};         // n 0: none
   std::span<const Place> places;  // [matrix.n] ascending by token; empty: row i is token i's
+  int vocab = 0;                  // TokenRows::vocab
   // The row of a token, -1 where the base's holds.
   int Find(int32_t token) const;
 };
@@ -41,7 +42,7 @@ template <class T>
 void AdaptEmbedding(simd::Pool& pool, const Batch& batch, std::span<const Vocabulary<T>* const> ends,
                     Mat<float> out, Scratch& scratch);
 // The rows of `logits` [logit rows, vocab], which hold the base's lm_head of x, become those of the runs'
-// adapters.
+// adapters. The stride has room for the tokens that these bring.
 template <class T>
 void AdaptHead(simd::Pool& pool, const Batch& batch, std::span<const Vocabulary<T>* const> ends,
                Mat<float> logits, Mat<const float> x, Scratch& scratch);

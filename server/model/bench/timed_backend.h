@@ -37,6 +37,7 @@ class TimedBackend : public Backend {
   WeightFormat weight_format() const override { return inner_.weight_format(); }
   DType adapter_type() const override { return inner_.adapter_type(); }
   DType kv_type() const override { return inner_.kv_type(); }
+  int more_tokens() const override { return inner_.more_tokens(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return inner_.Allocate(bytes); }
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const HostMatrix> parts,
                                                      std::span<const float> bias) override {
