@@ -1,26 +1,15 @@
 #include "server/text/tokenizer.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "server/base/file.h"
-#include "server/base/foreign_content.h"
-#include "server/base/invalid_argument.h"
 #include "server/base/status_macros.h"
-#include "server/text/tokenizer/added_tokens.h"
-#include "server/text/tokenizer/bpe.h"
-#include "server/text/tokenizer/decoder.h"
-#include "server/text/tokenizer/json_node.h"
-#include "server/text/tokenizer/normalizer.h"
-#include "server/text/tokenizer/post_processor.h"
-#include "server/text/tokenizer/pre_tokenizer.h"
+#include "server/text/tokenizer/tokenizer_impl.h"
 #include "server/text/tokenizer/utf8.h"
 
 namespace hydrad {
 namespace {
-
-constexpr size_t kMaxFileBytes = 256 * 1024 * 1024;
 
 // The parts of `data` within [begin, end), counted from `begin`.
 std::vector<ByteRange> DataWithin(std::span<const ByteRange> data, size_t begin, size_t end) {
@@ -50,56 +39,11 @@ std::string RepairedWith(std::string_view text, std::span<const ByteRange> data,
 
 }  // namespace
 
-class Tokenizer::Impl {
- public:
-  static absl::StatusOr<std::unique_ptr<const Impl>> Parse(const JsonNode& root);
-
-  // `data` as in Tokenizer; those of parts of a text count from the part's beginning.
-  std::vector<int32_t> Encode(std::string_view text, bool add_special, std::span<const ByteRange> data) const;
-  // What decoding starts from, or null: the id is no token, or is left out.
-  const std::string* DecodedToken(int32_t id, bool skip_special) const;
-
-  Normalizer normalizer;
-  PreTokenizer pre_tokenizer;
-  BpeModel model;
-  AddedTokens added;
-  PostProcessor post_processor;
-  Decoder decoder;
-
- private:
-  // One call of Encode: the results so far and memory that is used again for every part of the text.
-  struct Run {
-    std::vector<int32_t> ids;
-    BpeScratch scratch;
-  };
-  void EncodeRaw(std::string_view text, std::span<const ByteRange> data, size_t front_bytes, Run* run) const;
-  void EncodeNormalized(std::string_view text, std::span<const ByteRange> data, size_t front_bytes,
-                        Run* run) const;
-  void EncodePlain(std::string_view text, size_t front_bytes, Run* run) const;
-};
-
-absl::StatusOr<std::unique_ptr<const Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonNode& root) {
-  auto impl = std::make_unique<Impl>();
-  ASSIGN_OR_RETURN(const JsonNode normalizer, root.Member("normalizer"));
-  ASSIGN_OR_RETURN(impl->normalizer, Normalizer::Parse(normalizer));
-  ASSIGN_OR_RETURN(const JsonNode pre_tokenizer, root.Member("pre_tokenizer"));
-  ASSIGN_OR_RETURN(impl->pre_tokenizer, PreTokenizer::Parse(pre_tokenizer));
-  ASSIGN_OR_RETURN(const JsonNode model, root.Required("model"));
-  ASSIGN_OR_RETURN(impl->model, BpeModel::Parse(model, impl->pre_tokenizer.ends_with_bytes()));
-  ASSIGN_OR_RETURN(const JsonNode added, root.Member("added_tokens"));
-  ASSIGN_OR_RETURN(impl->added, AddedTokens::Parse(added, impl->model, impl->normalizer));
-  ASSIGN_OR_RETURN(const JsonNode post_processor, root.Member("post_processor"));
-  ASSIGN_OR_RETURN(impl->post_processor, PostProcessor::Parse(post_processor));
-  ASSIGN_OR_RETURN(const JsonNode decoder, root.Member("decoder"));
-  ASSIGN_OR_RETURN(impl->decoder, Decoder::Parse(decoder));
-  return impl;
-}
-
 std::vector<int32_t> Tokenizer::Impl::Encode(std::string_view text, bool add_special,
                                              std::span<const ByteRange> data) const {
   Run run;
   run.ids.reserve(text.size() / 4 + 8);
-  if (add_special) run.ids = post_processor.before;
+  if (add_special) run.ids = parts->post_processor.before;
   if (IsUtf8(text)) {
     EncodeRaw(text, data, text.empty() ? 0 : CharLength(text[0]), &run);
   } else {
@@ -107,7 +51,10 @@ std::vector<int32_t> Tokenizer::Impl::Encode(std::string_view text, bool add_spe
     const std::string repaired = RepairedWith(text, data, &repaired_data);
     EncodeRaw(repaired, repaired_data, CharLength(repaired[0]), &run);
   }
-  if (add_special) run.ids.insert(run.ids.end(), post_processor.after.begin(), post_processor.after.end());
+  if (add_special) {
+    const std::vector<int32_t>& after = parts->post_processor.after;
+    run.ids.insert(run.ids.end(), after.begin(), after.end());
+  }
   return std::move(run.ids);
 }
 
@@ -119,16 +66,16 @@ void Tokenizer::Impl::EncodeRaw(std::string_view text, std::span<const ByteRange
     const size_t front = front_bytes > span.begin ? front_bytes - span.begin : 0;
     if (span.id >= 0) {
       run->ids.push_back(span.id);
-    } else if (normalizer.empty()) {
+    } else if (parts->normalizer.empty()) {
       EncodeNormalized(part, DataWithin(data, span.begin, span.end), front, run);
     } else {
-      const std::string normalized = normalizer.Apply(part);
+      const std::string normalized = parts->normalizer.Apply(part);
       std::vector<ByteRange> normalized_data;
       if (added.HasNormalizedSpecial()) {
-        normalized_data = normalizer.DataOf(part, DataWithin(data, span.begin, span.end), normalized);
+        normalized_data = parts->normalizer.DataOf(part, DataWithin(data, span.begin, span.end), normalized);
       }
-      EncodeNormalized(normalized, normalized_data, front > 0 ? normalizer.FrontBytes(part, normalized) : 0,
-                       run);
+      EncodeNormalized(normalized, normalized_data,
+                       front > 0 ? parts->normalizer.FrontBytes(part, normalized) : 0, run);
     }
   }
 }
@@ -150,13 +97,13 @@ void Tokenizer::Impl::EncodePlain(std::string_view text, size_t front_bytes, Run
   if (text.empty()) return;
   Pieces pieces;
   pieces.list.push_back({text, front_bytes});
-  pre_tokenizer.Apply(&pieces);
-  for (const Piece& piece : pieces.list) model.Encode(piece.text, &run->scratch, &run->ids);
+  parts->pre_tokenizer.Apply(&pieces);
+  for (const Piece& piece : pieces.list) parts->model.Encode(piece.text, &run->scratch, &run->ids);
 }
 
 const std::string* Tokenizer::Impl::DecodedToken(int32_t id, bool skip_special) const {
   const AddedToken* token = added.Token(id);
-  const std::string* text = token != nullptr ? &token->decoded : model.Token(id);
+  const std::string* text = token != nullptr ? &token->decoded : parts->model.Token(id);
   // The package compares texts here, not ids.
   if (text != nullptr && skip_special && added.IsSpecialText(*text)) return nullptr;
   return text;
@@ -173,18 +120,20 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::Load(const std::stri
 }
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::FromJson(std::string_view json) {
-  if (json.size() > kMaxFileBytes) return InvalidArgument("larger than {} bytes", kMaxFileBytes);
-  if (const std::string_view foreign = ForeignContent(json); !foreign.empty()) {
-    return InvalidArgument("{}", foreign);
-  }
-  nlohmann::json root;
-  try {
-    root = nlohmann::json::parse(json);
-  } catch (const nlohmann::json::exception& error) {
-    return InvalidArgument("not JSON: {}", error.what());
-  }
+  ASSIGN_OR_RETURN(const nlohmann::json root, ParseTokenizerJson(json));
   ASSIGN_OR_RETURN(auto impl, Impl::Parse(JsonNode(root, "")));
   return std::unique_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
+}
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::With(std::string_view more) const {
+  const nlohmann::json tokens = nlohmann::json::parse(more, nullptr, /*allow_exceptions=*/false);
+  ASSIGN_OR_RETURN(auto impl, impl_->With(tokens));
+  return std::unique_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
+}
+
+absl::StatusOr<std::string> Tokenizer::AddedBy(std::string_view tokenizer_json) const {
+  ASSIGN_OR_RETURN(const nlohmann::json more, impl_->AddedBy(tokenizer_json));
+  return more.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 std::vector<int32_t> Tokenizer::Encode(std::string_view text, bool add_special, bool parse_special) const {
@@ -198,7 +147,7 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text, std::span<const By
 }
 
 std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {
-  const auto stream = impl_->decoder.Start();
+  const auto stream = impl_->parts->decoder.Start();
   for (int32_t id : ids) {
     if (const std::string* token = impl_->DecodedToken(id, skip_special)) stream->AddToken(*token);
   }
@@ -206,17 +155,19 @@ std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) c
   return stream->Take();
 }
 
-int Tokenizer::vocab_size() const { return std::max(impl_->model.max_id(), impl_->added.max_id()) + 1; }
+int Tokenizer::vocab_size() const {
+  return std::max(impl_->parts->model.max_id(), impl_->added.max_id()) + 1;
+}
 
 int32_t Tokenizer::TokenId(std::string_view token) const {
   const int32_t id = impl_->added.TokenId(token);
-  return id >= 0 ? id : impl_->model.TokenId(token);
+  return id >= 0 ? id : impl_->parts->model.TokenId(token);
 }
 
 std::string Tokenizer::TokenBytes(int32_t id) const {
   if (const AddedToken* added = impl_->added.Token(id)) return added->content;
-  const std::string* token = impl_->model.Token(id);
-  return token == nullptr ? "" : impl_->decoder.TokenBytes(*token);
+  const std::string* token = impl_->parts->model.Token(id);
+  return token == nullptr ? "" : impl_->parts->decoder.TokenBytes(*token);
 }
 
 bool Tokenizer::IsSpecial(int32_t id) const {
@@ -229,7 +180,7 @@ Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::spa
     : tokenizer_(&tokenizer),
       skip_special_(skip_special),
       kept_(std::move(kept)),
-      stream_(tokenizer.impl_->decoder.Start()) {
+      stream_(tokenizer.impl_->parts->decoder.Start()) {
   for (const int32_t id : prompt) Feed(id);
   stream_->StartStreaming();
   std::string certain = stream_->Take();

@@ -34,6 +34,15 @@ class Tokenizer {
   static absl::StatusOr<std::unique_ptr<const Tokenizer>> FromJson(std::string_view json);
   ~Tokenizer();
 
+  // This tokenizer with more tokens, numbered on from its own; all else is shared. `more` is a JSON array of
+  // such objects as stand in "added_tokens" of a tokenizer.json.
+  absl::StatusOr<std::unique_ptr<const Tokenizer>> With(std::string_view more) const;
+  // The tokens that another tokenizer.json has beyond this one's, as With takes them; "[]" for none, and then
+  // nothing else of the file has been looked at. INVALID_ARGUMENT where the other is broken, or does not give
+  // every id of this one's the same text by the same merges. What it says of normalisation, pre-tokenizer,
+  // decoder and post-processor counts for nothing.
+  absl::StatusOr<std::string> AddedBy(std::string_view tokenizer_json) const;
+
   // Token ids of `text`, equal to what the `tokenizers` package gives. Special tokens written in the text are
   // recognised only if `parse_special` (its encode_special_tokens is the opposite); those of the
   // post-processor (BOS) are added only if `add_special`. Bytes that are not UTF-8 are replaced by U+FFFD

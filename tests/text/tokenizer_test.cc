@@ -56,6 +56,32 @@ TEST(Tokenizer, ByteLevelThereAndBack) {
   EXPECT_EQ(tokenizer->Decode({}, true), "");
 }
 
+// What With and AddedBy refuse is tested where adapters' tokens are read.
+TEST(Tokenizer, WithMoreTokens) {
+  const auto base = LoadOrDie(SmallByteLevel());
+  json file = SmallByteLevel();
+  file["added_tokens"].push_back(Special("<|tool|>"));
+  file["added_tokens"].push_back({{"content", "note"}, {"lstrip", true}});
+  const auto added = base->AddedBy(file.dump());
+  ASSERT_TRUE(added.ok()) << added.status();
+  const auto more = base->With(*added);
+  ASSERT_TRUE(more.ok()) << more.status();
+  const auto whole = LoadOrDie(file);
+  for (const char* text : {"he <|tool|> note<|end|>", "note", "é<|tool|>"}) {
+    for (const bool special : {false, true}) {
+      const auto ids = (*more)->Encode(text, false, special);
+      EXPECT_EQ(ids, whole->Encode(text, false, special)) << text;
+      EXPECT_EQ((*more)->Decode(ids, special), whole->Decode(ids, special)) << text;
+    }
+  }
+  EXPECT_EQ((*more)->vocab_size(), 262);
+  EXPECT_EQ(base->vocab_size(), 260) << "stays as it is";
+  EXPECT_THAT(base->Encode("note", false, true), ElementsAre('n', 'o', 't', 'e'));
+  EXPECT_EQ(*base->AddedBy(SmallByteLevel().dump()), "[]");
+  EXPECT_FALSE(base->With("{").ok());
+  EXPECT_FALSE(base->AddedBy("{").ok());
+}
+
 TEST(Tokenizer, SentencePieceThereAndBack) {
   const auto tokenizer = LoadOrDie(SmallSentencePiece());
   const auto ids = tokenizer->Encode("a  ab é", true, true);

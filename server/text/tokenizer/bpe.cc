@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "server/base/invalid_argument.h"
@@ -58,6 +59,22 @@ absl::StatusOr<BpeModel> BpeModel::Parse(const JsonNode& node, bool takes_bytes)
   model.IndexBytes();
   model.IndexWholePieces();
   return model;
+}
+
+std::string BpeModel::DifferenceTo(const BpeModel& other) const {
+  const size_t ids = std::max(tokens_.size(), other.tokens_.size());
+  for (size_t id = 0; id < ids; ++id) {
+    const std::string *own = Token(static_cast<int32_t>(id)), *theirs = other.Token(static_cast<int32_t>(id));
+    if ((own == nullptr) != (theirs == nullptr) || (own != nullptr && *own != *theirs)) {
+      return fmt::format("id {} is '{}' and not '{}'", id, theirs == nullptr ? "" : *theirs,
+                         own == nullptr ? "" : *own);
+    }
+  }
+  if (merges_ != other.merges_) return "its merges are others";
+  const auto options = [](const BpeModel& m) {
+    return std::tie(m.prefix_, m.suffix_, m.unknown_, m.fuse_unknown_, m.byte_fallback_, m.ignore_merges_);
+  };
+  return options(*this) == options(other) ? "" : "its options are others";
 }
 
 absl::Status BpeModel::ParseVocabulary(const JsonNode& node) {

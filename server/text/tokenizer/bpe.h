@@ -49,6 +49,8 @@ class BpeModel {
     return id >= 0 && static_cast<size_t>(id) < tokens_.size() && known_[id] ? &tokens_[id] : nullptr;
   }
   int token_count() const { return token_count_; }
+  // What is another in `other`, in words; empty where it has the same tokens, merges and options.
+  std::string DifferenceTo(const BpeModel& other) const;
   int max_id() const { return static_cast<int>(tokens_.size()) - 1; }
 
  private:

@@ -55,6 +55,7 @@ class TokenTable {
 struct Merge {
   uint32_t rank = UINT32_MAX;  // lower is earlier; UINT32_MAX: there is no such merge
   int32_t id = -1;             // of the token they become
+  bool operator==(const Merge&) const = default;
 };
 
 // Pair of token ids -> merge. Filled once, then read from any thread.
@@ -70,6 +71,9 @@ class MergeTable {
     slots_[i] = {key, merge};
   }
 
+  // Whether both were filled with the same merges in the same order.
+  bool operator==(const MergeTable&) const = default;
+
   // The merge, or one with rank UINT32_MAX.
   Merge Find(int32_t left, int32_t right) const {
     const uint64_t key = Key(left, right);
@@ -84,6 +88,7 @@ class MergeTable {
   struct Slot {
     uint64_t key = kFree;
     Merge merge;
+    bool operator==(const Slot&) const = default;
   };
   static uint64_t Key(int32_t left, int32_t right) {
     return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
