@@ -17,6 +17,7 @@
 
 namespace hydrad {
 
+struct AdapterTokens;
 class ChatFormat;
 
 // One generation on the device, as those who run it see it.
@@ -49,6 +50,8 @@ class AdapterClaim {
   virtual uint64_t serving() const { return 0; }
   // How conversations with what serves now are written; null: as the base model says.
   virtual std::shared_ptr<const ChatFormat> chat() const { return nullptr; }
+  // The tokens that what serves now brings; null: its requests know the base's only.
+  virtual std::shared_ptr<const AdapterTokens> tokens() const { return nullptr; }
   // Fixes the generation that serves now and holds it on the device; null when it is not there (any more).
   virtual std::shared_ptr<const AdapterGeneration> Bind() = 0;
   // Undoes Bind.
@@ -98,6 +101,9 @@ class AdapterHandle {
   absl::Status status() const { return claim_ != nullptr ? claim_->status() : absl::OkStatus(); }
   bool kept() const { return claim_ != nullptr && claim_->kept(); }
   std::shared_ptr<const ChatFormat> chat() const { return claim_ != nullptr ? claim_->chat() : nullptr; }
+  std::shared_ptr<const AdapterTokens> tokens() const {
+    return claim_ != nullptr ? claim_->tokens() : nullptr;
+  }
   // Tells adapters apart; null for the base model.
   const void* key() const { return claim_ != nullptr ? claim_->key() : nullptr; }
 

@@ -11,6 +11,7 @@
 
 namespace hydrad {
 
+struct AdapterTokens;
 class ChatFormat;
 
 // Where an adapter name stands. LOADING -> AVAILABLE -> UNLOADING -> gone; LOADING -> FAILED -> LOADING;
@@ -74,6 +75,8 @@ struct AdapterInfo {
   // How conversations with it are written, where its directory has a chat template of its own; null: as the
   // base model says.
   std::shared_ptr<const ChatFormat> chat;
+  // The tokens that it brings; null: its requests know the base's only.
+  std::shared_ptr<const AdapterTokens> tokens;
   double load_seconds = 0;  // what that took, from the start of its reading or copying to its end
   // When the serving generation was loaded, or found in the journal at start: in seconds since 1970, for
   // people.

@@ -4,8 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "server/adapters/formats/text_file.h"
 #include "server/base/invalid_argument.h"
-#include "server/base/sha256.h"
 #include "server/base/status.h"
 #include "server/base/status_macros.h"
 
@@ -25,21 +25,12 @@ absl::Status CheckSize(const ChatFiles& files) {
   return InvalidArgument("the chat templates have {} bytes: at most {} are taken", bytes, kMaxKeptBytes);
 }
 
-// The file's text, or nothing where it is not there.
-absl::StatusOr<std::optional<std::string>> ReadIfThere(DiskDirectory& directory, const char* name) {
-  Sha256 ignored;
-  absl::StatusOr<std::unique_ptr<DiskFile>> file = directory.OpenFile(name);
-  if (absl::IsNotFound(file.status())) return std::nullopt;
-  if (!file.ok()) return Annotate(file.status(), name);
-  const absl::StatusOr<Bytes> bytes = ReadWhole(**file, kMaxChatBytes, ignored);
-  if (!bytes.ok()) return Annotate(bytes.status(), name);
-  return std::string(bytes->text());
-}
-
 absl::StatusOr<ChatFiles> ReadFiles(Disk& disk, const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<DiskDirectory> directory, disk.OpenDirectory(path));
-  ASSIGN_OR_RETURN(const std::optional<std::string> config, ReadIfThere(*directory, kTokenizerConfigFile));
-  ASSIGN_OR_RETURN(const std::optional<std::string> source, ReadIfThere(*directory, kChatTemplateFile));
+  ASSIGN_OR_RETURN(const std::optional<std::string> config,
+                   ReadTextIfThere(*directory, kTokenizerConfigFile, kMaxChatBytes));
+  ASSIGN_OR_RETURN(const std::optional<std::string> source,
+                   ReadTextIfThere(*directory, kChatTemplateFile, kMaxChatBytes));
   ASSIGN_OR_RETURN(ChatFiles files, ParseChatFiles(config, source));
   RETURN_IF_ERROR(CheckSize(files));
   return files;

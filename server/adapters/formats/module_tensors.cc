@@ -34,6 +34,10 @@ std::pair<int, int> Features(Projection projection, const AdapterShape& shape) {
   return {0, 0};
 }
 
+bool Equal(const TensorInfo& x, const TensorInfo& y) {
+  return x.dtype == y.dtype && x.shape == y.shape && std::ranges::equal(x.data, y.data);
+}
+
 absl::Status TensorError(std::string_view name, std::string_view reason) {
   return InvalidArgument("tensor '{}': {}", name, reason);
 }
@@ -85,7 +89,9 @@ absl::StatusOr<std::vector<ModuleTensors>> SortByModule(const Safetensors& file,
     module.path = key->path;
     std::tie(module.in, module.out) = Features(key->projection, shape);
     const auto [other, fresh] = module.parts.emplace(key->part, PartTensor{name, &tensor});
-    if (!fresh) return TensorError(name, fmt::format("is there as '{}' too", other->second.name));
+    // PEFT writes a matrix of its own under two names, where the model has other tokens than the base.
+    const bool again = !fresh && key->part == kWeightPart && Equal(*other->second.tensor, tensor);
+    if (!fresh && !again) return TensorError(name, fmt::format("is there as '{}' too", other->second.name));
   }
   if (file.tensors().empty()) return InvalidArgument("holds no tensors");
   std::vector<ModuleTensors> sorted;

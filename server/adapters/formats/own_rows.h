@@ -15,6 +15,9 @@
 
 namespace hydrad {
 
+// Of a matrix of embed_tokens or lm_head at most this part is copied, if no tokens are trained beside it.
+inline constexpr int kCopiedPart = 4;
+
 struct OwnRows {
   TokenRows embedding, head;
 };
@@ -25,10 +28,12 @@ struct OwnRows {
 //   unless ensure_weight_tying says so;
 // - trained tokens of the embedding hold for a tied lm_head too, unless it has others of its own;
 // - a base matrix is the adapter's where it differs from `base`, for a tied lm_head and its embedding alike,
-//   and is read over where it is the same.
-// Equal matrices of both ends of a tied base are one in the result.
-// The result points into the file that `modules` view and into `storage`. INVALID_ARGUMENT names tensor or
-// field.
+//   and is read over where it is the same;
+// - a matrix may have other tokens than the base: more, up to the shape's more_tokens, or fewer, where the
+//   base's is padded; and trained tokens may lie beyond the base's, or in such a matrix.
+// Equal matrices of both ends of a tied base are one in the result. Of a matrix of which few
+// rows are not the base's only those are there, if no LoRA is added to it. The result points into the
+// file that `modules` view and into `storage`. INVALID_ARGUMENT names tensor or field.
 absl::StatusOr<OwnRows> TakeOwnRows(const TokenFields& fields, const AdapterShape& shape,
                                     const BaseWeights* base, std::span<ModuleTensors> modules,
                                     TensorStorage& storage);

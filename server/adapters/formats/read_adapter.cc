@@ -73,8 +73,8 @@ absl::StatusOr<std::optional<ProjectionWeights>> ReadModule(const AdapterConfig&
   module.parts.erase(kVeloraPart);
   if (module.parts.empty() && bias.empty()) return std::nullopt;
   const TokenRows& own = OwnRowsOf(read, module.projection);
-  if (!own.tokens.empty()) {
-    return InvalidArgument("tensor '{}': a LoRA of what has trained tokens is not supported",
+  if (!own.tokens.empty() || own.vocab > 0) {
+    return InvalidArgument("tensor '{}': a LoRA of what has trained or added tokens is not supported",
                            module.parts.begin()->second.name);
   }
   ProjectionWeights weights = BiasAlone(module);

@@ -21,6 +21,8 @@ constexpr char kNamed[] =
     "'.default' out "
     "of the names";
 
+constexpr std::string_view kOriginal = ".original_module.";
+
 // What gives away a thing that is not served. The first that is found counts.
 constexpr std::array kForeign = {
     Mark{"internal_xlora_classifier", "X-LoRA adapters are not supported"},
@@ -37,7 +39,7 @@ constexpr std::array kForeign = {
     Mark{"lora_task_embedding", "MOELoRA adapters are not supported"},
     Mark{"lora_monteclora", "MonteCLoRA is not supported"},
     Mark{"norm.weight", "trained norms are not supported"},
-    Mark{".original_module.", "weights of the base model are not supported"},
+    Mark{kOriginal, "weights of the base model are not supported"},
     Mark{"lora_diag", "KaSA is not supported"},
     Mark{"lora_magnitude_vector.default", kNamed},
     Mark{"lora_embedding_A.default", kNamed},
@@ -59,7 +61,9 @@ constexpr std::array kAnyModule = {
 constexpr std::array kVocabularyModule = {
     Spelling{"weight", kWeightPart},
     Spelling{"modules_to_save.weight", kWeightPart},
+    Spelling{"original_module.weight", kOriginalPart},
     Spelling{"base_layer.weight", kBaseLayerPart},
+    Spelling{"token_adapter.base_layer.weight", kBaseLayerPart},
     Spelling{"token_adapter.trainable_tokens_delta", kTrainedTokensPart},
     Spelling{"lora_embedding_A", "lora_embedding_A"},
     Spelling{"lora_embedding_B", "lora_embedding_B"},
@@ -98,6 +102,10 @@ std::optional<Projection> FindProjection(std::string_view block, std::string_vie
 
 absl::Status CheckForeign(std::string_view key) {
   for (const Mark& mark : kForeign) {
+    if (mark.in_key == kOriginal && (key.ends_with("embed_tokens.original_module.weight") ||
+                                     key.ends_with("lm_head.original_module.weight"))) {
+      continue;
+    }
     if (key.find(mark.in_key) != std::string_view::npos) return InvalidArgument("{}", mark.means);
   }
   return absl::OkStatus();

@@ -14,6 +14,7 @@ namespace hydrad {
 inline constexpr std::string_view kBiasPart = "bias";             // of the base's module, trained
 inline constexpr std::string_view kWeightPart = "weight";         // the adapter's own matrix of the module
 inline constexpr std::string_view kBaseLayerPart = "base_layer";  // the base's matrix as the adapter saw it
+inline constexpr std::string_view kOriginalPart = "original_module";      // what an own matrix stands for
 inline constexpr std::string_view kVeloraPart = "lora_velora_embed";      // counts in training alone
 inline constexpr std::string_view kTrainedTokensPart = "trained_tokens";  // own rows of some tokens
 

@@ -2,12 +2,14 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "server/adapters/formats/adapter_chat.h"
 #include "server/adapters/formats/base_name.h"
 #include "server/adapters/formats/host_bytes.h"
 #include "server/adapters/formats/read_adapter.h"
+#include "server/adapters/formats/read_tokens.h"
 #include "server/base/status.h"
 #include "server/base/status_macros.h"
 
@@ -55,6 +57,11 @@ absl::StatusOr<AdapterReader::Adapter> AdapterReader::Read(const std::string& na
   if (info.chat != nullptr && !info.chat->status().ok()) {
     info.warnings.push_back(fmt::format("{}: chat with it is refused, the rest serves",
                                         std::string(info.chat->status().message())));
+  }
+  if (options_.base_tokenizer != nullptr) {
+    const int vocab = std::max(shape_.vocab, VocabOf(contents.weights.embedding, shape_));
+    ASSIGN_OR_RETURN(info.tokens, ReadAdapterTokens(disk_, path, *options_.base_tokenizer, shape_.vocab,
+                                                    vocab, &info.warnings));
   }
   read.components = TakeApart(path, std::move(contents), change.lenient);
   for (LoadedComponent& loaded : read.components) {

@@ -31,6 +31,12 @@ AdapterStore::Parts WithDefaults(AdapterStore::Parts parts, const AdapterStoreOp
   return parts;
 }
 
+AdapterShape ShapeOf(const ModelConfig& model, const Backend& backend) {
+  AdapterShape shape = model.adapter_shape();
+  shape.more_tokens = backend.more_tokens();
+  return shape;
+}
+
 AdapterStore::Parts OnDisk(std::unique_ptr<Disk> disk) {
   AdapterStore::Parts parts;
   parts.disk = std::move(disk);
@@ -46,7 +52,7 @@ struct AdapterStore::Impl {
         disk(std::move(parts.disk)),
         load_executor(std::move(parts.loads)),
         fetch_executor(std::move(parts.fetches)),
-        reader(*disk, backend, model.adapter_shape(), options),
+        reader(*disk, backend, ShapeOf(model, backend), options),
         state(options, model.adapter_shape().layers, clock),
         notifier(state),
         records(std::move(parts.journal), *fetch_executor),

@@ -38,6 +38,7 @@
 namespace hydrad {
 
 class Backend;
+class Tokenizer;
 
 struct AdapterStoreOptions {
   std::string root{};                    // directory that no path may leave; "" refuses every load
@@ -54,6 +55,8 @@ struct AdapterStoreOptions {
   std::vector<std::string> base_names{};
   // How conversations with the base model are written; null: nobody knows.
   std::shared_ptr<const ChatFormat> base_chat{};
+  // That of the base model; null: adapters have no tokenizers.
+  std::shared_ptr<const Tokenizer> base_tokenizer{};
   // The base model's own numbers. Adapters that need them are refused without them (see ReadAdapter).
   std::shared_ptr<const BaseWeights> base{};
   // Makes the trial of a generation, which stays on the device meanwhile. Is called on a loader or fetch

@@ -38,6 +38,10 @@ class Claims::Claim final : public AdapterClaim {
     MutexLock lock(&claims_.state_.mu);
     return entry_.info.chat;
   }
+  std::shared_ptr<const AdapterTokens> tokens() const override {
+    MutexLock lock(&claims_.state_.mu);
+    return entry_.info.tokens;
+  }
   std::shared_ptr<const AdapterGeneration> Bind() override { return claims_.Bind(state_); }
   void Unbind() override { claims_.Unbind(state_); }
 

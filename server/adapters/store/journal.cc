@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "server/adapters/adapter_tokens.h"
 #include "server/base/invalid_argument.h"
 #include "server/base/json.h"
 #include "server/base/log.h"
@@ -62,6 +63,13 @@ Json ToJson(const ChatFormat& chat) {
   return {{"templates", files->templates}, {"tokens", files->tokens}};
 }
 
+Json ToJson(const AdapterTokens& tokens) {
+  return {{"vocab", tokens.vocab},
+          {"base_vocab", tokens.base_vocab},
+          {"more", tokens.more},
+          {"eos_token", tokens.eos_token}};
+}
+
 Json ToJson(const AdapterInfo& info) {
   Json components = Json::array();
   for (const ComponentInfo& component : info.components) components.push_back(ToJson(component));
@@ -80,6 +88,7 @@ Json ToJson(const AdapterInfo& info) {
                {"warnings", info.warnings},
                {"pieces", std::move(components)}};
   if (info.chat != nullptr) json["chat"] = ToJson(*info.chat);
+  if (info.tokens != nullptr) json["tokens"] = ToJson(*info.tokens);
   return json;
 }
 
@@ -110,6 +119,15 @@ std::shared_ptr<const ChatFormat> ChatFrom(const Json& json) {
       ChatFiles{.templates = json.at("templates").get<Texts>(), .tokens = json.at("tokens").get<Texts>()});
 }
 
+std::shared_ptr<const AdapterTokens> TokensFrom(const Json& json) {
+  AdapterTokens tokens;
+  tokens.vocab = json.at("vocab").get<int>();
+  tokens.base_vocab = json.at("base_vocab").get<int>();
+  tokens.more = json.at("more").get<std::string>();
+  tokens.eos_token = json.at("eos_token").get<std::string>();
+  return std::make_shared<const AdapterTokens>(std::move(tokens));
+}
+
 AdapterInfo InfoFrom(const Json& json) {
   AdapterInfo info;
   info.name = json.at("name").get<std::string>();
@@ -128,6 +146,7 @@ AdapterInfo InfoFrom(const Json& json) {
   for (const Json& component : json.value("pieces", Json::array()))
     info.components.push_back(ComponentFrom(component, info.path));
   if (json.contains("chat")) info.chat = ChatFrom(json.at("chat"));
+  if (json.contains("tokens")) info.tokens = TokensFrom(json.at("tokens"));
   return info;
 }
 

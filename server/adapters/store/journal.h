@@ -30,7 +30,8 @@ struct AnsweredRequest {
 // The sum of the records.
 struct JournalState {
   // Wanted adapters by name. Of the info: name, path, digest, generation, pinned, family, host_bytes,
-  // max_rank, experts, targets, expert_names, lenient, warnings, chat, components (without device_bytes).
+  // max_rank, experts, targets, expert_names, lenient, warnings, chat, tokens, components (without
+  // device_bytes).
   std::map<std::string, AdapterInfo> adapters;
   std::deque<AnsweredRequest> answered;  // oldest first, at most kMostAnswered
   uint64_t last_generation = 0;          // the highest ever given

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/adapters/adapter_tokens.h"
 #include "server/base/log.h"
 #include "server/base/reason.h"
 #include "server/base/status.h"
@@ -28,8 +29,18 @@ void StoreState::Restore(const JournalState& state) {
       ++entry->components;
     }
     if (info.pinned) room.Keep(entry, true);
+    RestoreTokens(entry);
   }
   catalogue.SkipGenerations(state.last_generation);
+}
+
+// A journal tells the tokens without their tokenizer.
+void StoreState::RestoreTokens(const Catalogue::EntryPtr& entry) {
+  std::shared_ptr<const AdapterTokens>& tokens = entry->info.tokens;
+  if (tokens == nullptr || base_tokenizer == nullptr) return;
+  auto made = WithTokenizer(*tokens, *base_tokenizer);
+  tokens = made.ok() ? *std::move(made) : nullptr;
+  if (tokens == nullptr) FailServing(entry, made.status(), /*for_good=*/true);
 }
 
 void StoreState::FailServing(const Catalogue::EntryPtr& entry, const absl::Status& status, bool for_good) {

@@ -28,6 +28,7 @@ struct StoreState {
   // `layers` are the base model's. `clock` must outlive this.
   StoreState(const AdapterStoreOptions& options, int layers, const Clock& c)
       : clock(c),
+        base_tokenizer(options.base_tokenizer),
         catalogue(options.max_adapters),
         residency(options.host_bytes, options.device_bytes, options.fetch_threads),
         generations(catalogue, residency, c, layers, /*must_be_tried=*/options.try_out != nullptr),
@@ -35,14 +36,17 @@ struct StoreState {
         fetch_queue(catalogue, residency, generations, room, c),
         unloads(catalogue, generations, room) {}
 
-  // The adapters that were wanted when a journal was written: AVAILABLE, and not read yet.
+  // The adapters that were wanted when a journal was written: AVAILABLE, and not read yet; FAILED, where
+  // their tokens do not go with the base model's any more.
   void Restore(const JournalState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void RestoreTokens(const Catalogue::EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // What serves `entry` cannot be brought to the device, for `status`: the requests that wait for it are told
   // so, and it is tried again later, or FAILED if it cannot be had again (`for_good`).
   void FailServing(const Catalogue::EntryPtr& entry, const absl::Status& status, bool for_good)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
   const Clock& clock;
+  const std::shared_ptr<const Tokenizer> base_tokenizer;  // or null
   mutable Mutex mu;
   Catalogue catalogue ABSL_GUARDED_BY(mu);
   Residency residency ABSL_GUARDED_BY(mu);

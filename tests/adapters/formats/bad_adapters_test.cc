@@ -154,7 +154,7 @@ const std::vector<BadAdapter>& BadAdapters() {
       {"TrainedTokenTwice", Lora, Set("trainable_token_indices", {3, 3}), kConfig,
        "field 'trainable_token_indices': token 3 is given twice"},
       {"LoraOfTrainedTokens", Lora, LoraOfTrainedTokens, kFile,
-       "embed_tokens.lora_embedding_A': a LoRA of what has trained tokens is not supported"},
+       "embed_tokens.lora_embedding_A': a LoRA of what has trained or added tokens is not supported"},
       {"InvocationOutside", Lora, Set("alora_invocation_tokens", {11}), kFile,
        "token 11 of alora_invocation_tokens is outside of the 11 tokens"},
       {"InvocationOfWholeModules", Lora, AloraOfAWholeModule, kFile,

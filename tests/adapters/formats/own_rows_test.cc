@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "server/adapters/formats/read_adapter.h"
+#include "server/backend/host_rows.h"
 #include "tests/fakes/fake_disk.h"
 #include "tests/fakes/tiny_base.h"
 
@@ -31,7 +32,25 @@ class OwnRowsTest : public ::testing::TestWithParam<bool> {
  protected:
   absl::StatusOr<AdapterContents> Read() {
     disk_.Put("a", files_.Bytes());
-    return ReadAdapter(disk_, "a", model_.adapter_shape(), 1 << 20, base_.weights());
+    AdapterShape shape = model_.adapter_shape();
+    shape.more_tokens = more_tokens_;
+    return ReadAdapter(disk_, "a", shape, 1 << 20, base_.weights());
+  }
+  // The base's matrix of that name, cut or with rows of others behind it.
+  FakeTensor BaseWith(const std::string& name, int64_t rows) {
+    const FakeTensor& base = base_.tensor(name);
+    FakeTensor tensor = MakeTensor("F32", {rows, 8}, 99);
+    std::memcpy(tensor.bytes.data(), base.bytes.data(), std::min(tensor.bytes.size(), base.bytes.size()));
+    return tensor;
+  }
+  std::string HeadName() const { return tied_ ? "model.embed_tokens.weight" : "lm_head.weight"; }
+  // That `rows` are rows `from`, ... of `tensor`.
+  static void ExpectRows(const TokenRows& rows, const FakeTensor& tensor, const std::vector<int32_t>& from) {
+    ASSERT_EQ(rows.rows.rows, static_cast<int>(from.size()));
+    std::vector<float> all = ValuesOf(tensor), own(from.size() * 8);
+    CopyRows(rows.rows, 0, rows.rows.rows, own.data());
+    for (size_t i = 0; i < own.size(); ++i)
+      EXPECT_EQ(own[i], all[static_cast<size_t>(from[i / 8]) * 8 + i % 8]) << i;
   }
   AdapterContents Good() {
     auto read = Read();
@@ -51,6 +70,7 @@ class OwnRowsTest : public ::testing::TestWithParam<bool> {
   static bool None(const TokenRows& rows) { return rows.rows.data == nullptr; }
 
   const bool tied_ = GetParam();
+  int more_tokens_ = 0;
   const ModelConfig model_ = Model(tied_);
   const TinyBase base_{model_};
   AdapterFiles files_ = PlainLora();
@@ -146,6 +166,97 @@ TEST_P(OwnRowsTest, EqualTokensOfBothEndsOfATiedBaseAreStoredOnce) {
   }
 }
 
+TEST_P(OwnRowsTest, TrainedTokensMayLieBeyondTheBases) {
+  more_tokens_ = 3;
+  files_.config["trainable_token_indices"] = {12, 4, 11};
+  const FakeTensor& own = Add(kEmbedding + "token_adapter.trainable_tokens_delta", {3, 8});
+  const AdapterContents contents = Good();
+  EXPECT_TRUE(Holds(contents.weights.embedding, own));
+  EXPECT_EQ(contents.weights.embedding.vocab, 13);
+  EXPECT_EQ(contents.weights.head.vocab, tied_ ? 13 : 0) << "what has no row in lm_head is read, never drawn";
+  EXPECT_FALSE(contents.traits.linear);
+
+  files_.config["trainable_token_indices"] = {13, 4, 11};
+  EXPECT_THAT(Error(), HasSubstr("token 12 has no row, though token 13 has one"));
+  files_.config["trainable_token_indices"] = {14, 4, 11};
+  EXPECT_THAT(Error(), HasSubstr("token 14 of trainable_token_indices is outside of the 14 tokens"));
+}
+
+TEST_P(OwnRowsTest, OfAnEnlargedMatrixTheNewRowsAreKept) {
+  more_tokens_ = 2;
+  const FakeTensor embedding = BaseWith("model.embed_tokens.weight", 13), head = BaseWith(HeadName(), 13);
+  for (const bool saved : {false, true}) {
+    if (saved) files_.config["modules_to_save"] = {"embed_tokens", "lm_head"};
+    files_.tensors[kEmbedding + "weight"] = embedding;
+    files_.tensors[kHead + "weight"] = head;
+    if (saved) files_.tensors[kHead + "modules_to_save.weight"] = head;  // PEFT says all of it again
+    if (saved) files_.tensors[kHead + "original_module.weight"] = head;
+    const AdapterContents contents = Good();
+    for (const TokenRows* own : {&contents.weights.embedding, &contents.weights.head}) {
+      EXPECT_THAT(own->tokens, ElementsAre(11, 12));
+      EXPECT_EQ(own->vocab, 13);
+    }
+    ExpectRows(contents.weights.embedding, embedding, {11, 12});
+    ExpectRows(contents.weights.head, head, {11, 12});
+  }
+  files_.tensors[kHead + "weight"] = files_.tensors[kHead + "modules_to_save.weight"] =
+      BaseWith(HeadName(), 14);
+  EXPECT_THAT(Error(), HasSubstr("has 14 tokens: this device takes 2 beyond the 11 of the base"));
+}
+
+TEST_P(OwnRowsTest, TrainedTokensStandOverAnEnlargedMatrix) {
+  more_tokens_ = 2;
+  files_.config["trainable_token_indices"] = {12, 4};
+  const FakeTensor matrix = BaseWith("model.embed_tokens.weight", 13);
+  files_.tensors[kEmbedding + "token_adapter.base_layer.weight"] = matrix;
+  const FakeTensor& trained = Add(kEmbedding + "token_adapter.trainable_tokens_delta", {2, 8});
+  if (tied_) {
+    files_.tensors[kHead + "token_adapter.base_layer.weight"] = matrix;
+    files_.tensors[kHead + "token_adapter.trainable_tokens_delta"] = trained;
+  }
+  const AdapterContents contents = Good();
+  const TokenRows& own = contents.weights.embedding;
+  EXPECT_THAT(own.tokens, ElementsAre(4, 11, 12));
+  EXPECT_EQ(own.vocab, 13);
+  ExpectRows({{}, {own.rows.data, own.rows.dtype, 1, 8}}, trained, {1});
+  EXPECT_EQ(contents.weights.head.rows.data == own.rows.data, tied_);
+  if (!tied_) return;
+  files_.tensors[kHead + "token_adapter.trainable_tokens_delta"] = MakeTensor("F32", {2, 8}, 77);
+  EXPECT_THAT(Error(), HasSubstr("differs from the embedding's, to which the base model ties lm_head"));
+}
+
+TEST_P(OwnRowsTest, OfAMatrixThatIsMostlyTheBasesTheOthersAreKept) {
+  FakeTensor matrix = BaseWith("model.embed_tokens.weight", 11);
+  for (const size_t row : {9, 2}) matrix.bytes[row * 8 * sizeof(float)] ^= 1;
+  files_.config["modules_to_save"] = {"embed_tokens"};
+  files_.tensors[kEmbedding + "weight"] = matrix;
+  const AdapterContents contents = Good();
+  EXPECT_THAT(contents.weights.embedding.tokens, ElementsAre(2, 9));
+  ExpectRows(contents.weights.embedding, matrix, {2, 9});
+  EXPECT_EQ(contents.weights.embedding.vocab, 0);
+}
+
+TEST_P(OwnRowsTest, AMatrixMayLackThePaddingOfTheBases) {
+  const FakeTensor embedding = BaseWith("model.embed_tokens.weight", 9), head = BaseWith(HeadName(), 9);
+  files_.tensors[kEmbedding + "weight"] = embedding;
+  files_.tensors[kHead + "weight"] = head;
+  EXPECT_THAT(Error(), HasSubstr("shape [9, 8] is not [11, 8]: this device takes no other tokens"));
+  more_tokens_ = 1;
+  const AdapterContents contents = Good();
+  EXPECT_EQ(contents.weights.embedding.vocab, 0);
+  EXPECT_EQ(contents.weights.head.vocab, 9) << "the others are never drawn";
+  EXPECT_TRUE(None(contents.weights.embedding) && None(contents.weights.head));
+}
+
+TEST_P(OwnRowsTest, ALoraOfAnEnlargedEmbeddingIsRefused) {
+  more_tokens_ = 2;
+  files_.tensors[kEmbedding + "weight"] = BaseWith("model.embed_tokens.weight", 13);
+  files_.config["target_modules"].push_back("embed_tokens");
+  Add(kEmbedding + "lora_embedding_A", {2, 11});
+  Add(kEmbedding + "lora_embedding_B", {8, 2});
+  EXPECT_THAT(Error(), HasSubstr("a LoRA of what has trained or added tokens is not supported"));
+}
+
 TEST_P(OwnRowsTest, WhatIsBrokenIsNamed) {
   const AdapterFiles good = files_;
   files_.config["modules_to_save"] = {"lm_head"};
@@ -153,7 +264,7 @@ TEST_P(OwnRowsTest, WhatIsBrokenIsNamed) {
   Add(kHead + "weight", {12, 8});
   EXPECT_THAT(Error(), HasSubstr("lm_head.weight': shape [12, 8] is not [11, 8]"));
   Add(kHead + "weight", {11, 8});
-  Add(kHead + "modules_to_save.weight", {11, 8});
+  Add(kHead + "modules_to_save.weight", {11, 8}, 6);
   EXPECT_THAT(Error(), HasSubstr("is there as 'base_model.model.lm_head.modules_to_save.weight' too"));
 
   files_ = good;

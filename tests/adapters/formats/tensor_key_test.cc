@@ -45,30 +45,29 @@ TEST(ParseTensorKey, LayersAreThoseOfTheModel) {
 
 TEST(ParseTensorKey, NamesAreExact) {
   const std::string q = kStem + std::string("0.self_attn.q_proj.");
-  for (const std::string& key :
-       {std::string(""),
-        std::string("base_model.model."),
-        std::string("model.layers.0.self_attn.q_proj.lora_A.weight"),
-        q,
-        q + "lora_A",
-        q + "weight",
-        q + "lora_A.weight.x",
-        q + "base_layer.bias.x",
-        q + "lora_A.bias",
-        q + "modules_to_save.weight",
-        q + "lora_embedding_A",
-        q + "token_adapter.trainable_tokens_delta",
-        kStem + std::string("0.bias"),
-        std::string("base_model.model.lm_head"),
-        std::string("base_model.model.lm_head.bias.weight"),
-        std::string("base_model.model.embed_tokens.weight"),
-        std::string("base_model.model.model.embed_tokens.token_adapter.base_layer.weight"),
-        q + "lora_A.a.b.weight",
-        q + "lora_A.weights",
-        kStem + std::string("0.mlp.q_proj.lora_A.weight"),
-        kStem + std::string("0.self_attn.up_proj.lora_A.weight"),
-        kStem + std::string("0.q_proj.lora_A.weight"),
-        kStem + std::string("0.self_attn.x_proj.lora_A.weight")}) {
+  for (const std::string& key : {std::string(""),
+                                 std::string("base_model.model."),
+                                 std::string("model.layers.0.self_attn.q_proj.lora_A.weight"),
+                                 q,
+                                 q + "lora_A",
+                                 q + "weight",
+                                 q + "lora_A.weight.x",
+                                 q + "base_layer.bias.x",
+                                 q + "lora_A.bias",
+                                 q + "modules_to_save.weight",
+                                 q + "lora_embedding_A",
+                                 q + "token_adapter.trainable_tokens_delta",
+                                 kStem + std::string("0.bias"),
+                                 std::string("base_model.model.lm_head"),
+                                 std::string("base_model.model.lm_head.bias.weight"),
+                                 std::string("base_model.model.embed_tokens.weight"),
+                                 q + "token_adapter.base_layer.weight",
+                                 q + "lora_A.a.b.weight",
+                                 q + "lora_A.weights",
+                                 kStem + std::string("0.mlp.q_proj.lora_A.weight"),
+                                 kStem + std::string("0.self_attn.up_proj.lora_A.weight"),
+                                 kStem + std::string("0.q_proj.lora_A.weight"),
+                                 kStem + std::string("0.self_attn.x_proj.lora_A.weight")}) {
     EXPECT_THAT(Error(key), StartsWith("unexpected name")) << key;
   }
 }
@@ -88,7 +87,9 @@ TEST(ParseTensorKey, SpellingsOfOnePart) {
       {embedding + "lora_embedding_A", "lora_embedding_A"},
       {embedding + "lora_embedding_B", "lora_embedding_B"},
       {embedding + "token_adapter.trainable_tokens_delta", kTrainedTokensPart},
+      {embedding + "token_adapter.base_layer.weight", kBaseLayerPart},
       {head + "modules_to_save.weight", kWeightPart},
+      {head + "original_module.weight", kOriginalPart},
       {head + "lora_A.weight", "lora_A"},
   };
   for (const auto& [name, part] : cases) {
@@ -123,7 +124,7 @@ TEST(ParseTensorKey, ForeignThingsAreNamed) {
       {kStem + std::string("0.input_layernorm.weight"), "trained norms are not supported"},
       {q + "base_layer.weight",
        "weights of the base model are not supported, but those of embed_tokens and lm_head"},
-      {"base_model.model.lm_head.original_module.weight", "weights of the base model are not supported"},
+      {q + "original_module.weight", "weights of the base model are not supported"},
   };
   for (const auto& [key, error] : cases) EXPECT_EQ(Error(key), error) << key;
   for (const char* part : {"lora_magnitude_vector.default.weight", "lora_embedding_A.default"}) {
