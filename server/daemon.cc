@@ -280,6 +280,7 @@ absl::Status Daemon::LoadAdapters() {
                           .loaders_in_background = true,  // running requests do not feel them
                           .base_names = ModelNames(config_, model_->config()),
                           .base_chat = chat_,
+                          .base_tokenizer = tokenizer_,
                           .base = base_weights_,
                           .try_out = [this](const auto& adapter) { return self_test_->Adapter(adapter); }},
       *backend_, model_->config(), clock_, std::move(parts));

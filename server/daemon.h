@@ -104,7 +104,7 @@ class Daemon {
   std::unique_ptr<Model> network_, recording_;
   Model* model_ = nullptr;  // one of them
   std::shared_ptr<const BaseWeights> base_weights_;
-  std::unique_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const ChatFormat> chat_;  // of the base model
   std::unique_ptr<GrammarService> forms_;   // null where its library is not installed
   std::unique_ptr<Admission> admission_, admins_;

@@ -16,7 +16,7 @@ namespace hydrad {
 namespace {
 
 struct InfoFlags {
-  std::string text, service;
+  std::string text, service, adapter;
   bool parse_special = false, no_special = false;
   CallFlags call{.timeout_seconds = 10};
 };
@@ -28,6 +28,7 @@ void RunTokenize(const InfoFlags& flags, Session& session) {
   request.set_text(session.TextOrStdin(flags.text));
   request.set_parse_special(flags.parse_special);
   request.set_no_special(flags.no_special);
+  request.set_adapter(flags.adapter);
   const auto tokens = Client(session.ToServer()).Tokenize(request, flags.call.options());
   if (!tokens.ok()) return session.Fail(tokens.status(), session.server);
   if (session.json) {
@@ -122,6 +123,10 @@ void AddTokenizeCommand(CLI::App& app, Session& session) {
   command->add_flag("--parse-special", flags->parse_special,
                     "Special tokens written in the text count as such");
   command->add_flag("--no-special", flags->no_special, "Do not add the tokenizer's special tokens (BOS)");
+  command
+      ->add_option("--adapter", flags->adapter,
+                   "A loaded adapter, whose tokens are meant; none: the base model")
+      ->type_name("NAME");
   AddTenantKeyFlag(*command, flags->call);
   command->footer(
       "Examples:\n  hydractl tokenize 'Hello world'\n"

@@ -165,6 +165,7 @@ Json ToJson(const v1::Adapter& adapter) {
                {"host_bytes", adapter.host_bytes()},
                {"lenient", adapter.lenient()},
                {"warnings", adapter.warnings()}};
+  if (adapter.added_tokens() > 0) json["added_tokens"] = adapter.added_tokens();
   if (!adapter.expert_names().empty()) json["expert_names"] = adapter.expert_names();
   for (const v1::Adapter::Expert& expert : adapter.moa_experts()) {
     json["moa_experts"].push_back({{"name", expert.name()},

@@ -1,27 +1,56 @@
 #include "server/front/answers.h"
 
+#include <algorithm>
+#include <memory>
 #include <utility>
 
+#include "server/adapters/adapter_tokens.h"
+#include "server/base/status.h"
 #include "server/base/status_macros.h"
+#include "server/front/error_details.h"
 #include "server/front/validate.h"
 #include "server/text/tokenizer/utf8.h"  // IsUtf8
 
 namespace hydrad {
 
-absl::StatusOr<Tokenized> Tokenize(const Rooms& rooms, const TokenizeCall& call) {
+namespace {
+
+// The tokens that the adapter brings; null: none, or it is the base model.
+absl::StatusOr<std::shared_ptr<const AdapterTokens>> TokensOf(const Rooms& rooms, const std::string& tenant,
+                                                              const std::string& adapter) {
+  if (adapter.empty()) return nullptr;
+  if (!rooms.admission.Allowed(tenant, adapter)) {
+    return WithReason(PermissionDenied("tenant '{}' may not use adapter '{}'", tenant, adapter),
+                      "ADAPTER_NOT_ALLOWED", {{"tenant", tenant}, {"adapter", adapter}});
+  }
+  absl::StatusOr<AdapterInfo> info = rooms.adapters.Get(adapter);
+  if (!info.ok()) return WithReason(info.status(), "ADAPTER_NOT_FOUND", {{"adapter", adapter}});
+  return info->tokens;
+}
+
+}  // namespace
+
+absl::StatusOr<Tokenized> Tokenize(const Rooms& rooms, const std::string& tenant, const TokenizeCall& call) {
   RETURN_IF_ERROR(Validate(call, rooms.limits));
+  ASSIGN_OR_RETURN(const auto own, TokensOf(rooms, tenant, call.adapter));
+  const Tokenizer& tokenizer = own == nullptr ? rooms.tokenizer : *own->tokenizer;
   Tokenized out;
-  out.ids = rooms.tokenizer.Encode(call.text, !call.no_special, call.parse_special);
+  out.ids = tokenizer.Encode(call.text, !call.no_special, call.parse_special);
   for (const int32_t id : out.ids) {
-    std::string bytes = rooms.tokenizer.TokenBytes(id);
+    std::string bytes = tokenizer.TokenBytes(id);
     out.tokens.push_back(IsUtf8(bytes) ? std::move(bytes) : "\uFFFD");
   }
   return out;
 }
 
-absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const DetokenizeCall& call) {
-  RETURN_IF_ERROR(Validate(call, rooms.limits));
-  return rooms.tokenizer.Decode(call.token_ids, !call.keep_special_tokens);
+absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const std::string& tenant,
+                                       const DetokenizeCall& call) {
+  ASSIGN_OR_RETURN(const auto own, TokensOf(rooms, tenant, call.adapter));
+  RequestLimits limits = rooms.limits;
+  if (own != nullptr) limits.vocab_size = std::max(limits.vocab_size, own->vocab);
+  RETURN_IF_ERROR(Validate(call, limits));
+  const Tokenizer& tokenizer = own == nullptr ? rooms.tokenizer : *own->tokenizer;
+  return tokenizer.Decode(call.token_ids, !call.keep_special_tokens);
 }
 
 namespace {
@@ -41,7 +70,8 @@ std::vector<ServedModel> Models(const Rooms& rooms, Allowed allowed) {
                       .family = std::move(info.family),
                       .experts = info.experts,
                       .expert_names = std::move(info.expert_names),
-                      .tier = info.tier});
+                      .tier = info.tier,
+                      .added_tokens = info.tokens == nullptr ? 0 : info.tokens->count});
   }
   return models;
 }

@@ -16,9 +16,11 @@ struct Tokenized {
   std::vector<int32_t> ids;
   std::vector<std::string> tokens;  // [ids] the text of each, U+FFFD for bytes that are not UTF-8 alone
 };
-// INVALID_FIELD; so does the next.
-absl::StatusOr<Tokenized> Tokenize(const Rooms& rooms, const TokenizeCall& call);
-absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const DetokenizeCall& call);
+// INVALID_FIELD, and of an adapter that the tenant may not use or that is not loaded ADAPTER_NOT_ALLOWED and
+// ADAPTER_NOT_FOUND; so does the next.
+absl::StatusOr<Tokenized> Tokenize(const Rooms& rooms, const std::string& tenant, const TokenizeCall& call);
+absl::StatusOr<std::string> Detokenize(const Rooms& rooms, const std::string& tenant,
+                                       const DetokenizeCall& call);
 
 struct ServedModel {
   std::string name;  // "": the base model
@@ -30,6 +32,7 @@ struct ServedModel {
   int experts = 1;
   std::vector<std::string> expert_names{};
   Tier tier = Tier::kDevice;  // where its weights are
+  int added_tokens = 0;       // that it brings
 };
 // What the tenant may use now, the base model first.
 std::vector<ServedModel> ModelsFor(const Rooms& rooms, const std::string& tenant);

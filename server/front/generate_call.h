@@ -78,11 +78,13 @@ inline bool TakesLong(const GenerateCall& call) { return call.form.has_value() |
 
 struct TokenizeCall {
   std::string text;
+  std::string adapter;  // whose tokens are meant; "": those of the base model
   bool parse_special = false, no_special = false;
 };
 
 struct DetokenizeCall {
   std::vector<int32_t> token_ids;
+  std::string adapter;  // as above
   bool keep_special_tokens = false;
 };
 

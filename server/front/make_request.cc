@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <optional>
@@ -27,6 +28,18 @@ uint64_t Random64() {
 }
 
 Refusal Invalid(absl::Status status) { return {.status = std::move(status), .metric = "invalid"}; }
+
+// Validates a call. Ids of tokens may be those that its adapter brings, which the tenant may use: who asks
+// for nothing else does not look it up.
+absl::Status ValidateFor(const Rooms& rooms, const GenerateCall& call, const std::string& tenant) {
+  absl::Status valid = Validate(call, rooms.limits);
+  if (valid.ok() || call.adapter.empty() || !rooms.admission.Allowed(tenant, call.adapter)) return valid;
+  const absl::StatusOr<AdapterInfo> info = rooms.adapters.Get(call.adapter);
+  if (!info.ok() || info->tokens == nullptr) return valid;
+  RequestLimits limits = rooms.limits;
+  limits.vocab_size = std::max(limits.vocab_size, info->tokens->vocab);
+  return Validate(call, limits);
+}
 
 // All that the call uses; of the base model none.
 Names AdaptersOf(const GenerateCall& call) {
@@ -101,6 +114,11 @@ Refusal ChatRefused(const absl::Status& why, bool own, const AdapterHandle& adap
       ReasonOf(why)));
 }
 
+// As the one adapter of a call writes text, where it brings tokens.
+const Tokenizer& TokenizerOf(const Rooms& rooms, const AdapterTokens* own) {
+  return own == nullptr ? rooms.tokenizer : *own->tokenizer;
+}
+
 // A prompt's tokens; of a conversation whose answer is to be taken apart, how; and how the prompt's text with
 // more behind it is written in tokens, where it is a text.
 struct ReadText {
@@ -112,27 +130,27 @@ struct ReadText {
 // The conversation as text, which takes its place in the call, and as tokens; special ones where the template
 // has written them.
 OrRefusal<ReadText> ReadChat(const Rooms& rooms, const std::vector<AdapterHandle>& handles,
-                             GenerateCall* call) {
+                             const Tokenizer& tokenizer, GenerateCall* call) {
   const ChatPrompt& chat = std::get<ChatPrompt>(call->prompt);
   const std::shared_ptr<const ChatFormat> format = FormatOf(rooms, handles);
   absl::StatusOr<ChatTemplate::Rendered> rendered =
       RenderChat(chat, *format, rooms.limits, std::chrono::system_clock::now());
   if (!rendered.ok()) return ChatRefused(rendered.status(), format != rooms.chat, handles.front());
   ReadText read;
-  read.ids = rooms.tokenizer.Encode(rendered->text, rendered->from_data);
+  read.ids = tokenizer.Encode(rendered->text, rendered->from_data);
   // An answer of a form is the form's from its first token on: whatever looks like markup in it is content.
   if (chat.take_apart && !call->form) {
     read.answer = AnswerOptions(chat, rooms.tool_format, format->source(!chat.tools.empty()), rendered->text,
                                 Random64());
   }
   if (!call->labels.empty()) {
-    read.encode_behind = [&tokenizer = rooms.tokenizer, from = *rendered](std::string_view label) {
+    read.encode_behind = [&tokenizer, from = *rendered](std::string_view label) {
       std::vector<ByteRange> data = from.from_data;
       data.push_back({from.text.size(), from.text.size() + label.size()});
       return tokenizer.Encode(from.text + std::string(label), data);
     };
   }
-  const int32_t end = rooms.tokenizer.TokenId(format->eos_token());
+  const int32_t end = tokenizer.TokenId(format->eos_token());
   if (end >= 0 && !call->stopping.ignore_eos) call->stopping.stop_token_ids.push_back(end);
   call->prompt = std::move(rendered->text);
   return read;
@@ -150,10 +168,10 @@ ReadText ReadPlain(const Tokenizer& tokenizer, const GenerateCall& call) {
 }
 
 OrRefusal<ReadText> ReadPrompt(const Rooms& rooms, const std::vector<AdapterHandle>& handles,
-                               GenerateCall* call) {
+                               const Tokenizer& tokenizer, GenerateCall* call) {
   if (auto* ids = std::get_if<std::vector<int32_t>>(&call->prompt)) return ReadText{*ids};
   const bool chat = std::holds_alternative<ChatPrompt>(call->prompt);
-  OrRefusal<ReadText> read = chat ? ReadChat(rooms, handles, call) : ReadPlain(rooms.tokenizer, *call);
+  OrRefusal<ReadText> read = chat ? ReadChat(rooms, handles, tokenizer, call) : ReadPlain(tokenizer, *call);
   if (!read.ok()) return read;
   const char* field = chat ? "messages" : "text";
   const int tokens = static_cast<int>((*read).ids.size());
@@ -207,10 +225,14 @@ void SetTexts(const Tokenizer& tokenizer, GenerateCall* call, Prepared* prepared
   if (call->output.echo && text != nullptr) echo = std::move(*text);
 }
 
-absl::Status SetLabels(const Rooms& rooms, const std::vector<std::string>& labels, const EncodeBehind& behind,
-                       Prepared* prepared) {
+absl::Status SetLabels(const Rooms& rooms, const Tokenizer& tokenizer, const std::vector<std::string>& labels,
+                       const EncodeBehind& behind, Prepared* prepared) {
   Request& request = prepared->request;
-  ASSIGN_OR_RETURN(auto tokens, LabelTokens(rooms.tokenizer, request.prompt, labels, behind));
+  if (request.tokens != nullptr && request.tokens->vocab > request.tokens->base_vocab) {
+    return BadFields({{"labels", fmt::format("cannot be scored: adapter '{}' brings tokens of its own",
+                                             request.adapter.name())}});
+  }
+  ASSIGN_OR_RETURN(auto tokens, LabelTokens(tokenizer, request.prompt, labels, behind));
   for (const auto& label : tokens) prepared->head.label_tokens.push_back(static_cast<int>(label.size()));
   return SayLabels(std::move(tokens), rooms.limits.vocab_size, rooms.limits.max_context, &request);
 }
@@ -224,6 +246,7 @@ void SetHead(const GenerateCall& call, const Request& request, AnswerHead* out) 
     head.adapters.push_back({call.adapters[i].name, WeightAt(call, i)});
   head.choices = request.n;
   head.token_ids = call.output.token_ids;
+  head.tokens = request.tokens;
 }
 
 }  // namespace
@@ -261,7 +284,8 @@ Stopping StoppingOf(StoppingFields f) {
 }
 
 OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const EnteredCall& from) {
-  if (absl::Status valid = Validate(call, rooms.limits); !valid.ok()) return Invalid(std::move(valid));
+  if (absl::Status valid = ValidateFor(rooms, call, from.asker.tenant); !valid.ok())
+    return Invalid(std::move(valid));
   const Names names = AdaptersOf(call);
   const std::string& tenant = from.asker.tenant;
   if (auto refusal = Forbidden(rooms.admission, tenant, names)) return *std::move(refusal);
@@ -273,7 +297,9 @@ OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const Ent
   request.form = *std::move(form);
   OrRefusal<std::vector<AdapterHandle>> handles = Hold(rooms.adapters, names, tenant);
   if (!handles.ok()) return std::move(handles.refusal());
-  OrRefusal<ReadText> read = ReadPrompt(rooms, *handles, &call);
+  if ((*handles).size() == 1) request.tokens = (*handles).front().tokens();
+  const Tokenizer& tokenizer = TokenizerOf(rooms, request.tokens.get());
+  OrRefusal<ReadText> read = ReadPrompt(rooms, *handles, tokenizer, &call);
   if (!read.ok()) return std::move(read.refusal());
   request.prompt = std::move((*read).ids);
   SetAdapters(call, std::move(*handles), &request);
@@ -288,15 +314,15 @@ OrRefusal<Prepared> MakeRequest(const Rooms& rooms, GenerateCall call, const Ent
   request.n = call.sampling.n.value_or(1);
   request.output = OptionsOf(call.output);
   const std::optional<AnswerParser::Options>& answer = (*read).answer;
-  if (answer) request.output.kept_tokens = MarkerTokens(rooms.tokenizer, *answer);
+  if (answer) request.output.kept_tokens = MarkerTokens(tokenizer, *answer);
   request.stopping = StoppingOf(std::move(call.stopping));
   if (!call.labels.empty()) {
-    const absl::Status said = SetLabels(rooms, call.labels, (*read).encode_behind, &prepared);
+    const absl::Status said = SetLabels(rooms, tokenizer, call.labels, (*read).encode_behind, &prepared);
     if (!said.ok()) return Invalid(said);
   }
   SetHead(call, request, &prepared.head);
   prepared.head.answer = answer;
-  SetTexts(rooms.tokenizer, &call, &prepared);
+  SetTexts(tokenizer, &call, &prepared);
   return prepared;
 }
 

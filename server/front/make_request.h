@@ -3,10 +3,12 @@
 #ifndef HYDRAD_SERVER_FRONT_MAKE_REQUEST_H_
 #define HYDRAD_SERVER_FRONT_MAKE_REQUEST_H_
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "server/adapters/adapter_tokens.h"
 #include "server/front/caller.h"
 #include "server/front/generate_call.h"
 #include "server/front/refusal.h"
@@ -32,7 +34,8 @@ struct AnswerHead {
   // The prompt's text, when it is to be repeated: as it was sent, of a conversation what the template wrote,
   // or of ids all whole characters, so that each choice's text goes on where it ends.
   std::string echo;
-  bool token_ids = false;  // send ids beside the text
+  bool token_ids = false;                       // send ids beside the text
+  std::shared_ptr<const AdapterTokens> tokens;  // what ids mean; null: what the base's do
   // How to take the answer apart, by an AnswerReader; nothing: what is generated is all one text.
   std::optional<AnswerParser::Options> answer;
 };

@@ -237,6 +237,7 @@ absl::Status Validate(const GenerateCall& call, const RequestLimits& limits) {
 absl::Status Validate(const TokenizeCall& call, const RequestLimits& limits) {
   Checker check;
   check.Text(call.text, limits.max_prompt_bytes, "text");
+  if (!call.adapter.empty()) check.AdapterName(call.adapter, "adapter");
   return check.Result();
 }
 

@@ -61,7 +61,12 @@ std::string CompletionLogprobs::Take() {
   return out;
 }
 
+TokenWriter WriterOf(std::shared_ptr<const AdapterTokens> tokens) {
+  return [tokens = std::move(tokens)](int32_t token) { return tokens->tokenizer->TokenBytes(token); };
+}
+
 void CompletionShape::Begin(const AnswerHead& head, const OutputStart& start, int first_index) {
+  if (head.tokens != nullptr) writer_ = WriterOf(head.tokens);
   first_index_ = first_index;
   prompt_ = head.echo;
   first_token_ = head.first_token;

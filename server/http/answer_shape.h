@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,9 @@ namespace hydrad {
 
 // What a token writes (Tokenizer::TokenBytes).
 using TokenWriter = std::function<std::string(int32_t token)>;
+
+// What the tokens of an adapter write, which brings some. REQUIRES: it does.
+TokenWriter WriterOf(std::shared_ptr<const AdapterTokens> tokens);
 
 // Makes JSON of the pieces of one request's choices, as they come or all at once. One thread at a time.
 class AnswerShape {
@@ -78,7 +82,7 @@ class CompletionShape final : public AnswerShape {
   std::string ObjectOf(size_t index, Choice& choice);
 
   const bool logprobs_, echo_;
-  const TokenWriter writer_;
+  TokenWriter writer_;
   int first_index_ = 0;
   std::string prompt_;  // its text, where it is repeated
   int32_t first_token_ = -1;

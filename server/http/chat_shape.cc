@@ -76,6 +76,7 @@ struct Difference {
 }  // namespace
 
 void ChatShape::Begin(const AnswerHead& head, const OutputStart&, int) {
+  if (head.tokens != nullptr) writer_ = WriterOf(head.tokens);
   choices_.resize(static_cast<size_t>(head.choices));
   if (head.answer) reader_.emplace(*head.answer, head.choices);
 }

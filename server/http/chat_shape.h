@@ -45,7 +45,7 @@ class ChatShape final : public AnswerShape {
   std::string Message(const Choice& choice) const;
 
   const bool logprobs_;
-  const TokenWriter writer_;
+  TokenWriter writer_;
   std::optional<AnswerReader> reader_;  // of an answer that is taken apart
   std::vector<Choice> choices_;
 };

@@ -13,6 +13,7 @@ Json ModelObject(const ServedModel& model, const std::string& base_model, int64_
   out["parent"] = base_model;
   Json own = {{"family", model.family}, {"generation", model.generation}, {"experts", model.experts}};
   if (!model.expert_names.empty()) own["expert_names"] = model.expert_names;
+  if (model.added_tokens > 0) own["added_tokens"] = model.added_tokens;
   out["hydrad"] = std::move(own);
   return out;
 }

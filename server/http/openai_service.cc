@@ -170,9 +170,9 @@ class OpenAiService final : public HttpService, public std::enable_shared_from_t
   absl::StatusOr<Json> Respond(const std::string& tenant, const Route& route, std::string_view body) const {
     switch (route.endpoint) {
       case Endpoint::kTokenize:
-        return AnswerTokenize(rooms_, body);
+        return AnswerTokenize(rooms_, tenant, facts_.base_model, body);
       case Endpoint::kDetokenize:
-        return AnswerDetokenize(rooms_, body);
+        return AnswerDetokenize(rooms_, tenant, facts_.base_model, body);
       case Endpoint::kStatus:
         return StatusObject(intake_, tenant, facts_.base_model);
       default:

@@ -12,10 +12,13 @@
 namespace hydrad {
 
 // {"prompt": text, "add_special_tokens": true, "parse_special": false} to {"tokens": ids, "token_strs":
-// texts, "count", "max_model_len"}. INVALID_FIELD; so does the next.
-absl::StatusOr<Json> AnswerTokenize(const Rooms& rooms, std::string_view body);
+// texts, "count", "max_model_len"}. The tokens are those of the adapter that "model" names, if it names one
+// that the tenant may use, else the base model's. INVALID_FIELD; so does the next.
+absl::StatusOr<Json> AnswerTokenize(const Rooms& rooms, const std::string& tenant,
+                                    const std::string& base_model, std::string_view body);
 // {"tokens": ids, "skip_special_tokens": true} to {"prompt": text}.
-absl::StatusOr<Json> AnswerDetokenize(const Rooms& rooms, std::string_view body);
+absl::StatusOr<Json> AnswerDetokenize(const Rooms& rooms, const std::string& tenant,
+                                      const std::string& base_model, std::string_view body);
 
 }  // namespace hydrad
 

@@ -149,12 +149,14 @@ GenerateCall FromProto(v1::ChatRequest message) {
 
 TokenizeCall FromProto(v1::TokenizeRequest message) {
   return {.text = std::move(*message.mutable_text()),
+          .adapter = std::move(*message.mutable_adapter()),
           .parse_special = message.parse_special(),
           .no_special = message.no_special()};
 }
 
 DetokenizeCall FromProto(const v1::DetokenizeRequest& message) {
   return {.token_ids = {message.token_ids().begin(), message.token_ids().end()},
+          .adapter = message.adapter(),
           .keep_special_tokens = message.keep_special_tokens()};
 }
 

@@ -151,22 +151,25 @@ class InferenceService final : public UnreadService<v1::Inference> {
            .echo = std::move(head.echo),
            .token_ids = head.token_ids,
            .answer = head.answer ? std::optional(AnswerReader(*head.answer, head.choices)) : std::nullopt,
-           .token_bytes = [&tokenizer =
-                               rooms_.tokenizer](int32_t token) { return tokenizer.TokenBytes(token); }},
+           .token_bytes =
+               [own = head.tokens, &base = rooms_.tokenizer](int32_t token) {
+                 return (own == nullptr ? base : *own->tokenizer).TokenBytes(token);
+               }},
           head.choices);
     });
   }
 
-  absl::Status OnTokenize(const std::string&, v1::TokenizeRequest message, v1::TokenizeResponse* out) const {
-    ASSIGN_OR_RETURN(Tokenized tokenized, hydrad::Tokenize(rooms_, FromProto(std::move(message))));
+  absl::Status OnTokenize(const std::string& tenant, v1::TokenizeRequest message,
+                          v1::TokenizeResponse* out) const {
+    ASSIGN_OR_RETURN(Tokenized tokenized, hydrad::Tokenize(rooms_, tenant, FromProto(std::move(message))));
     out->mutable_token_ids()->Add(tokenized.ids.begin(), tokenized.ids.end());
     for (std::string& token : tokenized.tokens) out->add_tokens(std::move(token));
     return absl::OkStatus();
   }
 
-  absl::Status OnDetokenize(const std::string&, v1::DetokenizeRequest message,
+  absl::Status OnDetokenize(const std::string& tenant, v1::DetokenizeRequest message,
                             v1::DetokenizeResponse* out) const {
-    ASSIGN_OR_RETURN(std::string text, hydrad::Detokenize(rooms_, FromProto(message)));
+    ASSIGN_OR_RETURN(std::string text, hydrad::Detokenize(rooms_, tenant, FromProto(message)));
     out->set_text(std::move(text));
     return absl::OkStatus();
   }

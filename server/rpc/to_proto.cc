@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/adapters/adapter_tokens.h"
+
 namespace hydrad {
 namespace {
 
@@ -211,6 +213,7 @@ v1::Adapter ToProto(const AdapterInfo& info) {
   out.set_host_bytes(info.host_bytes);
   out.set_lenient(info.lenient);
   for (const std::string& warning : info.warnings) out.add_warnings(warning);
+  if (info.tokens != nullptr) out.set_added_tokens(info.tokens->count);
   return out;
 }
 

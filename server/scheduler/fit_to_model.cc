@@ -12,6 +12,7 @@ absl::Status FitToModel(int vocab_size, const ModelLimits& limits, Request* requ
   if (prompt == 0) return InvalidArgument("the prompt has no tokens");
   if (request->n < 1) return InvalidArgument("n is {}; at least one choice is needed", request->n);
   if (stopping.max_tokens < 1) return InvalidArgument("max_tokens is {}; at least 1", stopping.max_tokens);
+  if (request->tokens != nullptr) vocab_size = std::max(vocab_size, request->tokens->vocab);
   for (const int32_t token : request->prompt) {
     if (token < 0 || token >= vocab_size) {
       return InvalidArgument("prompt token {} is outside the vocabulary of {}", token, vocab_size);

@@ -1,6 +1,10 @@
 #include "server/scheduler/request.h"
 
+#include <algorithm>
+
 #include "server/base/invalid_argument.h"
+#include "server/base/reason.h"
+#include "server/base/status.h"
 #include "server/base/status_macros.h"
 
 namespace hydrad {
@@ -24,7 +28,29 @@ absl::Status Request::adapter_status() const {
   return absl::OkStatus();
 }
 
+namespace {
+
+// The generation that serves now may know other tokens than the one whose tokens the prompt is of.
+absl::Status CheckTokens(const Request& request) {
+  const AdapterHandle& handle = request.adapter;
+  const int own = handle.device() != nullptr ? handle.device()->vocab() : 0;
+  if (own > 0 && request.form != nullptr) {
+    return InvalidArgument(
+        "adapter '{}' brings tokens of its own, so an answer of it cannot be held to a form", handle.name());
+  }
+  if (request.tokens == nullptr) return absl::OkStatus();
+  const int reads = std::max(own, request.tokens->base_vocab);
+  const auto unknown = std::ranges::find_if(request.prompt, [&](int32_t token) { return token >= reads; });
+  if (unknown == request.prompt.end()) return absl::OkStatus();
+  return Because(Unavailable("adapter '{}' has been replaced meanwhile, and does not have token {} any more",
+                             handle.name(), *unknown),
+                 "ADAPTER_NOT_READY");
+}
+
+}  // namespace
+
 absl::Status CheckAdapterUse(const Request& request) {
+  RETURN_IF_ERROR(CheckTokens(request));
   for (size_t i = 0; i < request.adapters(); ++i) {
     const AdapterHandle& handle = request.adapter_at(i);
     const AdapterTraits traits = handle.traits();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/sampling.h"
+#include "server/adapters/adapter_tokens.h"
 #include "server/adapters/handle.h"
 #include "server/base/clock.h"
 #include "server/scheduler/token_sink.h"
@@ -49,6 +50,8 @@ struct WeightedAdapter {
 struct Request {
   RequestId id = 0;
   std::vector<int32_t> prompt;  // at least one token
+  // What its tokens mean, where the adapter brings some; null: what the base's do.
+  std::shared_ptr<const AdapterTokens> tokens;
   // Where each choice's text goes on: has read the prompt, which takes long for a long one and so is better
   // done before the scheduler's thread has the request. Empty: it is done there.
   std::optional<Detokenizer> behind_prompt;
@@ -87,7 +90,8 @@ struct Request {
 };
 
 // Whether the adapters may be used as the request says; INVALID_ARGUMENT, naming the adapter, where they may
-// not. REQUIRES: bound; so of the next.
+// not, and UNAVAILABLE where the prompt has tokens that the adapter had when it was read. REQUIRES: bound; so
+// of the next.
 absl::Status CheckAdapterUse(const Request& request);
 // Whether adapter_top_k makes less of an adapter than it was trained to be.
 bool Approximates(const Request& request);

@@ -7,9 +7,20 @@
 
 namespace hydrad {
 
+namespace {
+
+// The model's end tokens and the adapter's.
+std::vector<int32_t> EosOf(const Request& request, std::span<const int32_t> model) {
+  std::vector<int32_t> eos(model.begin(), model.end());
+  if (request.tokens != nullptr && request.tokens->eos >= 0) eos.push_back(request.tokens->eos);
+  return eos;
+}
+
+}  // namespace
+
 ActiveRequest::ActiveRequest(Request taken, QueueLimit::Place taken_place, std::span<const int32_t> eos)
     : request(std::move(taken)),
-      end_tokens(request.stopping, eos, request.form != nullptr),
+      end_tokens(request.stopping, EosOf(request, eos), request.form != nullptr),
       place(std::move(taken_place)),
       last_token(static_cast<size_t>(request.n)) {}
 
@@ -37,8 +48,10 @@ void Roster::Add(Request request, QueueLimit::Place place) {
 Sequence& Roster::MakeChoice(ActiveRequest& active) {
   const int choice = static_cast<int>(active.choices.size());
   const SequenceId id = active.first_sequence + static_cast<SequenceId>(choice);
+  const AdapterTokens* own = active.request.tokens.get();
+  const Tokenizer& tokenizer = own == nullptr ? tokenizer_ : *own->tokenizer;
   active.choices.push_back(
-      std::make_unique<Sequence>(id, active.request, active.end_tokens, choice, tokenizer_));
+      std::make_unique<Sequence>(id, active.request, active.end_tokens, choice, tokenizer));
   active.choices.back()->set_route(active.route.get());
   sequences_.emplace(id, Entry{&active, active.choices.back().get()});
   return *active.choices.back();
