@@ -72,6 +72,14 @@ absl::Status BadFields(const std::vector<FieldViolation>& violations) {
   return status;
 }
 
+absl::Status BeyondContext(std::string_view field, size_t tokens, int max_context) {
+  const absl::Status bad = BadFields(
+      {{std::string(field),
+        fmt::format("has {} tokens: a prompt may have at most {}, so that one more fits the context", tokens,
+                    max_context - 1)}});
+  return WithReason(bad, ReasonOf(bad), {{"max_context", std::to_string(max_context)}});
+}
+
 std::string ReasonOf(const absl::Status& status) {
   if (const auto given = ReasonGiven(status)) return *given;
   return absl::StatusCodeToString(status.code());

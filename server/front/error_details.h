@@ -34,6 +34,10 @@ struct FieldViolation {
 // first and the number of the others.
 absl::Status BadFields(const std::vector<FieldViolation>& violations);
 
+// INVALID_ARGUMENT, as BadFields makes it, of a prompt that leaves no room in the context. Its metadata has
+// "max_context".
+absl::Status BeyondContext(std::string_view field, size_t tokens, int max_context);
+
 // The reason of WithReason, or the one that another room gave the status (base/reason.h), or one made from
 // its code ("NOT_FOUND").
 std::string ReasonOf(const absl::Status& status);

@@ -174,12 +174,10 @@ OrRefusal<ReadText> ReadPrompt(const Rooms& rooms, const std::vector<AdapterHand
   OrRefusal<ReadText> read = chat ? ReadChat(rooms, handles, tokenizer, call) : ReadPlain(tokenizer, *call);
   if (!read.ok()) return read;
   const char* field = chat ? "messages" : "text";
-  const int tokens = static_cast<int>((*read).ids.size());
+  const size_t tokens = (*read).ids.size();
   if (tokens == 0) return Invalid(BadFields({{field, "has no tokens"}}));
-  if (tokens < rooms.limits.max_context) return read;
-  return Invalid(BadFields(
-      {{field, fmt::format("has {} tokens: a prompt may have at most {}, so that one more fits the context",
-                           tokens, rooms.limits.max_context - 1)}}));
+  if (tokens < static_cast<size_t>(rooms.limits.max_context)) return read;
+  return Invalid(BeyondContext(field, tokens, rooms.limits.max_context));
 }
 
 // What holds the answer to the form that the call asks for; null where it asks for none.

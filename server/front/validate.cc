@@ -30,12 +30,6 @@ constexpr size_t kMaxLabelBytes = 1024;
 
 void CheckIds(const std::vector<int32_t>& ids, const RequestLimits& limits, Checker& check) {
   check.Expect(!ids.empty(), "token_ids.ids", "must not be empty");
-  if (static_cast<int64_t>(ids.size()) >= limits.max_context) {
-    check.Fail("token_ids.ids",
-               fmt::format("has {} tokens: a prompt may have at most {}, so that one more fits the context",
-                           ids.size(), limits.max_context - 1));
-    return;
-  }
   for (size_t i = 0; i < ids.size(); ++i) {
     check.Token(ids[i], limits.vocab_size, fmt::format("token_ids.ids[{}]", i));
   }
@@ -218,6 +212,9 @@ void CheckExpert(const GenerateCall& call, Checker& check) {
 }  // namespace
 
 absl::Status Validate(const GenerateCall& call, const RequestLimits& limits) {
+  const auto* ids = std::get_if<std::vector<int32_t>>(&call.prompt);
+  if (ids != nullptr && static_cast<int64_t>(ids->size()) >= limits.max_context)
+    return BeyondContext("token_ids.ids", ids->size(), limits.max_context);
   Checker check;
   CheckPrompt(call, limits, check);
   CheckAdapters(call, check);

@@ -22,7 +22,7 @@ void ReadLogitBias(BodyReader& reader, SamplingFields* sampling) {
     int32_t token = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token);
     if (error != std::errc() || end != key.data() + key.size() || !entry.value().is_number()) {
-      return reader.Fail("logit_bias", "must map ids of tokens to numbers");
+      return reader.Fail("logit_bias", fmt::format("must map ids of tokens to numbers: '{}' does not", key));
     }
     sampling->logit_bias.push_back({token, entry.value().get<float>()});
   }

@@ -67,7 +67,9 @@ std::string_view TypeOf(int code) {
   }
 }
 
-std::string NameOf(const std::string& reason) {
+std::string NameOf(const ErrorDetails& details) {
+  const std::string& reason = details.reason;
+  if (details.metadata.contains("max_context")) return "context_length_exceeded";
   if (reason == "INVALID_KEY") return "invalid_api_key";
   if (reason == "ADAPTER_NOT_FOUND") return "model_not_found";
   if (reason == "TENANT_LIMIT") return "rate_limit_exceeded";
@@ -120,7 +122,7 @@ HttpAnswer ErrorAnswer(const absl::Status& status, const BodyNames& names) {
   const std::string param = FieldOf(details, names);
   answer.body = fmt::format(R"({{"error":{{"message":{},"type":"{}","param":{},"code":{}}}}})",
                             Quoted(MessageOf(status, details, names)), TypeOf(answer.status),
-                            param.empty() ? "null" : Quoted(param), Quoted(NameOf(details.reason)));
+                            param.empty() ? "null" : Quoted(param), Quoted(NameOf(details)));
   if (details.retry) {
     const auto seconds = static_cast<int64_t>(std::ceil(Seconds(*details.retry)));
     answer.headers.emplace_back("Retry-After", std::to_string(std::max<int64_t>(seconds, 1)));

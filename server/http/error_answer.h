@@ -23,7 +23,8 @@ std::string ParamOf(std::string_view field, const BodyNames& names = {});
 
 // {"error": {"message", "type", "param", "code"}} with the status code that fits, Retry-After where trying
 // again makes sense, and WWW-Authenticate where a key is missing. `code` is the status's reason in lower
-// case, but for those that clients know from OpenAI: invalid_api_key, model_not_found, rate_limit_exceeded.
+// case, but for those that clients know from OpenAI: invalid_api_key, model_not_found, rate_limit_exceeded,
+// context_length_exceeded.
 HttpAnswer ErrorAnswer(const absl::Status& status, const BodyNames& names = {});
 
 // INVALID_ARGUMENT (INVALID_FIELD) of a field of the body, named as the client names it.

@@ -149,6 +149,13 @@ class CompletionsTest(Served):
         with self.assertRaises(openai.BadRequestError) as error:
             ask(top_p=2)
         self.assertEqual(error.exception.param, 'top_p')
+        for prompt in ('a ' * 600, [1] * 600):
+            with self.assertRaises(openai.BadRequestError) as error:
+                ask(prompt=prompt)
+            self.assertEqual((error.exception.code, error.exception.param), ('context_length_exceeded', 'prompt'))
+        with self.assertRaises(openai.BadRequestError) as error:
+            ask(logit_bias={'no id': 1})
+        self.assertIn("'no id'", str(error.exception))
         with self.assertRaises(openai.BadRequestError) as error:
             ask(extra_body={'no_such_field': 1})
         self.assertEqual(error.exception.param, 'no_such_field')

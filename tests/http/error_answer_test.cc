@@ -69,6 +69,13 @@ TEST(ErrorAnswerTest, FieldsAreNamedAsInTheBody) {
   EXPECT_EQ(ErrorOf(ErrorAnswer(WithReason(NotFound("x"), "ADAPTER_NOT_FOUND")))["param"], "model");
 }
 
+TEST(ErrorAnswerTest, APromptBeyondTheContextIsToldByItsCode) {
+  const Json error = ErrorOf(ErrorAnswer(BeyondContext("text", 9, 8)));
+  EXPECT_EQ(error["code"], "context_length_exceeded");
+  EXPECT_EQ(error["type"], "invalid_request_error");
+  EXPECT_EQ(error["param"], "prompt");
+}
+
 TEST(ParamOfTest, Table) {
   EXPECT_EQ(ParamOf("text"), "prompt");
   EXPECT_EQ(ParamOf("token_ids.ids[3]"), "prompt");
