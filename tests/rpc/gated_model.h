@@ -12,18 +12,21 @@
 namespace hydrad {
 
 // The wrapped model, whose Launch waits while the gate is closed. The gate may be used from any thread; open
-// it before the scheduler goes.
+// it before the scheduler goes. A test that wants a stream in its middle closes the gate before it asks,
+// after as many steps as the stream may have: a gate that is closed later may find it at its end.
 class GatedModel final : public Model {
  public:
   explicit GatedModel(std::unique_ptr<Model> model) : model_(std::move(model)) {}
 
-  void Close() {
+  void Close() { CloseAfter(0); }
+  // Opens it for so many steps.
+  void CloseAfter(int steps) {
     MutexLock lock(&mu_);
-    open_ = false;
+    left_ = steps;
   }
   void Open() {
     MutexLock lock(&mu_);
-    open_ = true;
+    left_.reset();
   }
   // Returns when a step stands at the closed gate.
   void AwaitStep() {
@@ -38,9 +41,10 @@ class GatedModel final : public Model {
   Step Launch(const Batch& batch, std::span<const Draw> draws, std::span<const ScoreRow> scores) override {
     {
       MutexLock lock(&mu_);
-      waiting_ = !open_;
-      mu_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return open_; });
+      waiting_ = left_ == 0;
+      mu_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return left_ != 0; });
       waiting_ = false;
+      if (left_) --*left_;
     }
     step_.emplace(model_->Launch(batch, draws, scores));
     return Step(*this);
@@ -53,7 +57,7 @@ class GatedModel final : public Model {
   const std::unique_ptr<Model> model_;
   std::optional<Step> step_;  // of the wrapped model
   Mutex mu_;
-  bool open_ ABSL_GUARDED_BY(mu_) = true;
+  std::optional<int> left_ ABSL_GUARDED_BY(mu_);  // steps until the gate is closed; none: it is open
   bool waiting_ ABSL_GUARDED_BY(mu_) = false;
 };
 

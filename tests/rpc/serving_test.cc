@@ -23,6 +23,9 @@ namespace {
 
 using grpc::StatusCode;
 
+// Steps after which a stream has begun and is far from its end: the prompt, and a few tokens.
+constexpr int kBegin = 3;
+
 // LoRA of rank 2 on q_proj of the tiny model's first two layers, strong enough to change what it says.
 AdapterFiles TinyLora(uint32_t seed) {
   AdapterFiles files = PlainLora();
@@ -307,10 +310,12 @@ TEST_F(ServingTest, AdaptersAreComposedByWeight) {
 
 TEST_F(ServingTest, ACancelGivesTheBlocksBack) {
   {
+    model_->CloseAfter(kBegin);
     Stream stream(*inference_, Ask("Once upon a time", 500));
     ASSERT_TRUE(stream.Read());
     stream.call.TryCancel();
     EXPECT_EQ(stream.Finish().error_code(), StatusCode::CANCELLED);
+    model_->Open();
   }
   // Needs every block there is.
   v1::GenerateResult result;
@@ -357,9 +362,9 @@ TEST_F(ServingTest, ADeadlineEndsTheRequest) {
 TEST_F(ServingTest, AReplaceLeavesARunningStreamItsGeneration) {
   ASSERT_TRUE(LoadAdapter("a", "one").ok());
   const std::string with_one = UnaryText(Ask("Once upon a time", 60, "a"));
+  model_->CloseAfter(kBegin);  // loading does not need the scheduler
   Stream stream(*inference_, Ask("Once upon a time", 60, "a"));
   ASSERT_TRUE(stream.Read());
-  model_->Close();  // the stream is in the middle, and loading does not need the scheduler
   ASSERT_TRUE(LoadAdapter("a", "two").ok());
   model_->Open();
   v1::GenerateResult result;
@@ -383,11 +388,13 @@ TEST_F(ServingTest, ReplacingAnExpertLeavesRunningStreamsWhatTheyHave) {
   };
   const std::string poems = UnaryText(ask("poems")), sums = UnaryText(ask("sums"));
   {
+    model_->CloseAfter(kBegin);
     Stream first(*inference_, ask("poems"));
     ASSERT_TRUE(first.Read());
     Stream second(*inference_, ask("sums"));
+    while (scheduler_->status().waiting == 0) std::this_thread::yield();
+    model_->CloseAfter(kBegin);
     ASSERT_TRUE(second.Read());
-    model_->Close();  // the streams are in the middle
     disk_.Put("mix", TinyMoa(layers, 500).Bytes());
     ASSERT_TRUE(LoadAdapter("mix", "mix").ok());
     const AdapterInfo info = *store_->Get("mix");
@@ -415,9 +422,9 @@ TEST_F(ServingTest, ReplacingAnExpertLeavesRunningStreamsWhatTheyHave) {
 
 TEST_F(ServingTest, AnUnloadWaitsForTheStreamAndGivesTheMemoryBack) {
   ASSERT_TRUE(LoadAdapter("a", "one").ok());
+  model_->CloseAfter(kBegin);
   Stream stream(*inference_, Ask("Once upon a time", 60, "a"));
   ASSERT_TRUE(stream.Read());
-  model_->Close();
   grpc::Status unloaded;
   std::thread client([&] {
     Call call;
@@ -440,9 +447,9 @@ TEST_F(ServingTest, AnUnloadWaitsForTheStreamAndGivesTheMemoryBack) {
 
 TEST_F(ServingTest, ADrainLetsRunningStreamsEndAndRefusesOthers) {
   const std::string whole = UnaryText(Ask("Once upon a time", 60));
+  model_->CloseAfter(kBegin);
   Stream stream(*inference_, Ask("Once upon a time", 60));
   ASSERT_TRUE(stream.Read());
-  model_->Close();
   intake_->Close();
   std::thread drain([this] { scheduler_->Drain(std::chrono::hours(1)); });
   v1::GenerateResult result;
@@ -456,9 +463,13 @@ TEST_F(ServingTest, ADrainLetsRunningStreamsEndAndRefusesOthers) {
 }
 
 TEST_F(ServingTest, ADrainWithoutTimeCancels) {
+  model_->CloseAfter(kBegin);
   Stream stream(*inference_, Ask("Once upon a time", 500));
   ASSERT_TRUE(stream.Read());
-  scheduler_->Drain(Duration(0));
+  std::thread drain([this] { scheduler_->Drain(Duration(0)); });
+  while (!scheduler_->status().draining) std::this_thread::yield();
+  model_->Open();
+  drain.join();
   const grpc::Status status = stream.Finish();
   EXPECT_EQ(status.error_code(), StatusCode::UNAVAILABLE) << status.error_message();
 }
