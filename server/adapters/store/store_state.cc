@@ -39,8 +39,12 @@ void StoreState::RestoreTokens(const Catalogue::EntryPtr& entry) {
   std::shared_ptr<const AdapterTokens>& tokens = entry->info.tokens;
   if (tokens == nullptr || base_tokenizer == nullptr) return;
   auto made = WithTokenizer(*tokens, *base_tokenizer);
-  tokens = made.ok() ? *std::move(made) : nullptr;
-  if (tokens == nullptr) FailServing(entry, made.status(), /*for_good=*/true);
+  if (made.ok()) {
+    tokens = *std::move(made);
+    return;
+  }
+  tokens = nullptr;
+  FailServing(entry, made.status(), /*for_good=*/true);
 }
 
 void StoreState::FailServing(const Catalogue::EntryPtr& entry, const absl::Status& status, bool for_good) {
