@@ -30,12 +30,12 @@ struct AnswerHead {
   std::string adapter;      // as GenerateCall's; so is the next
   std::vector<Adapter> adapters;
   int choices = 1;
-  std::vector<int> label_tokens;  // of each label, where labels are scored: a choice's first so many tokens
+  std::vector<int> label_tokens{};  // of each label, where labels are scored: a choice's first so many tokens
   // The prompt's text, when it is to be repeated: as it was sent, of a conversation what the template wrote,
   // or of ids all whole characters, so that each choice's text goes on where it ends.
   std::string echo;
-  bool token_ids = false;                       // send ids beside the text
-  std::shared_ptr<const AdapterTokens> tokens;  // what ids mean; null: what the base's do
+  bool token_ids = false;                         // send ids beside the text
+  std::shared_ptr<const AdapterTokens> tokens{};  // what ids mean; null: what the base's do
   // How to take the answer apart, by an AnswerReader; nothing: what is generated is all one text.
   std::optional<AnswerParser::Options> answer;
 };
