@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/adapters/adapter_tokens.h"
+#include "server/base/names.h"
 #include "server/base/status.h"
 #include "server/base/status_macros.h"
 #include "server/front/error_details.h"
@@ -19,6 +20,7 @@ namespace {
 absl::StatusOr<std::shared_ptr<const AdapterTokens>> TokensOf(const Rooms& rooms, const std::string& tenant,
                                                               const std::string& adapter) {
   if (adapter.empty()) return nullptr;
+  if (!IsAdapterName(adapter)) return BadFields({{"adapter", kAdapterNameRule}});
   if (!rooms.admission.Allowed(tenant, adapter)) {
     return WithReason(PermissionDenied("tenant '{}' may not use adapter '{}'", tenant, adapter),
                       "ADAPTER_NOT_ALLOWED", {{"tenant", tenant}, {"adapter", adapter}});

@@ -13,8 +13,8 @@
 namespace hydrad {
 namespace {
 
-// Beside the reason's, the payloads of a status. Pairs are written as two texts, each with a NUL behind it,
-// which none of them holds.
+// Beside the reason's, the payloads of a status. Pairs are written as two texts, each behind its length and a
+// colon: what a client sent may stand in them, whatever bytes it has.
 constexpr char kMetadata[] = "hydrad/metadata", kRetry[] = "hydrad/retry", kFields[] = "hydrad/fields";
 
 // Who does not know better says so of UNAVAILABLE.
@@ -24,9 +24,18 @@ using Pair = std::pair<std::string, std::string>;
 
 void PutPair(std::string_view first, std::string_view second, std::string* out) {
   for (const std::string_view text : {first, second}) {
-    out->append(text);
-    out->push_back('\0');
+    out->append(std::to_string(text.size())).append(":").append(text);
   }
+}
+
+// Takes the next text of PutPair's.
+std::string TakeText(std::string_view* rest) {
+  size_t size = 0;
+  const char* const colon = std::from_chars(rest->data(), rest->data() + rest->size(), size).ptr;
+  rest->remove_prefix(static_cast<size_t>(colon - rest->data()) + 1);
+  std::string text(rest->substr(0, size));
+  rest->remove_prefix(size);
+  return text;
 }
 
 std::vector<Pair> PairsOf(const absl::Status& status, const char* payload) {
@@ -34,10 +43,9 @@ std::vector<Pair> PairsOf(const absl::Status& status, const char* payload) {
   if (!cord) return {};
   const std::string all(*cord);
   std::vector<Pair> pairs;
-  for (size_t begin = 0; begin < all.size();) {
-    const size_t middle = all.find('\0', begin), end = all.find('\0', middle + 1);
-    pairs.emplace_back(all.substr(begin, middle - begin), all.substr(middle + 1, end - middle - 1));
-    begin = end + 1;
+  for (std::string_view rest = all; !rest.empty();) {
+    std::string first = TakeText(&rest);
+    pairs.emplace_back(std::move(first), TakeText(&rest));
   }
   return pairs;
 }

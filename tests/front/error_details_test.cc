@@ -24,6 +24,18 @@ TEST(ErrorDetailsTest, AReasonWithWhatItIsAbout) {
   EXPECT_EQ(ReasonOf(status), "ADAPTER_NOT_FOUND");
 }
 
+// What a client sent is told back, whatever it is.
+TEST(ErrorDetailsTest, AnyBytesMayStandInThem) {
+  const std::string odd("1:a\0b\0", 6);
+  const ErrorDetails details =
+      DetailsOf(WithReason(NotFound("none"), "NOT_FOUND", {{"adapter", odd}, {odd, ""}}));
+  EXPECT_THAT(details.metadata, ElementsAre(Pair(odd, ""), Pair("adapter", odd)));
+  const ErrorDetails fields = DetailsOf(BadFields({{odd, "is odd"}, {"text", odd}}));
+  ASSERT_EQ(fields.violations.size(), 2u);
+  EXPECT_EQ(fields.violations[0].field, odd);
+  EXPECT_EQ(fields.violations[1].description, odd);
+}
+
 TEST(ErrorDetailsTest, ALaterReasonReplacesAnEarlierOne) {
   const absl::Status given = Because(ResourceExhausted("full"), "NO_ROOM");
   EXPECT_EQ(DetailsOf(given).reason, "NO_ROOM");
