@@ -118,7 +118,7 @@ void AddPlaces(CLI::App& app, Config& c, std::vector<std::string>& adapters) {
       ->type_name("FILE");
 }
 
-void AddNetwork(CLI::App& app, Config& c) {
+void AddListeners(CLI::App& app, Config& c) {
   const char* address = "ADDR";
   app.add_option(
          "--listen", c.listen,
@@ -148,6 +148,10 @@ void AddNetwork(CLI::App& app, Config& c) {
       ->type_name(address);
   app.add_option("--metrics-listen", c.metrics_listen, "Where to serve GET /metrics over HTTP; \"\": nowhere")
       ->type_name(address);
+}
+
+// Who is let in, and how many.
+void AddAccess(CLI::App& app, Config& c) {
   app.add_option("--tenants", c.tenants,
                  "Tenants file (JSON): keys, limits, allowed adapters. Unset: open to all")
       ->type_name("FILE");
@@ -358,7 +362,8 @@ CommandLine ParseConfig(const std::vector<std::string>& given) {
                "Print the effective configuration, secrets masked, and exit")
       ->configurable(false);
   AddPlaces(app, out.config, adapters);
-  AddNetwork(app, out.config);
+  AddListeners(app, out.config);
+  AddAccess(app, out.config);
   AddEngine(app, out.config);
   AddReaders(app, out.config);
   AddOperation(app, out.config);
