@@ -208,6 +208,10 @@ class AdapterTokens(unittest.TestCase):
         self.assertEqual(back.text, text)
         self.refused(grpc.StatusCode.INVALID_ARGUMENT, self.detokenize, self.v1.DetokenizeRequest(token_ids=ids))
         self.refused(grpc.StatusCode.NOT_FOUND, self.tokenize, self.v1.TokenizeRequest(text='x', adapter='nobody'))
+        for odd in ('a\0b', '../a', ' '):  # told back to nobody who could choke on it
+            self.refused(grpc.StatusCode.INVALID_ARGUMENT, self.tokenize, self.v1.TokenizeRequest(text='x', adapter=odd))
+            self.refused(grpc.StatusCode.INVALID_ARGUMENT, self.detokenize,
+                         self.v1.DetokenizeRequest(token_ids=[1], adapter=odd))
         shown = self.daemon.hydractl('tokenize', '--adapter', 'added', '--json', '<note>')
         self.assertEqual(json.loads(shown.stdout)['token_ids'], [NOTE])
         self.assertEqual(self.http('/tokenize', prompt='<note>', model='added')['tokens'], [NOTE])
